@@ -1,0 +1,34 @@
+"""Small-peptide structure prediction, native to MLX.
+
+>>> from betafold_mlx import Predictor
+>>> Predictor.load().fold("GIGKFLHSAKKFGKAFVGEIMNS").sequence
+'GIGKFLHSAKKFGKAFVGEIMNS'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from betafold_mlx._blas import load_openblas
+
+OPENBLAS = load_openblas()
+"""Whether OpenBLAS was loaded (Linux). It must happen before anything imports ``mlx.core``, hence here."""
+
+__version__ = "0.1.0"
+__all__ = ["OPENBLAS", "BetafoldError", "Peptide", "Prediction", "Predictor", "__version__"]
+
+if TYPE_CHECKING:
+    from betafold_mlx.errors import BetafoldError
+    from betafold_mlx.predict import Prediction, Predictor
+    from betafold_mlx.sequence import Peptide
+
+_HOMES = {"Predictor": "predict", "Prediction": "predict", "Peptide": "sequence", "BetafoldError": "errors"}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, so that `betafold-mlx --help` does not wait for MLX and gemmi.
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(f"betafold_mlx.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'betafold_mlx' has no attribute {name!r}")

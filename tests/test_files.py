@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import atomic_directory, atomic_path, to_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(ValueError, match="broke"), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("broke")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_folder_leaves_the_old_one_and_no_rest(tmp_path):
+    path = tmp_path / "folder"
+    for content in ("first", "second"):
+        with atomic_directory(path) as temporary:
+            (temporary / "x").write_text(content)
+    with pytest.raises(ValueError, match="broke"), atomic_directory(path) as temporary:
+        (temporary / "x").write_text("half")
+        raise ValueError("broke")
+    assert (path / "x").read_text() == "second"
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_folders_are_made_on_the_way(tmp_path):
+    write_text(tmp_path / "a" / "b" / "c.txt", "x")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "x"
+
+
+def test_a_file_where_a_folder_should_be_is_one_line(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(BetafoldError, match="cannot write"):
+        write_text(tmp_path / "a" / "c.txt", "x")
+    with pytest.raises(BetafoldError, match="cannot write"), atomic_directory(tmp_path / "a" / "d"):
+        pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(tmp_path):
+    full = Path("/dev/full")
+    with (
+        pytest.raises(BetafoldError, match="No space left"),
+        atomic_path(tmp_path / "x"),
+        full.open("w") as file,
+    ):
+        file.write("x")
+        file.flush()
+
+
+def test_long_names_fit(tmp_path):
+    write_text(tmp_path / ("n" * 240 + ".json"), "{}")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_json_has_no_nan():
+    assert to_json({"ä": 1}) == '{\n  "ä": 1\n}\n'
+    with pytest.raises(ValueError, match="Out of range"):
+        to_json({"x": float("nan")})

@@ -1,0 +1,169 @@
+"""Backbone coordinates from torsions with ideal bond lengths and angles.
+
+The natural extension reference frame (NeRF; Parsons et al., J. Comput. Chem. 26, 1063 (2005)) places one atom
+after another from the three before it. Done by residue, that is a rotation from the frame of residue i to the
+frame of residue i + 1 which depends on psi_i, omega_i and phi_(i+1) alone. Rotations compose associatively,
+so all frames follow from a prefix scan in ceil(log2(L)) batched steps (Hillis and Steele, Commun. ACM 29,
+1170 (1986)) instead of L steps one after another. CA positions are then a running sum of CA-CA vectors: in
+float32 that keeps bonds between neighbours exact to rounding, where a scan of rotations *and* translations
+would group the two neighbours differently.
+
+Inside this file arrays are components first, rotations (3, 3, B, L) and vectors (3, B, L): a product is three
+multiplications and two additions over long contiguous rows.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.geometry import ideal
+
+
+def has_cb(residues: mx.array) -> mx.array:
+    """Return where residues (...) have a CB atom, that is everywhere but at Gly; bool, same shape."""
+    return residues != ideal.GLY
+
+
+def build_backbone(torsions: mx.array, residues: mx.array, mask: mx.array | None = None) -> mx.array:
+    """Return the backbone atoms of peptides with ideal geometry.
+
+    The first residue lies in a fixed frame: its CA at the origin, C on the positive x axis, N in the xy plane
+    at positive y (as `frames.from_three_points`). phi of the first residue and omega of the last one move
+    nothing; psi of the last one places its O.
+
+    Parameters
+    ----------
+    torsions : mx.array
+        (B, L, 3): phi, psi, omega in radians, L >= 1.
+    residues : mx.array
+        (B, L) integer residue ids.
+    mask : mx.array, optional
+        (B, L) bool, True for real residues, which come first in each row. Masked torsions may hold anything.
+
+    Returns
+    -------
+    mx.array
+        (B, L, 5, 3) float32, Angstrom: N, CA, C, O, CB; zeros where masked. Gly carries a CB where Ala would,
+        so that the array has no holes: `has_cb` says which are real.
+    """
+    next_is_pro = residues[:, 1:] == ideal.PRO  # (B, L - 1)
+    if mask is not None:
+        torsions = mx.where(mask[..., None], torsions, 0.0)
+        next_is_pro = next_is_pro & mask[:, 1:]
+    torsions = torsions.transpose(2, 0, 1)  # (3, B, L)
+    next_is_pro = mx.pad(next_is_pro, [(0, 0), (0, 1)])
+    rows = mx.where(next_is_pro, residues + len(_RESIDUE_TABLE) // 2, residues)
+    constants = mx.array(_RESIDUE_TABLE)[rows].transpose(2, 0, 1)  # (16, B, L)
+
+    rotations, ca = _place_frames(torsions, constants)  # (3, 3, B, L), (3, B, L)
+    local = _local_atoms(torsions[1], constants)  # (3, 5, B, L)
+    atoms = _multiply(rotations, local) + ca[:, None]
+    coordinates = atoms.transpose(2, 3, 1, 0)  # (B, L, 5, 3)
+    return coordinates if mask is None else mx.where(mask[..., None, None], coordinates, 0.0)
+
+
+def _place_frames(torsions: mx.array, constants: mx.array) -> tuple[mx.array, mx.array]:
+    """Return all residue frames: rotations (3, 3, B, L) and CA positions (3, B, L)."""
+    _, batch, length = torsions.shape
+    identity = mx.broadcast_to(mx.eye(3)[:, :, None, None], (3, 3, batch, 1))
+    origin = mx.zeros((3, batch, 1))
+    if length == 1:
+        return identity, origin
+    # Across each bond: three turns, about CA-C by psi, about C-N by omega, about N-CA by phi of the next
+    # residue.
+    here, there = constants[..., :-1], constants[..., 1:]  # (16, B, L - 1)
+    angles = mx.stack([torsions[1, :, :-1], torsions[2, :, :-1], torsions[0, :, 1:]])  # (3, B, L - 1)
+    cosines = mx.stack([here[_COS_CA_C_N], there[_COS_C_N_CA], there[_COS_N_CA_C]])
+    sines = mx.stack([here[_SIN_CA_C_N], there[_SIN_C_N_CA], there[_SIN_N_CA_C]])
+    turns = _turn(angles, cosines, sines)  # (3, 3, 3, B, L - 1)
+    to_n = turns[:, :, 0]  # its x axis points from C to the next N, in the frame of this residue
+    to_ca = _multiply(to_n, turns[:, :, 1])  # from that N to its CA
+    to_c = _multiply(to_ca, turns[:, :, 2])  # from that CA to its C: the next residue's own axes
+    step = to_n[:, 0] * there[_C_N] + to_ca[:, 0] * there[_N_CA]  # (3, B, L - 1), from C to the next CA
+    step = mx.concatenate([step[:1] + here[_CA_C], step[1:]])  # from CA to the next CA
+
+    rotations = mx.concatenate([identity, _scan(to_c)], axis=-1)  # (3, 3, B, L)
+    steps = _multiply(rotations[..., :-1], step[:, None])[
+        :, 0
+    ]  # (3, B, L - 1), now in the first residue's frame
+    return rotations, mx.concatenate([origin, mx.cumsum(steps, axis=-1)], axis=-1)
+
+
+def _local_atoms(psi: mx.array, constants: mx.array) -> mx.array:
+    """Return N, CA, C, O, CB in their residue's own frame: (3, 5, B, L)."""
+    zero = mx.zeros_like(psi)
+    radius = constants[_O_RADIUS]  # O lies opposite to the next N, at the torsion psi + pi
+    x = [constants[_N_X], zero, constants[_CA_C], constants[_O_X], constants[_CB_X]]
+    y = [constants[_N_Y], zero, zero, -radius * mx.cos(psi), constants[_CB_Y]]
+    z = [zero, zero, zero, -radius * mx.sin(psi), constants[_CB_Z]]
+    return mx.stack([mx.stack(x), mx.stack(y), mx.stack(z)])
+
+
+def _turn(torsion: mx.array, cosine: mx.array, sine: mx.array) -> mx.array:
+    """Return the rotations from one bond's axes to the next bond's: (3, 3, ...).
+
+    A bond's x axis points along it, its y axis towards the atom before it. The next bond leaves at the bond
+    angle given by its cosine and sine, turned by the torsion: Rx(torsion) Rz(pi - angle).
+    """
+    c, s = mx.cos(torsion), mx.sin(torsion)
+    return mx.stack(
+        [
+            mx.stack([-cosine, -sine, mx.zeros_like(c)]),
+            mx.stack([sine * c, -cosine * c, -s]),
+            mx.stack([sine * s, -cosine * s, c]),
+        ]
+    )
+
+
+def _multiply(a: mx.array, b: mx.array) -> mx.array:
+    """Return the products of matrices (3, 3, ...) and (3, k, ...): (3, k, ...)."""
+    return a[:, 0:1] * b[0:1] + a[:, 1:2] * b[1:2] + a[:, 2:3] * b[2:3]
+
+
+def _scan(rotations: mx.array) -> mx.array:
+    """Return all prefix products R_1, R_1 R_2, R_1 R_2 R_3, ... over the last axis of (3, 3, B, n)."""
+    shift = 1
+    while shift < rotations.shape[-1]:
+        products = _multiply(rotations[..., :-shift], rotations[..., shift:])
+        rotations = mx.concatenate([rotations[..., :shift], products], axis=-1)
+        shift *= 2
+    return rotations
+
+
+def _cb_direction() -> np.ndarray:
+    """Return the unit vectors from CA to CB in the residue frame, (20, 3).
+
+    The direction makes the two ideal angles with CA-N and CA-C; of the two solutions, mirror images in the
+    N-CA-C plane, it takes the one of L residues.
+    """
+    n = np.stack([np.cos(ideal.N_CA_C), np.sin(ideal.N_CA_C)])  # (2, 20); C lies along (1, 0)
+    x = np.cos(ideal.C_CA_CB)
+    y = (np.cos(ideal.N_CA_CB) - n[0] * x) / n[1]
+    # Looking from H to CA, L residues read CO, R, N clockwise (the CORN rule): CB at negative z.
+    return np.stack([x, y, -np.sqrt(1.0 - x * x - y * y)], axis=-1)
+
+
+def _residue_table() -> np.ndarray:
+    """Return what `build_backbone` needs of each residue: (40, 16); rows 20 to 39 are for pre-Pro."""
+    rows = []
+    cb = ideal.CA_CB[:, None] * _cb_direction()
+    for pre_pro in (0, 1):
+        ca_c_n, ca_c_o = ideal.CA_C_N[:, pre_pro], ideal.CA_C_O[:, pre_pro]
+        columns = [
+            *(ideal.N_CA * np.cos(ideal.N_CA_C), ideal.N_CA * np.sin(ideal.N_CA_C)),
+            *(ideal.CA_C - ideal.C_O * np.cos(ca_c_o), ideal.C_O * np.sin(ca_c_o)),
+            *(cb[:, 0], cb[:, 1], cb[:, 2]),
+            *(ideal.CA_C, ideal.C_N, ideal.N_CA),
+            *(np.cos(ca_c_n), np.sin(ca_c_n)),
+            *(np.cos(ideal.C_N_CA), np.sin(ideal.C_N_CA)),
+            *(np.cos(ideal.N_CA_C), np.sin(ideal.N_CA_C)),
+        ]
+        rows.append(np.stack(columns, axis=-1))
+    return np.concatenate(rows).astype(np.float32)
+
+
+# Columns of the residue table, in the order of `_residue_table`.
+_N_X, _N_Y, _O_X, _O_RADIUS, _CB_X, _CB_Y, _CB_Z, _CA_C, _C_N, _N_CA = range(10)
+_COS_CA_C_N, _SIN_CA_C_N, _COS_C_N_CA, _SIN_C_N_CA, _COS_N_CA_C, _SIN_N_CA_C = range(10, 16)
+_RESIDUE_TABLE = _residue_table()

@@ -1,0 +1,193 @@
+"""A backbone record: one unbroken chain of standard residues with N, CA, C and O of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from betafold_mlx.sequence import ALPHABET
+
+ATOMS = ("N", "CA", "C", "O")
+
+MAX_COORDINATE = 1e4
+"""Angstrom. The PDB format (F8.3) ends here and float32 still resolves 0.001 A; beyond lies a broken file."""
+
+BOND_LIMITS = (1.0, 2.0)
+"""Angstrom. Two backbone atoms this far apart are taken as bonded.
+
+Wide on purpose: it tells a bond from a gap, or from atoms on top of one another, and does not judge quality.
+In the 1,033,206 residues of the project's experimental data N-CA, CA-C, C-O and C-N lie between 1.08 and
+1.66 A; the ends of its open peptides (C of the last, N of the first residue) are 2.9 A apart or more.
+"""
+
+MIN_RING_LENGTH = 4
+"""Residues. Shorter rings of peptide bonds are no peptides of this package."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One unbroken chain.
+
+    Attributes
+    ----------
+    id : str
+        Record id, for example ``1le0_A``.
+    sequence : str
+        One-letter codes of the 20 standard residues, length L.
+    coordinates : numpy.ndarray
+        (L, 4, 3) float32, Angstrom: N, CA, C, O of each residue. Finite.
+    kind : str
+        ``free``, ``oligomer``, ``bound``, ``mhc_bound`` for peptides; ``chain``, ``segment``, ... for longer
+        chains; ``unknown`` where the source does not say.
+    cyclic : bool
+        Backbone closed head to tail.
+    disulfides : tuple of (int, int)
+        1-based residue pairs, i < j, sorted.
+    pdb, chain, method : str or None
+        As in the source.
+    resolution : float or None
+        Angstrom.
+    cluster : int or None
+        The source's own clustering, where it has one: to sample by, not to split by.
+    """
+
+    id: str
+    sequence: str
+    coordinates: np.ndarray
+    kind: str = "unknown"
+    cyclic: bool = False
+    disulfides: tuple[tuple[int, int], ...] = ()
+    pdb: str | None = None
+    chain: str | None = None
+    method: str | None = None
+    resolution: float | None = None
+    cluster: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+
+def bonded(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Tell which pairs of backbone atoms are at bond length.
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray
+        (..., 3) Angstrom.
+
+    Returns
+    -------
+    numpy.ndarray
+        (...) bool; False where a coordinate is not finite.
+    """
+    distance = np.linalg.norm(np.asarray(first, np.float64) - second, axis=-1)
+    return (distance >= BOND_LIMITS[0]) & (distance < BOND_LIMITS[1])
+
+
+def peptide_bonds(coordinates: np.ndarray) -> np.ndarray:
+    """Tell which residues are bonded to the next one.
+
+    Parameters
+    ----------
+    coordinates : numpy.ndarray
+        (L, 4, 3) Angstrom, N, CA, C, O.
+
+    Returns
+    -------
+    numpy.ndarray
+        (L - 1,) bool: C of residue i at bond length from N of residue i + 1.
+    """
+    return bonded(coordinates[:-1, 2], coordinates[1:, 0])
+
+
+def ring_closed(coordinates: np.ndarray) -> bool:
+    """Tell whether C of the last residue is bonded to N of the first: a head-to-tail ring.
+
+    Parameters
+    ----------
+    coordinates : numpy.ndarray
+        (L, 4, 3) Angstrom, N, CA, C, O of one unbroken chain.
+
+    Returns
+    -------
+    bool
+        False for chains shorter than `MIN_RING_LENGTH`.
+    """
+    return len(coordinates) >= MIN_RING_LENGTH and bool(bonded(coordinates[-1, 2], coordinates[0, 0]))
+
+
+def complete_residues(coordinates: np.ndarray) -> np.ndarray:
+    """Tell which residues have usable backbone atoms.
+
+    Parameters
+    ----------
+    coordinates : numpy.ndarray
+        (L, 4, 3) Angstrom, N, CA, C, O.
+
+    Returns
+    -------
+    numpy.ndarray
+        (L,) bool: all finite, below `MAX_COORDINATE`, and N-CA, CA-C, C-O at bond length.
+    """
+    finite = (np.abs(coordinates) < MAX_COORDINATE).all(axis=(1, 2))  # False for NaN too
+    coordinates = np.where(finite[:, None, None], coordinates, 0.0)
+    n, ca, c, o = (coordinates[:, atom] for atom in range(4))
+    return finite & bonded(n, ca) & bonded(ca, c) & bonded(c, o)
+
+
+def backbone_problem(
+    sequence: str, coordinates: np.ndarray, disulfides: Iterable[tuple[int, int]] = ()
+) -> str | None:
+    """Say what keeps a sequence and its coordinates from being a `Backbone`.
+
+    Parameters
+    ----------
+    sequence : str
+        One-letter codes.
+    coordinates : numpy.ndarray
+        Any shape; (L, 4, 3) is right.
+    disulfides : iterable of (int, int)
+        1-based residue pairs.
+
+    Returns
+    -------
+    str or None
+        One line that names the first fault, or None where there is none.
+    """
+    if not sequence:
+        return "the sequence is empty"
+    for position, letter in enumerate(sequence, start=1):
+        if letter not in ALPHABET:
+            return f"{letter!r} at position {position} is not one of the 20 standard residues"
+    if coordinates.shape != (len(sequence), 4, 3):
+        return (
+            f"{coordinates.size} coordinates for {len(sequence)} residues: "
+            f"{12 * len(sequence)} (N, CA, C, O of each) are needed"
+        )
+    if not np.isfinite(coordinates).all():
+        return "a coordinate is not finite"
+    if np.abs(coordinates).max() >= MAX_COORDINATE:
+        return f"a coordinate is {MAX_COORDINATE:.0f} A or more"
+    complete = complete_residues(coordinates)
+    if not complete.all():
+        return f"the backbone atoms of residue {int(np.argmin(complete)) + 1} are not at bond length"
+    unbroken = peptide_bonds(coordinates)
+    if not unbroken.all():
+        gap = int(np.argmin(unbroken)) + 1
+        return f"the chain is broken between residues {gap} and {gap + 1}"
+    return _disulfide_problem(sequence, disulfides)
+
+
+def _disulfide_problem(sequence: str, disulfides: Iterable[tuple[int, int]]) -> str | None:
+    seen: set[int] = set()
+    for i, j in disulfides:
+        if not 1 <= i < j <= len(sequence):
+            return f"disulfide {i}-{j}: positions run from 1 to {len(sequence)}, the lower first"
+        if sequence[i - 1] != "C" or sequence[j - 1] != "C":
+            return f"disulfide {i}-{j}: not between two cysteines"
+        if i in seen or j in seen:
+            return f"disulfide {i}-{j}: a cysteine is in two disulfides"
+        seen |= {i, j}
+    return None

@@ -1,0 +1,214 @@
+"""Backbone JSON lines: one chain a line, plain or gzipped.
+
+Each line is an object with ``id``, ``seq`` and ``backbone`` (a flat list of L * 4 * 3 numbers: N, CA, C, O of
+each residue, Angstrom), and where known ``pdb``, ``chain``, ``method``, ``resolution``, ``kind``, ``cyclic``,
+``disulfides`` (1-based pairs) and ``cluster``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import atomic_path
+from betafold_mlx.structure.backbone import Backbone, backbone_problem, ring_closed
+from betafold_mlx.structure.rawfile import read_lines
+
+
+class _RecordError(Exception):
+    """What is wrong with one record."""
+
+
+def read_backbones(path: Path, on_problem: Callable[[str, str], None] | None = None) -> Iterator[Backbone]:
+    """Yield the records of a backbone JSON lines file one by one.
+
+    A record without ``cyclic`` has it measured (`betafold_mlx.structure.backbone.ring_closed`). A record
+    without ``disulfides`` has none here; `betafold_mlx.structure.bonds.infer_disulfides` can guess them.
+
+    Parameters
+    ----------
+    path : Path
+        Plain or gzipped file.
+    on_problem : callable, optional
+        Called as ``on_problem(name, reason)`` for each record that cannot be used, which is then skipped;
+        `name` is the record's id, or ``line N`` where it has none.
+
+    Yields
+    ------
+    Backbone
+        Checked by `betafold_mlx.structure.backbone.backbone_problem`.
+
+    Raises
+    ------
+    BetafoldError
+        For a file that cannot be read or is not text, and without `on_problem` for the first bad record.
+    """
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        name = f"line {number}"
+        try:
+            record = _parsed(line)
+            if isinstance(record.get("id"), str):
+                name = record["id"] or name
+            backbone = _backbone(record)
+        except _RecordError as error:
+            if on_problem is None:
+                raise BetafoldError(f"{path}, line {number}: {error}") from error
+            on_problem(name, str(error))
+        else:
+            yield backbone
+
+
+def write_backbones(path: Path, records: Iterable[Backbone]) -> None:
+    """Write records as backbone JSON lines, gzipped where the name ends in ``.gz``.
+
+    Coordinates come back bit for bit as float32. The same records give the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; it is replaced only when all records are written.
+    records : iterable of Backbone
+        Written in order, one at a time.
+
+    Raises
+    ------
+    BetafoldError
+        Where the file system refuses, or a record could not be read again.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary, temporary.open("wb") as raw:
+        if path.suffix == ".gz":
+            # No time stamp and no name in the header: they would change the bytes.
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as handle:
+                for record in records:
+                    handle.write(_line(record))
+        else:
+            for record in records:
+                raw.write(_line(record))
+
+
+def _line(record: Backbone) -> bytes:
+    problem = _id_problem(record.id)
+    problem = problem or backbone_problem(record.sequence, record.coordinates, record.disulfides)
+    if problem:
+        raise BetafoldError(f"record {record.id!r}: {problem}")
+    exact = record.coordinates.astype(np.float64)
+    short = np.round(exact, 3)  # the precision of PDB files; most records come from there
+    numbers = np.where(short.astype(np.float32) == record.coordinates, short, exact)
+    document: dict[str, Any] = {
+        "id": record.id,
+        "pdb": record.pdb,
+        "chain": record.chain,
+        "seq": record.sequence,
+        "backbone": numbers.ravel().tolist(),
+        "method": record.method,
+        "resolution": record.resolution,
+        "kind": record.kind,
+        "cyclic": record.cyclic,
+        "disulfides": record.disulfides,
+    }
+    if record.cluster is not None:
+        document["cluster"] = record.cluster
+    return (json.dumps(document, allow_nan=False) + "\n").encode()
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise _RecordError(f"broken JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; brackets nested without end
+        raise _RecordError("broken JSON: a number or a nesting beyond all bounds") from error
+    if not isinstance(record, dict):
+        raise _RecordError("not a JSON object")
+    return record
+
+
+def _backbone(record: dict[str, Any]) -> Backbone:
+    identifier: Any = record.get("id")
+    sequence = record.get("seq")
+    if problem := _id_problem(identifier):
+        raise _RecordError(problem)
+    if not isinstance(sequence, str):
+        raise _RecordError("'seq' must be text")
+    coordinates = _coordinates(record.get("backbone"))
+    disulfides = _disulfides(record.get("disulfides"))
+    if coordinates.size == 12 * len(sequence):
+        coordinates = coordinates.reshape(-1, 4, 3)
+    problem = backbone_problem(sequence, coordinates, disulfides)
+    if problem:
+        raise _RecordError(problem)
+    cyclic = record.get("cyclic")
+    if cyclic is not None and not isinstance(cyclic, bool):
+        raise _RecordError("'cyclic' must be true, false or null")
+    return Backbone(
+        id=identifier,
+        sequence=sequence,
+        coordinates=coordinates.astype(np.float32),
+        kind=_text(record, "kind") or "unknown",
+        cyclic=ring_closed(coordinates) if cyclic is None else cyclic,
+        disulfides=disulfides,
+        pdb=_text(record, "pdb"),
+        chain=_text(record, "chain"),
+        method=_text(record, "method"),
+        resolution=_resolution(record.get("resolution")),
+        cluster=_cluster(record.get("cluster")),
+    )
+
+
+def _id_problem(identifier: Any) -> str | None:
+    usable = isinstance(identifier, str) and identifier and identifier.isprintable()
+    return None if usable else "'id' must be printable text"
+
+
+def _coordinates(numbers: Any) -> np.ndarray:
+    if not isinstance(numbers, list):
+        raise _RecordError("'backbone' must be a list of numbers")
+    try:
+        array = np.array(numbers)
+    except ValueError:  # lists of unequal length
+        array = np.array(None)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iuf"):
+        raise _RecordError("'backbone' must be a flat list of numbers")
+    return array.astype(np.float64)
+
+
+def _disulfides(pairs: Any) -> tuple[tuple[int, int], ...]:
+    if pairs is None:
+        return ()
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(position) is int for position in pair)
+        for pair in pairs
+    ):
+        raise _RecordError("'disulfides' must be a list of pairs of positions")
+    return tuple(sorted((min(pair), max(pair)) for pair in pairs))
+
+
+def _text(record: dict[str, Any], key: str) -> str | None:
+    value = record.get(key)
+    if value is not None and not isinstance(value, str):
+        raise _RecordError(f"'{key}' must be text or null")
+    return value
+
+
+def _resolution(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise _RecordError("'resolution' must be a number or null")
+    return float(value)
+
+
+def _cluster(value: Any) -> int | None:
+    if value is not None and type(value) is not int:
+        raise _RecordError("'cluster' must be a whole number or null")
+    return value

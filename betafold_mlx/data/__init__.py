@@ -1,0 +1,1 @@
+"""Structures -> data set with splits -> evaluation windows and training examples."""

@@ -1,0 +1,212 @@
+"""Structures -> data set: read, drop duplicates, cluster, split, cut the evaluation windows, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.data.fragments import as_target, as_windows, cut_fragments
+from betafold_mlx.data.identity import alike_matrix, canonical
+from betafold_mlx.data.report import make_report
+from betafold_mlx.data.scan import find_matches
+from betafold_mlx.data.sources import Dropped, Reading, read_sources
+from betafold_mlx.data.split import (
+    chain_components,
+    connected_components,
+    kind_class,
+    split_chains,
+    split_peptides,
+)
+from betafold_mlx.data.store import SHORTEST, SPLITS, Dataset, Record, is_peptide
+from betafold_mlx.data.verify import verify_split
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.geometry import backbone_torsions
+from betafold_mlx.structure.backbone import Backbone
+
+Progress = Callable[[str], None]
+
+
+def build_dataset(
+    paths: Sequence[Path], seed: int = 0, progress: Progress = lambda message: None
+) -> tuple[Dataset, list[str]]:
+    """Build a data set from structure files, folders of them, and backbone JSON lines.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Sources.
+    seed : int
+        Of the splits and the evaluation windows. The same sources and seed give the same data set.
+    progress : callable
+        Called with a line of text after each stage.
+
+    Returns
+    -------
+    dataset : Dataset
+        Verified (`betafold_mlx.data.verify.verify_split`); its ``report`` says what was dropped and why.
+    failed : list of str
+        One message for each source that cannot be read.
+
+    Raises
+    ------
+    BetafoldError
+        Where no source holds a usable chain.
+    """
+    reading = read_sources(paths, progress)
+    kept, dropped = _usable(reading)
+    if not kept:
+        raise BetafoldError(_nothing_usable(reading, dropped))
+    backbones = [reading.backbones[n] for n in kept]
+    records = _clustered(backbones, [reading.inferred[n] for n in kept], seed, progress)
+    leaking = _leaking_chains(records)
+    dropped += [
+        (records[n].id, "chains with an evaluation peptide", f"{peptide.id} ({peptide.split})")
+        for n, peptide in sorted(leaking.items())
+    ]
+    kept = [n for n in range(len(records)) if n not in leaking]
+
+    records = _with_rows([records[n] for n in kept])
+    coordinates = np.concatenate([backbones[n].coordinates for n in kept]).astype(np.float32)
+    torsions, mask = _torsions(coordinates, records)
+    fragments, not_cut = cut_fragments(records, np.random.default_rng([seed, 2]))
+    progress(f"cut {len(fragments)} evaluation windows from {sum(not r.is_peptide for r in records)} chains")
+    sources = [{"name": str(s["name"]), "sha256": str(s["sha256"])} for s in reading.sources]
+    dataset = Dataset(records, coordinates, torsions, mask, fragments, sources)
+    identity = verify_split(dataset)
+    progress("verified the splits")
+    dataset.report.update(make_report(dataset, reading, dropped, not_cut, identity, seed))
+    return dataset, reading.failed
+
+
+def _nothing_usable(reading: Reading, dropped: Sequence[Dropped]) -> str:
+    reasons = (
+        reading.failed or [f"{name}: {details}" for name, _, details in dropped] or ["they hold no chain"]
+    )
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"no usable chain in the sources: {reasons[0]}{more}"
+
+
+def _usable(reading: Reading) -> tuple[list[int], list[Dropped]]:
+    """Return the indices to keep, in source order, and what was dropped with its reason."""
+    dropped: list[Dropped] = list(reading.dropped)
+    best: dict[tuple[str, str, bool], int] = {}
+    for n, backbone in enumerate(reading.backbones):
+        if len(backbone) < SHORTEST:
+            dropped.append((backbone.id, "too short", f"{len(backbone)} of {SHORTEST} residues"))
+            continue
+        role = kind_class(backbone.kind) if is_peptide(backbone.kind, len(backbone)) else "chain"
+        key = (canonical(backbone.sequence, backbone.cyclic), role, backbone.cyclic)
+        known = best.setdefault(key, n)
+        if known != n:
+            better, worse = sorted((known, n), key=lambda m: (*_quality(reading.backbones[m]), m))
+            best[key] = better
+            dropped.append((reading.backbones[worse].id, "duplicates", f"of {reading.backbones[better].id}"))
+    return sorted(best.values()), dropped
+
+
+def _quality(backbone: Backbone) -> tuple[bool, float]:
+    """Sort key, best first: crystal structures by resolution, then everything else."""
+    crystal = "X-RAY" in (backbone.method or "").upper() and backbone.resolution is not None
+    return not crystal, backbone.resolution if crystal and backbone.resolution is not None else 0.0
+
+
+def _clustered(
+    backbones: Sequence[Backbone], inferred: Sequence[bool], seed: int, progress: Progress
+) -> list[Record]:
+    """Cluster and split: records in the order of the backbones, rows not yet assigned."""
+    peptide = np.array([is_peptide(backbone.kind, len(backbone)) for backbone in backbones])
+    clusters = np.zeros(len(backbones), dtype=np.int64)
+    splits = np.full(len(backbones), SPLITS[0], dtype=object)
+
+    short = [backbone for backbone, is_short in zip(backbones, peptide, strict=True) if is_short]
+    alike = alike_matrix([b.sequence for b in short], [b.cyclic for b in short])
+    clusters[peptide] = connected_components(len(short), np.argwhere(np.triu(alike, k=1)))
+    kinds = [b.kind for b in short]
+    splits[peptide] = split_peptides(clusters[peptide], kinds, np.random.default_rng([seed, 0]))
+    progress(f"{len(short)} peptides in {len(set(clusters[peptide]))} clusters")
+
+    long = [backbone for backbone, is_short in zip(backbones, peptide, strict=True) if not is_short]
+    components = chain_components(
+        [b.sequence for b in long], [b.cyclic for b in long], [b.cluster for b in long]
+    )
+    splits[~peptide] = split_chains(components, np.random.default_rng([seed, 1]))
+    clusters[~peptide] = components + (clusters.max(initial=-1) + 1 if len(short) else 0)
+    progress(f"{len(long)} chains in {len(set(components))} clusters")
+    names = _unique_ids(backbones)
+    return [
+        Record(
+            id=names[n],
+            sequence=b.sequence,
+            kind=b.kind,
+            cyclic=b.cyclic,
+            disulfides=b.disulfides,
+            disulfides_inferred=inferred[n],
+            pdb=b.pdb,
+            chain=b.chain,
+            method=b.method,
+            resolution=b.resolution,
+            source_cluster=b.cluster,
+            cluster=int(clusters[n]),
+            split=str(splits[n]),
+            start=0,
+            length=len(b),
+        )
+        for n, b in enumerate(backbones)
+    ]
+
+
+def _unique_ids(backbones: Sequence[Backbone]) -> list[str]:
+    """Return the ids; the second of two equal ones gets a number."""
+    taken: set[str] = set()
+    names = []
+    for backbone in backbones:
+        name, number = backbone.id, 1
+        while name in taken:
+            number += 1
+            name = f"{backbone.id}_{number}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _leaking_chains(records: Sequence[Record]) -> dict[int, Record]:
+    """Return the chains that hold a peptide of a later split (train < validation < test), and the peptide."""
+    peptides = [record for record in records if record.is_peptide and record.split != "train"]
+    chains = [n for n, record in enumerate(records) if not record.is_peptide and record.split != "test"]
+    windows, owners = as_windows(peptides)
+    leaking: dict[int, Record] = {}
+    for window, position in find_matches(windows, [as_target(records[n]) for n in chains]):
+        peptide, chain = peptides[owners[window]], chains[position]
+        if SPLITS.index(peptide.split) > SPLITS.index(records[chain].split):
+            leaking.setdefault(chain, peptide)
+    return leaking
+
+
+def _with_rows(records: Sequence[Record]) -> list[Record]:
+    """Assign the rows of the arrays, and number the clusters 0, 1, ... anew."""
+    numbers: dict[int, int] = {}
+    placed, start = [], 0
+    for record in records:
+        cluster = numbers.setdefault(record.cluster, len(numbers))
+        placed.append(replace(record, cluster=cluster, start=start))
+        start += record.length
+    return placed
+
+
+def _torsions(coordinates: np.ndarray, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (R, 3) torsions in radians, 0 where undefined, and their (R, 3) mask.
+
+    All records are one long chain here; what reaches past the end of a record is masked.
+    """
+    angles, defined = backbone_torsions(mx.array(coordinates[None]))
+    torsions, mask = np.array(angles[0]), np.array(defined[0])
+    first = np.array([record.start for record in records])
+    last = np.array([record.start + record.length - 1 for record in records])
+    mask[first, 0] = False
+    mask[last, 1:] = False
+    mask &= np.isfinite(torsions)
+    return np.where(mask, torsions, np.float32(0)), mask

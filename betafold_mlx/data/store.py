@@ -1,0 +1,313 @@
+"""Data sets on disk: ``dataset.json`` (records, fragments, report) beside ``arrays.safetensors``.
+
+All residues of all records lie one after another in flat arrays; a record is a range of rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from betafold_mlx.data.arrays import read_arrays, write_arrays
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import atomic_directory, file_sha256, write_text
+from betafold_mlx.sequence import ALPHABET
+
+FORMAT, SCHEMA_VERSION = "betafold-dataset", 1
+DATASET_FILE, ARRAYS_FILE = "dataset.json", "arrays.safetensors"
+
+SPLITS = ("train", "validation", "test")
+SHORTEST, LONGEST = 10, 32
+"""Residues of a peptide. Shorter records are dropped; longer ones are chains to cut windows from."""
+PEPTIDE_KINDS = ("free", "oligomer", "bound", "mhc_bound", "unknown")
+"""Kinds that are peptides where their length is; a short ``segment`` of a chain, say, stays a chain."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One unbroken chain of the data set.
+
+    Attributes
+    ----------
+    id, sequence, kind, cyclic, disulfides, pdb, chain, method, resolution
+        As in `betafold_mlx.structure.backbone.Backbone`.
+    disulfides_inferred : bool
+        The disulfides were guessed from the backbone because the source says nothing of them.
+    source_cluster : int or None
+        The source's own cluster, to sample by.
+    cluster : int
+        Ours: alike peptides, or chains that share a word or a source cluster. A cluster lies in one split.
+    split : str
+        One of `SPLITS`.
+    start, length : int
+        Its rows in the arrays.
+    """
+
+    id: str
+    sequence: str
+    kind: str
+    cyclic: bool
+    disulfides: tuple[tuple[int, int], ...]
+    disulfides_inferred: bool
+    pdb: str | None
+    chain: str | None
+    method: str | None
+    resolution: float | None
+    source_cluster: int | None
+    cluster: int
+    split: str
+    start: int
+    length: int
+
+    @property
+    def is_peptide(self) -> bool:
+        """Whether this is a whole peptide and not a chain to cut windows from."""
+        return is_peptide(self.kind, self.length)
+
+
+def is_peptide(kind: str, length: int) -> bool:
+    """Return whether a record of this kind and length is a whole peptide."""
+    return kind in PEPTIDE_KINDS and SHORTEST <= length <= LONGEST
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A fixed window of a validation or test chain, to measure on.
+
+    Attributes
+    ----------
+    record : int
+        Index of the chain in `Dataset.records`.
+    start, length : int
+        0-based first residue inside the chain, and number of residues.
+    split : str
+        ``validation`` or ``test``.
+    cluster : int
+        The chain's cluster.
+    """
+
+    record: int
+    start: int
+    length: int
+    split: str
+    cluster: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Backbones with torsions and splits.
+
+    Attributes
+    ----------
+    records : list of Record
+        Record i owns the rows ``start : start + length`` of the arrays.
+    coordinates : numpy.ndarray
+        (R, 4, 3) float32, Angstrom: N, CA, C, O. Finite.
+    torsions : numpy.ndarray
+        (R, 3) float32, radians: phi, psi, omega; 0 where undefined.
+    torsion_mask : numpy.ndarray
+        (R, 3) bool. False for phi of the first, psi and omega of the last residue of each record.
+    fragments : list of Fragment
+        Evaluation windows of validation and test chains.
+    sources : list of dict
+        ``name`` and ``sha256`` of each file the data set was built from.
+    report : dict
+        What was read, dropped and why, and the counts of each split.
+    """
+
+    records: list[Record]
+    coordinates: np.ndarray
+    torsions: np.ndarray
+    torsion_mask: np.ndarray
+    fragments: list[Fragment] = field(default_factory=list)
+    sources: list[dict[str, str]] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def peptides(self, split: str) -> list[Record]:
+        """Return the whole peptides of a split."""
+        return [record for record in self.records if record.split == split and record.is_peptide]
+
+    def chains(self, split: str) -> list[Record]:
+        """Return the longer chains of a split, to cut windows from."""
+        return [record for record in self.records if record.split == split and not record.is_peptide]
+
+    def fragment_sequence(self, fragment: Fragment) -> str:
+        """Return the residues of an evaluation window."""
+        return self.records[fragment.record].sequence[fragment.start : fragment.start + fragment.length]
+
+    def save(self, directory: Path, report_text: str = "") -> None:
+        """Write the data set, whole or not at all; an older one at `directory` is replaced.
+
+        Parameters
+        ----------
+        directory : Path
+            Folder to write.
+        report_text : str
+            Readable report, kept as ``report.txt``.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses.
+        """
+        document = {
+            "format": FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "sources": self.sources,
+            "report": self.report,
+            "records": [dataclasses.asdict(record) for record in self.records],
+            "fragments": [dataclasses.asdict(fragment) for fragment in self.fragments],
+        }
+        arrays = {
+            "coordinates": self.coordinates,
+            "torsions": self.torsions,
+            "torsion_mask": self.torsion_mask,
+        }
+        with atomic_directory(Path(directory)) as temporary:
+            write_arrays(temporary / ARRAYS_FILE, arrays)
+            write_text(temporary / DATASET_FILE, _to_json(document))
+            write_text(temporary / "report.txt", report_text)
+
+    @classmethod
+    def load(cls, directory: Path) -> Dataset:
+        """Read a data set and check that it is whole.
+
+        Raises
+        ------
+        BetafoldError
+            No data set there, another schema, a damaged file, or records that do not fit the arrays.
+        """
+        directory = Path(directory)
+        document = _read_document(directory)
+        arrays = read_arrays(directory / ARRAYS_FILE)
+        try:
+            records = [_record(entry) for entry in document["records"]]
+            fragments = [Fragment(**entry) for entry in document["fragments"]]
+            dataset = cls(
+                records,
+                arrays["coordinates"],
+                arrays["torsions"],
+                arrays["torsion_mask"],
+                fragments,
+                list(document["sources"]),
+                dict(document["report"]),
+            )
+            problem = next(_problems(dataset), None)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BetafoldError(
+                f"{directory} is a damaged data set ({error!r}): build it again with `dataset build`"
+            ) from error
+        if problem:
+            raise BetafoldError(
+                f"{directory} is a damaged data set ({problem}): build it again with `dataset build`"
+            )
+        return dataset
+
+
+def is_dataset(directory: Path) -> bool:
+    """Return whether there is a data set at `directory`, of this or another version, whole or damaged.
+
+    The first lines of its document decide, so that a truncated one can be replaced.
+    """
+    try:
+        with (directory / DATASET_FILE).open("rb") as file:
+            return f'"format": "{FORMAT}"'.encode() in file.read(100)
+    except OSError:
+        return False
+
+
+def _to_json(document: dict[str, Any]) -> str:
+    """One record a line: readable, and no longer than it must be."""
+    parts = []
+    for key, value in document.items():
+        if isinstance(value, list) and value:
+            lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in value)
+            parts.append(f"{json.dumps(key)}: [\n{lines}\n]")
+        else:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _read_document(directory: Path) -> dict[str, Any]:
+    path = directory / DATASET_FILE
+    if not directory.is_dir():
+        raise BetafoldError(f"no data set at {directory}: make one with `dataset build`")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+    except FileNotFoundError as error:
+        raise BetafoldError(f"{directory} is not a data set: it has no {DATASET_FILE}") from error
+    except OSError as error:
+        raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BetafoldError(f"{path} is not whole JSON: build the data set again") from error
+    if document.get("format") != FORMAT:
+        raise BetafoldError(f"{path} does not describe a betafold data set")
+    if document.get("schema_version") != SCHEMA_VERSION:
+        raise BetafoldError(
+            f"{directory} has schema {document.get('schema_version')!r}, this version reads "
+            f"{SCHEMA_VERSION}: build it again"
+        )
+    return document
+
+
+def _record(entry: dict[str, Any]) -> Record:
+    return Record(**{**entry, "disulfides": tuple((int(i), int(j)) for i, j in entry["disulfides"])})
+
+
+def _problems(dataset: Dataset) -> Iterator[str]:
+    """Yield what is inconsistent."""
+    rows = 0
+    for record in dataset.records:
+        if record.start != rows or record.length != len(record.sequence) or record.length < SHORTEST:
+            yield f"record {record.id} does not fit its rows"
+        if record.split not in SPLITS or set(record.sequence) - set(ALPHABET):
+            yield f"record {record.id} has an unknown split or residue"
+        if not all(1 <= i < j <= record.length for i, j in record.disulfides):
+            yield f"record {record.id} has an impossible disulfide"
+        if type(record.cluster) is not int or type(record.cyclic) is not bool:
+            yield f"record {record.id} has a field of the wrong type"
+        rows += record.length
+    shapes = {"coordinates": (rows, 4, 3), "torsions": (rows, 3), "torsion_mask": (rows, 3)}
+    for name, shape in shapes.items():
+        array = getattr(dataset, name)
+        if array.shape != shape or array.dtype != (bool if name == "torsion_mask" else np.float32):
+            yield f"{name} does not fit the records"
+        if not np.isfinite(array).all():
+            yield f"{name} holds NaN or infinite numbers"
+    first = np.array([record.start for record in dataset.records], dtype=np.int64)
+    last = np.array([record.start + record.length - 1 for record in dataset.records], dtype=np.int64)
+    if dataset.torsion_mask[first, 0].any() or dataset.torsion_mask[last, 1:].any():
+        yield "a torsion past the end of a chain is not masked"
+    for fragment in dataset.fragments:
+        known = 0 <= fragment.record < len(dataset.records)
+        if not known or not _fits(fragment, dataset.records[fragment.record]):
+            yield f"a fragment does not fit record {fragment.record}"
+
+
+def _fits(fragment: Fragment, chain: Record) -> bool:
+    whole = fragment.length >= 1 and 0 <= fragment.start <= chain.length - fragment.length
+    return whole and (fragment.split, fragment.cluster) == (chain.split, chain.cluster)
+
+
+def dataset_sha256(directory: Path) -> str:
+    """Return one SHA-256 over a data set's two files, as hexadecimal text: the name of exactly these data.
+
+    Raises
+    ------
+    BetafoldError
+        Where they cannot be read.
+    """
+    paths = [Path(directory) / name for name in (DATASET_FILE, ARRAYS_FILE)]
+    try:
+        return hashlib.sha256("".join(map(file_sha256, paths)).encode()).hexdigest()
+    except OSError as error:
+        raise BetafoldError(f"cannot read {directory}: {error.strerror or error}") from error

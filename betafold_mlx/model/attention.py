@@ -1,0 +1,103 @@
+"""Self-attention, written out.
+
+Every residue asks a question (its *query*), every residue offers a label (its *key*) and a message (its *value*).
+The weight with which residue i listens to residue j is the softmax over j of how well query i fits key j; what i
+receives is the mean of the messages under these weights. Several *heads* do this side by side in slices of the
+width, so that one can watch the helix neighbour i+4 while another watches a bonded cysteine.
+"""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+def scaled_dot_product_attention(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    mask: mx.array,
+    bias: mx.array | None = None,
+) -> tuple[mx.array, mx.array]:
+    """Attend, and return the attention weights too.
+
+    softmax(Q K^T / sqrt(d) + bias) V, Vaswani et al. 2017, eq. 1. Dividing by sqrt(d) keeps the variance of the
+    scores at one whatever the head width d, so that the softmax is neither flat nor saturated at the start.
+
+    Parameters
+    ----------
+    queries, keys, values : mx.array
+        (B, H, L, d).
+    mask : mx.array
+        (B, L) bool, True = real residue. Padding is never listened to. A row may be all padding: it then
+        attends evenly to everything, and its result is for the caller to ignore (no NaN).
+    bias : mx.array, optional
+        (B, H, L, L) or broadcastable, added to the scores.
+
+    Returns
+    -------
+    attended : mx.array
+        (B, H, L, d).
+    weights : mx.array
+        (B, H, L, L); each row sums to one.
+    """
+    scores = (queries * (1.0 / math.sqrt(queries.shape[-1]))) @ keys.swapaxes(-1, -2)  # (B, H, L, L)
+    if bias is not None:
+        scores = scores + bias
+    # The lowest finite number, not -inf: a row without any real residue stays finite.
+    scores = mx.where(mask[:, None, None, :], scores, mx.finfo(scores.dtype).min)
+    weights = mx.softmax(scores, axis=-1)
+    return weights @ values, weights
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head self-attention with an optional pair bias.
+
+    Parameters
+    ----------
+    width : int
+        Width of a residue's state.
+    heads : int
+        Number of heads; each works on ``width / heads`` numbers.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+
+    def __call__(
+        self, x: mx.array, mask: mx.array, bias: mx.array | None = None
+    ) -> tuple[mx.array, mx.array]:
+        """Mix the residues' states.
+
+        Parameters
+        ----------
+        x : mx.array
+            (B, L, D) states.
+        mask : mx.array
+            (B, L) bool, True = real residue.
+        bias : mx.array, optional
+            (B, H, L, L), added to the scores.
+
+        Returns
+        -------
+        mixed : mx.array
+            (B, L, D).
+        weights : mx.array
+            (B, H, L, L) attention map.
+        """
+        batch, length, width = x.shape
+
+        def split(states: mx.array) -> mx.array:  # (B, L, D) -> (B, H, L, D / H)
+            return states.reshape(batch, length, self.heads, -1).swapaxes(1, 2)
+
+        attended, weights = scaled_dot_product_attention(
+            split(self.query(x)), split(self.key(x)), split(self.value(x)), mask, bias
+        )
+        return self.output(attended.swapaxes(1, 2).reshape(batch, length, width)), weights

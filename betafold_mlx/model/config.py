@@ -1,0 +1,107 @@
+"""What a folding model is made of: the content of ``config.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from betafold_mlx.errors import BetafoldError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EmbedderConfig:
+    """Where the residue features come from.
+
+    Attributes
+    ----------
+    kind : str
+        ``residue``: an embedding of the 20 residues, learned with the head. ``esm2``: hidden states of a frozen,
+        converted ESM-2, given to the model as features.
+    width : int or None
+        Feature width of a frozen embedder (320 for ESM2-8M); None for ``residue``.
+    size : str or None
+        Name of the frozen embedder's size, for example ``8M``.
+    sha256 : str or None
+        SHA-256 of the frozen embedder's weights; a model refuses features of another embedder.
+    """
+
+    kind: str = "residue"
+    width: int | None = None
+    size: str | None = None
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("residue", "esm2"):
+            raise BetafoldError(f"embedder kind {self.kind!r}: this version knows 'residue' and 'esm2'")
+        if self.kind == "esm2" and not (isinstance(self.width, int) and self.width > 0):
+            raise BetafoldError("an esm2 embedder needs its feature width in config.json")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the folding network.
+
+    Attributes
+    ----------
+    embedder : EmbedderConfig
+        Where the residue features come from.
+    width : int
+        Width of a residue's state.
+    layers, heads, ffn_width : int
+        Transformer blocks, attention heads a block, hidden width of the feed-forward network.
+    dropout : float
+        Share of each residual branch set to zero in training.
+    positions : str
+        ``learned`` or ``sinusoidal`` absolute positions.
+    max_length : int
+        Longest sequence in residues.
+    """
+
+    embedder: EmbedderConfig = field(default_factory=EmbedderConfig)
+    width: int = 320
+    layers: int = 4
+    heads: int = 8
+    ffn_width: int = 1280
+    dropout: float = 0.1
+    positions: str = "learned"
+    max_length: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads", "ffn_width", "max_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise BetafoldError(f"model config: {name} must be a positive whole number, not {value!r}")
+        if self.width % self.heads:
+            raise BetafoldError(f"model config: width {self.width} is not a multiple of {self.heads} heads")
+        if self.width % 2:
+            raise BetafoldError(f"model config: width {self.width} must be even")
+        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
+            raise BetafoldError(f"model config: dropout must lie in [0, 1), not {self.dropout!r}")
+        if self.positions not in ("learned", "sinusoidal"):
+            raise BetafoldError(f"model config: positions {self.positions!r}: 'learned' or 'sinusoidal'")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Build a config from parsed JSON.
+
+        Raises
+        ------
+        BetafoldError
+            For an unknown key (written by another version) or an impossible value.
+        """
+        values = dict(values)
+        embedder = values.pop("embedder", {})
+        if not isinstance(embedder, dict):
+            raise BetafoldError("model config: 'embedder' must be an object")
+        for known, given in ((cls, values), (EmbedderConfig, embedder)):
+            unknown = set(given) - {f.name for f in dataclasses.fields(known)}
+            if unknown:
+                raise BetafoldError(f"model config: unknown key {min(unknown)!r} (another version's file?)")
+        return cls(embedder=EmbedderConfig(**embedder), **values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as plain JSON values."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,177 @@
+"""Model directories: ``config.json``, ``model.safetensors`` and a model card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import atomic_directory, file_sha256, to_json
+from betafold_mlx.model.config import SCHEMA_VERSION, ModelConfig
+from betafold_mlx.model.folding import FoldingModel
+
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A folding model and where it came from.
+
+    Attributes
+    ----------
+    model : FoldingModel
+        Ready to fold (float32).
+    name : str
+        Name of the directory it was loaded from.
+    sha256 : str
+        SHA-256 of ``model.safetensors``.
+    path : Path
+        The directory.
+    """
+
+    model: FoldingModel
+    name: str
+    sha256: str
+    path: Path
+
+
+def load_arrays(path: Path) -> dict[str, mx.array]:
+    """Read a safetensors file.
+
+    Raises
+    ------
+    BetafoldError
+        Missing, truncated, or not safetensors. (Nothing else is ever read: no pickle, no numpy archive.)
+    """
+    if not path.is_file():
+        raise BetafoldError(f"{path} is not there")
+    try:
+        arrays = mx.load(str(path), format="safetensors")
+        assert isinstance(arrays, dict)
+        mx.eval(arrays)
+    except (
+        Exception
+    ) as error:  # MLX raises RuntimeError, ValueError or a JSON error, by the place of the damage
+        raise BetafoldError(
+            f"{path} is not a whole safetensors file (truncated or another format)"
+        ) from error
+    return arrays
+
+
+def read_config(directory: Path) -> ModelConfig:
+    """Read and check ``config.json`` of a model directory.
+
+    Raises
+    ------
+    BetafoldError
+        No such directory, no such file, broken JSON, another schema, or impossible values.
+    """
+    path = directory / CONFIG_FILE
+    if not directory.is_dir():
+        raise BetafoldError(f"no model directory at {directory}")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BetafoldError(f"{directory} is not a model directory: it has no {CONFIG_FILE}") from error
+    except (OSError, ValueError) as error:
+        raise BetafoldError(f"{path} cannot be read as JSON") from error
+    if not isinstance(document, dict) or document.get("model_type") != "betafold":
+        raise BetafoldError(f"{path} does not describe a betafold folding model")
+    if document.get("schema_version") != SCHEMA_VERSION:
+        raise BetafoldError(
+            f"{path} has schema {document.get('schema_version')!r}; this version reads {SCHEMA_VERSION}"
+        )
+    network = document.get("network")
+    if not isinstance(network, dict):
+        raise BetafoldError(f"{path}: 'network' must be an object")
+    try:
+        return ModelConfig.from_dict(network)
+    except BetafoldError as error:
+        raise BetafoldError(f"{path}: {error}") from error
+
+
+def named_arrays(tree: Any) -> dict[str, mx.array]:
+    """Flatten a tree of arrays to dotted names, in the order of the names: equal trees give equal files."""
+    flat: list[tuple[str, mx.array]] = tree_flatten(tree)  # type: ignore[assignment]
+    return dict(sorted(flat))
+
+
+def set_weights(model: FoldingModel, arrays: dict[str, mx.array], source: Path) -> None:
+    """Load weights strictly: each parameter once, the right shape, finite; float16 becomes float32.
+
+    Raises
+    ------
+    BetafoldError
+        For a missing, extra, misshapen or non-finite tensor, named.
+    """
+    expected = named_arrays(model.parameters())
+    for problem, names in (
+        ("lacks", set(expected) - set(arrays)),
+        ("has an unknown", set(arrays) - set(expected)),
+    ):
+        if names:
+            raise BetafoldError(f"{source} {problem} tensor {min(names)} (weights of another model?)")
+    for name, array in arrays.items():
+        if array.shape != expected[name].shape:
+            raise BetafoldError(
+                f"{source}: tensor {name} is {array.shape}, the model needs {expected[name].shape}"
+            )
+        if not mx.issubdtype(array.dtype, mx.floating):
+            raise BetafoldError(f"{source}: tensor {name} holds {array.dtype}, not floating-point numbers")
+    weights = {name: array.astype(mx.float32) for name, array in arrays.items()}
+    finite = mx.stack([mx.isfinite(array).all() for array in weights.values()])
+    if not finite.all().item():
+        bad = next(name for name, array in weights.items() if not mx.isfinite(array).all().item())
+        raise BetafoldError(f"{source}: tensor {bad} holds NaN or infinite numbers")
+    model.load_weights(list(weights.items()), strict=True)
+
+
+def load_model(directory: Path) -> LoadedModel:
+    """Load a model directory.
+
+    Raises
+    ------
+    BetafoldError
+        For anything missing, damaged, or of another kind; the message says which file and what to do.
+    """
+    directory = Path(directory)
+    model = FoldingModel(read_config(directory))
+    path = directory / WEIGHTS_FILE
+    set_weights(model, load_arrays(path), path)
+    return LoadedModel(model, directory.resolve().name, file_sha256(path), directory)
+
+
+def save_model(
+    directory: Path, model: FoldingModel, card: str, training: dict[str, Any], dtype: mx.Dtype = mx.float32
+) -> None:
+    """Write a model directory, whole or not at all.
+
+    Parameters
+    ----------
+    directory : Path
+        Replaced as a whole where it exists.
+    model : FoldingModel
+        The network.
+    card : str
+        Text of the model card.
+    training : dict
+        How it was trained, for ``config.json``.
+    dtype : mx.Dtype
+        Type of the stored weights.
+    """
+    with atomic_directory(directory) as temporary:
+        weights = {name: array.astype(dtype) for name, array in named_arrays(model.parameters()).items()}
+        mx.save_safetensors(str(temporary / WEIGHTS_FILE), weights, metadata={"format": "mlx"})
+        document = {
+            "model_type": "betafold",
+            "schema_version": SCHEMA_VERSION,
+            "network": model.config.to_dict(),
+            "training": training,
+        }
+        (temporary / CONFIG_FILE).write_text(to_json(document), encoding="utf-8")
+        (temporary / CARD_FILE).write_text(card, encoding="utf-8")

@@ -1,0 +1,126 @@
+"""The folding network: embedding -> Transformer -> torsions and confidence -> backbone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.geometry import build_backbone
+from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.model.heads import ConfidenceHead, TorsionHead, expected_plddt, vectors_to_angles
+from betafold_mlx.model.inputs import ModelInputs
+from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
+from betafold_mlx.model.transformer import Transformer, dropout
+from betafold_mlx.sequence import ALPHABET
+
+
+class Folded(NamedTuple):
+    """What the network says of a batch.
+
+    Attributes
+    ----------
+    vectors : mx.array
+        (B, L, 3, 2) cosine and sine of phi, psi, omega, not normalised (see `TorsionHead`).
+    torsions : mx.array
+        (B, L, 3) radians.
+    coordinates : mx.array
+        (B, L, 5, 3) Angstrom: N, CA, C, O, CB, built from the torsions; zero at padding.
+    plddt_logits : mx.array
+        (B, L, bins).
+    attention : list of mx.array
+        One (B, H, L, L) map a block; empty unless asked for.
+    """
+
+    vectors: mx.array
+    torsions: mx.array
+    coordinates: mx.array
+    plddt_logits: mx.array
+    attention: list[mx.array]
+
+    @property
+    def plddt(self) -> mx.array:
+        """(B, L) predicted lDDT, 0 to 100."""
+        return expected_plddt(self.plddt_logits)
+
+
+class FoldingModel(nn.Module):
+    """The whole network.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Its sizes.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding: nn.Module
+        if config.embedder.kind == "residue":
+            self.embedding = nn.Embedding(len(ALPHABET), config.width)
+        else:
+            assert config.embedder.width is not None  # EmbedderConfig sees to it
+            self.embedding = nn.Linear(config.embedder.width, config.width)
+        if config.positions == "learned":
+            self.positions = 0.02 * mx.random.normal((config.max_length, config.width))
+        self.pair_bias = PairBias(config.heads, config.max_length)
+        self.transformer = Transformer(
+            config.width, config.layers, config.heads, config.ffn_width, config.dropout
+        )
+        self.torsion_head = TorsionHead(config.width)
+        self.confidence_head = ConfidenceHead(config.width)
+
+    def __call__(
+        self, inputs: ModelInputs, key: mx.array | None = None, return_attention: bool = False
+    ) -> Folded:
+        """Fold a batch.
+
+        Parameters
+        ----------
+        inputs : ModelInputs
+            B peptides, padded to L residues.
+        key : mx.array, optional
+            Random key: dropout is on when it is given.
+        return_attention : bool
+            Keep the attention maps.
+
+        Returns
+        -------
+        Folded
+
+        Raises
+        ------
+        BetafoldError
+            Longer than the model's positions, or without the features that its embedder makes.
+        """
+        length = inputs.residues.shape[1]
+        if length > self.config.max_length:
+            raise BetafoldError(f"{length} residues: this model reads at most {self.config.max_length}")
+        embedding_key, stack_key = (None, None) if key is None else mx.random.split(key)
+        states = self._embed(inputs) + self._positions(length)  # (B, L, D)
+        states = dropout(states, self.config.dropout, embedding_key)
+        relative = relative_positions(inputs.mask.sum(axis=1), inputs.cyclic, length)  # (B, L, L)
+        states, attention = self.transformer(
+            states, inputs.mask, self.pair_bias(relative, inputs.bonded), stack_key, return_attention
+        )
+        vectors = self.torsion_head(states)
+        torsions = vectors_to_angles(vectors)
+        coordinates = build_backbone(torsions, inputs.residues, inputs.mask)
+        # The confidence judges the structure; it must not shape it.
+        logits = self.confidence_head(mx.stop_gradient(states))
+        return Folded(vectors, torsions, coordinates, logits, attention)
+
+    def _embed(self, inputs: ModelInputs) -> mx.array:
+        if self.config.embedder.kind == "residue":
+            return self.embedding(inputs.residues)
+        if inputs.features is None:
+            raise BetafoldError("this model reads features of its frozen embedder, and none were given")
+        return self.embedding(inputs.features)
+
+    def _positions(self, length: int) -> mx.array:
+        if self.config.positions == "learned":
+            return self.positions[:length]
+        return sinusoidal_positions(length, self.config.width)

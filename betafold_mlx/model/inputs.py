@@ -1,0 +1,81 @@
+"""What the network is given: padded arrays of a batch of peptides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.sequence import Peptide
+
+PADDED_LENGTHS = (16, 24, 32)
+"""Batches are padded to one of these: few shapes mean few traces to compile and little padding to compute."""
+
+
+class ModelInputs(NamedTuple):
+    """A padded batch.
+
+    Attributes
+    ----------
+    residues : mx.array
+        (B, L) int32 residue ids; padding holds 0.
+    mask : mx.array
+        (B, L) bool, True = real residue.
+    cyclic : mx.array
+        (B,) bool.
+    bonded : mx.array
+        (B, L, L) bool, symmetric: stated disulfides.
+    features : mx.array or None
+        (B, L, E) float32 of a frozen embedder; None for the residue embedder.
+    """
+
+    residues: mx.array
+    mask: mx.array
+    cyclic: mx.array
+    bonded: mx.array
+    features: mx.array | None = None
+
+
+def padded_length(length: int) -> int:
+    """Return the smallest padded length that holds `length` residues.
+
+    Raises
+    ------
+    BetafoldError
+        Where none does.
+    """
+    for padded in PADDED_LENGTHS:
+        if length <= padded:
+            return padded
+    raise BetafoldError(f"{length} residues: the longest peptide is {PADDED_LENGTHS[-1]} residues")
+
+
+def collate(peptides: Sequence[Peptide], length: int | None = None) -> ModelInputs:
+    """Pad peptides into one batch.
+
+    Parameters
+    ----------
+    peptides : sequence of Peptide
+        B peptides.
+    length : int, optional
+        Padded length; by default the smallest of `PADDED_LENGTHS` that holds them all.
+
+    Returns
+    -------
+    ModelInputs
+        Without features.
+    """
+    size = padded_length(max(len(peptide) for peptide in peptides)) if length is None else length
+    residues = np.zeros((len(peptides), size), dtype=np.int32)
+    mask = np.zeros((len(peptides), size), dtype=bool)
+    bonded = np.zeros((len(peptides), size, size), dtype=bool)
+    for row, peptide in enumerate(peptides):
+        residues[row, : len(peptide)] = peptide.ids
+        mask[row, : len(peptide)] = True
+        for i, j in peptide.disulfides:
+            bonded[row, i - 1, j - 1] = bonded[row, j - 1, i - 1] = True
+    cyclic = np.array([peptide.cyclic for peptide in peptides])
+    return ModelInputs(mx.array(residues), mx.array(mask), mx.array(cyclic), mx.array(bonded))

@@ -1,0 +1,128 @@
+"""The Transformer encoder: blocks of attention and feed-forward network on a residual stream.
+
+The state of each residue is a vector that flows through the blocks unchanged but for what they *add* to it. Each
+branch first normalises its own copy of the stream (pre-LN, Xiong et al. 2020): the stream itself is never rescaled,
+so gradients reach the first block as directly as the last, and training is stable without tricks.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from betafold_mlx.model.attention import MultiHeadAttention
+
+
+def dropout(x: mx.array, rate: float, key: mx.array | None) -> mx.array:
+    """Set a random share of `x` to zero and scale up the rest (Srivastava et al. 2014).
+
+    Parameters
+    ----------
+    x : mx.array
+        Any shape.
+    rate : float
+        Share to drop, in [0, 1).
+    key : mx.array or None
+        Random key. None switches dropout off. The key is explicit, so that the result is a function of the
+        arguments alone: a resumed run repeats itself exactly, and a sample is the same in any batch order.
+
+    Returns
+    -------
+    mx.array
+        The shape of `x`; its expected value is `x`.
+    """
+    if key is None or rate == 0:
+        return x
+    keep = mx.random.bernoulli(1 - rate, x.shape, key=key)
+    return mx.where(keep, x * (1 / (1 - rate)), 0)
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with a ReLU between them, applied to each residue by itself."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(width, hidden)
+        self.contract = nn.Linear(hidden, width)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, L, D) -> (B, L, D)."""
+        # ReLU as in the original Transformer: GELU's erf is a scalar loop on x86, and costs more than the matmuls.
+        return self.contract(nn.relu(self.expand(x)))
+
+
+class Block(nn.Module):
+    """One pre-LN block: x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
+    def __init__(self, width: int, heads: int, ffn_width: int, dropout_rate: float) -> None:
+        super().__init__()
+        self.dropout_rate = dropout_rate
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = MultiHeadAttention(width, heads)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = FeedForward(width, ffn_width)
+
+    def __call__(
+        self, x: mx.array, mask: mx.array, bias: mx.array | None = None, key: mx.array | None = None
+    ) -> tuple[mx.array, mx.array]:
+        """Return the new states (B, L, D) and the attention map (B, H, L, L)."""
+        first, second = (None, None) if key is None else mx.random.split(key)
+        mixed, weights = self.attention(self.attention_norm(x), mask, bias)
+        x = x + dropout(mixed, self.dropout_rate, first)
+        x = x + dropout(self.feed_forward(self.feed_forward_norm(x)), self.dropout_rate, second)
+        return x, weights
+
+
+class Transformer(nn.Module):
+    """A stack of blocks and a last LayerNorm.
+
+    Parameters
+    ----------
+    width, layers, heads, ffn_width : int
+        As in `betafold_mlx.model.config.ModelConfig`.
+    dropout_rate : float
+        Share of each residual branch that is dropped when a key is given.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, ffn_width: int, dropout_rate: float) -> None:
+        super().__init__()
+        self.blocks = [Block(width, heads, ffn_width, dropout_rate) for _ in range(layers)]
+        self.norm = nn.LayerNorm(width)
+
+    def __call__(
+        self,
+        x: mx.array,
+        mask: mx.array,
+        bias: mx.array | None = None,
+        key: mx.array | None = None,
+        return_attention: bool = False,
+    ) -> tuple[mx.array, list[mx.array]]:
+        """Run the stack.
+
+        Parameters
+        ----------
+        x : mx.array
+            (B, L, D) states.
+        mask : mx.array
+            (B, L) bool, True = real residue.
+        bias : mx.array, optional
+            (B, H, L, L) pair bias, the same for each block.
+        key : mx.array, optional
+            Random key for dropout; None = no dropout.
+        return_attention : bool
+            Keep the attention maps.
+
+        Returns
+        -------
+        states : mx.array
+            (B, L, D), normalised.
+        attention : list of mx.array
+            One (B, H, L, L) map a block; empty unless asked for.
+        """
+        keys = [None] * len(self.blocks) if key is None else list(mx.random.split(key, len(self.blocks)))
+        attention = []
+        for block, block_key in zip(self.blocks, keys, strict=True):
+            x, weights = block(x, mask, bias, block_key)
+            if return_attention:
+                attention.append(weights)
+        return self.norm(x), attention

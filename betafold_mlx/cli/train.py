@@ -1,0 +1,134 @@
+"""``betafold-mlx train``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from betafold_mlx.data.store import Dataset, dataset_sha256
+from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.train.checkpoint import read_run, start_run
+from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.loop import Trainer
+
+_DEFAULT = TrainConfig()
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint, with its own settings.")
+@click.option(
+    "--embedder", type=click.Choice(["residue"]), default="residue", help="Where residue features come from."
+)
+@click.option("--steps", type=click.IntRange(1), default=_DEFAULT.steps, help="Optimiser steps.")
+@click.option(
+    "--layers", type=click.IntRange(1, 12), default=_DEFAULT.network.layers, help="Transformer blocks."
+)
+@click.option(
+    "--width", type=click.IntRange(8), default=_DEFAULT.network.width, help="Width of a residue's state."
+)
+@click.option("--heads", type=click.IntRange(1), default=_DEFAULT.network.heads, help="Attention heads.")
+@click.option(
+    "--ffn-width", type=click.IntRange(8), default=_DEFAULT.network.ffn_width, help="Feed-forward width."
+)
+@click.option(
+    "--dropout", type=click.FloatRange(0, 0.9), default=_DEFAULT.network.dropout, help="Dropout rate."
+)
+@click.option(
+    "--positions", type=click.Choice(["learned", "sinusoidal"]), default="learned", help="Absolute positions."
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULT.learning_rate,
+    help="Peak rate.",
+)
+@click.option("--warmup", type=click.IntRange(0), default=_DEFAULT.warmup, help="Warm-up steps.")
+@click.option(
+    "--structure-loss",
+    type=click.Choice(["fape", "drmsd"]),
+    default=_DEFAULT.structure,
+    help="Loss through the reconstruction.",
+)
+@click.option(
+    "--structure-weight", type=click.FloatRange(0), default=_DEFAULT.structure_weight, help="Its weight."
+)
+@click.option(
+    "--evaluate-every",
+    type=click.IntRange(1),
+    default=_DEFAULT.evaluate_every,
+    help="Steps between evaluations.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    default=_DEFAULT.patience,
+    help="Evaluations without a better one before stopping.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Of weights, dropout and data order."
+)
+@click.pass_context
+def train(
+    ctx: click.Context, dataset: Path, output: Path, resume: bool, embedder: str, **options: Any
+) -> None:
+    """Train a folding model on a data set made by `dataset build`.
+
+    RUN/best becomes a model directory (fold with --model RUN/best), RUN/metrics.jsonl holds every step. Ctrl-C saves
+    the run; --resume goes on and ends in the same weights as a run that was never stopped.
+    """
+    data = Dataset.load(dataset)
+    fingerprint = dataset_sha256(dataset)
+    if resume:
+        given = [
+            name
+            for name in options
+            if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        ]
+        if given:
+            raise click.UsageError(
+                f"--resume takes the run's own settings: leave out --{given[0].replace('_', '-')}"
+            )
+        config = read_run(output, fingerprint)
+    else:
+        network = {
+            name: options.pop(name)
+            for name in ("layers", "width", "heads", "ffn_width", "dropout", "positions")
+        }
+        options["structure"] = options.pop("structure_loss")
+        config = TrainConfig(network=ModelConfig(**network), **options)
+        start_run(output, config, fingerprint)
+    trainer = Trainer(output, data, config, resume=resume)
+    finished = _run_with_bar(trainer)
+    progress = trainer.progress
+    if not finished:
+        click.echo(f"stopped at step {progress.step} of {config.steps}: go on with --resume", err=True)
+        sys.exit(130)
+    click.echo(f"{output / 'best'}: validation RMSD {progress.best_score:.2f} A at step {progress.best_step}")
+
+
+def _run_with_bar(trainer: Trainer) -> bool:
+    config, start = trainer.config, trainer.progress.step
+    with click.progressbar(
+        length=config.steps - start,
+        label="training",
+        file=sys.stderr,
+        show_eta=True,
+        show_pos=True,
+        item_show_func=lambda item: item,
+    ) as bar:
+
+        def report(figures: dict[str, Any]) -> None:
+            if "validation" in figures:
+                shown = "  ".join(f"{name} {value:.2f}" for name, value in figures["validation"].items())
+                click.echo(f"\nstep {figures['step']}: {shown}", err=True)
+            else:
+                done = figures["step"] - start
+                rate = done / max(bar.last_eta - bar.start, 1e-9) if done > 1 else 0.0
+                bar.update(1, f"loss {figures['loss']:.3f}  {rate:.2f} steps/s")
+
+        return trainer.run(report)

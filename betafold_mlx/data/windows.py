@@ -1,0 +1,198 @@
+"""Training examples: windows cut from chains, and whole peptides, drawn at random.
+
+Batch number t is a function of the seed and t alone. A resumed run therefore sees exactly the batches that it would
+have seen, with no generator state to store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from betafold_mlx.data.store import Dataset, Record
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.sequence import TRAINED_LENGTHS, Peptide
+
+KIND_WEIGHTS = {"free": 1.0, "oligomer": 1.0, "bound": 0.5, "mhc_bound": 0.1}
+"""How often peptides of a kind are drawn. An MHC groove stretches its peptides by force, whatever their sequence."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One training example.
+
+    Attributes
+    ----------
+    peptide : Peptide
+        Sequence and the chemistry that is stated to the network.
+    coordinates : numpy.ndarray
+        (L, 4, 3) float32 Angstrom: N, CA, C, O.
+    """
+
+    peptide: Peptide
+    coordinates: np.ndarray
+
+
+def cut_window(dataset: Dataset, record: Record, start: int, length: int) -> Window:
+    """Return `length` residues of a chain from the 0-based residue `start`, with the disulfides inside them."""
+    stop = start + length
+    pairs = tuple((i - start, j - start) for i, j in record.disulfides if i > start and j <= stop)
+    rows = slice(record.start + start, record.start + stop)
+    return Window(Peptide(record.sequence[start:stop], False, pairs), dataset.coordinates[rows])
+
+
+def whole_window(dataset: Dataset, record: Record) -> Window:
+    """Return a whole peptide with all its chemistry."""
+    rows = slice(record.start, record.start + record.length)
+    return Window(Peptide(record.sequence, record.cyclic, record.disulfides), dataset.coordinates[rows])
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How training examples are drawn.
+
+    Attributes
+    ----------
+    tokens : int
+        Padded residues a batch.
+    peptide_share : float
+        Share of whole peptides; the rest are windows of chains.
+    unstated_disulfides, unstated_ring : float
+        Chance that the chemistry of an example is not told to the network, so that it also works unstated.
+    """
+
+    tokens: int = 3072
+    peptide_share: float = 0.15
+    unstated_disulfides: float = 0.3
+    unstated_ring: float = 0.1
+
+
+class WindowSampler:
+    """Draw batches of training examples.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Only its ``train`` split is used.
+    buckets : tuple of int
+        Padded lengths. A batch holds lengths of one bucket.
+    seed : int
+        With the step it determines a batch.
+    config : SamplerConfig
+        Shares and sizes.
+
+    Raises
+    ------
+    BetafoldError
+        Where the train split is empty.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        buckets: tuple[int, ...],
+        seed: int = 0,
+        config: SamplerConfig | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.config = config or SamplerConfig()
+        self._chains = dataset.chains("train")
+        self._peptides = dataset.peptides("train")
+        if not self._chains and not self._peptides:
+            raise BetafoldError("the data set has no training records")
+        shortest, longest = TRAINED_LENGTHS
+        edges = [shortest - 1, *buckets]
+        self._ranges = {
+            bucket: (low + 1, min(bucket, longest) if bucket > longest else bucket)
+            for low, bucket in zip(edges[:-1], buckets, strict=True)
+        }
+        self._chain_lengths = np.array([len(record.sequence) for record in self._chains])
+        self._chain_weights = _inverse_cluster_size(self._chains, power=0.5) * self._chain_lengths
+        self._peptide_lengths = np.array([len(record.sequence) for record in self._peptides])
+        kinds = np.array([KIND_WEIGHTS.get(record.kind, 0.5) for record in self._peptides])
+        self._peptide_weights = _inverse_cluster_size(self._peptides, power=0.5) * kinds
+
+    def batch(self, step: int) -> tuple[list[Window], int]:
+        """Return the examples of a step and the length to pad them to.
+
+        Parameters
+        ----------
+        step : int
+            Number of the training step, from 0.
+
+        Returns
+        -------
+        windows : list of Window
+            ``tokens / padded length`` examples.
+        padded : int
+            One of the buckets.
+        """
+        rng = np.random.default_rng([self.seed, step])
+        buckets = list(self._ranges)
+        widths = np.array([high - low + 1 for low, high in self._ranges.values()], dtype=float)
+        padded = int(rng.choice(buckets, p=widths / widths.sum()))
+        low, high = self._ranges[padded]
+        fitting = np.flatnonzero((self._peptide_lengths >= low) & (self._peptide_lengths <= padded))
+        count = max(1, self.config.tokens // padded)
+        if not len(fitting):
+            from_peptides = 0
+        elif not self._chains:
+            from_peptides = count
+        else:
+            from_peptides = int(rng.binomial(count, self.config.peptide_share))
+        windows = []
+        if from_peptides:
+            weights = self._peptide_weights[fitting]
+            for index in rng.choice(fitting, size=from_peptides, p=weights / weights.sum()):
+                windows.append(self._peptide(self._peptides[index], rng))
+        if count > from_peptides and self._chains:
+            p = self._chain_weights / self._chain_weights.sum()
+            for index in rng.choice(len(self._chains), size=count - from_peptides, p=p):
+                windows.append(self._cut(self._chains[index], int(rng.integers(low, high + 1)), rng))
+        return windows, padded
+
+    def _cut(self, record: Record, length: int, rng: np.random.Generator) -> Window:
+        length = min(length, len(record.sequence))
+        start = int(rng.integers(0, len(record.sequence) - length + 1))
+        pairs = tuple(
+            (i - start, j - start) for i, j in record.disulfides if i > start and j <= start + length
+        )
+        if pairs and rng.random() < self.config.unstated_disulfides:
+            pairs = ()
+        row = record.start + start
+        sequence = record.sequence[start : start + length]
+        return Window(Peptide(sequence, False, pairs), self.dataset.coordinates[row : row + length])
+
+    def _peptide(self, record: Record, rng: np.random.Generator) -> Window:
+        sequence, pairs = record.sequence, record.disulfides
+        coordinates = self.dataset.coordinates[record.start : record.start + record.length]
+        if record.cyclic:  # a ring has no first residue: start anywhere
+            turn = int(rng.integers(0, len(sequence)))
+            sequence = sequence[turn:] + sequence[:turn]
+            coordinates = np.roll(coordinates, -turn, axis=0)
+            moved = (
+                sorted(((i - 1 - turn) % len(sequence) + 1, (j - 1 - turn) % len(sequence) + 1))
+                for i, j in pairs
+            )
+            pairs = tuple(sorted((i, j) for i, j in moved))
+        cyclic = record.cyclic and rng.random() >= self.config.unstated_ring
+        if pairs and rng.random() < self.config.unstated_disulfides:
+            pairs = ()
+        return Window(Peptide(sequence, cyclic, pairs), coordinates)
+
+
+def _inverse_cluster_size(records: list[Record], power: float) -> np.ndarray:
+    """Return weights that let a cluster of n records count as n^(1 - power) of them."""
+    if not records:
+        return np.zeros(0)
+    # The source's own clusters are finer than ours, which must also hold distant relatives together.
+    clusters = np.array(
+        [
+            (0, record.cluster) if record.source_cluster is None else (1, record.source_cluster)
+            for record in records
+        ]
+    )
+    _, inverse, counts = np.unique(clusters, axis=0, return_inverse=True, return_counts=True)
+    return 1.0 / counts[inverse.reshape(-1)].astype(float) ** power

@@ -1,0 +1,52 @@
+"""Examples -> padded arrays on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.data.windows import Window
+from betafold_mlx.geometry import backbone_torsions
+from betafold_mlx.model.inputs import ModelInputs, collate
+from betafold_mlx.train.losses import Targets
+
+Featurizer = Callable[[Sequence[str], int], mx.array]
+"""(sequences, padded length) -> (B, L, E) features of a frozen embedder."""
+
+
+class Batch(NamedTuple):
+    """What a training step sees: the network's inputs and the experimental structures."""
+
+    inputs: ModelInputs
+    targets: Targets
+
+
+def make_batch(windows: Sequence[Window], padded: int, featurizer: Featurizer | None = None) -> Batch:
+    """Pad examples into one batch.
+
+    Parameters
+    ----------
+    windows : sequence of Window
+        B examples of at most `padded` residues.
+    padded : int
+        Padded length L.
+    featurizer : callable, optional
+        Makes the features of a frozen embedder; None for the residue embedder.
+
+    Returns
+    -------
+    Batch
+        Torsions are those of the window: phi of its first, psi and omega of its last residue are undefined.
+    """
+    inputs = collate([window.peptide for window in windows], padded)
+    if featurizer is not None:
+        inputs = inputs._replace(features=featurizer([w.peptide.sequence for w in windows], padded))
+    coordinates = np.zeros((len(windows), padded, 4, 3), dtype=np.float32)
+    for row, window in enumerate(windows):
+        coordinates[row, : len(window.peptide)] = window.coordinates
+    points = mx.array(coordinates)
+    torsions, defined = backbone_torsions(points, inputs.mask)
+    return Batch(inputs, Targets(points, torsions, defined, mx.ones((len(windows),))))

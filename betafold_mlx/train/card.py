@@ -1,0 +1,43 @@
+"""The model card that a training run writes beside its best weights."""
+
+from __future__ import annotations
+
+from betafold_mlx.train.config import TrainConfig
+
+
+def training_card(config: TrainConfig, step: int, figures: dict[str, float], dataset: str) -> str:
+    """Return the text of the card.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Settings of the run.
+    step : int
+        Steps done.
+    figures : dict
+        Validation figures at that step.
+    dataset : str
+        The data set in words.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    network = config.network
+    rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in figures.items())
+    return f"""# A betafold-mlx folding model
+
+Embedder `{network.embedder.kind}`, {network.layers} layers of {network.width}, {network.heads} heads.
+Written by `betafold-mlx train` at step {step} of {config.steps} (seed {config.seed}), trained on a data set of
+{dataset}.
+
+Validation figures at that step (they picked this checkpoint, so they flatter it; `betafold-mlx evaluate DATASET
+--model DIR --split test` gives figures to quote):
+
+| figure | value |
+|---|---|
+{rows}
+
+RMSD in Angstrom over N, CA, C; angles in degrees.
+"""

@@ -1,0 +1,161 @@
+"""Run folders: what is written while training, and how a run goes on.
+
+``RUN/run.json``        settings and the fingerprint of the data set
+``RUN/metrics.jsonl``   one line a step, one line an evaluation
+``RUN/last/``           weights, optimiser state and counters: where ``--resume`` goes on
+``RUN/best/``           the model directory with the best validation figure
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.optimizers as optim
+from mlx.utils import tree_unflatten
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import atomic_directory, atomic_path, to_json, write_text
+from betafold_mlx.model.directory import load_arrays, named_arrays, set_weights
+from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.train.config import TrainConfig
+
+RUN_FILE, METRICS_FILE, LAST, BEST = "run.json", "metrics.jsonl", "last", "best"
+
+
+@dataclass
+class Progress:
+    """The counters of a run.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    best_score : float or None
+        Best validation figure so far, Angstrom.
+    best_step : int
+        The step it was measured at.
+    stale : int
+        Evaluations since then.
+    finished : bool
+        All steps done, or stopped early.
+    """
+
+    step: int = 0
+    best_score: float | None = None
+    best_step: int = 0
+    stale: int = 0
+    finished: bool = False
+
+
+def start_run(directory: Path, config: TrainConfig, dataset_sha256: str) -> None:
+    """Make a run folder.
+
+    Raises
+    ------
+    BetafoldError
+        Where the folder holds a run or anything else already.
+    """
+    if (directory / RUN_FILE).exists():
+        raise BetafoldError(
+            f"{directory} already holds a run: continue it with --resume, or choose another folder"
+        )
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise BetafoldError(f"{directory} exists and is not an empty folder: choose another one for the run")
+    document = {"schema_version": 1, "settings": config.to_dict(), "dataset_sha256": dataset_sha256}
+    write_text(directory / RUN_FILE, to_json(document))
+
+
+def read_run(directory: Path, dataset_sha256: str) -> TrainConfig:
+    """Return the settings of a run that is to go on.
+
+    Raises
+    ------
+    BetafoldError
+        Where there is no run, it is damaged, or it was trained on another data set.
+    """
+    path = directory / RUN_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        settings, fingerprint = document["settings"], document["dataset_sha256"]
+    except FileNotFoundError as error:
+        raise BetafoldError(f"there is no run to resume in {directory}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BetafoldError(f"{path} is damaged: the run cannot be resumed") from error
+    if fingerprint != dataset_sha256:
+        raise BetafoldError(f"{directory} was trained on another data set: resume with that one")
+    return TrainConfig.from_dict(settings)
+
+
+def save_last(directory: Path, model: FoldingModel, optimizer: optim.Optimizer, progress: Progress) -> None:
+    """Write the checkpoint that ``--resume`` reads, whole or not at all."""
+    with atomic_directory(directory / LAST) as temporary:
+        mx.save_safetensors(str(temporary / "model.safetensors"), named_arrays(model.parameters()))
+        mx.save_safetensors(str(temporary / "optimizer.safetensors"), named_arrays(optimizer.state))
+        (temporary / "progress.json").write_text(to_json(asdict(progress)), encoding="utf-8")
+
+
+def load_last(directory: Path, model: FoldingModel, optimizer: optim.Optimizer) -> Progress:
+    """Restore the last checkpoint into `model` and `optimizer`.
+
+    Returns
+    -------
+    Progress
+        Where the run stands; step 0 when it was stopped before its first checkpoint.
+
+    Raises
+    ------
+    BetafoldError
+        Where the checkpoint is damaged.
+    """
+    last = directory / LAST
+    if not last.exists():
+        return Progress()
+    set_weights(model, load_arrays(last / "model.safetensors"), last / "model.safetensors")
+    state = load_arrays(last / "optimizer.safetensors")
+    optimizer.state = tree_unflatten(list(state.items()))
+    try:
+        return Progress(**json.loads((last / "progress.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise BetafoldError(f"{last / 'progress.json'} is damaged: the run cannot be resumed") from error
+
+
+class MetricsLog:
+    """Metrics as JSON lines; lines past the checkpoint are dropped when a run goes on.
+
+    Parameters
+    ----------
+    directory : Path
+        The run folder.
+    step : int
+        Steps done by the checkpoint.
+    """
+
+    def __init__(self, directory: Path, step: int) -> None:
+        self.path = directory / METRICS_FILE
+        kept = []
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                try:
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line)
+                except (ValueError, KeyError, TypeError):
+                    continue  # the line that a kill cut short
+        with atomic_path(self.path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Append one line."""
+        self._file.write(json.dumps(values) + "\n")
+
+    def flush(self) -> None:
+        """Hand the lines to the operating system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

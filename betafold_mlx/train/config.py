@@ -1,0 +1,98 @@
+"""The settings of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from betafold_mlx.data.windows import SamplerConfig
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.model.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a run, with the data set and the versions.
+
+    Attributes
+    ----------
+    network : ModelConfig
+        Sizes of the network.
+    sampler : SamplerConfig
+        How examples are drawn.
+    seed : int
+        Of the initial weights, the dropout and the order of the data.
+    steps : int
+        Optimiser steps; the learning rate reaches its floor at the last one.
+    learning_rate, final_learning_rate : float
+        Peak after the warm-up, and floor at the end of the cosine.
+    warmup : int
+        Steps of linear warm-up.
+    weight_decay : float
+        AdamW's.
+    clip : float
+        Largest global norm of the gradient.
+    structure : str
+        Loss through the reconstruction: ``fape`` or ``drmsd``.
+    structure_weight : float
+        Its weight beside the torsion loss.
+    evaluate_every : int
+        Steps between evaluations on the validation split.
+    patience : int
+        Evaluations without a better one before the run stops early.
+    """
+
+    network: ModelConfig = field(default_factory=ModelConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    seed: int = 0
+    steps: int = 3000
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-5
+    warmup: int = 200
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    structure: str = "fape"
+    structure_weight: float = 1.0
+    evaluate_every: int = 250
+    patience: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "evaluate_every", "patience"):
+            if getattr(self, name) < 1:
+                raise BetafoldError(f"training: {name} must be at least 1")
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise BetafoldError(f"training: {name} must be a positive number")
+        if self.structure not in ("fape", "drmsd"):
+            raise BetafoldError(f"training: structure loss {self.structure!r}: 'fape' or 'drmsd'")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """Build the settings from parsed JSON, as `to_dict` wrote them.
+
+        Raises
+        ------
+        BetafoldError
+            Where a key is unknown or missing in this version.
+        """
+        try:
+            rest = dict(values)
+            network = ModelConfig.from_dict(rest.pop("network"))
+            return cls(network=network, sampler=SamplerConfig(**rest.pop("sampler")), **rest)
+        except (KeyError, TypeError) as error:
+            raise BetafoldError(f"training settings of another version: {error}") from error

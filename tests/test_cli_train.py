@@ -1,0 +1,91 @@
+"""`betafold-mlx train` as a process: progress, interrupts, resuming, wrong usage."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from synthetic import make_dataset
+
+OPTIONS = [
+    *("--steps", "12", "--evaluate-every", "6", "--warmup", "2"),
+    *("--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"),
+]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "set"
+    make_dataset().save(path)
+    return path
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "betafold_mlx", *map(str, arguments)]
+
+
+def run(*arguments, cwd=None):
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_train_then_fold(tmp_path, dataset):
+    code, out, err = run("train", dataset, "-o", tmp_path / "run", *OPTIONS)
+    assert code == 0, err
+    assert "validation RMSD" in out and "step 12:" in err
+    code, out, _ = run("fold", "GIGKFLHSAKKF", "--model", tmp_path / "run" / "best", "--json", cwd=tmp_path)
+    assert code == 0 and json.loads(out)["results"][0]["model"]["name"] == "best"
+    code, _, err = run("train", dataset, "-o", tmp_path / "run", *OPTIONS)
+    assert code == 1 and "--resume" in err and len(err.splitlines()) == 1
+
+
+def test_ctrl_c_saves_and_resume_ends_in_the_same_weights(tmp_path, dataset):
+    options = [*OPTIONS, "--steps", "60", "--evaluate-every", "30"]
+    assert run("train", dataset, "-o", tmp_path / "whole", *options)[0] == 0
+    with subprocess.Popen(
+        command("train", dataset, "-o", tmp_path / "parts", *options), stderr=subprocess.PIPE, text=True
+    ) as process:
+        metrics = tmp_path / "parts" / "metrics.jsonl"
+        deadline = time.monotonic() + 60
+        while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "go on with --resume" in err and "Traceback" not in err
+    stopped = json.loads((tmp_path / "parts" / "last" / "progress.json").read_text())
+    assert 0 < stopped["step"] < 60
+    code, _, err = run("train", dataset, "-o", tmp_path / "parts", "--resume")
+    assert code == 0, err
+    for name in (
+        "last/model.safetensors",
+        "last/optimizer.safetensors",
+        "best/model.safetensors",
+        "metrics.jsonl",
+    ):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--heads", "7"], 1, "multiple"),
+        (["--steps", "0"], 2, "steps"),
+        (["--resume"], 1, "no run to resume"),
+        (["--resume", "--steps", "5"], 2, "--resume takes the run's own settings"),
+        (["--embedder", "nowhere"], 2, "embedder"),
+    ],
+)
+def test_wrong_usage(tmp_path, dataset, arguments, code, message):
+    got, _, err = run("train", dataset, "-o", tmp_path / "run", *arguments)
+    assert got == code and message in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_data_set(tmp_path):
+    code, _, err = run("train", tmp_path / "nowhere", "-o", tmp_path / "run")
+    assert code == 2 and len(err.splitlines()) == 1
+    code, _, err = run("train", tmp_path, "-o", tmp_path / "run")
+    assert code == 1 and "not a data set" in err and len(err.splitlines()) == 1

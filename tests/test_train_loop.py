@@ -1,0 +1,218 @@
+import json
+import os
+import signal
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from synthetic import make_dataset
+
+from betafold_mlx.data.windows import SamplerConfig
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.model.config import EmbedderConfig, ModelConfig
+from betafold_mlx.model.directory import load_model
+from betafold_mlx.train.checkpoint import read_run, start_run
+from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.loop import Trainer
+
+TINY = TrainConfig(
+    network=ModelConfig(width=32, layers=1, heads=4, ffn_width=64),
+    sampler=SamplerConfig(tokens=192),
+    steps=8,
+    warmup=2,
+    evaluate_every=4,
+    learning_rate=3e-3,
+)
+
+
+def changed(**values):
+    import dataclasses
+
+    return dataclasses.replace(TINY, **values)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return make_dataset()
+
+
+def train(directory, dataset, config=TINY, **arguments):
+    start_run(directory, config, "d" * 64)
+    trainer = Trainer(directory, dataset, config, **arguments)
+    return trainer, trainer.run()
+
+
+def all_bytes(directory):
+    return {
+        str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()
+    }
+
+
+def test_a_run_leaves_a_model_metrics_and_a_checkpoint(tmp_path, dataset):
+    trainer, finished = train(tmp_path / "run", dataset)
+    assert finished and trainer.progress.step == 8
+    loaded = load_model(tmp_path / "run" / "best")
+    assert loaded.model.config == TINY.network
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 9))
+    assert [line["step"] for line in lines if "validation" in line] == [4, 8]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "best",
+        "last",
+        "metrics.jsonl",
+        "run.json",
+    ]
+
+
+@pytest.mark.parametrize("stop_after", [2, 4, 7])
+def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(tmp_path, dataset, stop_after):
+    train(tmp_path / "whole", dataset)
+    start_run(tmp_path / "parts", TINY, "d" * 64)
+    trainer = Trainer(tmp_path / "parts", dataset, TINY)
+
+    def interrupt(figures):
+        if figures["step"] == stop_after and "loss" in figures:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert trainer.run(interrupt) is False
+    assert stop_after <= trainer.progress.step <= stop_after + 1
+    mx.random.seed(99)  # whatever the process did in between
+    config = read_run(tmp_path / "parts", "d" * 64)
+    assert Trainer(tmp_path / "parts", dataset, config, resume=True).run() is True
+    assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "parts")
+
+
+def test_a_kill_between_checkpoints_repeats_the_lost_steps(tmp_path, dataset):
+    train(tmp_path / "whole", dataset)
+    start_run(tmp_path / "parts", TINY, "d" * 64)
+
+    def die(figures):
+        if figures["step"] == 6:
+            raise SystemExit  # stands in for kill -9: nothing is saved after step 4
+
+    with pytest.raises(SystemExit):
+        Trainer(tmp_path / "parts", dataset, TINY).run(die)
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')  # a line cut short
+    trainer = Trainer(tmp_path / "parts", dataset, TINY, resume=True)
+    assert trainer.progress.step == 4
+    trainer.run()
+    assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "parts")
+
+
+def test_the_interrupt_handler_is_given_back(tmp_path, dataset):
+    before = signal.getsignal(signal.SIGINT)
+    train(tmp_path / "run", dataset, changed(steps=1))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_seeds_differ(tmp_path, dataset):
+    weights = []
+    for seed in (0, 1, 1):
+        trainer, _ = train(tmp_path / f"{seed}{len(weights)}", dataset, changed(seed=seed, steps=2))
+        weights.append(dict(tree_flatten(trainer.model.parameters()))["torsion_head.linear.weight"])
+    assert not mx.array_equal(weights[0], weights[1]).item()
+    assert mx.array_equal(weights[1], weights[2]).item()
+
+
+def test_it_learns_the_rule_of_the_data(tmp_path, dataset):
+    config = changed(steps=120, warmup=10, evaluate_every=120, sampler=SamplerConfig(tokens=480))
+    train(tmp_path / "run", dataset, config)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    torsion = [line["torsion_loss"] for line in lines if "torsion_loss" in line]
+    assert np.mean(torsion[-10:]) < 0.5 * np.mean(torsion[:10])
+    assert lines[-1]["validation"]["psi_mae"] < 40  # 86 where nothing is learned: helix against strand
+
+
+def test_early_stop(tmp_path, dataset):
+    config = changed(steps=50, evaluate_every=1, patience=2, learning_rate=1e-12, final_learning_rate=0.0)
+    trainer, finished = train(tmp_path / "run", dataset, config)
+    assert finished and trainer.progress.step < 50
+    assert trainer.progress.step == trainer.progress.best_step + 2
+    resumed = Trainer(tmp_path / "run", dataset, config, resume=True)
+    assert resumed.run() and resumed.progress.step == trainer.progress.step
+
+
+def test_it_trains_on_features_of_a_frozen_embedder(tmp_path, dataset):
+    embedder = EmbedderConfig(kind="esm2", width=20, size="toy", sha256="0" * 64)
+    config = changed(
+        network=ModelConfig(width=32, layers=1, heads=4, ffn_width=64, embedder=embedder), steps=2
+    )
+    table = mx.random.normal((20, 20), key=mx.random.key(4))
+    calls = []
+
+    def featurizer(sequences, padded):
+        from betafold_mlx.model.inputs import collate
+        from betafold_mlx.sequence import Peptide
+
+        calls.append(len(sequences))
+        return table[collate([Peptide(s) for s in sequences], padded).residues]
+
+    _, finished = train(tmp_path / "run", dataset, config, featurizer=featurizer)
+    assert finished and calls
+    assert load_model(tmp_path / "run" / "best").model.config.embedder == embedder
+    with pytest.raises(BetafoldError, match="features"):
+        Trainer(tmp_path / "other", dataset, config)
+
+
+def test_learning_rate_schedule():
+    config = changed(steps=100, warmup=10, learning_rate=1e-3, final_learning_rate=1e-5)
+    rates = [config.learning_rate_at(step) for step in range(101)]
+    assert rates[0] == pytest.approx(1e-4) and rates[10] == pytest.approx(1e-3)
+    assert rates[100] == pytest.approx(1e-5) and rates[55] == pytest.approx((1e-3 + 1e-5) / 2)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+# What goes wrong
+
+
+def test_a_folder_in_use_is_not_overwritten(tmp_path, dataset):
+    train(tmp_path / "run", dataset, changed(steps=1))
+    with pytest.raises(BetafoldError, match="--resume"):
+        start_run(tmp_path / "run", TINY, "d" * 64)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("")
+    with pytest.raises(BetafoldError, match="not an empty folder"):
+        start_run(tmp_path / "letters", TINY, "d" * 64)
+
+
+def test_resume_needs_a_run_and_its_data(tmp_path, dataset):
+    with pytest.raises(BetafoldError, match="no run to resume"):
+        read_run(tmp_path / "nowhere", "d" * 64)
+    start_run(tmp_path / "run", TINY, "d" * 64)
+    assert read_run(tmp_path / "run", "d" * 64) == TINY
+    with pytest.raises(BetafoldError, match="another data set"):
+        read_run(tmp_path / "run", "e" * 64)
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(BetafoldError, match="damaged"):
+        read_run(tmp_path / "run", "d" * 64)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "progress.json"])
+def test_a_damaged_checkpoint_is_named(tmp_path, dataset, name):
+    train(tmp_path / "run", dataset, changed(steps=1))
+    path = tmp_path / "run" / "last" / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(BetafoldError, match=name.replace(".", r"\.")):
+        Trainer(tmp_path / "run", dataset, TINY, resume=True)
+
+
+def test_no_validation_data(tmp_path):
+    import dataclasses
+
+    full = make_dataset()
+    records = [dataclasses.replace(r, split="train") for r in full.records]
+    with pytest.raises(BetafoldError, match="no validation"):
+        Trainer(tmp_path / "run", dataclasses.replace(full, records=records, fragments=[]), TINY)
+
+
+def test_a_loss_that_explodes_stops_with_one_line(tmp_path, dataset):
+    with pytest.raises(BetafoldError, match="learning rate"):
+        train(tmp_path / "run", dataset, changed(learning_rate=1e30, warmup=0, clip=1e30, steps=30))
+
+
+@pytest.mark.parametrize("values", [{"steps": 0}, {"clip": float("nan")}, {"structure": "magic"}])
+def test_impossible_settings(values):
+    with pytest.raises(BetafoldError):
+        changed(**values)

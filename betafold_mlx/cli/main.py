@@ -1,0 +1,81 @@
+"""The command line: one group, its commands imported when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from betafold_mlx import __version__
+from betafold_mlx.errors import BetafoldError
+
+INTERRUPTED = 128 + 2  # the shell's code for a process ended by SIGINT
+
+_COMMANDS = {
+    "fold": "Fold peptides: sequence in, structure file out.",
+    "dataset": "Build and inspect data sets of experimental structures.",
+    "train": "Train a folding model.",
+    "evaluate": "Score a model, or any tool's files, beside the baselines.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is used: `fold` must start at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"betafold_mlx.cli.{name}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="betafold-mlx")
+def cli() -> None:
+    """Small-peptide structure prediction, native to MLX.
+
+    betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
+
+    Expected errors are one line on stderr, without a traceback.
+    """
+    try:
+        code = cli.main(arguments, prog_name="betafold-mlx", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        hint = f" (see '{error.ctx.command_path} --help')" if error.ctx is not None else ""
+        _fail(error.format_message() + hint, 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 1)
+    except BetafoldError as error:
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing more to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError:
+        _fail("out of memory", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    one_line = " ".join(message.split())
+    print(f"betafold-mlx: {one_line}", file=sys.stderr)
+    sys.exit(code)

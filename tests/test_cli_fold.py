@@ -1,0 +1,243 @@
+"""`betafold-mlx fold` as a user calls it: a process with arguments, files, exit codes."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import mlx.core as mx
+import pytest
+
+from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.model.directory import save_model
+from betafold_mlx.model.folding import FoldingModel
+
+MAGAININ = "GIGKFLHSAKKFGKAFVGEIMNS"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    mx.random.seed(0)
+    path = tmp_path_factory.mktemp("models") / "toy"
+    save_model(path, FoldingModel(ModelConfig(width=32, layers=1, heads=4, ffn_width=64)), "card", {})
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, model):
+    def call(*arguments, stdin=None, with_model=True):
+        command = [sys.executable, "-m", "betafold_mlx", *arguments]
+        if with_model and arguments[:1] == ("fold",):
+            command += ["--model", str(model)]
+        done = subprocess.run(command, cwd=tmp_path, input=stdin, capture_output=True)
+        assert b"Traceback" not in done.stderr
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return call
+
+
+def error_line(stderr):
+    lines = stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("betafold-mlx: "), stderr
+    return lines[0]
+
+
+def test_one_sequence(run, tmp_path):
+    code, out, err = run("fold", MAGAININ)
+    assert (code, err) == (0, "")
+    assert out.split()[:2] == [MAGAININ, "23"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{MAGAININ}.cif", f"{MAGAININ}.json"]
+    document = json.loads((tmp_path / f"{MAGAININ}.json").read_text())
+    assert document["sequence"] == MAGAININ and len(document["plddt"]) == 23
+    assert document["torsions"]["phi"][0] is None and document["torsions"]["psi"][-1] is None
+    assert document["model"]["name"] == "toy" and len(document["model"]["sha256"]) == 64
+    assert set(document["versions"]) == {"betafold-mlx", "mlx", "python"}
+
+
+def test_options(run, tmp_path):
+    code, out, _ = run(
+        "fold", "gigkflh sakkf", "-o", "out/deep", "--format", "both", "--samples", "3", "--seed", "7", "--json"
+    )  # fmt: skip
+    (result,) = json.loads(out)["results"]
+    assert code == 0 and len(result["models"]) == 3 and result["seed"] == 7
+    assert [m["rank"] for m in result["models"]] == [1, 2, 3]
+    names = sorted(p.name for p in (tmp_path / "out" / "deep").iterdir())
+    assert names == [f"GIGKFLHSAKKF.{suffix}" for suffix in ("cif", "json", "pdb")]
+    pdb = (tmp_path / "out" / "deep" / "GIGKFLHSAKKF.pdb").read_text()
+    assert pdb.count("\nMODEL ") + pdb.startswith("MODEL ") == 3
+
+
+def test_runs_repeat_byte_for_byte(run, tmp_path):
+    for folder in ("a", "b"):
+        run("fold", MAGAININ, "-o", folder, "--samples", "2", "--format", "both")
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_unmet_chemistry_is_said_and_fails(run):
+    code, out, err = run("fold", "GRCTKSIPPICFPD", "--cyclic", "--disulfide", "3-11", "--json")
+    (result,) = json.loads(out)["results"]
+    assert code == 1 and "not formed" in err
+    assert [bond["kind"] for bond in result["models"][0]["stated_bonds"]] == ["ring", "disulfide"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fold", ""], "empty"),
+        (["fold", "GIGXF"], "'X' at position 4"),
+        (["fold", "GIG4F"], "'4'"),
+        (["fold", "GIG"], "3 residues"),
+        (["fold", "A" * 33], "33 residues"),
+        (["fold", "A" * 5000], "5000 residues"),
+        (["fold", MAGAININ, "--disulfide", "1-2"], "not C"),
+        (["fold", MAGAININ, "--disulfide", "one"], "I-J"),
+        (["fold", MAGAININ, "--samples", "0"], "samples"),
+        (["fold", MAGAININ, "--format", "xyz"], "format"),
+        (["fold", "missing.fasta"], "no FASTA file"),
+        (["fold", "some/where"], "no FASTA file"),
+        (["fold", "."], "folder"),
+        (["fold"], "PEPTIDE"),
+        (["fold", MAGAININ, "--colour"], "--colour"),
+        (["unfold"], "unfold"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(run, tmp_path, arguments, message):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "") and message in error_line(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+FASTA = f""">first
+{MAGAININ}
+>first again
+GIGKFLHSAKKF
+>bad
+GIGX
+>../../escape
+SWTWEGNKWTWK
+>
+KTWNPATGKWTE
+>empty
+>mélittine β
+GIGAVLKVLTTGLPALISWIKRKRQQ
+>ring cyclic disulfides=3-11
+GRCTKSIPPICFPD
+"""
+
+
+def test_a_fasta_file(run, tmp_path):
+    (tmp_path / "in.fasta").write_text(FASTA, encoding="utf-8")
+    code, out, err = run("fold", "in.fasta", "-o", "out", "--json")
+    document = json.loads(out)
+    assert code == 1
+    ids = [result["id"] for result in document["results"]]
+    assert ids == ["first", "first", "../../escape", "KTWNPATGKWTE", "mélittine", "ring"]
+    assert [error["id"] for error in document["errors"]] == ["bad", "empty"]
+    assert "bad: 'X' at position 4" in err and "empty: the sequence is empty" in err
+    names = sorted(p.name for p in (tmp_path / "out").iterdir() if p.suffix == ".cif")
+    assert names == [
+        "KTWNPATGKWTE.cif",
+        "_.._escape.cif",
+        "first.cif",
+        "first_2.cif",
+        "melittine.cif",
+        "ring.cif",
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.fasta", "out"]
+    with (tmp_path / "out" / "summary.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows].count("failed") == 2 and len(rows) == 8
+    assert document["results"][-1]["cyclic"] is True
+
+
+def test_standard_input(run, tmp_path):
+    code, out, _ = run("fold", "-", stdin=b">x\nGIGKFLHSAKKF\n")
+    assert code == 0 and out.startswith("x ") and (tmp_path / "x.cif").exists()
+    code, _, _ = run("fold", "-", stdin=b"GIGKFLHSAKKF\n")
+    assert code == 0 and (tmp_path / "GIGKFLHSAKKF.cif").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no FASTA records"),
+        (b"\n\n", "no FASTA records"),
+        (bytes(range(256)), "not"),
+        (b"\x1f\x8b\x08", "not"),
+    ],
+)
+def test_empty_and_binary_files(run, tmp_path, content, message):
+    (tmp_path / "in.fasta").write_bytes(content)
+    code, _, err = run("fold", "in.fasta", "-o", "out")
+    assert code == 1 and message in error_line(err)
+
+
+def test_a_file_that_turns_binary_keeps_what_came_before(run, tmp_path):
+    (tmp_path / "in.fasta").write_bytes(b">a\nGIGKFLHSAKKF\n>b\nKTWNPATGKWTE\n>c\nAC\0DE\n")
+    code, _, err = run("fold", "in.fasta", "-o", "out")
+    assert code == 1 and "binary" in error_line(err)
+    assert (tmp_path / "out" / "a.cif").exists()
+
+
+def test_options_for_one_peptide_do_not_go_with_fasta(run, tmp_path):
+    (tmp_path / "in.fasta").write_text(FASTA, encoding="utf-8")
+    code, _, err = run("fold", "in.fasta", "--cyclic")
+    assert code == 2 and "headers" in error_line(err)
+
+
+def test_missing_and_damaged_models(run, tmp_path, model):
+    code, _, err = run("fold", MAGAININ, "--model", "nowhere", with_model=False)
+    assert code == 1 and "no model directory at nowhere" in error_line(err)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "config.json").write_bytes((model / "config.json").read_bytes())
+    weights = (model / "model.safetensors").read_bytes()
+    (damaged / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    code, _, err = run("fold", MAGAININ, "--model", "damaged", with_model=False)
+    assert code == 1 and "not a whole safetensors file" in error_line(err)
+
+
+def test_an_unwritable_output(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run("fold", MAGAININ, "-o", "file/sub")
+    assert code == 1 and "cannot write" in error_line(err)
+
+
+def test_an_interrupt_is_one_line_and_keeps_what_is_done(tmp_path, model):
+    command = [sys.executable, "-m", "betafold_mlx", "fold", "-", "-o", "out", "--model", str(model)]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"".join(b">p%d\nGIGKFLHSAKKF\n" % k for k in range(65)))
+        process.stdin.flush()  # one whole chunk, then silence
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out" / "p63.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.decode().split("\n") == ["", "betafold-mlx: interrupted", ""]  # first leave the ^C line
+    assert len((tmp_path / "out" / "summary.csv").read_text().splitlines()) == 65
+    assert len(list((tmp_path / "out").glob("*.cif"))) == 64
+
+
+def test_fold_imports_neither_torch_nor_transformers(model, tmp_path):
+    program = (
+        "import sys\nfrom betafold_mlx.cli.main import main\n"
+        f"try: main(['fold', '{MAGAININ}', '--model', {str(model)!r}])\nexcept SystemExit as e: assert not e.code\n"
+        "heavy = {'torch', 'transformers', 'scipy', 'biotite', 'pandas'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_help_and_version(run):
+    code, out, _ = run("--help")
+    assert code == 0 and out.index("fold") < out.index("train") < out.index("evaluate")
+    code, out, _ = run("--version")
+    assert code == 0 and out.startswith("betafold-mlx, version ")
+    code, out, _ = run("fold", "--help", with_model=False)
+    assert code == 0 and "--disulfide" in out

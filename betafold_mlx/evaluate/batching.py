@@ -1,0 +1,36 @@
+"""Structures of different lengths -> padded batches on the device, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import mlx.core as mx
+import numpy as np
+
+_STEP = 8  # residues: padded lengths are multiples, so that there are few shapes and little padding
+_PAIRS = (
+    65_536  # residue pairs in a batch: bounds the memory of pairwise distances and of the search of GDT_TS
+)
+
+
+def length_batches(lengths: Sequence[int]) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield (indices, padded length) of batches of similar lengths that cover everything once."""
+    padded = (np.array(lengths, dtype=np.int64) + _STEP - 1) // _STEP * _STEP
+    for length in np.unique(padded):
+        members = np.flatnonzero(padded == length)
+        size = max(1, _PAIRS // int(length) ** 2)
+        for first in range(0, len(members), size):
+            yield members[first : first + size], int(length)
+
+
+def pad(arrays: Sequence[np.ndarray], length: int) -> mx.array:
+    """Stack arrays (L, ...) of different L to (B, length, ...), zeros behind each."""
+    stacked = np.zeros((len(arrays), length, *arrays[0].shape[1:]), dtype=np.asarray(arrays[0]).dtype)
+    for row, array in enumerate(arrays):
+        stacked[row, : len(array)] = array
+    return mx.array(stacked)
+
+
+def length_mask(lengths: Sequence[int], length: int) -> mx.array:
+    """Return (B, length) bool: the first L of each row."""
+    return mx.arange(length) < mx.array(list(lengths))[:, None]

@@ -1,0 +1,157 @@
+"""An evaluation as one document of plain JSON values: figures by group, comparisons, every record."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from betafold_mlx import __version__
+from betafold_mlx.evaluate.bootstrap import FEWEST_CLUSTERS, RESAMPLES, ClusterBootstrap
+from betafold_mlx.evaluate.confidence import confidence_figures
+from betafold_mlx.evaluate.evaluation import Evaluation
+from betafold_mlx.evaluate.figures import ANGLES, compare, method_figures
+from betafold_mlx.evaluate.items import group_items
+from betafold_mlx.evaluate.scoring import Scores
+
+SCHEMA_VERSION = 1
+_DECIMALS = 4
+
+
+def build_report(
+    evaluation: Evaluation,
+    header: Mapping[str, Any],
+    seed: int = 0,
+    clustered: bool = True,
+    everything: bool = False,
+) -> dict[str, Any]:
+    """Return the whole report of an evaluation.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        The scores; of no item at all where nothing could be scored.
+    header : mapping
+        What was asked for and of what: keys that go in front as they are.
+    seed : int
+        Of the bootstrap.
+    clustered : bool
+        Whether the items' clusters mean something; without, there are no comparisons.
+    everything : bool
+        Whether to give a group of all items first.
+
+    Returns
+    -------
+    dict
+        JSON values only: NaN is None, numbers have 4 decimals.
+    """
+    groups = [
+        _group(evaluation, name, members, seed, clustered)
+        for name, members in group_items(evaluation.items, everything).items()
+    ]
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "versions": {
+            "betafold-mlx": __version__,
+            "mlx": version("mlx"),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        **header,
+        "judged": next(iter(evaluation.scores), None),
+        "methods": evaluation.descriptions,
+        "bootstrap": {"resamples": RESAMPLES, "seed": seed, "interval_percent": 95} if clustered else None,
+        "notes": evaluation.notes,
+        "groups": groups,
+        "records": [_record(evaluation, index) for index in range(len(evaluation.items))],
+    }
+    plain: dict[str, Any] = plain_values(document)
+    return plain
+
+
+def plain_values(value: Any) -> Any:
+    """Return a value with numpy types as Python's, floats rounded, and NaN and infinity as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain_values(entry) for entry in value]
+    if isinstance(value, (float, np.floating)):
+        return round(float(value), _DECIMALS) if np.isfinite(value) else None
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _group(
+    evaluation: Evaluation, name: str, members: np.ndarray, seed: int, clustered: bool
+) -> dict[str, Any]:
+    scores = {method: all_scores.select(members) for method, all_scores in evaluation.scores.items()}
+    clusters = np.array([evaluation.items[index].cluster for index in members])
+    count = len(np.unique(clusters))
+    group: dict[str, Any] = {
+        "name": name,
+        "n": len(members),
+        "residues": sum(len(evaluation.items[index]) for index in members),
+        "clusters": count if clustered else None,
+        "figures": {method: method_figures(chosen) for method, chosen in scores.items()},
+    }
+    if clustered:
+        group["comparisons"] = _comparisons(scores, clusters, seed)
+        group["intervals"] = count >= FEWEST_CLUSTERS
+    if evaluation.plddt is not None:
+        plddt = [evaluation.plddt[index] for index in members]
+        group["confidence"] = confidence_figures(plddt, next(iter(scores.values())))
+    return group
+
+
+def _comparisons(scores: Mapping[str, Scores], clusters: np.ndarray, seed: int) -> dict[str, Any]:
+    """Compare the judged method to each other one, where it has N, CA and C."""
+    judged, *others = scores
+    whole = np.flatnonzero(np.isfinite(scores[judged].rmsd))
+    if not len(whole):
+        return {}
+    enough = len(np.unique(clusters[whole])) >= FEWEST_CLUSTERS
+    bootstrap = ClusterBootstrap(clusters[whole], seed) if enough else None
+    first = scores[judged].select(whole)
+    return {other: compare(first, scores[other].select(whole), bootstrap) for other in others}
+
+
+def _record(evaluation: Evaluation, index: int) -> dict[str, Any]:
+    """Return an item with its scores by every method, and residue by residue by the judged one."""
+    item = evaluation.items[index]
+    one, judged = np.array([index]), next(iter(evaluation.scores.values()))
+    record: dict[str, Any] = {
+        "id": item.id,
+        "kind": item.kind,
+        "sequence": item.peptide.sequence,
+        "length": len(item),
+        "cyclic": item.peptide.cyclic,
+        "disulfides": item.peptide.disulfides,
+        "cluster": item.cluster,
+        "methods": {method: _scores(scores.select(one)) for method, scores in evaluation.scores.items()},
+        "deviation": judged.deviation[index],
+        "lddt": judged.lddt[index],
+    }
+    if evaluation.plddt is not None:
+        record["plddt"] = evaluation.plddt[index]
+    return record | evaluation.details[index]
+
+
+def _scores(scores: Scores) -> dict[str, Any]:
+    """Return the scores of one structure."""
+    sums, counts = scores.torsion_sums
+    with np.errstate(invalid="ignore"):
+        mae = sums[0] / counts[0]  # NaN where nothing is defined
+    return {
+        "rmsd": scores.rmsd[0],
+        "ca_rmsd": scores.ca_rmsd[0],
+        **{f"{angle}_mae": value for angle, value in zip(ANGLES, mae, strict=True)},
+        "q3": scores.q3[0],
+        "secondary_structure": scores.secondary_structure[0],
+        "ca_distance_error": scores.ca_distance_error[0],
+        "lddt": scores.mean_lddt[0],
+        "gdt_ts": scores.gdt_ts[0],
+    }

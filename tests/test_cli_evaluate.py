@@ -1,0 +1,143 @@
+"""`betafold-mlx evaluate` from the outside."""
+
+import json
+
+import mlx.core as mx
+import pytest
+from evaluate_helpers import make_item, native, write_pdb
+from synthetic import make_dataset
+
+from betafold_mlx.cli.main import main
+from betafold_mlx.data.store import Dataset
+from betafold_mlx.evaluate.items import split_items
+from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.model.directory import save_model
+from betafold_mlx.model.folding import FoldingModel
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("evaluate")
+    make_dataset(chains=8, peptides=4).save(path / "set")
+    mx.random.seed(0)
+    save_model(
+        path / "tiny", FoldingModel(ModelConfig(width=16, layers=1, heads=2, ffn_width=16)), "card", {}
+    )
+    (path / "natives").mkdir()
+    for item in split_items(Dataset.load(path / "set"), "test"):
+        write_pdb(path / "natives" / f"{item.id}.pdb", [native(item)], bfactors=range(len(item)))
+    return path
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as exit_info:
+            main(["evaluate", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return exit_info.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_a_model_in_json(folder, run):
+    code, out, err = run(folder / "set", "--model", folder / "tiny", "--json", "--seed", 3)
+    report = json.loads(out)
+    assert code == 0 and report["model"]["name"] == "tiny" and len(report["model"]["sha256"]) == 64
+    assert report["command"]["seed"] == 3 and report["dataset"]["split"] == "test"
+    assert len(report["dataset"]["sha256"]) == 64
+    assert list(report["methods"]) == [
+        "model", "constant_helix", "constant_strand", "type_prior", "nearest_neighbour", "reconstruction_floor",
+    ]  # fmt: skip
+    groups = {group["name"]: group for group in report["groups"]}
+    assert groups["fragments"]["n"] == 8 and groups["fragments"]["clusters"] == 8
+    assert len(report["records"]) == 12
+    figures = groups["fragments"]["figures"]
+    # Made of ideal geometry by a rule on the residue types, which a random model does not know.
+    assert figures["reconstruction_floor"]["rmsd_mean"] < 1e-2
+    assert figures["type_prior"]["phi_mae"] < 15 < figures["model"]["phi_mae"]
+    assert groups["fragments"]["comparisons"]["reconstruction_floor"]["rmsd_mean"]["excludes_zero"]
+    assert "folded 12 of 12" in err and "folded" not in out
+
+
+def test_the_same_command_prints_the_same_bytes(folder, run):
+    command = (folder / "set", "--model", folder / "tiny", "--json", "--limit", 2)
+    assert run(*command)[1] == run(*command)[1]
+
+
+def test_a_model_as_tables_on_the_validation_split(folder, run):
+    command = (folder / "set", "--model", folder / "tiny", "--split", "validation", "--limit", 1)
+    code, out, _ = run(*command)
+    assert code == 0 and "fragments: 1 in 1 cluster" in out and "constant helix" in out and "nan" not in out
+    ids = [record["id"] for record in json.loads(run(*command, "--json")[1])["records"]]
+    assert len(ids) == 4 and all(name.startswith("validation") for name in ids)
+
+
+def test_files_against_the_data_set(folder, run):
+    code, out, _ = run("--predictions", folder / "natives", "--references", folder / "set", "--json")
+    report = json.loads(out)
+    assert code == 0 and report["not_scored"] == [] and report["references"]["count"] == 12
+    groups = {group["name"]: group for group in report["groups"]}
+    assert groups["fragments"]["figures"]["prediction"]["rmsd_mean"] < 2e-3
+    assert groups["fragments"]["comparisons"]["type_prior"]["rmsd_mean"]["excludes_zero"]
+    assert groups["fragments"]["confidence"]["mean_lddt"] == 100
+
+
+def test_files_that_do_not_fit_are_listed_and_the_exit_code_says_so(folder, run, tmp_path):
+    item = split_items(Dataset.load(folder / "set"), "test")[0]
+    write_pdb(tmp_path / f"{item.id}.pdb", [native(item)])
+    write_pdb(tmp_path / "stranger.pdb", [native(make_item(seed=99))])
+    code, out, err = run("--predictions", tmp_path, "--references", folder / "set")
+    assert code == 1 and "fragments: 1 in 1 cluster" in out and "Traceback" not in err
+    assert "file stranger.pdb: no reference of this id or sequence" in out
+    assert out.count("no file of this id or sequence") == 11
+
+
+def test_nothing_scored_at_all(folder, run, tmp_path):
+    write_pdb(tmp_path / "stranger.pdb", [native(make_item(seed=99))])
+    code, out, _ = run("--predictions", tmp_path, "--references", folder / "set", "--json")
+    report = json.loads(out)
+    assert (
+        code == 1 and report["groups"] == [] and report["judged"] is None and len(report["not_scored"]) == 13
+    )
+    code, out, _ = run("--predictions", tmp_path, "--references", folder / "set")
+    assert code == 1 and "not scored:" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "either a DATASET"),
+        (("set", "--predictions", "natives", "--references", "set"), "either a DATASET"),
+        (("--predictions", "natives"), "go together"),
+        (("--references", "set"), "go together"),
+        (("--predictions", "natives", "--references", "set", "--model", "tiny"), "are for a DATASET"),
+        (("--predictions", "natives", "--references", "set", "--limit", "3"), "are for a DATASET"),
+        (
+            ("--predictions", "natives", "--references", "natives", "--split", "test"),
+            "--split is for a data set",
+        ),
+        (("set", "--split", "train"), "'train' is not one of"),
+        (("set", "--limit", "0"), "--limit"),
+    ],
+)
+def test_wrong_usage(folder, run, monkeypatch, arguments, message):
+    monkeypatch.chdir(folder)
+    code, out, err = run(*arguments)
+    assert code == 2 and message in err and out == "" and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere", "--model", "tiny"), "no data set at nowhere"),
+        (("set", "--model", "no-such-model"), "no-such-model"),
+        (("--predictions", "nowhere", "--references", "set"), "no such file or folder"),
+        (("--predictions", "natives", "--references", "nowhere"), "nowhere"),
+        (("--predictions", "tiny", "--references", "set"), "no structure file"),
+    ],
+)
+def test_bad_input_is_one_line(folder, run, monkeypatch, arguments, message):
+    monkeypatch.chdir(folder)
+    code, out, err = run(*arguments)
+    assert code == 1 and message in err and out == "" and len(err.splitlines()) == 1

@@ -13,7 +13,7 @@ from betafold_mlx.geometry import build_backbone
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_model
 from betafold_mlx.model.folding import FoldingModel
-from betafold_mlx.model.heads import expected_plddt, vectors_to_angles
+from betafold_mlx.model.heads import expected_plddt, vectors_to_angles, with_bounded_gradient
 from betafold_mlx.model.inputs import collate, padded_length
 from betafold_mlx.sequence import Peptide
 
@@ -145,6 +145,25 @@ def test_directions_and_expected_plddt():
     sure[0, 0] = 0.0
     assert float(expected_plddt(sure)[0]) == pytest.approx(1.0)
     assert float(expected_plddt(mx.zeros((1, 50)))[0]) == pytest.approx(50.0)
+
+
+def test_the_gradient_through_the_angles_does_not_grow_for_short_vectors():
+    def turn(vectors, bounded):
+        angles = vectors_to_angles(vectors)
+        return (with_bounded_gradient(angles, vectors) if bounded else angles).sum()
+
+    angle = 0.7
+    for length in (1e-3, 0.1, 0.5, 1.0, 3.0):
+        vectors = length * mx.array([[np.cos(angle), np.sin(angle)]])
+        across = np.array([[-np.sin(angle), np.cos(angle)]])
+        free, bounded = (np.array(mx.grad(lambda v, b=b: turn(v, b))(vectors)) for b in (False, True))
+        np.testing.assert_allclose(free, across / length, rtol=1e-4)
+        np.testing.assert_allclose(bounded, across * min(length, 1) / length, rtol=1e-4)
+        assert mx.array_equal(
+            with_bounded_gradient(vectors_to_angles(vectors), vectors), vectors_to_angles(vectors)
+        ).item()
+    zero = mx.grad(lambda v: turn(v, True))(mx.zeros((3, 2)))
+    assert mx.isfinite(zero).all().item()
 
 
 # Model directories

@@ -10,7 +10,13 @@ import mlx.nn as nn
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.model.heads import ConfidenceHead, TorsionHead, expected_plddt, vectors_to_angles
+from betafold_mlx.model.heads import (
+    ConfidenceHead,
+    TorsionHead,
+    expected_plddt,
+    vectors_to_angles,
+    with_bounded_gradient,
+)
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
 from betafold_mlx.model.transformer import Transformer, dropout
@@ -108,7 +114,7 @@ class FoldingModel(nn.Module):
         )
         vectors = self.torsion_head(states)
         torsions = vectors_to_angles(vectors)
-        coordinates = build_backbone(torsions, inputs.residues, inputs.mask)
+        coordinates = build_backbone(with_bounded_gradient(torsions, vectors), inputs.residues, inputs.mask)
         # The confidence judges the structure; it must not shape it.
         logits = self.confidence_head(mx.stop_gradient(states))
         return Folded(vectors, torsions, coordinates, logits, attention)

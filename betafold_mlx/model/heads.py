@@ -45,6 +45,30 @@ def vectors_to_angles(vectors: mx.array) -> mx.array:
     return mx.arctan2(sin, mx.where(tiny, 1e-12, cos))
 
 
+def with_bounded_gradient(angles: mx.array, vectors: mx.array) -> mx.array:
+    """Return the same angles, whose gradient no longer grows as their vectors get shorter.
+
+    The direction of a vector of length r turns by 1 / r for each unit step across it. A short vector means an
+    uncertain torsion, so through the reconstruction the uncertain torsions would drown the others. Scaled by r,
+    each torsion is moved by its leverage on the structure alone.
+
+    Parameters
+    ----------
+    angles : mx.array
+        (...) radians, `vectors_to_angles` of `vectors`.
+    vectors : mx.array
+        (..., 2).
+
+    Returns
+    -------
+    mx.array
+        (...), equal to `angles`.
+    """
+    length = mx.stop_gradient(mx.minimum(mx.linalg.norm(vectors, axis=-1), 1.0))
+    fixed = mx.stop_gradient(angles)
+    return fixed + length * (angles - fixed)
+
+
 class ConfidenceHead(nn.Module):
     """States -> logits over bins of the residue's lDDT."""
 

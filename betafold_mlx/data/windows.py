@@ -6,7 +6,7 @@ have seen, with no generator state to store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,20 @@ def whole_window(dataset: Dataset, record: Record) -> Window:
     """Return a whole peptide with all its chemistry."""
     rows = slice(record.start, record.start + record.length)
     return Window(Peptide(record.sequence, record.cyclic, record.disulfides), dataset.coordinates[rows])
+
+
+def turned(window: Window, turn: int) -> Window:
+    """Return a ring that starts `turn` residues later."""
+    peptide, length = window.peptide, len(window.peptide)
+    pairs = (
+        tuple(sorted(((i - 1 - turn) % length + 1, (j - 1 - turn) % length + 1)))
+        for i, j in peptide.disulfides
+    )
+    sequence = peptide.sequence[turn:] + peptide.sequence[:turn]
+    return Window(
+        Peptide(sequence, peptide.cyclic, tuple(sorted((i, j) for i, j in pairs))),
+        np.roll(window.coordinates, -turn, axis=0),
+    )
 
 
 @dataclass(frozen=True)
@@ -156,31 +170,21 @@ class WindowSampler:
     def _cut(self, record: Record, length: int, rng: np.random.Generator) -> Window:
         length = min(length, len(record.sequence))
         start = int(rng.integers(0, len(record.sequence) - length + 1))
-        pairs = tuple(
-            (i - start, j - start) for i, j in record.disulfides if i > start and j <= start + length
-        )
-        if pairs and rng.random() < self.config.unstated_disulfides:
-            pairs = ()
-        row = record.start + start
-        sequence = record.sequence[start : start + length]
-        return Window(Peptide(sequence, False, pairs), self.dataset.coordinates[row : row + length])
+        return self._state(cut_window(self.dataset, record, start, length), rng)
 
     def _peptide(self, record: Record, rng: np.random.Generator) -> Window:
-        sequence, pairs = record.sequence, record.disulfides
-        coordinates = self.dataset.coordinates[record.start : record.start + record.length]
+        window = whole_window(self.dataset, record)
         if record.cyclic:  # a ring has no first residue: start anywhere
-            turn = int(rng.integers(0, len(sequence)))
-            sequence = sequence[turn:] + sequence[:turn]
-            coordinates = np.roll(coordinates, -turn, axis=0)
-            moved = (
-                sorted(((i - 1 - turn) % len(sequence) + 1, (j - 1 - turn) % len(sequence) + 1))
-                for i, j in pairs
-            )
-            pairs = tuple(sorted((i, j) for i, j in moved))
-        cyclic = record.cyclic and rng.random() >= self.config.unstated_ring
-        if pairs and rng.random() < self.config.unstated_disulfides:
-            pairs = ()
-        return Window(Peptide(sequence, cyclic, pairs), coordinates)
+            window = turned(window, int(rng.integers(0, len(record.sequence))))
+            if rng.random() < self.config.unstated_ring:
+                window = replace(window, peptide=replace(window.peptide, cyclic=False))
+        return self._state(window, rng)
+
+    def _state(self, window: Window, rng: np.random.Generator) -> Window:
+        """Keep the disulfides to ourselves, sometimes."""
+        if window.peptide.disulfides and rng.random() < self.config.unstated_disulfides:
+            return replace(window, peptide=replace(window.peptide, disulfides=()))
+        return window
 
 
 def _inverse_cluster_size(records: list[Record], power: float) -> np.ndarray:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.data.windows import Window
+from betafold_mlx.data.windows import cut_window, whole_window
 from betafold_mlx.metrics import backbone_rmsd, torsion_error
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
-from betafold_mlx.sequence import Peptide
 from betafold_mlx.train.batches import Batch, Featurizer, make_batch
 
 VALIDATION_BATCH = 128
@@ -35,8 +32,16 @@ def validation_batches(
     list of (Batch, numpy.ndarray)
         The batch, and (B,) bool: True for a whole peptide, False for a fragment of a chain.
     """
-    examples = [(window, False) for window in _fragments(dataset)]
-    examples += [(window, True) for window in _peptides(dataset)]
+    examples = [
+        (cut_window(dataset, dataset.records[fragment.record], fragment.start, fragment.length), False)
+        for fragment in dataset.fragments
+        if fragment.split == "validation"
+    ]
+    examples += [
+        (whole_window(dataset, record), True)
+        for record in dataset.peptides("validation")
+        if record.kind != "mhc_bound"
+    ]
     batches = []
     for padded in PADDED_LENGTHS:
         group = [example for example in examples if padded_length(len(example[0].peptide)) == padded]
@@ -45,30 +50,6 @@ def validation_batches(
             batch = make_batch([window for window, _ in part], padded, featurizer)
             batches.append((batch, np.array([whole for _, whole in part])))
     return batches
-
-
-def _fragments(dataset: Dataset) -> Iterator[Window]:
-    for fragment in dataset.fragments:
-        if fragment.split != "validation":
-            continue
-        record = dataset.records[fragment.record]
-        stop = fragment.start + fragment.length
-        pairs = tuple(
-            (i - fragment.start, j - fragment.start)
-            for i, j in record.disulfides
-            if i > fragment.start and j <= stop
-        )
-        rows = slice(record.start + fragment.start, record.start + stop)
-        peptide = Peptide(record.sequence[fragment.start : stop], False, pairs)
-        yield Window(peptide, dataset.coordinates[rows])
-
-
-def _peptides(dataset: Dataset) -> Iterator[Window]:
-    for record in dataset.peptides("validation"):
-        if record.kind != "mhc_bound":
-            rows = slice(record.start, record.start + record.length)
-            peptide = Peptide(record.sequence, record.cyclic, record.disulfides)
-            yield Window(peptide, dataset.coordinates[rows])
 
 
 def validate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]]) -> dict[str, float]:

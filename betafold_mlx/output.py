@@ -9,7 +9,7 @@ import unicodedata
 from pathlib import Path
 
 from betafold_mlx.files import write_text
-from betafold_mlx.predict import Prediction
+from betafold_mlx.prediction import Prediction
 
 FORMATS = {"cif": (".cif",), "pdb": (".pdb",), "both": (".cif", ".pdb")}
 SUMMARY_FILE = "summary.csv"

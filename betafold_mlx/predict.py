@@ -2,178 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx import __version__
 from betafold_mlx.closure import Bond, measure_bonds
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import to_json, write_text
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.inputs import collate, padded_length
+from betafold_mlx.prediction import Prediction
 from betafold_mlx.sequence import TRAINED_LENGTHS, Peptide
-from betafold_mlx.structure.secondary import assign_secondary_structure
-from betafold_mlx.structure.writer import PredictedModels, to_mmcif, to_pdb
 from betafold_mlx.zoo import find_model
 
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The predicted structures of one peptide, best first.
-
-    Attributes
-    ----------
-    id : str
-        Name of the peptide.
-    peptide : Peptide
-        Sequence (length L) and stated chemistry.
-    coordinates : numpy.ndarray
-        (M, L, 5, 3) float32 Angstrom: N, CA, C, O, CB; NaN for the CB of glycine.
-    plddt : numpy.ndarray
-        (M, L) float32, predicted C-alpha lDDT, 0 to 100.
-    torsions : numpy.ndarray
-        (M, L, 3) float32 radians, phi, psi, omega; NaN where undefined (phi of the first residue, psi and omega of
-        the last).
-    bonds : tuple of tuple of Bond
-        For each model, the stated ring closure and disulfides as the coordinates have them.
-    seed : int
-        Random seed.
-    model_name, model_sha256 : str
-        The folding model.
-    embedder : str
-        Kind of its embedder.
-    warnings : tuple of str
-        What a user should know of this prediction.
-    """
-
-    id: str
-    peptide: Peptide
-    coordinates: np.ndarray
-    plddt: np.ndarray
-    torsions: np.ndarray
-    bonds: tuple[tuple[Bond, ...], ...]
-    seed: int
-    model_name: str
-    model_sha256: str
-    embedder: str
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def sequence(self) -> str:
-        """The one-letter sequence."""
-        return self.peptide.sequence
-
-    @property
-    def secondary_structure(self) -> tuple[str, ...]:
-        """A string of H (helix), E (strand) and C (coil) for each model (P-SEA)."""
-        return tuple(assign_secondary_structure(model[:, 1]) for model in self.coordinates)
-
-    @property
-    def constraints_met(self) -> bool:
-        """True when the first model has all stated bonds."""
-        return all(bond.formed for bond in self.bonds[0])
-
-    def _models(self) -> PredictedModels:
-        title = f"{self.id}: predicted by betafold-mlx {__version__}, model {self.model_name}"
-        return PredictedModels(
-            id=self.id,
-            sequence=self.sequence,
-            coordinates=self.coordinates,
-            plddt=self.plddt,
-            cyclic=self.peptide.cyclic
-            and all(b.formed for bonds in self.bonds for b in bonds if b.kind == "ring"),
-            disulfides=tuple(
-                pair
-                for pair in self.peptide.disulfides
-                if all(
-                    b.formed
-                    for bonds in self.bonds
-                    for b in bonds
-                    if b.residues == pair and b.kind == "disulfide"
-                )
-            ),
-            model_name=self.model_name,
-            software_version=__version__,
-            title=title,
-        )
-
-    def to_mmcif(self) -> str:
-        """Return the models as mmCIF with the ModelCIF confidence categories."""
-        return to_mmcif(self._models())
-
-    def to_pdb(self) -> str:
-        """Return the models as PDB text, pLDDT as B-factor."""
-        return to_pdb(self._models())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the prediction without coordinates as plain JSON values; torsions in degrees."""
-        structures = self.secondary_structure
-        models = []
-        for rank in range(len(self.coordinates)):
-            degrees = np.degrees(self.torsions[rank].astype(float))
-            models.append(
-                {
-                    "rank": rank + 1,
-                    "mean_plddt": round(float(self.plddt[rank].mean()), 2),
-                    "plddt": [round(float(value), 2) for value in self.plddt[rank]],
-                    "secondary_structure": structures[rank],
-                    "torsions": {
-                        name: [None if np.isnan(v) else round(float(v), 2) for v in degrees[:, column]]
-                        for column, name in enumerate(("phi", "psi", "omega"))
-                    },
-                    "stated_bonds": [dataclasses.asdict(bond) for bond in self.bonds[rank]],
-                }
-            )
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "id": self.id,
-            "sequence": self.sequence,
-            "length": len(self.peptide),
-            "cyclic": self.peptide.cyclic,
-            "disulfides": [list(pair) for pair in self.peptide.disulfides],
-            "mean_plddt": models[0]["mean_plddt"],
-            "plddt": models[0]["plddt"],
-            "secondary_structure": models[0]["secondary_structure"],
-            "torsions": models[0]["torsions"],
-            "models": models,
-            "seed": self.seed,
-            "model": {"name": self.model_name, "sha256": self.model_sha256, "embedder": self.embedder},
-            "versions": {
-                "betafold-mlx": __version__,
-                "mlx": version("mlx"),
-                "python": platform.python_version(),
-            },
-            "warnings": list(self.warnings),
-        }
-
-    def save(self, path: str | Path) -> Path:
-        """Write the prediction: ``.cif``, ``.pdb`` or ``.json``, by the suffix.
-
-        Raises
-        ------
-        BetafoldError
-            For another suffix, or where the file system refuses.
-        """
-        path = Path(path)
-        writers = {
-            ".cif": self.to_mmcif,
-            ".pdb": self.to_pdb,
-            ".json": lambda: to_json(self.to_dict()),
-        }
-        if path.suffix not in writers:
-            raise BetafoldError(f"cannot save {path.name}: the name must end in .cif, .pdb or .json")
-        write_text(path, writers[path.suffix]())
-        return path
+__all__ = ["Prediction", "Predictor"]
 
 
 class Predictor:

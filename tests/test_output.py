@@ -132,6 +132,22 @@ def test_stated_bonds_are_measured(predictor):
     assert prediction.to_dict()["models"][0]["stated_bonds"][0]["distance"] == ring.distance
 
 
+def test_files_state_only_bonds_that_every_model_has(predictor):
+    import dataclasses
+
+    from betafold_mlx.closure import Bond
+
+    prediction = predictor.fold("GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)], samples=2)
+    ring, bond = Bond("ring", (1, 14), 1.33, True), Bond("disulfide", (3, 11), 3.9, True)
+    for bonds, links in (
+        (((ring, bond), (ring, bond)), {"SSBOND", "LINK"}),
+        (((ring, bond), (ring, dataclasses.replace(bond, formed=False))), {"LINK"}),
+        (((dataclasses.replace(ring, formed=False), bond), (ring, bond)), {"SSBOND"}),
+    ):
+        text = dataclasses.replace(prediction, bonds=bonds).to_pdb()
+        assert {line.split()[0] for line in text.splitlines()} & {"SSBOND", "LINK"} == links
+
+
 def test_lengths_outside_the_trained_ones_carry_a_warning(predictor):
     assert predictor.fold("GIGKFLHSAK").warnings == ()
     for sequence in ("GIGKFLHSA", "A" * 31):

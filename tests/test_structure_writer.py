@@ -14,7 +14,7 @@ from structure_helpers import ideal
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.sequence import ALPHABET, THREE_LETTER
 from betafold_mlx.structure.reader import read_structure
-from betafold_mlx.structure.writer import PredictedModels, clean_text, safe_name, to_mmcif, to_pdb
+from betafold_mlx.structure.writer import PredictedModels, block_name, clean_text, to_mmcif, to_pdb
 
 SEQUENCE = "GCNAPFCKGYWC"
 ATOMS = ("N", "CA", "C", "O", "CB")
@@ -318,7 +318,7 @@ def test_any_text_keeps_the_files_readable(identifier, title, sequence, models):
     block = gemmi.cif.read_string(to_mmcif(p)).sole_block()
     expected = clean_text(title) or clean_text(identifier) or "peptide"
     assert gemmi.cif.as_string(block.find_value("_struct.title")).strip("\n") == expected
-    assert block.name == safe_name(identifier)
+    assert block.name == block_name(identifier)
     assert block.find_value("_struct.title") not in ("?", ".")
 
 
@@ -334,8 +334,8 @@ def test_any_text_keeps_the_files_readable(identifier, title, sequence, models):
         ("x" * 100, "x" * 75),
     ],
 )
-def test_safe_name(text, name):
-    assert safe_name(text) == name
+def test_block_name(text, name):
+    assert block_name(text) == name
 
 
 BAD = {

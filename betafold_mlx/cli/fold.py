@@ -13,7 +13,8 @@ import click
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 from betafold_mlx.output import FORMATS, OutputFolder
-from betafold_mlx.predict import SCHEMA_VERSION, Prediction, Predictor
+from betafold_mlx.predict import Predictor
+from betafold_mlx.prediction import SCHEMA_VERSION, Prediction
 from betafold_mlx.sequence import FastaRecord, Peptide, parse_fasta, parse_pair
 
 CHUNK = 64  # records folded together: enough to fill a batch, few enough to keep memory flat

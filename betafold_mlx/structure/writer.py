@@ -96,7 +96,7 @@ def to_structure(prediction: PredictedModels) -> gemmi.Structure:
     """
     names = [THREE_LETTER[letter] for letter in prediction.sequence]
     structure = gemmi.Structure()
-    structure.name = safe_name(prediction.id)
+    structure.name = block_name(prediction.id)
     structure.info["_entry.id"] = structure.name
     structure.info["_struct.title"] = _title(prediction)
     structure.info["_exptl.method"] = "THEORETICAL MODEL"
@@ -150,7 +150,7 @@ def to_pdb(prediction: PredictedModels) -> str:
     return _pdb_header(prediction) + to_structure(prediction).make_pdb_string(options)
 
 
-def safe_name(text: str) -> str:
+def block_name(text: str) -> str:
     """Return `text` as the name of an mmCIF data block: letters, digits, ``_``, ``-``, ``.``; up to 75."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", clean_text(text)).strip("_")[:75] or "peptide"
 

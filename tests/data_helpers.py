@@ -23,9 +23,10 @@ def mutated(sequence, rng, count):
 
 
 def spread(sequence, keep):
-    """The sequence with residues changed so that `keep` stay, in runs of at most four."""
+    """The sequence with residues changed, evenly spread, so that `keep` stay, in short runs."""
     letters = list(sequence)
-    changed = np.linspace(0, len(letters) - 1, len(letters) - keep).round().astype(int)
+    changed = np.linspace(0, len(letters) - 1, len(letters) - keep + 2)[1:-1].round().astype(int)
+    assert len(set(changed)) == len(letters) - keep
     for place in changed:
         letters[place] = LETTERS[(LETTERS.index(letters[place]) + 7) % 20]
     return "".join(letters)

@@ -252,3 +252,10 @@ def test_a_fragment_is_checked_against_its_chain(dataset, tmp_path):
         dataclasses.replace(dataset, fragments=[dataclasses.replace(last, **wrong)]).save(tmp_path / "ds")
         with pytest.raises(BetafoldError, match="fragment"):
             Dataset.load(tmp_path / "ds")
+
+
+def test_records_that_overlap_are_refused(saved):
+    """Two records of one length with one range of rows: nothing else would notice."""
+    damaged(saved, lambda d: d["records"][1].update(start=0))
+    with pytest.raises(BetafoldError, match=r"record train1 does not fit its rows"):
+        Dataset.load(saved)

@@ -74,6 +74,6 @@ def _array(entry: dict, body: memoryview) -> np.ndarray:
     dtype, shape, (begin, end) = _TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
     if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
         raise ValueError("not sizes")
-    if end > len(body) or end - begin != math.prod(shape) * dtype.itemsize:
+    if end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError("byte range")
-    return np.frombuffer(body[begin:end], dtype=dtype).reshape(shape)
+    return np.frombuffer(body[begin:end], dtype=dtype).reshape(shape)  # ValueError past the end of the file

@@ -27,7 +27,7 @@ from pathlib import Path
 REQUIREMENTS = {"base": ".", "test": ".[test]"}
 INCLUDES = {"base": ["base"], "test": ["base", "test"]}  # the stamps that an install earns
 
-# The oldest systems that MLX has wheels for, from 0.30.1 to 0.32.4 (their tags: macosx_14_0, manylinux_2_35).
+# The oldest systems that MLX 0.32 has wheels for (by their tags: macosx_14_0, manylinux_2_35).
 OLDEST_MACOS = (14, 0)
 OLDEST_GLIBC = (2, 35)
 

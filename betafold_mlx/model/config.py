@@ -62,7 +62,7 @@ class ModelConfig:
 
     embedder: EmbedderConfig = field(default_factory=EmbedderConfig)
     width: int = 320
-    layers: int = 4
+    layers: int = 3
     heads: int = 8
     ffn_width: int = 1280
     dropout: float = 0.1

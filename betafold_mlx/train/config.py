@@ -47,14 +47,14 @@ class TrainConfig:
     network: ModelConfig = field(default_factory=ModelConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     seed: int = 0
-    steps: int = 2600
-    learning_rate: float = 1e-3
+    steps: int = 2400
+    learning_rate: float = 8e-4
     final_learning_rate: float = 1e-5
     warmup: int = 200
     weight_decay: float = 0.05
     clip: float = 1.0
     structure: str = "drmsd"
-    structure_weight: float = 0.08
+    structure_weight: float = 0.03
     evaluate_every: int = 250
     patience: int = 8
 

@@ -63,8 +63,12 @@ def file_sha256(path: Path) -> str:
 
 
 def to_json(document: Any) -> str:
-    """Return `document` as indented JSON with a closing newline; NaN is an error, not a token."""
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return `document` as indented JSON with a closing newline; NaN is an error, not a token.
+
+    What UTF-8 cannot hold, the odd byte of a file name, is escaped: it comes back from `json.loads` as it was.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextlib.contextmanager
@@ -88,14 +92,23 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.replace(old / path.name)
-            temporary.replace(path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.replace(path)
+        _put_in_place(temporary, path)
     except OSError as error:
         raise BetafoldError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Rename the folder `new` to `path`; an older one there comes back when that fails or is interrupted."""
+    if not path.exists():
+        new.replace(path)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    try:
+        path.replace(aside / path.name)
+        new.replace(path)
+    finally:
+        if not path.exists():
+            (aside / path.name).replace(path)
+        shutil.rmtree(aside, ignore_errors=True)

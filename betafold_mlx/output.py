@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+import tempfile
 import unicodedata
 from pathlib import Path
 
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import write_text
 from betafold_mlx.prediction import Prediction
 
@@ -24,16 +26,20 @@ SUMMARY_COLUMNS = (
     "files",
 )
 
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", flags=re.IGNORECASE)
+_SHOWN = 64  # letters of a sequence that cannot be folded: it may be a chromosome
+
 
 def safe_name(identifier: str) -> str:
     """Return an identifier as a file name that stays inside its folder on every file system.
 
     ASCII letters, digits, ``.``, ``_`` and ``-`` are kept, accents dropped, everything else becomes ``_``; no
-    leading dot or dash, at most 100 characters, never empty.
+    leading dot or dash, at most 100 characters, never empty, and ``_`` before what Windows keeps for devices.
     """
     plain = unicodedata.normalize("NFKD", identifier)
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    return re.sub(r"[^A-Za-z0-9._-]", "_", plain).lstrip(".-")[:100] or "peptide"
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", plain).lstrip(".-")[:100] or "peptide"
+    return f"_{name}" if _DEVICE.match(name) else name
 
 
 class OutputFolder:
@@ -51,15 +57,34 @@ class OutputFolder:
         self.directory = Path(directory)
         self.suffixes = FORMATS[format]
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
         self._rows: list[tuple[object, ...]] = []
+
+    def prepare(self) -> None:
+        """Make the folder and try to write into it, before minutes of work go into what cannot be kept.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.directory) as file:
+                file.write(b"?")
+        except FileExistsError as error:
+            raise BetafoldError(f"cannot write into {self.directory}: it is not a folder") from error
+        except OSError as error:
+            raise BetafoldError(f"cannot write into {self.directory}: {error.strerror or error}") from error
 
     def claim(self, identifier: str) -> str:
         """Return a file name for `identifier` that no other record of this run has."""
         base = name = safe_name(identifier)
-        number = 1
+        number = self._numbers.get(base.casefold(), 1)
         while name.casefold() in self._taken:  # some file systems do not tell A from a
             number += 1
             name = f"{base}_{number}"
+        self._numbers[base.casefold()] = number
         self._taken.add(name.casefold())
         return name
 
@@ -90,7 +115,8 @@ class OutputFolder:
 
     def note_failure(self, identifier: str, sequence: str, message: str) -> None:
         """Note a record that could not be folded in the summary."""
-        self._rows.append((identifier, sequence, len(sequence), "", "", "failed", message, ""))
+        text = "".join(sequence.split()).upper()
+        self._rows.append((identifier, text[:_SHOWN], len(text), "", "", "failed", message, ""))
 
     def write_summary(self) -> Path:
         """Write ``summary.csv`` with a row for each record so far, in order.

@@ -13,10 +13,12 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.inputs import collate, padded_length
 from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import TRAINED_LENGTHS, Peptide
+from betafold_mlx.sequence import MAX_LENGTH, TRAINED_LENGTHS, Peptide
 from betafold_mlx.zoo import find_model
 
 __all__ = ["Prediction", "Predictor"]
+
+_TOGETHER = 128  # peptides in a batch: bounds the memory, however many there are
 
 
 class Predictor:
@@ -37,10 +39,14 @@ class Predictor:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
-        if loaded.model.config.embedder.kind != "residue":
+        config = loaded.model.config
+        if config.embedder.kind != "residue":
             raise BetafoldError(
-                f"model {loaded.name} needs the embedder {loaded.model.config.embedder.kind!r}, "
-                "which this version cannot run"
+                f"model {loaded.name} needs the embedder {config.embedder.kind!r}, which this version cannot run"
+            )
+        if config.max_length < MAX_LENGTH:
+            raise BetafoldError(
+                f"model {loaded.name} reads at most {config.max_length} residues, peptides have up to {MAX_LENGTH}"
             )
 
     @classmethod
@@ -76,9 +82,9 @@ class Predictor:
         sequence : str or Peptide
             4 to 32 standard residues in one-letter code.
         cyclic : bool
-            Closed head to tail (where `sequence` is text).
+            Closed head to tail. A `Peptide` states this itself.
         disulfides : iterable of (int, int)
-            1-based pairs of bonded cysteines (where `sequence` is text).
+            1-based pairs of bonded cysteines. A `Peptide` states them itself.
         samples : int
             Models to make, ranked by mean pLDDT. The first drawn is the network's answer; the others are drawn
             with dropout on (Gal & Ghahramani 2016), each from its own key: sample i is the same whatever `samples`.
@@ -96,7 +102,13 @@ class Predictor:
         BetafoldError
             For a sequence or chemistry that cannot be, or numbers out of range.
         """
-        peptide = sequence if isinstance(sequence, Peptide) else Peptide.parse(sequence, cyclic, disulfides)
+        disulfides = tuple(disulfides)
+        if not isinstance(sequence, Peptide):
+            peptide = Peptide.parse(sequence, cyclic, disulfides)
+        elif cyclic or disulfides:
+            raise BetafoldError("a Peptide states its own chemistry: leave out cyclic and disulfides")
+        else:
+            peptide = sequence
         return self.fold_many([peptide], samples=samples, seed=seed, ids=[id or peptide.sequence])[0]
 
     def fold_many(
@@ -114,7 +126,7 @@ class Predictor:
         peptides : sequence of Peptide
             Checked peptides.
         ids : sequence of str, optional
-            Their names; by default the sequences.
+            Their names, one a peptide; by default the sequences.
         samples, seed : int
             As in `fold`.
 
@@ -122,17 +134,29 @@ class Predictor:
         -------
         list of Prediction
             In the order of `peptides`.
+
+        Raises
+        ------
+        BetafoldError
+            For numbers out of range, or a model whose weights give no finite numbers.
         """
         if samples < 1:
             raise BetafoldError(f"samples must be at least 1, not {samples}")
         if not 0 <= seed < 2**31:
             raise BetafoldError(f"seed must lie between 0 and {2**31 - 1}, not {seed}")
         names = [peptide.sequence for peptide in peptides] if ids is None else ids
+        if len(names) != len(peptides):
+            raise BetafoldError(f"{len(names)} ids for {len(peptides)} peptides: give one for each")
         predictions: dict[int, Prediction] = {}
         by_length: dict[int, list[int]] = {}
         for index, peptide in enumerate(peptides):
             by_length.setdefault(padded_length(len(peptide)), []).append(index)
-        for length, members in by_length.items():
+        batches = (
+            (length, members[first : first + _TOGETHER])
+            for length, members in by_length.items()
+            for first in range(0, len(members), _TOGETHER)
+        )
+        for length, members in batches:
             inputs = collate([peptides[index] for index in members], length)
             folded = self.loaded.model(inputs)
             arrays = [np.array(x) for x in (folded.coordinates, folded.plddt, folded.torsions)]
@@ -154,6 +178,8 @@ class Predictor:
         coordinates, plddt, torsions = (
             np.stack([drawn[number][part][:length] for number in order]) for part in range(3)
         )
+        if not (np.isfinite(coordinates).all() and np.isfinite(plddt).all()):
+            raise BetafoldError(f"model {self.loaded.name} gives no finite numbers: its weights are damaged")
         glycine = np.array([letter == "G" for letter in peptide.sequence])
         coordinates[:, glycine, 4] = np.nan
         torsions[:, 0, 0] = np.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -68,7 +69,7 @@ class Prediction:
         """The one-letter sequence."""
         return self.peptide.sequence
 
-    @property
+    @functools.cached_property
     def secondary_structure(self) -> tuple[str, ...]:
         """A string of H (helix), E (strand) and C (coil) for each model (P-SEA)."""
         return tuple(assign_secondary_structure(model[:, 1]) for model in self.coordinates)
@@ -146,6 +147,11 @@ class Prediction:
 
     def save(self, path: str | Path) -> Path:
         """Write the prediction: ``.cif``, ``.pdb`` or ``.json``, by the suffix.
+
+        Returns
+        -------
+        Path
+            `path`.
 
         Raises
         ------

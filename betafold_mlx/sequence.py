@@ -30,6 +30,7 @@ MIN_LENGTH, MAX_LENGTH = 4, 32
 TRAINED_LENGTHS = (10, 30)
 """Lengths that the models are trained on; outside them a fold carries a warning."""
 
+_LETTERS = frozenset(ALPHABET + ALPHABET.lower())  # upper() first would make S of a long s, SS of a sharp one
 _INDEX = np.full(128, -1, dtype=np.int32)
 _INDEX[[ord(letter) for letter in ALPHABET]] = np.arange(len(ALPHABET))
 
@@ -104,11 +105,11 @@ class Peptide:
             Empty, too short or too long, a letter that is not one of the 20, a disulfide that is not between two
             different cysteines of the sequence, or a cysteine in two disulfides.
         """
-        sequence = "".join(text.split()).upper()
+        sequence = "".join(text.split())
         if not sequence:
             raise BetafoldError("the sequence is empty")
         for position, letter in enumerate(sequence, start=1):
-            if letter not in ALPHABET:
+            if letter not in _LETTERS:
                 raise BetafoldError(
                     f"{letter!r} at position {position} is not one of the 20 standard residues ({ALPHABET})"
                 )
@@ -116,6 +117,7 @@ class Peptide:
             raise BetafoldError(
                 f"{len(sequence)} residues: a peptide has {MIN_LENGTH} to {MAX_LENGTH} residues here"
             )
+        sequence = sequence.upper()
         return cls(sequence, cyclic, _checked_disulfides(sequence, disulfides))
 
     def __len__(self) -> int:
@@ -198,7 +200,7 @@ class FastaRecord:
             if key.lower() == "cyclic" and value.lower() in ("", "true", "yes", "1"):
                 cyclic = True
             elif key.lower() in ("disulfide", "disulfides") and value:
-                pairs = [parse_pair(pair) for pair in value.split(",") if pair]
+                pairs += [parse_pair(pair) for pair in value.split(",") if pair]
         return Peptide.parse(self.text, cyclic, pairs)
 
 
@@ -243,5 +245,6 @@ def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
 
 
 def _record(header: str | None, parts: list[str], line: int) -> FastaRecord:
-    identifier, _, description = (header or "").partition(" ")
-    return FastaRecord(identifier, description.strip(), "".join(parts), line)
+    words = (header or "").split(maxsplit=1)  # some files have a tab between id and description
+    identifier, description = (*words, "", "")[:2]
+    return FastaRecord(identifier, description, "".join(parts), line)

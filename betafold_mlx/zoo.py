@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from betafold_mlx.errors import BetafoldError
@@ -30,12 +31,13 @@ def find_model(model: str | Path | None = None) -> Path:
         Where there is neither.
     """
     wanted = Path(DEFAULT_MODEL if model is None else model)
-    if model is not None and wanted.is_dir():
-        return wanted
-    if len(wanted.parts) == 1:
-        for folder in _WEIGHTS:
-            if (folder / wanted / CONFIG_FILE).is_file():
-                return folder / wanted
+    with contextlib.suppress(OSError):  # a name too long to be one
+        if model is not None and wanted.is_dir():
+            return wanted
+        if len(wanted.parts) == 1:
+            for folder in _WEIGHTS:
+                if (folder / wanted / CONFIG_FILE).is_file():
+                    return folder / wanted
     if model is None:
         raise BetafoldError(
             f"the bundled model {DEFAULT_MODEL} is missing: install the package again, or pass --model"

@@ -1,11 +1,15 @@
 """`betafold-mlx fold` as a user calls it: a process with arguments, files, exit codes."""
 
 import csv
+import gzip
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
@@ -27,11 +31,14 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path, model):
-    def call(*arguments, stdin=None, with_model=True):
+    def call(*arguments, stdin=None, with_model=True, shell="", env=None):
         command = [sys.executable, "-m", "betafold_mlx", *arguments]
         if with_model and arguments[:1] == ("fold",):
             command += ["--model", str(model)]
-        done = subprocess.run(command, cwd=tmp_path, input=stdin, capture_output=True)
+        if shell:  # what only a shell does to a command: redirections
+            command = ["bash", "-c", f"{shlex.join(command)} {shell}"]
+        environment = {**os.environ, **(env or {})}
+        done = subprocess.run(command, cwd=tmp_path, input=stdin, capture_output=True, env=environment)
         assert b"Traceback" not in done.stderr
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -89,6 +96,7 @@ def test_unmet_chemistry_is_said_and_fails(run):
         (["fold", ""], "empty"),
         (["fold", "GIGXF"], "'X' at position 4"),
         (["fold", "GIG4F"], "'4'"),
+        (["fold", "GIGKFß"], "'ß' at position 6"),
         (["fold", "GIG"], "3 residues"),
         (["fold", "A" * 33], "33 residues"),
         (["fold", "A" * 5000], "5000 residues"),
@@ -98,6 +106,7 @@ def test_unmet_chemistry_is_said_and_fails(run):
         (["fold", MAGAININ, "--format", "xyz"], "format"),
         (["fold", "missing.fasta"], "no FASTA file"),
         (["fold", "some/where"], "no FASTA file"),
+        (["fold", "missing.fasta.gz"], "no FASTA file"),
         (["fold", "."], "folder"),
         (["fold"], "PEPTIDE"),
         (["fold", MAGAININ, "--colour"], "--colour"),
@@ -149,6 +158,9 @@ def test_a_fasta_file(run, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.fasta", "out"]
     with (tmp_path / "out" / "summary.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [
+        *("first", "first", "bad", "../../escape", "KTWNPATGKWTE", "empty", "mélittine", "ring")
+    ]
     assert [row["status"] for row in rows].count("failed") == 2 and len(rows) == 8
     assert document["results"][-1]["cyclic"] is True
 
@@ -166,7 +178,9 @@ def test_standard_input(run, tmp_path):
         (b"", "no FASTA records"),
         (b"\n\n", "no FASTA records"),
         (bytes(range(256)), "not"),
-        (b"\x1f\x8b\x08", "not"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (gzip.compress(b">a\nGIGKFLHSAKKF\n" * 99)[:-9], "gzip"),
+        ("\ufeff>a\nGIGKFLHSAKKF\n".encode("utf-16-le"), "binary"),
     ],
 )
 def test_empty_and_binary_files(run, tmp_path, content, message):
@@ -189,8 +203,9 @@ def test_options_for_one_peptide_do_not_go_with_fasta(run, tmp_path):
 
 
 def test_missing_and_damaged_models(run, tmp_path, model):
-    code, _, err = run("fold", MAGAININ, "--model", "nowhere", with_model=False)
-    assert code == 1 and "no model directory at nowhere" in error_line(err)
+    for name in ("nowhere", "n" * 5000):
+        code, _, err = run("fold", MAGAININ, "--model", name, with_model=False)
+        assert code == 1 and f"no model directory at {name}" in error_line(err)
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "config.json").write_bytes((model / "config.json").read_bytes())
@@ -200,10 +215,89 @@ def test_missing_and_damaged_models(run, tmp_path, model):
     assert code == 1 and "not a whole safetensors file" in error_line(err)
 
 
-def test_an_unwritable_output(run, tmp_path):
+@pytest.mark.parametrize("source", [MAGAININ, "in.fasta"])
+def test_an_unwritable_output(run, tmp_path, source):
+    (tmp_path / "in.fasta").write_text(FASTA, encoding="utf-8")
     (tmp_path / "file").write_text("")
-    code, _, err = run("fold", MAGAININ, "-o", "file/sub")
-    assert code == 1 and "cannot write" in error_line(err)
+    (tmp_path / "link").symlink_to("nowhere")
+    for folder in ("file/sub", "link"):
+        code, out, err = run("fold", source, "-o", folder, "--json")
+        assert (code, out) == (1, "") and "cannot write" in error_line(err)
+
+
+def test_a_file_that_cannot_be_written_costs_only_its_record(run, tmp_path):
+    (tmp_path / "in.fasta").write_text("".join(f">{name}\nGIGKFLHSAKKF\n" for name in "abc"))
+    for name in ("b.cif", "summary.csv"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    code, out, err = run("fold", "in.fasta", "-o", "out", "--json")
+    document = json.loads(out)
+    assert code == 1 and [result["id"] for result in document["results"]] == ["a", "c"]
+    assert [error["id"] for error in document["errors"]] == ["b", "summary.csv"]
+    assert [line.split(":")[1:3] for line in err.splitlines()] == [
+        [" b", " cannot write out/b.cif"],
+        [" summary.csv", " cannot write out/summary.csv"],
+    ]
+
+
+def test_fasta_from_a_pipe_gzipped_and_latin_1(run, tmp_path):
+    latin = ">a\nGIGKFLHSAKKF\n>mélittine\nGIGKFLHSAKKF\n>c\nGIGKFLHSAKKÉ\n".encode("latin-1")
+    (tmp_path / "in.fasta.gz").write_bytes(gzip.compress(latin))
+    for source, stdin in (
+        ("in.fasta.gz", None),
+        ("-", latin),
+        ("-", gzip.compress(latin)),
+        ("/dev/stdin", latin),
+    ):
+        code, out, err = run("fold", source, stdin=stdin)
+        assert code == 1 and [line.split()[0] for line in out.splitlines()] == ["a", "m\ufffdlittine"]
+        assert "c: '\ufffd' at position 12" in error_line(err)
+
+
+def test_a_folder_named_like_the_peptide_is_no_input(run, tmp_path):
+    for _ in range(2):
+        assert run("fold", MAGAININ, "-o", MAGAININ)[0] == 0
+    assert (tmp_path / MAGAININ / f"{MAGAININ}.cif").exists()
+
+
+def test_names_cannot_steer_the_terminal_nor_flood_it(run, tmp_path):
+    (tmp_path / "in.fasta").write_text(
+        f">a\x1b[31m\nGIGKFLHSAKKF\n>{'n' * 9999}\nGIGKFLHSAKKF\n>\x1b[2Jb\nX\n"
+    )
+    code, out, err = run("fold", "in.fasta")
+    assert code == 1 and "\x1b" not in out + err and len(out) < 500
+    assert "?[2Jb: " in error_line(err)
+
+
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_nothing(run, tmp_path, redirection):
+    code, _, err = run("fold", "GIGK", shell=redirection)
+    assert code == 0 and len(err.splitlines()) <= 1
+    assert (tmp_path / "GIGK.cif").exists() and (tmp_path / "GIGK.json").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_streams(run, tmp_path):
+    code, _, err = run("fold", MAGAININ, "--json", shell=">/dev/full")
+    assert code == 1 and "cannot write to standard output: No space left" in error_line(err)
+    assert (tmp_path / f"{MAGAININ}.cif").exists()
+    code, out, _ = run("fold", "GIGK", shell="2>/dev/full")  # its warning finds no room
+    assert code == 0 and out.startswith("GIGK ") and (tmp_path / "GIGK.cif").exists()
+
+
+def test_a_reader_that_leaves_is_no_complaint(run, tmp_path):
+    (tmp_path / "in.fasta").write_text(f">{'n' * 99}\nGIGKFLHSAKKF\n" * 3)
+    _, out, err = run("fold", "in.fasta", shell="| true; echo ${PIPESTATUS[0]}")
+    assert out in ("0\n", "1\n") and err == ""
+    assert len((tmp_path / "summary.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_json_is_utf_8_in_every_locale(run, tmp_path, encoding):
+    (tmp_path / "in.fasta").write_text(">日本é😀\nGIGKFLHSAKKF\n", encoding="utf-8")
+    environment = {"PYTHONIOENCODING": encoding, "LC_ALL": "C"}
+    code, out, _ = run("fold", "in.fasta", "-o", "å", "--json", env=environment)
+    (result,) = json.loads(out)["results"]
+    assert code == 0 and result["id"] == "日本é😀" and (tmp_path / result["files"][0]).is_file()
 
 
 def test_an_interrupt_is_one_line_and_keeps_what_is_done(tmp_path, model):
@@ -225,6 +319,20 @@ def test_an_interrupt_is_one_line_and_keeps_what_is_done(tmp_path, model):
     assert len(list((tmp_path / "out").glob("*.cif"))) == 64
 
 
+def test_an_interrupt_while_modules_load_waits_for_them(tmp_path):
+    program = (
+        "import os, signal, sys, types\nfrom betafold_mlx.cli import main\n"
+        "class Loader:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'gemmi': os.kill(os.getpid(), signal.SIGINT); print('loading')\n"
+        "sys.meta_path.insert(0, Loader())\n"
+        "main.main(['fold', '--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "loading\n")
+    assert done.stderr.split("\n") == ["", "betafold-mlx: interrupted", ""]
+
+
 def test_fold_imports_neither_torch_nor_transformers(model, tmp_path):
     program = (
         "import sys\nfrom betafold_mlx.cli.main import main\n"
@@ -234,7 +342,17 @@ def test_fold_imports_neither_torch_nor_transformers(model, tmp_path):
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
 
 
+def test_no_temporary_folder_and_no_compiler_are_needed(run, tmp_path):
+    code, _, err = run(
+        "fold", MAGAININ, "--samples", "2", env={"TMPDIR": str(tmp_path / "nowhere"), "PATH": ""}
+    )
+    assert (code, err) == (0, "")
+
+
 def test_help_and_version(run):
+    for arguments in ((), ("dataset",)):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "") and err.startswith("Usage: ") and "Commands:\n" in err
     code, out, _ = run("--help")
     assert code == 0 and out.index("fold") < out.index("train") < out.index("evaluate")
     code, out, _ = run("--version")

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from synthetic import make_dataset
@@ -73,6 +75,7 @@ def test_ctrl_c_saves_and_resume_ends_in_the_same_weights(tmp_path, dataset):
     [
         (["--heads", "7"], 1, "multiple"),
         (["--steps", "0"], 2, "steps"),
+        (["--structure-weight", "nan"], 1, "structure_weight"),
         (["--resume"], 1, "no run to resume"),
         (["--resume", "--steps", "5"], 2, "--resume takes the run's own settings"),
         (["--embedder", "nowhere"], 2, "embedder"),
@@ -89,3 +92,38 @@ def test_what_is_no_data_set(tmp_path):
     assert code == 2 and len(err.splitlines()) == 1
     code, _, err = run("train", tmp_path, "-o", tmp_path / "run")
     assert code == 1 and "not a data set" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("missing", ["train", "validation"])
+def test_what_cannot_be_trained_on_leaves_no_run(tmp_path, missing):
+    whole = make_dataset()
+    records = [
+        replace(record, split="test") if record.split == missing else record for record in whole.records
+    ]
+    fragments = [replace(part, split=records[part.record].split) for part in whole.fragments]
+    replace(whole, records=records, fragments=fragments).save(tmp_path / "set")
+    code, _, err = run("train", tmp_path / "set", "-o", tmp_path / "run", *OPTIONS)
+    assert code == 1 and missing[:5] in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_run_folder_has_one_process(tmp_path, dataset):
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        command("train", dataset, "-o", folder, *OPTIONS, "--steps", "5000"), stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not (folder / "last").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        code, _, err = run("train", dataset, "-o", folder, "--resume")
+        process.kill()
+    assert code == 1 and "another process is training in" in err
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()[:-1]]
+    assert steps == sorted(steps) and len(steps) >= 6
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_messages_that_nobody_reads_stop_no_training(tmp_path, dataset):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command("train", dataset, "-o", tmp_path / "run", *OPTIONS), stderr=full)
+    assert done.returncode == 0 and (tmp_path / "run" / "best" / "model.safetensors").exists()

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,25 @@ def test_a_failed_folder_leaves_the_old_one_and_no_rest(tmp_path):
         (temporary / "x").write_text("half")
         raise ValueError("broke")
     assert (path / "x").read_text() == "second"
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("error", [OSError("no"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch, error):
+    path = tmp_path / "folder"
+    with atomic_directory(path) as temporary:
+        (temporary / "x").write_text("old")
+    replace = Path.replace
+
+    def failing(self, target):
+        if (self / "x").is_file() and (self / "x").read_text() == "new":
+            raise error
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises((BetafoldError, KeyboardInterrupt)), atomic_directory(path) as temporary:
+        (temporary / "x").write_text("new")
+    assert (path / "x").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
@@ -60,5 +80,7 @@ def test_long_names_fit(tmp_path):
 
 def test_json_has_no_nan():
     assert to_json({"ä": 1}) == '{\n  "ä": 1\n}\n'
+    odd = "\udcff.cif"  # a file name of a byte that is not UTF-8
+    assert json.loads(to_json([odd]).encode("utf-8")) == [odd]
     with pytest.raises(ValueError, match="Out of range"):
         to_json({"x": float("nan")})

@@ -242,6 +242,20 @@ def test_missing_extra_misshapen_and_nan_tensors_are_named(tmp_path, model):
         ({"network": {"dropout": 1.5}}, "dropout"),
         ({"network": {"embedder": {"kind": "bert"}}}, "bert"),
         ({"network": 3}, "must be an object"),
+        ({"network": {"width": "32"}}, "width must be a whole number"),
+        ({"network": {"width": 10**9}}, "width must be a whole number from 1 to 8192"),
+        ({"network": {"layers": 10**9}}, "layers must be"),
+        ({"network": {"layers": True}}, "layers must be"),
+        ({"network": {"max_length": [32] * 1000}}, "max_length must be"),
+        ({"network": {"dropout": "0.1"}}, "dropout"),
+        ({"network": {"dropout": float("nan")}}, "dropout"),
+        ({"network": {"positions": {}}}, "positions"),
+        ({"network": {"embedder": []}}, "'embedder' must be an object"),
+        ({"network": {"embedder": {"kind": ["residue"]}}}, "embedder kind"),
+        ({"network": {"embedder": {"kind": "esm2"}}}, "embedder width"),
+        ({"network": {"embedder": {"kind": "esm2", "width": "320"}}}, "embedder width"),
+        ({"network": {"embedder": {"kind": "esm2", "width": 10**12}}}, "embedder width"),
+        ({"network": {"embedder": {"kind": "esm2", "width": 320, "sha256": 5}}}, "embedder sha256"),
     ],
 )
 def test_an_impossible_config_is_refused(tmp_path, model, change, message):
@@ -251,6 +265,14 @@ def test_an_impossible_config_is_refused(tmp_path, model, change, message):
     with pytest.raises(BetafoldError, match=message) as error:
         load_model(directory)
     one_line(error)
+    assert len(str(error.value)) < 300 + len(str(directory))
+
+
+def test_json_nested_without_end_is_refused(tmp_path, model):
+    directory = saved(tmp_path, model)
+    (directory / "config.json").write_text("[" * 100_000)
+    with pytest.raises(BetafoldError, match="cannot be read as JSON"):
+        load_model(directory)
 
 
 def test_missing_directories_and_files(tmp_path, model):

@@ -2,7 +2,6 @@ import csv
 import json
 
 import mlx.core as mx
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,6 +40,10 @@ def test_a_name_stays_in_its_folder(tmp_path_factory, text):
         ("..", "peptide"),
         ("", "peptide"),
         ("肽", "_"),
+        ("CON", "_CON"),
+        ("nul.1", "_nul.1"),
+        ("com1", "_com1"),
+        ("console", "console"),
     ],
 )
 def test_known_names(identifier, name):
@@ -52,6 +55,30 @@ def test_equal_names_never_meet(tmp_path):
     names = [folder.claim(x) for x in ("a", "a", "A", "a_2", "a/b", "a b", "a_b")]
     assert names == ["a", "a_2", "A_3", "a_2_2", "a_b", "a_b_2", "a_b_3"]
     assert len({name.casefold() for name in names}) == len(names)
+
+
+def test_many_equal_names_take_no_longer_each(tmp_path):
+    folder = OutputFolder(tmp_path)
+    names = [folder.claim("same") for _ in range(20_000)]  # by counting from 1 each time: minutes
+    assert len(set(names)) == 20_000 and names[-1] == "same_20000"
+
+
+def test_preparing_finds_out_what_cannot_be_written(tmp_path):
+    folder = OutputFolder(tmp_path / "a" / "b")
+    folder.prepare()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(BetafoldError, match="cannot write into"):
+            OutputFolder(path).prepare()
+
+
+def test_a_failure_tells_the_length_of_what_it_cuts(tmp_path):
+    folder = OutputFolder(tmp_path)
+    folder.note_failure("long", "ac\nd" * 1000, "too long")
+    with folder.write_summary().open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["length"] == "3000" and row["sequence"] == ("ACD" * 22)[:64]
 
 
 def test_files_of_a_folder(tmp_path, predictor):
@@ -75,95 +102,3 @@ def test_an_unwritable_folder_is_one_line(tmp_path, predictor):
     (tmp_path / "file").write_text("")
     with pytest.raises(BetafoldError, match="cannot write"):
         OutputFolder(tmp_path / "file").save(predictor.fold("GIGKFLHSAKKF"))
-
-
-# Predictions
-
-
-def test_what_a_python_user_sees(predictor):
-    prediction = predictor.fold("gigkflhsakkf gkafvgeimns", samples=3)
-    assert prediction.coordinates.shape == (3, 23, 5, 3)
-    assert prediction.plddt.shape == (3, 23)
-    assert prediction.torsions.shape == (3, 23, 3)
-    glycine = np.array([letter == "G" for letter in prediction.sequence])
-    assert np.isnan(prediction.coordinates[:, glycine, 4]).all()
-    assert np.isfinite(prediction.coordinates[:, ~glycine]).all()
-    assert np.isfinite(prediction.coordinates[:, :, :4]).all()
-    undefined = np.isnan(prediction.torsions)
-    assert undefined[:, 0, 0].all() and undefined[:, -1, 1:].all() and undefined.sum() == 9
-    assert len(prediction.secondary_structure[0]) == 23
-    assert all(np.diff(prediction.plddt.mean(axis=1)) <= 0)  # best first
-
-
-def test_the_same_seed_gives_the_same_bytes(predictor):
-    first, second = (predictor.fold("GIGKFLHSAKKF", samples=3, seed=4) for _ in range(2))
-    assert first.to_mmcif() == second.to_mmcif() and first.to_pdb() == second.to_pdb()
-    assert first.to_dict() == second.to_dict()
-    assert predictor.fold("GIGKFLHSAKKF", samples=3, seed=5).to_pdb() != first.to_pdb()
-
-
-def test_a_sample_does_not_depend_on_how_many_there_are(predictor):
-    few, many = (predictor.fold("GIGKFLHSAKKF", samples=n).coordinates for n in (2, 6))
-    for model in few:
-        assert any(np.array_equal(model, other, equal_nan=True) for other in many)
-
-
-def test_a_sample_does_not_depend_on_its_company(predictor):
-    from betafold_mlx.sequence import Peptide
-
-    peptides = [Peptide(s) for s in ("GIGKFLHSAKKF", "ACDEFGHIKLMNPQRSTVWY", "WWWW")]
-    together = predictor.fold_many(peptides, samples=2)
-    for peptide, prediction in zip(peptides, together, strict=True):
-        alone = predictor.fold(peptide, samples=2)
-        assert prediction.sequence == peptide.sequence
-        np.testing.assert_allclose(prediction.coordinates, alone.coordinates, atol=1e-3)
-
-
-def test_stated_bonds_are_measured(predictor):
-    prediction = predictor.fold("GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)])
-    ring, bond = prediction.bonds[0]
-    c, n = prediction.coordinates[0, -1, 2], prediction.coordinates[0, 0, 0]
-    assert ring.kind == "ring" and ring.distance == pytest.approx(np.linalg.norm(c - n), abs=1e-3)
-    cb = prediction.coordinates[0, [2, 10], 4]
-    assert bond.residues == (3, 11) and bond.distance == pytest.approx(
-        np.linalg.norm(cb[0] - cb[1]), abs=1e-3
-    )
-    assert not prediction.constraints_met and any("head-to-tail" in w for w in prediction.warnings)
-    assert prediction.to_dict()["models"][0]["stated_bonds"][0]["distance"] == ring.distance
-
-
-def test_files_state_only_bonds_that_every_model_has(predictor):
-    import dataclasses
-
-    from betafold_mlx.closure import Bond
-
-    prediction = predictor.fold("GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)], samples=2)
-    ring, bond = Bond("ring", (1, 14), 1.33, True), Bond("disulfide", (3, 11), 3.9, True)
-    for bonds, links in (
-        (((ring, bond), (ring, bond)), {"SSBOND", "LINK"}),
-        (((ring, bond), (ring, dataclasses.replace(bond, formed=False))), {"LINK"}),
-        (((dataclasses.replace(ring, formed=False), bond), (ring, bond)), {"SSBOND"}),
-    ):
-        text = dataclasses.replace(prediction, bonds=bonds).to_pdb()
-        assert {line.split()[0] for line in text.splitlines()} & {"SSBOND", "LINK"} == links
-
-
-def test_lengths_outside_the_trained_ones_carry_a_warning(predictor):
-    assert predictor.fold("GIGKFLHSAK").warnings == ()
-    for sequence in ("GIGKFLHSA", "A" * 31):
-        assert any("trained on 10 to 30" in warning for warning in predictor.fold(sequence).warnings)
-
-
-def test_save_by_suffix(tmp_path, predictor):
-    prediction = predictor.fold("GIGKFLHSAKKF")
-    assert prediction.save(tmp_path / "x.pdb").read_text().startswith(("HEADER", "TITLE", "EXPDTA"))
-    assert prediction.save(str(tmp_path / "x.cif")).read_text().startswith("data_")
-    assert json.loads(prediction.save(tmp_path / "x.json").read_text())["schema_version"] == 1
-    with pytest.raises(BetafoldError, match="must end in"):
-        prediction.save(tmp_path / "x.xyz")
-
-
-@pytest.mark.parametrize("arguments", [{"samples": 0}, {"seed": -1}, {"seed": 2**31}])
-def test_numbers_out_of_range(predictor, arguments):
-    with pytest.raises(BetafoldError, match=next(iter(arguments))):
-        predictor.fold("GIGKFLHSAKKF", **arguments)

@@ -67,6 +67,8 @@ def test_any_text_gives_a_peptide_or_one_line(text):
         ("GIG", "3 residues"),
         ("A" * 33, "33 residues"),
         ("GIG*KF", r"'\*' at position 4"),
+        ("GIGſKF", "'ſ' at position 4"),  # S in capitals
+        ("GIGKßF", "'ß' at position 5"),  # SS in capitals
     ],
 )
 def test_what_is_wrong_is_said(text, message):
@@ -129,6 +131,12 @@ def test_fasta_chemistry():
     (bad,) = records(">x disulfides=1:5\nCGETCFGG")
     with pytest.raises(BetafoldError, match="I-J"):
         bad.peptide()
+
+
+def test_a_tab_ends_the_id_and_chemistry_adds_up():
+    (record,) = records(">x\tcyclic disulfides=1-15 disulfide=17-5\nCGETCFGGTCNTPGCSCTWPICTRDGLPV")
+    assert record.id == "x"
+    assert record.peptide() == Peptide(record.text, True, ((1, 15), (5, 17)))
 
 
 def test_windows_line_ends_and_byte_order_mark():

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -11,7 +12,7 @@ from synthetic import make_dataset
 from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
-from betafold_mlx.model.directory import load_model
+from betafold_mlx.model.directory import load_model, save_arrays
 from betafold_mlx.train.checkpoint import read_run, start_run
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
@@ -39,7 +40,7 @@ def dataset():
 
 def train(directory, dataset, config=TINY, **arguments):
     start_run(directory, config, "d" * 64)
-    trainer = Trainer(directory, dataset, config, **arguments)
+    trainer = Trainer(directory, dataset, config, "d" * 64, **arguments)
     return trainer, trainer.run()
 
 
@@ -53,7 +54,7 @@ def test_a_run_leaves_a_model_metrics_and_a_checkpoint(tmp_path, dataset):
     trainer, finished = train(tmp_path / "run", dataset)
     assert finished and trainer.progress.step == 8
     loaded = load_model(tmp_path / "run" / "best")
-    assert loaded.model.config == TINY.network
+    assert loaded.model.config == TINY.network and loaded.trained_on == "d" * 64
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 9))
     assert [line["step"] for line in lines if "validation" in line] == [4, 8]
@@ -69,7 +70,7 @@ def test_a_run_leaves_a_model_metrics_and_a_checkpoint(tmp_path, dataset):
 def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(tmp_path, dataset, stop_after):
     train(tmp_path / "whole", dataset)
     start_run(tmp_path / "parts", TINY, "d" * 64)
-    trainer = Trainer(tmp_path / "parts", dataset, TINY)
+    trainer = Trainer(tmp_path / "parts", dataset, TINY, "d" * 64)
 
     def interrupt(figures):
         if figures["step"] == stop_after and "loss" in figures:
@@ -79,7 +80,7 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(tmp_path, dataset, sto
     assert stop_after <= trainer.progress.step <= stop_after + 1
     mx.random.seed(99)  # whatever the process did in between
     config = read_run(tmp_path / "parts", "d" * 64)
-    assert Trainer(tmp_path / "parts", dataset, config, resume=True).run() is True
+    assert Trainer(tmp_path / "parts", dataset, config, "d" * 64, resume=True).run() is True
     assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "parts")
 
 
@@ -92,10 +93,10 @@ def test_a_kill_between_checkpoints_repeats_the_lost_steps(tmp_path, dataset):
             raise SystemExit  # stands in for kill -9: nothing is saved after step 4
 
     with pytest.raises(SystemExit):
-        Trainer(tmp_path / "parts", dataset, TINY).run(die)
+        Trainer(tmp_path / "parts", dataset, TINY, "d" * 64).run(die)
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "lo')  # a line cut short
-    trainer = Trainer(tmp_path / "parts", dataset, TINY, resume=True)
+    trainer = Trainer(tmp_path / "parts", dataset, TINY, "d" * 64, resume=True)
     assert trainer.progress.step == 4
     trainer.run()
     assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "parts")
@@ -130,7 +131,7 @@ def test_early_stop(tmp_path, dataset):
     trainer, finished = train(tmp_path / "run", dataset, config)
     assert finished and trainer.progress.step < 50
     assert trainer.progress.step == trainer.progress.best_step + 2
-    resumed = Trainer(tmp_path / "run", dataset, config, resume=True)
+    resumed = Trainer(tmp_path / "run", dataset, config, "d" * 64, resume=True)
     assert resumed.run() and resumed.progress.step == trainer.progress.step
 
 
@@ -153,7 +154,7 @@ def test_it_trains_on_features_of_a_frozen_embedder(tmp_path, dataset):
     assert finished and calls
     assert load_model(tmp_path / "run" / "best").model.config.embedder == embedder
     with pytest.raises(BetafoldError, match="features"):
-        Trainer(tmp_path / "other", dataset, config)
+        Trainer(tmp_path / "other", dataset, config, "d" * 64)
 
 
 def test_learning_rate_schedule():
@@ -195,7 +196,55 @@ def test_a_damaged_checkpoint_is_named(tmp_path, dataset, name):
     path = tmp_path / "run" / "last" / name
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(BetafoldError, match=name.replace(".", r"\.")):
-        Trainer(tmp_path / "run", dataset, TINY, resume=True)
+        Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True)
+
+
+@pytest.mark.parametrize("step", ['"x"', "-5", "1.5", "null"])
+def test_a_checkpoint_with_impossible_counters_is_named(tmp_path, dataset, step):
+    train(tmp_path / "run", dataset, changed(steps=1))
+    (tmp_path / "run" / "last" / "progress.json").write_text(f'{{"step": {step}}}')
+    with pytest.raises(BetafoldError, match=r"progress\.json is damaged"):
+        Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True)
+
+
+def test_the_optimizer_state_of_another_run_is_refused(tmp_path, dataset):
+    train(tmp_path / "run", dataset, changed(steps=1))
+    last = tmp_path / "run" / "last"
+    (last / "optimizer.safetensors").write_bytes((last / "model.safetensors").read_bytes())
+    with pytest.raises(BetafoldError, match=r"optimizer\.safetensors does not belong"):
+        Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True)
+
+
+def test_damaged_metrics_do_not_stop_a_run(tmp_path, dataset):
+    train(tmp_path / "run", dataset, changed(steps=2))
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() + b"\xff\xfe{" + b"[" * 100_000)
+    assert Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True).run()
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 2]
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(BetafoldError, match=r"cannot write .*metrics\.jsonl"):
+        Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True).run()
+
+
+def test_two_trainers_do_not_share_a_folder(tmp_path, dataset):
+    start_run(tmp_path / "run", TINY, "d" * 64)
+    other = Trainer(tmp_path / "run", dataset, TINY, "d" * 64)
+
+    def meanwhile(figures):
+        with pytest.raises(BetafoldError, match="another process is training"):
+            other.run()
+
+    assert Trainer(tmp_path / "run", dataset, changed(steps=1), "d" * 64).run(meanwhile)
+    assert other.run()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_of_the_file_system(tmp_path):
+    path = tmp_path / "full.safetensors"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="disk may be full"):
+        save_arrays(path, {"x": mx.zeros((1000,))})
 
 
 def test_no_validation_data(tmp_path):
@@ -204,7 +253,7 @@ def test_no_validation_data(tmp_path):
     full = make_dataset()
     records = [dataclasses.replace(r, split="train") for r in full.records]
     with pytest.raises(BetafoldError, match="no validation"):
-        Trainer(tmp_path / "run", dataclasses.replace(full, records=records, fragments=[]), TINY)
+        Trainer(tmp_path / "run", dataclasses.replace(full, records=records, fragments=[]), TINY, "d" * 64)
 
 
 def test_a_loss_that_explodes_stops_with_one_line(tmp_path, dataset):
@@ -212,7 +261,16 @@ def test_a_loss_that_explodes_stops_with_one_line(tmp_path, dataset):
         train(tmp_path / "run", dataset, changed(learning_rate=1e30, warmup=0, clip=1e30, steps=30))
 
 
-@pytest.mark.parametrize("values", [{"steps": 0}, {"clip": float("nan")}, {"structure": "magic"}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": 0},
+        {"clip": float("nan")},
+        {"structure": "magic"},
+        {"structure_weight": float("inf")},
+        {"warmup": -1},
+    ],
+)
 def test_impossible_settings(values):
     with pytest.raises(BetafoldError):
         changed(**values)

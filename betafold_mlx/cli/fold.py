@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import sys
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
-from betafold_mlx.output import FORMATS, OutputFolder
+from betafold_mlx.output import FORMATS, SUMMARY_FILE, OutputFolder
 from betafold_mlx.predict import Predictor
 from betafold_mlx.prediction import SCHEMA_VERSION, Prediction
 from betafold_mlx.sequence import FastaRecord, Peptide, parse_fasta, parse_pair
+from betafold_mlx.structure.rawfile import GZIP_MAGIC
 
 CHUNK = 64  # records folded together: enough to fill a batch, few enough to keep memory flat
+WIDEST = 40  # characters of a name on the terminal
 
 
 @click.command()
@@ -68,116 +73,171 @@ def fold(
             raise click.UsageError(
                 "--cyclic and --disulfide are for one peptide: in FASTA state them in the headers"
             )
-        run = _Run(Predictor.load(model), OutputFolder(output, format_), samples, seed)
+        run = _Run(Predictor.load(model), OutputFolder(output, format_), samples, seed, as_json)
         try:
             run.fold_all(_records(peptide))
         finally:
-            if run.count:
-                run.folder.write_summary()
-        if not run.count:
+            run.write_summary()
+        if not run.ready:
             raise BetafoldError(f"{'standard input' if peptide == '-' else peptide} holds no FASTA records")
     else:
         try:
             checked = Peptide.parse(peptide, cyclic, [parse_pair(pair) for pair in disulfides])
         except BetafoldError as error:
             raise click.UsageError(str(error)) from error
-        run = _Run(Predictor.load(model), OutputFolder(output, format_), samples, seed)
-        run.fold_chunk([(checked.sequence, checked)])
-    _print(run, as_json)
-    if run.failures or not all(prediction.constraints_met for prediction, _ in run.done):
+        run = _Run(Predictor.load(model), OutputFolder(output, format_), samples, seed, as_json)
+        run.fold_chunk([_Entry(checked.sequence, checked.sequence, checked)])
+    run.print_results()
+    if run.failures or run.unmet:
         sys.exit(1)
 
 
-class _Run:
-    """The predictions and failures of one call."""
+class _Entry(NamedTuple):
+    """One record: its peptide, or what is wrong with it."""
 
-    def __init__(self, predictor: Predictor, folder: OutputFolder, samples: int, seed: int) -> None:
+    id: str
+    text: str
+    checked: Peptide | BetafoldError
+
+
+class _Run:
+    """The results and failures of one call."""
+
+    def __init__(
+        self, predictor: Predictor, folder: OutputFolder, samples: int, seed: int, as_json: bool
+    ) -> None:
         self.predictor, self.folder, self.samples, self.seed = predictor, folder, samples, seed
-        self.done: list[tuple[Prediction, list[Path]]] = []
+        self.as_json = as_json
+        # What is printed at the end, and no more: the predictions of a long file would fill the memory.
+        self.documents: list[dict[str, Any]] = []
+        self.lines: list[tuple[str, str]] = []
         self.failures: list[dict[str, str]] = []
-        self.count = 0
+        self.unmet = False
+        self.ready = False  # there is something to fold and a folder to write it to
 
     def fold_all(self, records: Iterator[FastaRecord]) -> None:
         """Fold records chunk by chunk; what cannot be folded is noted and passed over."""
         while chunk := self._next_chunk(records):
-            checked = []
-            for record in chunk:
-                self.count += 1
-                try:
-                    peptide = record.peptide()
-                    checked.append((record.id or peptide.sequence, peptide))
-                except BetafoldError as error:
-                    self._fail(record.id or f"record at line {record.line}", record.text, str(error))
-            self.fold_chunk(checked)
+            self.fold_chunk(chunk)
 
-    def _next_chunk(self, records: Iterator[FastaRecord]) -> list[FastaRecord]:
+    @staticmethod
+    def _next_chunk(records: Iterator[FastaRecord]) -> list[_Entry]:
         chunk = []
         try:
             for record in islice(records, CHUNK):
-                chunk.append(record)
+                chunk.append(_checked(record))
         except BetafoldError as error:  # the file itself is broken here: fold what came before
-            self.count += 1
-            self._fail("input", "", str(error))
+            chunk.append(_Entry("input", "", error))
         return chunk
 
-    def fold_chunk(self, checked: list[tuple[str, Peptide]]) -> None:
-        """Fold and write checked peptides."""
-        predictions = self.predictor.fold_many(
-            [peptide for _, peptide in checked],
-            ids=[name for name, _ in checked],
-            samples=self.samples,
-            seed=self.seed,
+    def fold_chunk(self, chunk: list[_Entry]) -> None:
+        """Fold and write records, in their order."""
+        if not self.ready:
+            self.folder.prepare()
+            self.ready = True
+        good = [(entry.id, entry.checked) for entry in chunk if isinstance(entry.checked, Peptide)]
+        predictions = iter(
+            self.predictor.fold_many(
+                [peptide for _, peptide in good],
+                ids=[name for name, _ in good],
+                samples=self.samples,
+                seed=self.seed,
+            )
         )
-        for prediction in predictions:
-            for warning in prediction.warnings:
-                click.echo(f"betafold-mlx: {prediction.id}: {warning}", err=True)
-            self.done.append((prediction, self.folder.save(prediction)))
+        for entry in chunk:
+            if isinstance(entry.checked, BetafoldError):
+                self._fail(entry, entry.checked)
+                continue
+            try:
+                self._keep(next(predictions))
+            except BetafoldError as error:
+                self._fail(entry, error)
 
-    def _fail(self, name: str, text: str, message: str) -> None:
-        self.failures.append({"id": name, "error": message})
-        self.folder.note_failure(name, "".join(text.split()).upper()[:64], message)
-        click.echo(f"betafold-mlx: {name}: {message}", err=True)
+    def _keep(self, prediction: Prediction) -> None:
+        files = self.folder.save(prediction)
+        for warning in prediction.warnings:
+            click.echo(f"betafold-mlx: {_shown(prediction.id)}: {warning}", err=True)
+        self.unmet |= not prediction.constraints_met
+        if self.as_json:
+            self.documents.append(prediction.to_dict() | {"files": [str(path) for path in files]})
+        else:
+            figures = f"{len(prediction.peptide):>2}  pLDDT {prediction.plddt[0].mean():5.1f}"
+            structure = prediction.secondary_structure[0]
+            self.lines.append((_shown(prediction.id), f"{figures}  {structure}  {files[0]}"))
+
+    def _fail(self, entry: _Entry, error: BetafoldError) -> None:
+        self.failures.append({"id": entry.id, "error": str(error)})
+        self.folder.note_failure(entry.id, entry.text, str(error))
+        click.echo(f"betafold-mlx: {_shown(entry.id)}: {error}", err=True)
+
+    def write_summary(self) -> None:
+        """Write the table of all records so far, where there are any."""
+        if self.ready:
+            try:
+                self.folder.write_summary()
+            except BetafoldError as error:
+                self._fail(_Entry(SUMMARY_FILE, "", error), error)
+
+    def print_results(self) -> None:
+        """Print a line for each peptide, or one JSON document."""
+        if self.as_json:
+            document = {
+                "schema_version": SCHEMA_VERSION,
+                "results": self.documents,
+                "errors": self.failures,
+            }
+            click.echo(to_json(document), nl=False)
+        width = max((len(name) for name, _ in self.lines), default=0)
+        for name, text in self.lines:
+            click.echo(f"{name:<{width}}  {text}")
+
+
+def _checked(record: FastaRecord) -> _Entry:
+    try:
+        peptide = record.peptide()
+        return _Entry(record.id or peptide.sequence, record.text, peptide)
+    except BetafoldError as error:
+        return _Entry(record.id or f"record at line {record.line}", record.text, error)
+
+
+def _shown(name: str) -> str:
+    """Return a name for the terminal: short, and without what would steer it."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name[: WIDEST + 1])
+    return plain if len(plain) <= WIDEST else plain[: WIDEST - 3] + "..."
 
 
 def _is_file(text: str) -> bool:
     """Tell a FASTA path from a sequence: it exists, or it looks like a path."""
+    path = Path(text)
     try:
-        if Path(text).is_file():
+        if path.exists() and not path.is_dir():  # a pipe will do
             return True
+        folder = path.is_dir() and bool(text)
     except (OSError, ValueError):  # too long for a path, or a NUL in it
         return False
-    if Path(text).is_dir() and text:
+    if folder and not _is_peptide(text):  # `-o PEPTIDE` makes folders that are named like peptides
         raise click.UsageError(f"{text} is a folder: give a sequence or a FASTA file")
-    if "/" in text or Path(text).suffix.lower() in (".fasta", ".fa", ".faa", ".fas", ".txt"):
+    if "/" in text or path.suffix.lower() in (".fasta", ".fa", ".faa", ".fas", ".txt", ".gz"):
         raise click.UsageError(f"there is no FASTA file {text}")
     return False
 
 
+def _is_peptide(text: str) -> bool:
+    try:
+        Peptide.parse(text)
+    except BetafoldError:
+        return False
+    return True
+
+
 def _records(source: str) -> Iterator[FastaRecord]:
     try:
-        if source == "-":
-            sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-            yield from parse_fasta(sys.stdin)
-        else:
-            with Path(source).open(encoding="utf-8") as file:
-                yield from parse_fasta(file)
-    except UnicodeDecodeError as error:
-        raise BetafoldError("this is a binary file or not UTF-8, not FASTA text") from error
+        with open(0 if source == "-" else source, "rb", closefd=source != "-") as raw:
+            zipped = raw.peek(2).startswith(GZIP_MAGIC)
+            binary = gzip.GzipFile(fileobj=raw) if zipped else raw
+            # A letter of another encoding must not cost the file: it spoils no more than its own word.
+            yield from parse_fasta(io.TextIOWrapper(binary, encoding="utf-8", errors="replace"))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BetafoldError("this is a truncated or damaged gzip file: fetch it again") from error
     except OSError as error:
         raise BetafoldError(f"cannot read {source}: {error.strerror or error}") from error
-
-
-def _print(run: _Run, as_json: bool) -> None:
-    if as_json:
-        results: list[dict[str, Any]] = [
-            prediction.to_dict() | {"files": [str(path) for path in files]} for prediction, files in run.done
-        ]
-        document = {"schema_version": SCHEMA_VERSION, "results": results, "errors": run.failures}
-        click.echo(to_json(document), nl=False)
-        return
-    width = min(40, max((len(prediction.id) for prediction, _ in run.done), default=0))
-    for prediction, files in run.done:
-        click.echo(
-            f"{prediction.id:<{width}}  {len(prediction.peptide):>2}  pLDDT {prediction.plddt[0].mean():5.1f}  "
-            f"{prediction.secondary_structure[0]}  {files[0]}"
-        )

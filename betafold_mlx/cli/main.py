@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import os
+import signal
 import sys
+from collections.abc import Iterator
 
 import click
 
 from betafold_mlx import __version__
+from betafold_mlx.cli.streams import prepare_streams
 from betafold_mlx.errors import BetafoldError
 
 INTERRUPTED = 128 + 2  # the shell's code for a process ended by SIGINT
@@ -31,13 +34,27 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
-        command = getattr(importlib.import_module(f"betafold_mlx.cli.{name}"), name)
+        with _interrupts_put_off():
+            command = getattr(importlib.import_module(f"betafold_mlx.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+@contextlib.contextmanager
+def _interrupts_put_off() -> Iterator[None]:
+    """Let a Ctrl-C wait: MLX and gemmi abort the process when one comes while they are loaded."""
+    came: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if came and callable(previous):
+        previous(came[0], None)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -55,8 +72,12 @@ def main(arguments: list[str] | None = None) -> None:
     Expected errors are one line on stderr, without a traceback.
     """
     try:
+        prepare_streams()
         code = cli.main(arguments, prog_name="betafold-mlx", standalone_mode=False)
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # no complaint, but the help
+        sys.exit(2)
     except click.UsageError as error:
         hint = f" (see '{error.ctx.command_path} --help')" if error.ctx is not None else ""
         _fail(error.format_message() + hint, 2)
@@ -67,9 +88,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # The reader went away (`| head`): nothing more to say, and nowhere to say it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(1)  # the reader went away (`| head`): nothing more to say, and nowhere to say it
+    except OSError as error:  # the last resort: what is expected of the file system is told where it happens
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
     except MemoryError:
         _fail("out of memory", 1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -93,7 +93,7 @@ def train(
             raise click.UsageError(
                 f"--resume takes the run's own settings: leave out --{given[0].replace('_', '-')}"
             )
-        config = read_run(output, fingerprint)
+        trainer = Trainer(output, data, read_run(output, fingerprint), fingerprint, resume=True)
     else:
         network = {
             name: options.pop(name)
@@ -101,12 +101,16 @@ def train(
         }
         options["structure"] = options.pop("structure_loss")
         config = TrainConfig(network=ModelConfig(**network), **options)
+        trainer = Trainer(
+            output, data, config, fingerprint
+        )  # first: what cannot be trained leaves no run behind
         start_run(output, config, fingerprint)
-    trainer = Trainer(output, data, config, resume=resume)
     finished = _run_with_bar(trainer)
     progress = trainer.progress
     if not finished:
-        click.echo(f"stopped at step {progress.step} of {config.steps}: go on with --resume", err=True)
+        click.echo(
+            f"stopped at step {progress.step} of {trainer.config.steps}: go on with --resume", err=True
+        )
         sys.exit(130)
     click.echo(f"{output / 'best'}: validation RMSD {progress.best_score:.2f} A at step {progress.best_step}")
 

@@ -90,7 +90,7 @@ class WindowSampler:
     dataset : Dataset
         Only its ``train`` split is used.
     buckets : tuple of int
-        Padded lengths. A batch holds lengths of one bucket.
+        Padded lengths. A batch holds lengths of one bucket; a chain shorter than those is taken whole.
     seed : int
         With the step it determines a batch.
     config : SamplerConfig
@@ -119,8 +119,7 @@ class WindowSampler:
         shortest, longest = TRAINED_LENGTHS
         edges = [shortest - 1, *buckets]
         self._ranges = {
-            bucket: (low + 1, min(bucket, longest) if bucket > longest else bucket)
-            for low, bucket in zip(edges[:-1], buckets, strict=True)
+            bucket: (low + 1, min(bucket, longest)) for low, bucket in zip(edges[:-1], buckets, strict=True)
         }
         self._chain_lengths = np.array([len(record.sequence) for record in self._chains])
         self._chain_weights = _inverse_cluster_size(self._chains, power=0.5) * self._chain_lengths

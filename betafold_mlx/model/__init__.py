@@ -1,1 +1,1 @@
-"""TODO."""
+"""The folding network: Transformer, torsion and confidence heads, and its directories."""

@@ -10,6 +10,9 @@ from betafold_mlx.errors import BetafoldError
 
 SCHEMA_VERSION = 1
 
+LARGEST = {"width": 8192, "layers": 256, "heads": 256, "ffn_width": 65536, "max_length": 4096}
+"""Far above any sensible network: a damaged or hostile ``config.json`` must not fill the memory."""
+
 
 @dataclass(frozen=True)
 class EmbedderConfig:
@@ -35,9 +38,15 @@ class EmbedderConfig:
 
     def __post_init__(self) -> None:
         if self.kind not in ("residue", "esm2"):
-            raise BetafoldError(f"embedder kind {self.kind!r}: this version knows 'residue' and 'esm2'")
-        if self.kind == "esm2" and not (isinstance(self.width, int) and self.width > 0):
-            raise BetafoldError("an esm2 embedder needs its feature width in config.json")
+            raise BetafoldError(f"embedder kind {self.kind!r:.40}: this version knows 'residue' and 'esm2'")
+        frozen, width = self.kind != "residue", self.width
+        if (frozen or width is not None) and not (type(width) is int and 1 <= width <= LARGEST["width"]):
+            raise BetafoldError(
+                f"embedder width must be a whole number from 1 to {LARGEST['width']}, not {width!r:.40}"
+            )
+        for name in ("size", "sha256"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise BetafoldError(f"embedder {name} must be text, not {getattr(self, name)!r:.40}")
 
 
 @dataclass(frozen=True)
@@ -70,18 +79,20 @@ class ModelConfig:
     max_length: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "heads", "ffn_width", "max_length"):
+        for name, largest in LARGEST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise BetafoldError(f"model config: {name} must be a positive whole number, not {value!r}")
+            if type(value) is not int or not 1 <= value <= largest:
+                raise BetafoldError(
+                    f"model config: {name} must be a whole number from 1 to {largest}, not {value!r:.40}"
+                )
         if self.width % self.heads:
             raise BetafoldError(f"model config: width {self.width} is not a multiple of {self.heads} heads")
         if self.width % 2:
             raise BetafoldError(f"model config: width {self.width} must be even")
-        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
-            raise BetafoldError(f"model config: dropout must lie in [0, 1), not {self.dropout!r}")
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
+            raise BetafoldError(f"model config: dropout must lie in [0, 1), not {self.dropout!r:.40}")
         if self.positions not in ("learned", "sinusoidal"):
-            raise BetafoldError(f"model config: positions {self.positions!r}: 'learned' or 'sinusoidal'")
+            raise BetafoldError(f"model config: positions {self.positions!r:.40}: 'learned' or 'sinusoidal'")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
@@ -99,7 +110,9 @@ class ModelConfig:
         for known, given in ((cls, values), (EmbedderConfig, embedder)):
             unknown = set(given) - {f.name for f in dataclasses.fields(known)}
             if unknown:
-                raise BetafoldError(f"model config: unknown key {min(unknown)!r} (another version's file?)")
+                raise BetafoldError(
+                    f"model config: unknown key {min(unknown)!r:.40} (another version's file?)"
+                )
         return cls(embedder=EmbedderConfig(**embedder), **values)
 
     def to_dict(self) -> dict[str, Any]:

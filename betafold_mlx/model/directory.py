@@ -32,12 +32,15 @@ class LoadedModel:
         SHA-256 of ``model.safetensors``.
     path : Path
         The directory.
+    trained_on : str or None
+        SHA-256 of the data set it was trained on, where the model says.
     """
 
     model: FoldingModel
     name: str
     sha256: str
     path: Path
+    trained_on: str | None = None
 
 
 def load_arrays(path: Path) -> dict[str, mx.array]:
@@ -63,8 +66,29 @@ def load_arrays(path: Path) -> dict[str, mx.array]:
     return arrays
 
 
-def read_config(directory: Path) -> ModelConfig:
+def save_arrays(path: Path, arrays: dict[str, mx.array], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file.
+
+    Raises
+    ------
+    OSError
+        Where the file system refuses.
+    """
+    try:
+        mx.save_safetensors(str(path), arrays, metadata)
+    except RuntimeError as error:  # MLX's word for a full disk
+        raise OSError(f"the disk may be full ({error})") from error
+
+
+def read_config(directory: Path) -> tuple[ModelConfig, str | None]:
     """Read and check ``config.json`` of a model directory.
+
+    Returns
+    -------
+    config : ModelConfig
+        Sizes of the network.
+    trained_on : str or None
+        SHA-256 of the data set it was trained on, where the file says.
 
     Raises
     ------
@@ -78,21 +102,24 @@ def read_config(directory: Path) -> ModelConfig:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BetafoldError(f"{directory} is not a model directory: it has no {CONFIG_FILE}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BetafoldError(f"{path} cannot be read as JSON") from error
     if not isinstance(document, dict) or document.get("model_type") != "betafold":
         raise BetafoldError(f"{path} does not describe a betafold folding model")
     if document.get("schema_version") != SCHEMA_VERSION:
         raise BetafoldError(
-            f"{path} has schema {document.get('schema_version')!r}; this version reads {SCHEMA_VERSION}"
+            f"{path} has schema {document.get('schema_version')!r:.40}; this version reads {SCHEMA_VERSION}"
         )
     network = document.get("network")
     if not isinstance(network, dict):
         raise BetafoldError(f"{path}: 'network' must be an object")
     try:
-        return ModelConfig.from_dict(network)
+        config = ModelConfig.from_dict(network)
     except BetafoldError as error:
         raise BetafoldError(f"{path}: {error}") from error
+    training = document.get("training")
+    trained_on = training.get("dataset_sha256") if isinstance(training, dict) else None
+    return config, trained_on if isinstance(trained_on, str) else None
 
 
 def named_arrays(tree: Any) -> dict[str, mx.array]:
@@ -140,10 +167,11 @@ def load_model(directory: Path) -> LoadedModel:
         For anything missing, damaged, or of another kind; the message says which file and what to do.
     """
     directory = Path(directory)
-    model = FoldingModel(read_config(directory))
+    config, trained_on = read_config(directory)
+    model = FoldingModel(config)
     path = directory / WEIGHTS_FILE
     set_weights(model, load_arrays(path), path)
-    return LoadedModel(model, directory.resolve().name, file_sha256(path), directory)
+    return LoadedModel(model, directory.resolve().name, file_sha256(path), directory, trained_on)
 
 
 def save_model(
@@ -166,7 +194,7 @@ def save_model(
     """
     with atomic_directory(directory) as temporary:
         weights = {name: array.astype(dtype) for name, array in named_arrays(model.parameters()).items()}
-        mx.save_safetensors(str(temporary / WEIGHTS_FILE), weights, metadata={"format": "mlx"})
+        save_arrays(temporary / WEIGHTS_FILE, weights, {"format": "mlx"})
         document = {
             "model_type": "betafold",
             "schema_version": SCHEMA_VERSION,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
+from betafold_mlx.model.transformer import relu
+
 PLDDT_BINS = 50
 """Bins of the predicted lDDT over [0, 1], as in AlphaFold 2 (Jumper et al. 2021, suppl. algorithm 29)."""
 
@@ -80,7 +82,7 @@ class ConfidenceHead(nn.Module):
 
     def __call__(self, states: mx.array) -> mx.array:
         """(B, L, D) -> (B, L, bins)."""
-        return self.logits(nn.relu(self.hidden(self.norm(states))))
+        return self.logits(relu(self.hidden(self.norm(states))))
 
 
 def expected_plddt(logits: mx.array) -> mx.array:

@@ -24,7 +24,8 @@ def dropout(x: mx.array, rate: float, key: mx.array | None) -> mx.array:
         Share to drop, in [0, 1).
     key : mx.array or None
         Random key. None switches dropout off. The key is explicit, so that the result is a function of the
-        arguments alone: a resumed run repeats itself exactly, and a sample is the same in any batch order.
+        arguments alone: a resumed run repeats itself exactly, and a sample that is drawn by itself is the same in
+        any company.
 
     Returns
     -------
@@ -35,6 +36,15 @@ def dropout(x: mx.array, rate: float, key: mx.array | None) -> mx.array:
         return x
     keep = mx.random.bernoulli(1 - rate, x.shape, key=key)
     return mx.where(keep, x * (1 / (1 - rate)), 0)
+
+
+def relu(x: mx.array) -> mx.array:
+    """Return max(x, 0) elementwise.
+
+    `mlx.nn.relu` gives the same bits, but is compiled: on a CPU the first call runs a C++ compiler for half a
+    second, and fails where the temporary folder is not writable.
+    """
+    return mx.maximum(x, 0)
 
 
 class FeedForward(nn.Module):
@@ -48,7 +58,7 @@ class FeedForward(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """(B, L, D) -> (B, L, D)."""
         # ReLU as in the original Transformer: GELU's erf is a scalar loop on x86, and costs more than the matmuls.
-        return self.contract(nn.relu(self.expand(x)))
+        return self.contract(relu(self.expand(x)))
 
 
 class Block(nn.Module):

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training a folding network: batches, losses, the loop, and run folders that can go on."""

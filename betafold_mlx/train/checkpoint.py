@@ -8,7 +8,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import math
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,7 @@ from mlx.utils import tree_unflatten
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_directory, atomic_path, to_json, write_text
-from betafold_mlx.model.directory import load_arrays, named_arrays, set_weights
+from betafold_mlx.model.directory import load_arrays, named_arrays, save_arrays, set_weights
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.train.config import TrainConfig
 
@@ -83,18 +88,41 @@ def read_run(directory: Path, dataset_sha256: str) -> TrainConfig:
         settings, fingerprint = document["settings"], document["dataset_sha256"]
     except FileNotFoundError as error:
         raise BetafoldError(f"there is no run to resume in {directory}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BetafoldError(f"{path} is damaged: the run cannot be resumed") from error
     if fingerprint != dataset_sha256:
         raise BetafoldError(f"{directory} was trained on another data set: resume with that one")
     return TrainConfig.from_dict(settings)
 
 
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from training in a run folder; the lock ends with the process, however it ends.
+
+    Raises
+    ------
+    BetafoldError
+        Where another process has the lock.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BetafoldError(
+                    f"another process is training in {directory}: let it end first"
+                ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def save_last(directory: Path, model: FoldingModel, optimizer: optim.Optimizer, progress: Progress) -> None:
     """Write the checkpoint that ``--resume`` reads, whole or not at all."""
     with atomic_directory(directory / LAST) as temporary:
-        mx.save_safetensors(str(temporary / "model.safetensors"), named_arrays(model.parameters()))
-        mx.save_safetensors(str(temporary / "optimizer.safetensors"), named_arrays(optimizer.state))
+        save_arrays(temporary / "model.safetensors", named_arrays(model.parameters()))
+        save_arrays(temporary / "optimizer.safetensors", named_arrays(optimizer.state))
         (temporary / "progress.json").write_text(to_json(asdict(progress)), encoding="utf-8")
 
 
@@ -115,12 +143,26 @@ def load_last(directory: Path, model: FoldingModel, optimizer: optim.Optimizer) 
     if not last.exists():
         return Progress()
     set_weights(model, load_arrays(last / "model.safetensors"), last / "model.safetensors")
-    state = load_arrays(last / "optimizer.safetensors")
+    path = last / "optimizer.safetensors"
+    state, expected = load_arrays(path), named_arrays(optimizer.state)
+    if _layout(state) != _layout(expected):
+        raise BetafoldError(f"{path} does not belong to this run: it cannot be resumed")
     optimizer.state = tree_unflatten(list(state.items()))
+    path = last / "progress.json"
     try:
-        return Progress(**json.loads((last / "progress.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise BetafoldError(f"{last / 'progress.json'} is damaged: the run cannot be resumed") from error
+        progress = Progress(**json.loads(path.read_text(encoding="utf-8")))
+        counts = (progress.step, progress.best_step, progress.stale)
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError("a counter is no counter")
+        if not isinstance(progress.best_score, float | None) or type(progress.finished) is not bool:
+            raise ValueError("a field of the wrong type")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise BetafoldError(f"{path} is damaged: the run cannot be resumed") from error
+    return progress
+
+
+def _layout(arrays: dict[str, mx.array]) -> dict[str, tuple[tuple[int, ...], mx.Dtype]]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 class MetricsLog:
@@ -137,25 +179,51 @@ class MetricsLog:
     def __init__(self, directory: Path, step: int) -> None:
         self.path = directory / METRICS_FILE
         kept = []
-        if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["step"] <= step:
+        try:
+            if self.path.exists():
+                for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+                    if _step_of(line) <= step:
                         kept.append(line)
-                except (ValueError, KeyError, TypeError):
-                    continue  # the line that a kill cut short
-        with atomic_path(self.path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self._file = self.path.open("a", encoding="utf-8")
+            with atomic_path(self.path) as temporary:
+                temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            self._file = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise self._failure(error) from error
 
     def write(self, values: dict[str, Any]) -> None:
-        """Append one line."""
-        self._file.write(json.dumps(values) + "\n")
+        """Append one line.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses; `flush` and `close` as well.
+        """
+        try:
+            self._file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise self._failure(error) from error
 
     def flush(self) -> None:
         """Hand the lines to the operating system."""
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> BetafoldError:
+        return BetafoldError(f"cannot write {self.path}: {error.strerror or error}")
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a line of metrics; infinity for one that a kill cut short."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return math.inf

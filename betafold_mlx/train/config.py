@@ -66,6 +66,9 @@ class TrainConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise BetafoldError(f"training: {name} must be a positive number")
+        for name in ("final_learning_rate", "warmup", "weight_decay", "structure_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BetafoldError(f"training: {name} must be zero or a positive number")
         if self.structure not in ("fape", "drmsd"):
             raise BetafoldError(f"training: structure loss {self.structure!r}: 'fape' or 'drmsd'")
 

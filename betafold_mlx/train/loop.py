@@ -45,6 +45,8 @@ class Trainer:
         Data with ``train`` and ``validation`` splits.
     config : TrainConfig
         Settings.
+    dataset_sha256 : str
+        Its fingerprint, which the trained model records.
     featurizer : callable, optional
         Makes the features of a frozen embedder; needed when ``config.network.embedder`` is one.
     resume : bool
@@ -61,6 +63,7 @@ class Trainer:
         directory: Path,
         dataset: Dataset,
         config: TrainConfig,
+        dataset_sha256: str,
         featurizer: Featurizer | None = None,
         resume: bool = False,
     ) -> None:
@@ -70,6 +73,7 @@ class Trainer:
             )
         self.directory = Path(directory)
         self.config = config
+        self.dataset_sha256 = dataset_sha256
         self.featurizer = featurizer
         self.sampler = WindowSampler(dataset, PADDED_LENGTHS, config.seed, config.sampler)
         self.validation = validation_batches(dataset, featurizer)
@@ -100,7 +104,16 @@ class Trainer:
         -------
         bool
             True when the run is complete, False when an interrupt stopped it (its state is saved).
+
+        Raises
+        ------
+        BetafoldError
+            Where another process trains in the folder, the file system refuses, or the loss is not a number.
         """
+        with checkpoint.locked(self.directory):
+            return self._run(report)
+
+    def _run(self, report: Reporter) -> bool:
         log = MetricsLog(self.directory, self.progress.step)
         step_function = nn.value_and_grad(self.model, self._loss)
         previous = signal.signal(signal.SIGINT, self._interrupt)
@@ -163,7 +176,12 @@ class Trainer:
         figures = validate(self.model, self.validation)
         if progress.best_score is None or figures["score"] < progress.best_score:
             progress.best_score, progress.best_step, progress.stale = figures["score"], progress.step, 0
-            training = {"settings": self.config.to_dict(), "step": progress.step, "validation": figures}
+            training = {
+                "settings": self.config.to_dict(),
+                "dataset_sha256": self.dataset_sha256,
+                "step": progress.step,
+                "validation": figures,
+            }
             card = training_card(self.config, progress.step, figures, self.dataset_name)
             # Half precision: half the size, and what is scored later is what is shipped.
             save_model(self.directory / checkpoint.BEST, self.model, card, training, mx.float16)

@@ -59,7 +59,8 @@ def validate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]]) -> di
     -------
     dict
         ``fragment_rmsd`` and ``peptide_rmsd`` (backbone N, CA, C; Angstrom), ``phi_mae`` and ``psi_mae``
-        (degrees), and ``score``: the mean of the two RMSD figures that exist, which training minimises.
+        (degrees), and ``score``: the mean of those of the two RMSD figures that exist; the lowest one
+        picks the best checkpoint.
     """
     rmsds, wholes, errors, counts = [], [], np.zeros(3), np.zeros(3)
     for batch, whole in batches:

@@ -47,7 +47,8 @@ def test_a_model_in_json(folder, run):
     assert report["command"]["seed"] == 3 and report["dataset"]["split"] == "test"
     assert len(report["dataset"]["sha256"]) == 64
     assert list(report["methods"]) == [
-        "model", "constant_helix", "constant_strand", "type_prior", "nearest_neighbour", "reconstruction_floor",
+        "model", "model_not_told", "constant_helix", "constant_strand",
+        "type_prior", "nearest_neighbour", "reconstruction_floor",
     ]  # fmt: skip
     groups = {group["name"]: group for group in report["groups"]}
     assert groups["fragments"]["n"] == 8 and groups["fragments"]["clusters"] == 8

@@ -70,6 +70,19 @@ def test_the_first_model_is_judged_and_the_best_is_told(tmp_path):
     assert evaluation.details[0]["models"] == 3
 
 
+def test_the_rmsd_of_a_ca_trace_does_not_beat_that_of_a_backbone(tmp_path):
+    item = helix("a", length=20)
+    trace = item.coordinates.copy()
+    trace[:, [0, 2, 3]] = np.nan  # of CA RMSD 0, but no backbone
+    noisy = item.coordinates + 0.3 * np.random.default_rng(0).normal(size=(20, 4, 3))
+    write_pdb(tmp_path / "a.pdb", [(item.peptide.sequence, noisy), (item.peptide.sequence, trace)])
+    scores = score(tmp_path, [item]).evaluation.scores
+    assert scores[BEST].rmsd[0] == scores[PREDICTION].rmsd[0] > 0.3
+    write_pdb(tmp_path / "a.pdb", [(item.peptide.sequence, trace), (item.peptide.sequence, noisy)])
+    scores = score(tmp_path, [item]).evaluation.scores
+    assert np.isnan(scores[PREDICTION].rmsd[0]) and scores[BEST].rmsd[0] > 0.3
+
+
 def test_several_files_are_models_in_natural_order(tmp_path):
     item = helix("a", length=20)
     write_pdb(tmp_path / "a_model_10.pdb", [native(item)])

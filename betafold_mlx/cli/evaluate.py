@@ -113,10 +113,17 @@ def _of_model(
         raise BetafoldError(f"{directory} has no fragments and no peptides in its {split} split")
     predictor = Predictor.load(model)
     evaluation = evaluate_model(predictor, data, items, seed, say)
-    loaded = predictor.loaded
+    loaded, digest = predictor.loaded, dataset_sha256(directory)
+    if loaded.trained_on != digest:
+        what = (
+            "does not say on what it was trained"
+            if loaded.trained_on is None
+            else "was trained on other data"
+        )
+        evaluation.notes.append(f"model {loaded.name} {what}: it may have seen these structures")
     header |= {
         "model": {"name": loaded.name, "sha256": loaded.sha256},
-        "dataset": {"split": split, "sha256": dataset_sha256(directory)},
+        "dataset": {"split": split, "sha256": digest},
     }
     say("figures and intervals")
     return build_report(evaluation, header, seed)

@@ -24,11 +24,12 @@ from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.neighbours import nearest_windows
 from betafold_mlx.evaluate.scoring import Scores, score_structures
 from betafold_mlx.predict import Predictor
+from betafold_mlx.sequence import Peptide
 
 Say = Callable[[str], None]
 """Called with a line of text as the work goes on."""
 
-MODEL = "model"
+MODEL, UNSTATED = "model", "model_not_told"
 _FOLDED_TOGETHER = 128
 
 
@@ -99,7 +100,7 @@ class Evaluation:
 def evaluate_model(
     predictor: Predictor, dataset: Dataset, items: Sequence[Item], seed: int = 0, say: Say = lambda text: None
 ) -> Evaluation:
-    """Fold the items with their stated chemistry and score the model beside the baselines.
+    """Fold the items with their stated chemistry and without it, and score the model beside the baselines.
 
     Parameters
     ----------
@@ -118,30 +119,37 @@ def evaluate_model(
     -------
     Evaluation
     """
-    structures, plddt = _fold(predictor, items, seed, say)
+    structures, plddt = _fold(predictor, [item.peptide for item in items], seed, say)
+    # Some of the disulfides were read off the native structure, and no baseline uses any: what are they worth?
+    plain, _ = _fold(predictor, [Peptide(item.peptide.sequence) for item in items], seed, say)
     baselines = predict_baselines(items, dataset, say)
     loaded = predictor.loaded
     model = Method(MODEL, f"model {loaded.name} (sha256 {loaded.sha256[:12]})", structures)
-    methods = [model, *baselines.methods]
+    unstated = Method(UNSTATED, "the same model, rings and disulfides not stated", plain)
+    methods = [model, unstated, *baselines.methods]
+    told = sum(item.peptide.cyclic or bool(item.peptide.disulfides) for item in items)
+    stated = (
+        f"the model is told the ring or the disulfides of {told} of {len(items)} items; no baseline uses them"
+    )
     return Evaluation(
         items=list(items),
         scores=score_methods(items, methods, say),
         descriptions={method.name: method.description for method in methods},
         plddt=plddt,
         details=baselines.details,
-        notes=baselines.notes,
+        notes=[stated, *baselines.notes],
     )
 
 
 def _fold(
-    predictor: Predictor, items: Sequence[Item], seed: int, say: Say
+    predictor: Predictor, peptides: Sequence[Peptide], seed: int, say: Say
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    order = sorted(range(len(items)), key=lambda index: len(items[index]))  # little padding
-    structures: list[np.ndarray] = [np.zeros((0, 5, 3))] * len(items)
-    plddt: list[np.ndarray] = [np.zeros(0)] * len(items)
+    order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))  # little padding
+    structures: list[np.ndarray] = [np.zeros((0, 5, 3))] * len(peptides)
+    plddt: list[np.ndarray] = [np.zeros(0)] * len(peptides)
     for first in range(0, len(order), _FOLDED_TOGETHER):
         part = order[first : first + _FOLDED_TOGETHER]
-        predictions = predictor.fold_many([items[index].peptide for index in part], seed=seed)
+        predictions = predictor.fold_many([peptides[index] for index in part], seed=seed)
         for index, prediction in zip(part, predictions, strict=True):
             structures[index], plddt[index] = prediction.coordinates[0], prediction.plddt[0]
         say(f"folded {first + len(part)} of {len(order)}")

@@ -7,7 +7,7 @@ no file by name.
 
 Where N, CA and C are complete the backbone is scored, else CA alone, and backbone RMSD and torsions are left out. The
 first model of the first file (in natural order of the names: 2 before 10) is judged; where there are more models, so
-is the best of them, chosen with the reference in hand.
+is the best of them (by backbone RMSD, or CA RMSD where none has a backbone), chosen with the reference in hand.
 """
 
 from __future__ import annotations
@@ -240,8 +240,16 @@ def _score_models(scored: Sequence[tuple[Item, list[PredictedChain]]]) -> tuple[
     items = [item for item, models in scored for _ in models]
     structures = [model.scorable for _, models in scored for model in models]
     scores = score_structures(items, [structure for structure in structures if structure is not None])
-    rmsd = np.where(np.isnan(scores.rmsd), scores.ca_rmsd, scores.rmsd)
     ends = np.cumsum([len(models) for _, models in scored])
     starts = ends - [len(models) for _, models in scored]
-    best = np.array([start + rmsd[start:end].argmin() for start, end in zip(starts, ends, strict=True)])
+    best = np.array([_best(scores, start, end) for start, end in zip(starts, ends, strict=True)])
     return scores.select(starts), scores.select(best)
+
+
+def _best(scores: Scores, start: int, end: int) -> int:
+    """Return the best of the models start to end - 1: of those with a backbone, where there is one.
+
+    The RMSD of CA atoms is smaller than that of the backbone, so the two must not be compared.
+    """
+    rmsd = scores.rmsd[start:end]
+    return start + int(np.nanargmin(rmsd if np.isfinite(rmsd).any() else scores.ca_rmsd[start:end]))

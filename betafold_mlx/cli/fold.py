@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import sys
-import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,13 +10,13 @@ from typing import Any, NamedTuple
 
 import click
 
+from betafold_mlx.cli.fasta import is_fasta, read_records
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 from betafold_mlx.output import FORMATS, SUMMARY_FILE, OutputFolder
 from betafold_mlx.predict import Predictor
 from betafold_mlx.prediction import SCHEMA_VERSION, Prediction
-from betafold_mlx.sequence import FastaRecord, Peptide, parse_fasta, parse_pair
-from betafold_mlx.structure.rawfile import GZIP_MAGIC
+from betafold_mlx.sequence import FastaRecord, Peptide, parse_pair
 
 CHUNK = 64  # records folded together: enough to fill a batch, few enough to keep memory flat
 WIDEST = 40  # characters of a name on the terminal
@@ -68,14 +65,14 @@ def fold(
     betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --format pdb
     betafold-mlx fold peptides.fasta -o structures --json
     """
-    if peptide == "-" or _is_file(peptide):
+    if peptide == "-" or is_fasta(peptide):
         if cyclic or disulfides:
             raise click.UsageError(
                 "--cyclic and --disulfide are for one peptide: in FASTA state them in the headers"
             )
         run = _Run(Predictor.load(model), OutputFolder(output, format_), samples, seed, as_json)
         try:
-            run.fold_all(_records(peptide))
+            run.fold_all(read_records(peptide))
         finally:
             run.write_summary()
         if not run.ready:
@@ -204,40 +201,3 @@ def _shown(name: str) -> str:
     """Return a name for the terminal: short, and without what would steer it."""
     plain = "".join(letter if letter.isprintable() else "?" for letter in name[: WIDEST + 1])
     return plain if len(plain) <= WIDEST else plain[: WIDEST - 3] + "..."
-
-
-def _is_file(text: str) -> bool:
-    """Tell a FASTA path from a sequence: it exists, or it looks like a path."""
-    path = Path(text)
-    try:
-        if path.exists() and not path.is_dir():  # a pipe will do
-            return True
-        folder = path.is_dir() and bool(text)
-    except (OSError, ValueError):  # too long for a path, or a NUL in it
-        return False
-    if folder and not _is_peptide(text):  # `-o PEPTIDE` makes folders that are named like peptides
-        raise click.UsageError(f"{text} is a folder: give a sequence or a FASTA file")
-    if "/" in text or path.suffix.lower() in (".fasta", ".fa", ".faa", ".fas", ".txt", ".gz"):
-        raise click.UsageError(f"there is no FASTA file {text}")
-    return False
-
-
-def _is_peptide(text: str) -> bool:
-    try:
-        Peptide.parse(text)
-    except BetafoldError:
-        return False
-    return True
-
-
-def _records(source: str) -> Iterator[FastaRecord]:
-    try:
-        with open(0 if source == "-" else source, "rb", closefd=source != "-") as raw:
-            zipped = raw.peek(2).startswith(GZIP_MAGIC)
-            binary = gzip.GzipFile(fileobj=raw) if zipped else raw
-            # A letter of another encoding must not cost the file: it spoils no more than its own word.
-            yield from parse_fasta(io.TextIOWrapper(binary, encoding="utf-8", errors="replace"))
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BetafoldError("this is a truncated or damaged gzip file: fetch it again") from error
-    except OSError as error:
-        raise BetafoldError(f"cannot read {source}: {error.strerror or error}") from error

@@ -43,7 +43,7 @@ from betafold_mlx.files import to_json
 def convert_esm(
     hub_id: str | None, folder: Path | None, output: Path | None, dtype: str, force: bool, as_json: bool
 ) -> None:
-    r"""Convert an ESM-2 checkpoint of the Hugging Face hub into a directory for MLX, and verify it.
+    """Convert an ESM-2 checkpoint of the Hugging Face hub into a directory for MLX, and verify it.
 
     HUB_ID is facebook/esm2_t6_8M_UR50D where nothing else is said; any ESM-2 size will do. A broken download goes on
     where it stopped when the command is given again. Without a network, copy config.json and model.safetensors into a
@@ -53,7 +53,7 @@ def convert_esm(
     betafold-mlx convert-esm
     betafold-mlx convert-esm facebook/esm2_t12_35M_UR50D --dtype float16
     betafold-mlx convert-esm --from esm2_t6_8M_UR50D -o weights/esm2_t6_8M_UR50D
-    """
+    """  # noqa: D301 - click wants the character, not the escape
     try:
         name = check_hub_id(hub_id or DEFAULT_HUB_ID)
     except BetafoldError as error:

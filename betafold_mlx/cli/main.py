@@ -18,6 +18,8 @@ INTERRUPTED = 128 + 2  # the shell's code for a process ended by SIGINT
 
 _COMMANDS = {
     "fold": "Fold peptides: sequence in, structure file out.",
+    "convert-esm": "Convert an ESM-2 checkpoint of Hugging Face into MLX arrays, verified.",
+    "perplexity": "Score sequences with a converted ESM-2.",
     "dataset": "Build and inspect data sets of experimental structures.",
     "train": "Train a folding model.",
     "evaluate": "Score a model, or any tool's files, beside the baselines.",

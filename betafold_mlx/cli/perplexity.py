@@ -1,0 +1,152 @@
+"""``betafold-mlx perplexity``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from betafold_mlx.cli.fasta import is_fasta, read_records
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.esm.directory import LoadedEsm, load_esm
+from betafold_mlx.esm.scoring import SequenceScore, parse_sequence, predict_contacts, score_sequence
+from betafold_mlx.files import to_json
+from betafold_mlx.sequence import ALPHABET, FastaRecord
+
+SCHEMA_VERSION = 1
+MIN_SEPARATION = 6
+"""The contact head was fitted on pairs at least so far apart (Rao et al. 2020); nearer ones are not listed."""
+
+
+@click.command()
+@click.argument("peptide", metavar="PEPTIDE|FASTA|-")
+@click.option(
+    "--embedder",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Converted ESM-2 directory (see convert-esm), of any size.",
+)
+@click.option("--contacts", "with_contacts", is_flag=True, help="Add the predicted contact map.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool) -> None:
+    """Score sequences with ESM-2: how likely is each residue, given all the others.
+
+    Masks one residue at a time. The pseudo-perplexity is exp of minus the mean log-probability: 1 where the model is
+    sure of every residue, about 20 where it knows nothing. Up to 1022 residues; X, B, Z, U, O are read as well.
+
+    \b
+    betafold-mlx perplexity GIGKFLHSAKKFGKAFVGEIMNS --embedder weights/esm2_t6_8M_UR50D
+    betafold-mlx perplexity peptides.fasta --embedder weights/esm2_t6_8M_UR50D --contacts --json
+    """  # noqa: D301 - click wants the character, not the escape
+    records = _records(peptide) if peptide == "-" or is_fasta(peptide) else iter([_one(peptide)])
+    esm = load_esm(embedder)
+    results: list[dict[str, Any]] = []
+    failures: list[dict[str, str]] = []
+    for name, sequence in records:
+        if isinstance(sequence, BetafoldError):
+            failures.append({"id": name, "error": str(sequence)})
+            click.echo(f"betafold-mlx: {_shown(name)}: {sequence}", err=True)
+            continue
+        score = score_sequence(esm.model, sequence)
+        contacts = predict_contacts(esm.model, sequence) if with_contacts else None
+        if as_json:
+            results.append(_result(name, score, contacts))
+        else:
+            click.echo(f"{esm.label}\n{_table(name, score, contacts)}")
+    if as_json:
+        click.echo(to_json(_document(esm, results, failures)), nl=False)
+    if failures:
+        sys.exit(1)
+
+
+def _one(text: str) -> tuple[str, str]:
+    try:
+        sequence = parse_sequence(text)
+    except BetafoldError as error:
+        raise click.UsageError(str(error)) from error
+    return sequence, sequence
+
+
+def _records(source: str) -> Iterator[tuple[str, str | BetafoldError]]:
+    """Yield id and sequence of each FASTA record, or what is wrong with it."""
+    empty = True
+    try:
+        for record in read_records(source):
+            empty = False
+            yield _checked(record)
+    except BetafoldError as error:  # the file itself is broken here: what came before is done
+        yield "input", error
+        return
+    if empty:
+        raise BetafoldError(f"{'standard input' if source == '-' else source} holds no FASTA records")
+
+
+def _checked(record: FastaRecord) -> tuple[str, str | BetafoldError]:
+    try:
+        sequence = parse_sequence(record.text)
+    except BetafoldError as error:
+        return record.id or f"record at line {record.line}", error
+    return record.id or sequence, sequence
+
+
+def _shown(name: str) -> str:
+    """Return a name for the terminal: short, and without what would steer it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:60])
+
+
+def _result(name: str, score: SequenceScore, contacts: np.ndarray | None) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "id": name,
+        "sequence": score.sequence,
+        "perplexity": score.perplexity,
+        "mean_log_probability": float(score.log_probabilities.mean()),
+        "log_probabilities": score.log_probabilities.tolist(),
+        "most_likely": score.most_likely,
+        "alternatives": {"letters": ALPHABET, "log_probabilities": score.alternatives.tolist()},
+    }
+    return result if contacts is None else result | {"contacts": contacts.tolist()}
+
+
+def _document(
+    esm: LoadedEsm, results: list[dict[str, Any]], failures: list[dict[str, str]]
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "embedder": esm.to_dict(),
+        "results": results,
+        "errors": failures,
+    }
+
+
+def _table(name: str, score: SequenceScore, contacts: np.ndarray | None) -> str:
+    lines = [f"{_shown(name)}  {len(score.sequence)} residues  pseudo-perplexity {score.perplexity:.2f}"]
+    lines.append("  place  residue   log p      p  most likely      p")
+    best = score.alternatives.max(axis=1)
+    rows = zip(score.sequence, score.log_probabilities, score.most_likely, best, strict=True)
+    for place, (residue, log, other, other_log) in enumerate(rows, start=1):
+        lines.append(
+            f"  {place:>5}  {residue:>7}  {log:>6.2f}  {np.exp(log):>5.3f}  {other:>11}  {np.exp(other_log):>5.3f}"
+        )
+    if contacts is not None:
+        lines += _strongest(score.sequence, contacts)
+    return "\n".join(lines) + "\n"
+
+
+def _strongest(sequence: str, contacts: np.ndarray) -> list[str]:
+    """List the L most likely contacts."""
+    first, second = np.triu_indices(len(sequence), MIN_SEPARATION)
+    if not len(first):
+        return [f"  contacts: no two residues are {MIN_SEPARATION} apart"]
+    order = np.argsort(-contacts[first, second], kind="stable")[: len(sequence)]
+    lines = [f"  contacts, {len(order)} most likely of the pairs at least {MIN_SEPARATION} apart"]
+    for k in order:
+        i, j = first[k], second[k]
+        bar = "#" * round(40 * float(contacts[i, j]))
+        lines.append(
+            f"  {sequence[i]}{i + 1:<5} {sequence[j]}{j + 1:<5} {contacts[i, j]:>6.3f}  {bar}".rstrip()
+        )
+    return lines

@@ -1,0 +1,163 @@
+"""Directories of converted ESM-2 models: ``config.json``, ``model.safetensors``, ``README.md``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.esm.checkpoint import read_json
+from betafold_mlx.esm.config import EsmConfig
+from betafold_mlx.esm.model import Esm2
+from betafold_mlx.esm.published import CHECKS, PUBLISHED
+from betafold_mlx.files import file_sha256
+from betafold_mlx.model.directory import CONFIG_FILE, WEIGHTS_FILE, load_arrays, set_weights
+
+MODEL_TYPE = "esm2-mlx"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LoadedEsm:
+    """A converted ESM-2 and where it came from.
+
+    Attributes
+    ----------
+    model : Esm2
+        Frozen, float32.
+    config : EsmConfig
+        Its sizes.
+    name : str
+        Name of the checkpoint it was converted from, such as ``facebook/esm2_t6_8M_UR50D``.
+    sha256 : str
+        SHA-256 of ``model.safetensors``: what caches and folding models know it by.
+    source_sha256 : str
+        SHA-256 of the weights it was converted from.
+    dtype : str
+        ``float32`` or ``float16``: how the weights are stored.
+    check : str
+        ``match``, ``different`` or ``unknown``: see `betafold_mlx.esm.published.check_published`.
+    path : Path
+        The directory.
+    """
+
+    model: Esm2
+    config: EsmConfig
+    name: str
+    sha256: str
+    source_sha256: str
+    dtype: str
+    check: str
+    path: Path
+
+    @property
+    def published(self) -> bool:
+        """Whether the weights are known to be the published ones."""
+        return self.check == "match"
+
+    @property
+    def label(self) -> str:
+        """Name, size, and what is known of the weights, for whoever reads a result."""
+        return f"{self.name} ({self.config.size}, {CHECKS[self.check]})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return how results name their embedder, as plain JSON values."""
+        return {
+            "name": self.name,
+            "size": self.config.size,
+            "width": self.config.width,
+            "sha256": self.sha256,
+            "source_sha256": self.source_sha256,
+            "dtype": self.dtype,
+            "published": self.published,
+            "checksum": self.check,
+        }
+
+
+def is_converted(directory: Path) -> bool:
+    """Tell whether a folder holds a converted ESM-2, whole or not."""
+    try:
+        return bool(read_json(directory / CONFIG_FILE)["model_type"] == MODEL_TYPE)
+    except (BetafoldError, KeyError, TypeError):
+        return False
+
+
+def load_esm(directory: Path) -> LoadedEsm:
+    """Load a converted ESM-2.
+
+    Parameters
+    ----------
+    directory : Path
+        Written by ``betafold-mlx convert-esm``.
+
+    Returns
+    -------
+    LoadedEsm
+
+    Raises
+    ------
+    BetafoldError
+        For anything missing, damaged, changed since it was written, or of another kind; the message says what.
+    """
+    directory = Path(directory)
+    document = _read_document(directory)
+    path = directory / WEIGHTS_FILE
+    config = _network(document, directory / CONFIG_FILE)
+    model = Esm2(config)
+    set_weights(cast(Any, model), load_arrays(path), path)
+    model.freeze()
+    sha256 = file_sha256(path)
+    if sha256 != document["weights_sha256"]:
+        raise BetafoldError(
+            f"{path} is not the file that {CONFIG_FILE} describes (its sha256 differs): convert again"
+        )
+    source = document["source"]
+    known = PUBLISHED.get(config.size)
+    check = "unknown" if known is None else "match" if source["sha256"] == known.sha256 else "different"
+    return LoadedEsm(
+        model, config, source["name"], sha256, source["sha256"], document["dtype"], check, directory
+    )
+
+
+def _read_document(directory: Path) -> dict[str, Any]:
+    """Read ``config.json`` and check all of it that `load_esm` relies on."""
+    path = directory / CONFIG_FILE
+    if not directory.is_dir():
+        raise BetafoldError(f"there is no ESM-2 directory at {directory}: make one with convert-esm")
+    if not path.is_file():
+        raise BetafoldError(
+            f"{directory} is not an ESM-2 directory, it has no {CONFIG_FILE}: make one with convert-esm"
+        )
+    document = read_json(path)
+    kind = document.get("model_type") if isinstance(document, dict) else None
+    if kind == "esm":
+        raise BetafoldError(
+            f"{directory} is a Hugging Face checkpoint: convert it with convert-esm --from {directory}"
+        )
+    if kind != MODEL_TYPE:
+        raise BetafoldError(f"{path} does not describe a converted ESM-2 (model_type {kind!r})")
+    if document.get("schema_version") != SCHEMA_VERSION:
+        raise BetafoldError(
+            f"{path} has schema {document.get('schema_version')!r}; this version reads {SCHEMA_VERSION}"
+        )
+    source = document.get("source")
+    texts = [document.get("weights_sha256"), document.get("dtype")]
+    texts += [source.get(key) for key in ("name", "sha256")] if isinstance(source, dict) else [None]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(document.get("network"), dict):
+        raise BetafoldError(f"{path} is not complete: convert again")
+    return document
+
+
+def _network(document: dict[str, Any], path: Path) -> EsmConfig:
+    try:
+        return EsmConfig.from_dict(document["network"])
+    except BetafoldError as error:
+        raise BetafoldError(f"{path}: {error}") from error
+
+
+def stored_dtype(name: str, dtype: mx.Dtype) -> mx.Dtype:
+    """Return the type a tensor is stored in: the rotary frequencies are never rounded any further."""
+    return mx.float32 if name == "inv_freq" else dtype

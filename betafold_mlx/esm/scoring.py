@@ -1,0 +1,126 @@
+"""How likely ESM-2 finds a sequence: masked pseudo-perplexity, and what it would rather see at each place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.esm.config import MAX_RESIDUES
+from betafold_mlx.esm.model import Esm2
+from betafold_mlx.esm.tokenizer import MASK, RESIDUES, TOKENS, pad, tokenize
+from betafold_mlx.sequence import ALPHABET
+
+BATCH_TOKENS = 4096
+"""Tokens run at once: attention maps of 1024 tokens stay under 100 MB a head."""
+
+_STANDARD = np.array([TOKENS.index(letter) for letter in ALPHABET])
+
+
+@dataclass(frozen=True)
+class SequenceScore:
+    """What ESM-2 says of a sequence of L residues, each masked in turn.
+
+    Attributes
+    ----------
+    sequence : str
+        The residues.
+    log_probabilities : numpy.ndarray
+        (L,) natural logarithm of the probability of each residue where it alone is masked.
+    alternatives : numpy.ndarray
+        (L, 20) the same for each letter of `betafold_mlx.sequence.ALPHABET` in its place.
+    """
+
+    sequence: str
+    log_probabilities: np.ndarray
+    alternatives: np.ndarray
+
+    @property
+    def perplexity(self) -> float:
+        """Pseudo-perplexity: exp of minus the mean log-probability (Salazar et al. 2020; Lin et al. 2023, A.3.2).
+
+        1 where the model is sure of every residue; a model that knows nothing but the alphabet gives 20.
+        """
+        return math.exp(min(-float(self.log_probabilities.mean()), 700.0))  # random weights can be that sure
+
+    @property
+    def most_likely(self) -> str:
+        """The standard residue that the model finds most likely at each place."""
+        return "".join(ALPHABET[index] for index in self.alternatives.argmax(axis=1))
+
+
+def parse_sequence(text: str) -> str:
+    """Clean and check a sequence for scoring.
+
+    Parameters
+    ----------
+    text : str
+        One-letter codes in upper or lower case, the 20 standard ones and X, B, Z, U, O; spaces and line breaks are
+        ignored.
+
+    Returns
+    -------
+    str
+        1 to `MAX_RESIDUES` upper-case letters.
+
+    Raises
+    ------
+    BetafoldError
+        Empty, too long, or a letter that is no residue.
+    """
+    sequence = "".join(text.split()).upper()
+    if not sequence:
+        raise BetafoldError("the sequence is empty")
+    for position, letter in enumerate(sequence, start=1):
+        if letter not in RESIDUES:
+            raise BetafoldError(
+                f"{letter!r} at position {position} is not a residue: {ALPHABET}, or X, B, Z, U, O"
+            )
+    if len(sequence) > MAX_RESIDUES:
+        raise BetafoldError(f"{len(sequence)} residues: ESM-2 was trained on up to {MAX_RESIDUES}")
+    return sequence
+
+
+def score_sequence(model: Esm2, sequence: str) -> SequenceScore:
+    """Mask each residue in turn and read off how likely the model finds it there.
+
+    Probabilities are over all 33 tokens, as the model was trained; B, Z, U, O and X count as the tokens they are.
+
+    Parameters
+    ----------
+    model : Esm2
+        Any size.
+    sequence : str
+        As from `parse_sequence`.
+
+    Returns
+    -------
+    SequenceScore
+    """
+    tokens = tokenize(sequence)  # (L + 2,)
+    places = np.arange(1, len(tokens) - 1)
+    masked = np.repeat(tokens[None], len(places), axis=0)  # (L, L + 2)
+    masked[np.arange(len(places)), places] = MASK
+    step = max(1, BATCH_TOKENS // len(tokens))
+    parts = [
+        _at_the_mask(model, pad(list(masked[start : start + step])), places[start : start + step])
+        for start in range(0, len(places), step)
+    ]
+    logits = np.concatenate(parts).astype(np.float64)  # (L, 33)
+    logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    return SequenceScore(sequence, logs[np.arange(len(places)), tokens[places]], logs[:, _STANDARD])
+
+
+def _at_the_mask(model: Esm2, tokens: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the logits (B, 33) at one place of each row: the head runs there alone."""
+    states = model.embed(mx.array(tokens))  # (B, T, D)
+    picked = states[mx.arange(len(places)), mx.array(places)]  # (B, D)
+    return np.array(model.logits(picked))
+
+
+def predict_contacts(model: Esm2, sequence: str) -> np.ndarray:
+    """Return the model's contact probabilities (L, L) of the residues of a sequence, symmetric."""
+    return np.array(model.contacts(mx.array(tokenize(sequence)[None]))[0])

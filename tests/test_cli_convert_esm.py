@@ -1,0 +1,235 @@
+"""`betafold-mlx convert-esm` as a user calls it. Random checkpoints: no network, no real weights."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from esm_helpers import TINY, random_tensors, write_checkpoint
+from esm_hub_server import COMMIT, checkpoint_files, serve
+
+from betafold_mlx.esm.config import SIZES, EsmConfig
+from betafold_mlx.esm.directory import load_esm
+from betafold_mlx.files import file_sha256
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "betafold_mlx", "convert-esm", *map(str, arguments)]
+
+
+def environment(endpoint="http://nowhere.invalid"):
+    return {**os.environ, "HF_ENDPOINT": endpoint, "no_proxy": "*"}
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(*arguments, endpoint="http://nowhere.invalid"):
+        done = subprocess.run(
+            command(*arguments), cwd=tmp_path, env=environment(endpoint), capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    return call
+
+
+def error_line(stderr):
+    lines = stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("betafold-mlx: "), stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    """Return random weights of the 8M network, the size of the published ones."""
+    return random_tensors(EsmConfig(*SIZES["8M"]), seed=1)
+
+
+def test_a_full_size_checkpoint(run, tmp_path, tensors):
+    """The 8M configuration in the hub's layout, in shards; random weights are called what they are."""
+    config = EsmConfig(*SIZES["8M"])
+    write_checkpoint(tmp_path / "random-8M", config, tensors, shards=2)
+    code, out, err = run("--from", "random-8M", "--dtype", "float16")
+    assert code == 0
+    assert "NOT the published ESM-2 weights" in error_line(err)
+    assert out.startswith("weights/random-8M: random-8M (8M, NOT the published ESM-2 weights)\n")
+    assert "24c5fa474c48f3b754b86efe752d5f189d2bcd88190fa2270fc92b2ef3034189: different" in out
+    assert "tensors   114: 107 mapped, 7 dropped" in out
+    assert "6  esm.encoder.layer.N.attention.self.query.weight" in out and "-> " not in err
+    assert "dropped: absolute positions" in out and "verified  against float64" in out
+    esm = load_esm(tmp_path / "weights" / "random-8M")
+    assert esm.dtype == "float16" and esm.config == config and not esm.published
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["random-8M", "weights"]
+
+
+def test_one_json_document(run, tmp_path):
+    code, out, err = run("owner/tiny", "--from", TINY, "-o", "a/b", "--json")
+    document = json.loads(out)
+    assert code == 0 and "not checked against the published" in error_line(err)
+    assert set(document) == {
+        *("schema_version", "output", "embedder", "network", "source", "tensors", "verification"),
+    }
+    assert document["output"] == "a/b" and document["network"]["layers"] == 2
+    assert document["embedder"]["name"] == document["source"]["name"] == "owner/tiny"
+    assert document["embedder"]["sha256"] == file_sha256(tmp_path / "a" / "b" / "model.safetensors")
+    assert document["embedder"]["checksum"] == "unknown" and document["embedder"]["published"] is False
+    assert document["source"]["origin"] == "folder"
+    rows = {row["source"]: row for row in document["tensors"]}
+    assert len(rows) == 46
+    assert rows["lm_head.bias"] == {
+        "source": "lm_head.bias",
+        "target": "language_head.bias",
+        "note": "",
+        "shape": [33],
+    }
+    assert rows["esm.embeddings.position_ids"]["target"] is None
+    assert 0 < document["verification"]["hidden"] < 1e-4
+
+
+def test_from_the_hub(run, tmp_path):
+    with serve(checkpoint_files("owner/tiny", TINY)) as hub:
+        code, out, _ = run("owner/tiny", "--json", endpoint=hub.address)
+        assert code == 0 and json.loads(out)["source"] | {"files": 0} == {
+            "name": "owner/tiny",
+            "origin": "hub",
+            "commit": COMMIT,
+            "sha256": file_sha256(TINY / "model.safetensors"),
+            "files": 0,
+        }
+        assert os.listdir(tmp_path / "weights") == ["tiny"]  # noqa: PTH208  # no download left behind
+        asked, hub.log = len(hub.log), []
+        code, _, err = run("owner/tiny", endpoint=hub.address)
+        assert asked > 0 and code == 1 and "weights/tiny exists: replace it with --force" in error_line(err)
+        assert hub.log == []  # known before anything is downloaded
+        assert run("owner/tiny", "--force", endpoint=hub.address)[0] == 0
+
+
+def test_the_default_model_is_not_believed_without_its_checksum(run, tmp_path, tensors):
+    folder = write_checkpoint(tmp_path / "hub", EsmConfig(*SIZES["8M"]), tensors)
+    with serve(checkpoint_files("facebook/esm2_t6_8M_UR50D", folder)) as hub:
+        code, out, err = run(endpoint=hub.address)
+    assert code == 0 and "NOT the published ESM-2 weights" in error_line(err)
+    assert "facebook/esm2_t6_8M_UR50D (8M, NOT the published ESM-2 weights)" in out
+    assert not load_esm(tmp_path / "weights" / "esm2_t6_8M_UR50D").published
+
+
+def test_a_killed_download_goes_on(run, tmp_path):
+    half = (TINY / "model.safetensors").stat().st_size // 2
+    files = checkpoint_files("owner/tiny", TINY)
+    with serve(files) as hub:
+        small = [len(files[f"owner/tiny/{name}"]) for name in ("config.json", "vocab.txt")]
+        hub.cuts, hub.pause = [*small, half], threading.Event()
+        part = tmp_path / "weights" / ".tiny.download" / "model.safetensors.part"
+        with subprocess.Popen(
+            command("owner/tiny"), cwd=tmp_path, env=environment(hub.address), stderr=subprocess.PIPE
+        ) as process:
+            deadline = time.monotonic() + 60
+            while not (part.exists() and part.stat().st_size == half) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=60)
+        assert part.stat().st_size == half and not (tmp_path / "weights" / "tiny").exists()
+        hub.pause.set()
+        hub.log = []
+        code, _, _ = run("owner/tiny", endpoint=hub.address)
+        assert code == 0
+        assert [each for path, each in hub.requests() if path.startswith("/store/")] == [f"bytes={half}-"]
+    assert load_esm(tmp_path / "weights" / "tiny").source_sha256 == file_sha256(TINY / "model.safetensors")
+    assert not part.parent.exists()
+
+
+def test_an_interrupt_is_one_line(tmp_path):
+    with serve(checkpoint_files("owner/tiny", TINY)) as hub:
+        hub.cuts, hub.pause = [10], threading.Event()
+        with subprocess.Popen(
+            command("owner/tiny"), cwd=tmp_path, env=environment(hub.address), stderr=subprocess.PIPE
+        ) as process:
+            deadline = time.monotonic() + 60
+            while not hub.requests() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and stderr.decode().split("\n")[-2] == "betafold-mlx: interrupted"
+    assert not (tmp_path / "weights" / "tiny").exists()
+
+
+def test_without_a_network(run, tmp_path):
+    code, out, err = run()
+    assert (code, out) == (1, "")
+    line = error_line(err)
+    assert "cannot reach nowhere.invalid" in line and "--from FOLDER" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def pickled(folder):
+    (folder / "model.safetensors").write_bytes(pickle.dumps({"a": 1}))
+
+
+def truncated(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def other_kind(folder):
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+
+
+def misshapen(folder):
+    document = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(document | {"intermediate_size": 96}))
+
+
+def weightless(folder):
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (pickled, "pickle under a wrong name"),
+        (truncated, "not a whole safetensors file"),
+        (other_kind, "not an ESM-2 checkpoint: its model_type is 'bert'"),
+        (misshapen, "intermediate.dense.bias is (48,), and its config makes it (96,)"),
+        (weightless, "holds no weights"),
+    ],
+)
+def test_a_bad_checkpoint_is_one_line_and_leaves_nothing(run, tmp_path, damage, message):
+    damage(shutil.copytree(TINY, tmp_path / "hub"))
+    code, out, err = run("--from", "hub")
+    assert (code, out) == (1, "") and message in error_line(err)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "weights"] == ["hub"]
+    assert not (tmp_path / "weights").exists() or list((tmp_path / "weights").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["not-a-hub-id"], 2, "write owner/name"),
+        (["--dtype", "int8"], 2, "int8"),
+        (["--from", "nowhere"], 1, "there is no folder nowhere"),
+        (["--from", str(TINY), "-o", "."], 1, "is not a converted ESM-2"),
+        (["--from", str(TINY), "-o", ".", "--force"], 1, "is not a converted ESM-2"),
+    ],
+)
+def test_wrong_usage(run, tmp_path, arguments, code, message):
+    (tmp_path / "thesis.txt").write_text("")
+    got, out, err = run(*arguments)
+    assert (got, out) == (code, "") and message in error_line(err)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_it_needs_neither_torch_nor_transformers(tmp_path):
+    program = (
+        "import sys\nfrom betafold_mlx.cli.main import main\n"
+        f"try: main(['convert-esm', '--from', {str(TINY)!r}, '-o', 'x'])\nexcept SystemExit as e: assert not e.code\n"
+        "heavy = {'torch', 'transformers', 'huggingface_hub', 'scipy', 'gemmi'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+import betafold_mlx  # noqa: F401 - loads OpenBLAS, and must come before the first mlx.core of any test file
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -28,7 +28,7 @@ def dataset() -> None:
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Of the splits.")
 @click.option("--force", is_flag=True, help="Replace an older data set.")
 def build(sources: tuple[Path, ...], output: Path, seed: int, force: bool) -> None:
-    r"""Build a data set with train, validation and test splits.
+    """Build a data set with train, validation and test splits.
 
     A SOURCE is a PDB or mmCIF file, a file of backbone JSON lines (.jsonl), each also gzipped, or a folder.
     Peptides are split by exhaustive identity: nothing in test resembles what is in train. The folder gets
@@ -37,7 +37,7 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, force: bool) -> No
     \b
     betafold-mlx dataset build peptides.jsonl.gz chains.jsonl.gz -o data
     betafold-mlx dataset build 1le0.pdb.gz structures/ -o data --force
-    """
+    """  # noqa: D301 - click wants the character, not the escape
     _check_output(output, force)
     built, failed = build_dataset(sources, seed, progress=_say)
     text = format_report(built.report)

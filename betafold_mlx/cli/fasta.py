@@ -1,4 +1,4 @@
-"""FASTA on the command line: what is a file, and what is a sequence."""
+"""FASTA on the command line: what is a file, what is a sequence, and how a record is named to the user."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import click
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.sequence import FastaRecord, Peptide, parse_fasta
 from betafold_mlx.structure.rawfile import GZIP_MAGIC
+
+WIDEST = 40  # characters of a name on the terminal
 
 
 def is_fasta(text: str) -> bool:
@@ -63,3 +65,9 @@ def read_records(source: str) -> Iterator[FastaRecord]:
         raise BetafoldError("this is a truncated or damaged gzip file: fetch it again") from error
     except OSError as error:
         raise BetafoldError(f"cannot read {source}: {error.strerror or error}") from error
+
+
+def shown(name: str) -> str:
+    """Return a name for the terminal: short, and without what would steer it."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name[: WIDEST + 1])
+    return plain if len(plain) <= WIDEST else plain[: WIDEST - 3] + "..."

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from betafold_mlx.cli.fasta import is_fasta, read_records
+from betafold_mlx.cli.fasta import is_fasta, read_records, shown
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 from betafold_mlx.output import FORMATS, SUMMARY_FILE, OutputFolder
@@ -19,7 +19,6 @@ from betafold_mlx.prediction import SCHEMA_VERSION, Prediction
 from betafold_mlx.sequence import FastaRecord, Peptide, parse_pair
 
 CHUNK = 64  # records folded together: enough to fill a batch, few enough to keep memory flat
-WIDEST = 40  # characters of a name on the terminal
 
 
 @click.command()
@@ -55,7 +54,7 @@ def fold(
     disulfides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Fold one peptide, a FASTA file, or standard input.
+    """Fold one peptide, a FASTA file, or standard input.
 
     Writes ID.cif (or .pdb) with the models, best first, and ID.json; for FASTA also summary.csv. The B-factor is the
     predicted lDDT, 0 to 100. In FASTA headers the words `cyclic` and `disulfides=1-15,5-19` state the chemistry.
@@ -64,7 +63,7 @@ def fold(
     betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS
     betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --format pdb
     betafold-mlx fold peptides.fasta -o structures --json
-    """
+    """  # noqa: D301 - click wants the character, not the escape
     if peptide == "-" or is_fasta(peptide):
         if cyclic or disulfides:
             raise click.UsageError(
@@ -153,19 +152,19 @@ class _Run:
     def _keep(self, prediction: Prediction) -> None:
         files = self.folder.save(prediction)
         for warning in prediction.warnings:
-            click.echo(f"betafold-mlx: {_shown(prediction.id)}: {warning}", err=True)
+            click.echo(f"betafold-mlx: {shown(prediction.id)}: {warning}", err=True)
         self.unmet |= not prediction.constraints_met
         if self.as_json:
             self.documents.append(prediction.to_dict() | {"files": [str(path) for path in files]})
         else:
             figures = f"{len(prediction.peptide):>2}  pLDDT {prediction.plddt[0].mean():5.1f}"
             structure = prediction.secondary_structure[0]
-            self.lines.append((_shown(prediction.id), f"{figures}  {structure}  {files[0]}"))
+            self.lines.append((shown(prediction.id), f"{figures}  {structure}  {files[0]}"))
 
     def _fail(self, entry: _Entry, error: BetafoldError) -> None:
         self.failures.append({"id": entry.id, "error": str(error)})
         self.folder.note_failure(entry.id, entry.text, str(error))
-        click.echo(f"betafold-mlx: {_shown(entry.id)}: {error}", err=True)
+        click.echo(f"betafold-mlx: {shown(entry.id)}: {error}", err=True)
 
     def write_summary(self) -> None:
         """Write the table of all records so far, where there are any."""
@@ -195,9 +194,3 @@ def _checked(record: FastaRecord) -> _Entry:
         return _Entry(record.id or peptide.sequence, record.text, peptide)
     except BetafoldError as error:
         return _Entry(record.id or f"record at line {record.line}", record.text, error)
-
-
-def _shown(name: str) -> str:
-    """Return a name for the terminal: short, and without what would steer it."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in name[: WIDEST + 1])
-    return plain if len(plain) <= WIDEST else plain[: WIDEST - 3] + "..."

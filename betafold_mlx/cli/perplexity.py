@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from betafold_mlx.cli.fasta import is_fasta, read_records
+from betafold_mlx.cli.fasta import is_fasta, read_records, shown
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.directory import LoadedEsm, load_esm
 from betafold_mlx.esm.scoring import SequenceScore, parse_sequence, predict_contacts, score_sequence
@@ -49,7 +49,7 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
     for name, sequence in records:
         if isinstance(sequence, BetafoldError):
             failures.append({"id": name, "error": str(sequence)})
-            click.echo(f"betafold-mlx: {_shown(name)}: {sequence}", err=True)
+            click.echo(f"betafold-mlx: {shown(name)}: {sequence}", err=True)
             continue
         score = score_sequence(esm.model, sequence)
         contacts = predict_contacts(esm.model, sequence) if with_contacts else None
@@ -93,11 +93,6 @@ def _checked(record: FastaRecord) -> tuple[str, str | BetafoldError]:
     return record.id or sequence, sequence
 
 
-def _shown(name: str) -> str:
-    """Return a name for the terminal: short, and without what would steer it."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name[:60])
-
-
 def _result(name: str, score: SequenceScore, contacts: np.ndarray | None) -> dict[str, Any]:
     result: dict[str, Any] = {
         "id": name,
@@ -123,7 +118,7 @@ def _document(
 
 
 def _table(name: str, score: SequenceScore, contacts: np.ndarray | None) -> str:
-    lines = [f"{_shown(name)}  {len(score.sequence)} residues  pseudo-perplexity {score.perplexity:.2f}"]
+    lines = [f"{shown(name)}  {len(score.sequence)} residues  pseudo-perplexity {score.perplexity:.2f}"]
     lines.append("  place  residue   log p      p  most likely      p")
     best = score.alternatives.max(axis=1)
     rows = zip(score.sequence, score.log_probabilities, score.most_likely, best, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import mlx.core as mx
 
@@ -107,7 +107,7 @@ def load_esm(directory: Path) -> LoadedEsm:
     path = directory / WEIGHTS_FILE
     config = _network(document, directory / CONFIG_FILE)
     model = Esm2(config)
-    set_weights(cast(Any, model), load_arrays(path), path)
+    set_weights(model, load_arrays(path), path)
     model.freeze()
     sha256 = file_sha256(path)
     if sha256 != document["weights_sha256"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from betafold_mlx.errors import BetafoldError
@@ -128,7 +129,7 @@ def named_arrays(tree: Any) -> dict[str, mx.array]:
     return dict(sorted(flat))
 
 
-def set_weights(model: FoldingModel, arrays: dict[str, mx.array], source: Path) -> None:
+def set_weights(model: nn.Module, arrays: dict[str, mx.array], source: Path) -> None:
     """Load weights strictly: each parameter once, the right shape, finite; float16 becomes float32.
 
     Raises

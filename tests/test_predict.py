@@ -88,8 +88,9 @@ def test_each_peptide_has_one_id(predictor):
 
 def test_a_model_that_gives_no_numbers_is_one_line(tmp_path):
     broken = loaded(tmp_path)
-    head = broken.model.torsion_head.linear
-    head.weight = mx.full(head.weight.shape, 3e38)  # finite, so it loads; its products are not
+    embedding = broken.model.embedding
+    # Finite, so it loads; the mean of a row is not.
+    embedding.weight = mx.full(embedding.weight.shape, 3e38)
     with pytest.raises(BetafoldError, match="model toy gives no finite numbers"):
         Predictor(broken).fold("GIGKFLHSAKKF")
 

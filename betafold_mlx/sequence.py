@@ -30,7 +30,6 @@ MIN_LENGTH, MAX_LENGTH = 4, 32
 TRAINED_LENGTHS = (10, 30)
 """Lengths that the models are trained on; outside them a fold carries a warning."""
 
-_LETTERS = frozenset(ALPHABET + ALPHABET.lower())  # upper() first would make S of a long s, SS of a sharp one
 _INDEX = np.full(128, -1, dtype=np.int32)
 _INDEX[[ord(letter) for letter in ALPHABET]] = np.arange(len(ALPHABET))
 
@@ -60,6 +59,38 @@ def residue_ids(sequence: str) -> np.ndarray:
     if (ids < 0).any():
         raise BetafoldError(f"not a sequence of the 20 standard residues: {sequence[:40]!r}")
     return ids
+
+
+def clean_letters(text: str, letters: str, what: str) -> str:
+    """Return a sequence without white space and in upper case.
+
+    Parameters
+    ----------
+    text : str
+        As the user wrote it.
+    letters : str
+        The upper-case ASCII letters that may occur.
+    what : str
+        What they are, for the message.
+
+    Returns
+    -------
+    str
+        At least one letter, all of `letters`.
+
+    Raises
+    ------
+    BetafoldError
+        Empty, or another letter, with its position.
+    """
+    sequence = "".join(text.split())
+    if not sequence:
+        raise BetafoldError("the sequence is empty")
+    for position, letter in enumerate(sequence, start=1):
+        # Checked before the case is changed: the upper case of some letters that are no residue, \u0131 or \u00df, is.
+        if not (letter.isascii() and letter.upper() in letters):
+            raise BetafoldError(f"{letter!r} at position {position} is not {what}")
+    return sequence.upper()
 
 
 @dataclass(frozen=True)
@@ -105,19 +136,11 @@ class Peptide:
             Empty, too short or too long, a letter that is not one of the 20, a disulfide that is not between two
             different cysteines of the sequence, or a cysteine in two disulfides.
         """
-        sequence = "".join(text.split())
-        if not sequence:
-            raise BetafoldError("the sequence is empty")
-        for position, letter in enumerate(sequence, start=1):
-            if letter not in _LETTERS:
-                raise BetafoldError(
-                    f"{letter!r} at position {position} is not one of the 20 standard residues ({ALPHABET})"
-                )
+        sequence = clean_letters(text, ALPHABET, f"one of the 20 standard residues ({ALPHABET})")
         if not MIN_LENGTH <= len(sequence) <= MAX_LENGTH:
             raise BetafoldError(
                 f"{len(sequence)} residues: a peptide has {MIN_LENGTH} to {MAX_LENGTH} residues here"
             )
-        sequence = sequence.upper()
         return cls(sequence, cyclic, _checked_disulfides(sequence, disulfides))
 
     def __len__(self) -> int:

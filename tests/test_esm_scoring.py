@@ -87,3 +87,9 @@ def test_sequences_are_cleaned_and_checked():
     ):
         with pytest.raises(BetafoldError, match=message):
             parse_sequence(text)
+
+
+@pytest.mark.parametrize("letter", ["\u00df", "\u0131", "\ufb00", "\u017f"])
+def test_letters_whose_upper_case_is_a_residue_are_none(letter):
+    with pytest.raises(BetafoldError, match="position 3 is not a residue"):
+        parse_sequence(f"GI{letter}GK")

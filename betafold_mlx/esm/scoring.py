@@ -12,7 +12,7 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.config import MAX_RESIDUES
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.tokenizer import MASK, RESIDUES, TOKENS, pad, tokenize
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.sequence import ALPHABET, clean_letters
 
 BATCH_TOKENS = 4096
 """Tokens run at once: attention maps of 1024 tokens stay under 100 MB a head."""
@@ -71,14 +71,7 @@ def parse_sequence(text: str) -> str:
     BetafoldError
         Empty, too long, or a letter that is no residue.
     """
-    sequence = "".join(text.split()).upper()
-    if not sequence:
-        raise BetafoldError("the sequence is empty")
-    for position, letter in enumerate(sequence, start=1):
-        if letter not in RESIDUES:
-            raise BetafoldError(
-                f"{letter!r} at position {position} is not a residue: {ALPHABET}, or X, B, Z, U, O"
-            )
+    sequence = clean_letters(text, RESIDUES, f"a residue: {ALPHABET}, or X, B, Z, U, O")
     if len(sequence) > MAX_RESIDUES:
         raise BetafoldError(f"{len(sequence)} residues: ESM-2 was trained on up to {MAX_RESIDUES}")
     return sequence

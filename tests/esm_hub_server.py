@@ -1,8 +1,9 @@
-"""A Hugging Face hub of one's own, on this machine: as much of it as a download sees, with faults on demand."""
+"""A Hugging Face hub of one's own, on this machine, or any store of files, as a download sees it; faults on demand."""
 
 import hashlib
 import re
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,19 +14,24 @@ class Hub:
     """What the server has and does.
 
     `files` holds contents by "owner/name/file". Those named in `stored` are large files: they redirect to a store, as
-    on the hub. `cuts` is a list of byte counts: each download takes the first of them and breaks off after so many
-    bytes. `log` holds method, path and Range of each request.
+    on the hub; all files are in the store, at /store/NAME. `cuts` is a list of byte counts: each download takes the
+    first of them and breaks off after so many bytes. `log` holds method, path and Range of each request, `times` when
+    each came.
     """
 
     def __init__(self, files, stored=("model.safetensors", "pytorch_model.bin")):
         self.files, self.stored = dict(files), stored
-        self.cuts, self.log = [], []
+        self.cuts, self.log, self.times = [], [], []
         self.ranges = True  # whether parts can be asked for
-        self.status = {}  # path -> the error that it answers with
+        self.status = {}  # path -> the error that it answers with; of a list, one at a time, and then the file
+        self.retry_after = None  # said with each error
+        self.slow = 0.0  # seconds before each answer
+        self.busy = self.busiest = 0  # requests at a time: now, and at most
         self.pause = None  # an event to wait for after the last of the cuts, before breaking off
         self.corrupt = False
         self.commit = COMMIT
         self.address = ""
+        self.lock = threading.Lock()
 
     def requests(self, method="GET"):
         return [(path, part) for each, path, part in self.log if each == method]
@@ -51,12 +57,30 @@ def serve(files, **options):
             self.answer("GET")
 
         def answer(self, method):
+            with hub.lock:
+                hub.busy += 1
+                hub.busiest = max(hub.busiest, hub.busy)
+                hub.times.append(time.monotonic())
+                hub.log.append((method, self.path, self.headers.get("Range")))
+                status = hub.status.get(self.path)
+                if isinstance(status, list):
+                    status = status.pop(0) if status else None
+            try:
+                threading.Event().wait(hub.slow)
+                self.respond(method, status)
+            finally:
+                with hub.lock:
+                    hub.busy -= 1
+
+        def respond(self, method, status):
             part = self.headers.get("Range")
-            hub.log.append((method, self.path, part))
-            if self.path in hub.status:
-                return self.head(hub.status[self.path], {})
+            if status is not None:
+                return self.head(status, {"Retry-After": hub.retry_after} if hub.retry_after else {})
             if self.path.startswith("/store/"):
-                return self.send(method, hub.files[self.path[len("/store/") :]], part)
+                stored = self.path[len("/store/") :]
+                return (
+                    self.send(method, hub.files[stored], part) if stored in hub.files else self.head(404, {})
+                )
             match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^/]+)", self.path)
             name = match and f"{match[1]}/{match[3]}"
             if not match or match[2] not in ("main", hub.commit) or name not in hub.files:

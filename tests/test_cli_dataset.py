@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+from archive_helpers import entry_names
 from click.testing import CliRunner
 from data_helpers import random_backbones, write
 from structure_helpers import ideal, pdb, rows
@@ -12,6 +14,7 @@ from betafold_mlx.cli.dataset import dataset as command
 from betafold_mlx.data.build import build_dataset
 from betafold_mlx.data.store import ARRAYS_FILE, DATASET_FILE, Dataset, dataset_sha256
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.structure.entry import read_entry_list
 
 
 def run(*arguments):
@@ -156,6 +159,32 @@ def test_info_as_json(built):
     assert code == 0 and document["sha256"] == dataset_sha256(built)
     assert document["splits"] == Dataset.load(built).report["splits"]
     assert document["sources"][0]["name"] == "records.jsonl"
+
+
+def test_entries_are_listed_and_their_splits_kept(tmp_path):
+    records = [
+        dataclasses.replace(record, pdb=entry)
+        for record, entry in zip(random_backbones(peptides=12, chains=8), entry_names(20), strict=True)
+    ]
+    source = write(tmp_path / "records.jsonl", records)
+    assert run("build", source, "-o", tmp_path / "ds")[0] == 0
+    code, out, _ = run("entries", tmp_path / "ds", "-o", tmp_path / "lists" / "of mine")
+    lists = [tmp_path / "lists" / "of mine" / name for name in ("pdb_ids.txt", "splits.txt")]
+    assert (code, out.splitlines()) == (0, list(map(str, lists)))
+    assert read_entry_list(lists[0].read_text().splitlines()) == (entry_names(20), [])
+
+    def splits(folder):
+        return {record.id: record.split for record in Dataset.load(folder).records}
+
+    digest = dataset_sha256(tmp_path / "ds")
+    code, _, err = run("build", source, "-o", tmp_path / "kept", "--seed", 1, "--splits", lists[1])
+    assert code == 0 and f"splits kept from the data set {digest}" in err
+    assert splits(tmp_path / "kept") == splits(tmp_path / "ds")
+    assert f"splits kept from the data set {digest}" in run("info", tmp_path / "kept")[1]
+    run("build", source, "-o", tmp_path / "other", "--seed", 1)
+    assert splits(tmp_path / "other") != splits(tmp_path / "ds")
+    with pytest.raises(BetafoldError, match="is no list of splits"):
+        run("build", source, "-o", tmp_path / "no", "--splits", lists[0])
 
 
 def test_info_of_something_else(tmp_path, built):

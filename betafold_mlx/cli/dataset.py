@@ -1,4 +1,4 @@
-"""``betafold-mlx dataset build`` and ``dataset info``."""
+"""``betafold-mlx dataset build``, ``info`` and ``entries``; ``dataset fetch`` is in `fetch.py`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from pathlib import Path
 
 import click
 
+from betafold_mlx.cli.fetch import fetch
 from betafold_mlx.data.build import build_dataset
+from betafold_mlx.data.known_splits import KnownSplits, entry_list
 from betafold_mlx.data.report import empty_splits, format_report
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import to_json
+from betafold_mlx.files import to_json, write_text
 
 
 @click.group()
 def dataset() -> None:
-    """Build and inspect data sets of experimental structures."""
+    """Fetch structures, build data sets of them, and inspect these."""
+
+
+dataset.add_command(fetch)
 
 
 @dataset.command()
@@ -26,20 +31,32 @@ def dataset() -> None:
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the new data set."
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Of the splits.")
+@click.option(
+    "--splits",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Keep the splits of another data set, as `dataset entries` lists them.",
+)
 @click.option("--force", is_flag=True, help="Replace an older data set.")
-def build(sources: tuple[Path, ...], output: Path, seed: int, force: bool) -> None:
+def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | None, force: bool) -> None:
     """Build a data set with train, validation and test splits.
 
     A SOURCE is a PDB or mmCIF file, a file of backbone JSON lines (.jsonl), each also gzipped, or a folder.
     Peptides are split by exhaustive identity: nothing in test resembles what is in train. The folder gets
     dataset.json, arrays.safetensors and report.txt.
 
+    With --splits a cluster goes where the entries of its members are in the other data set, to the earliest of train,
+    validation and test; what that one has nothing of goes to train. So a model that was trained on the other data set
+    can be measured on the test split of this one, too.
+
     \b
     betafold-mlx dataset build peptides.jsonl.gz chains.jsonl.gz -o data
     betafold-mlx dataset build 1le0.pdb.gz structures/ -o data --force
+    betafold-mlx dataset build structures -o data --splits weights/betafold-mini/splits.txt
     """  # noqa: D301 - click wants the character, not the escape
     _check_output(output, force)
-    built, failed = build_dataset(sources, seed, progress=_say)
+    known = None if splits is None else KnownSplits.read(splits)
+    built, failed = build_dataset(sources, seed, progress=_say, known=known)
     text = format_report(built.report)
     built.save(output, text)
     click.echo(text, err=True)
@@ -67,6 +84,21 @@ def info(directory: Path, as_json: bool) -> None:
     for source in loaded.sources:
         click.echo(f"source {source['name']}  sha256 {source['sha256']}")
     click.echo(format_report(loaded.report), nl=False)
+
+
+@dataset.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the lists.")
+def entries(directory: Path, output: Path) -> None:
+    """List the PDB entries of a data set, for others to fetch, and the splits that they are in, for others to keep.
+
+    Writes pdb_ids.txt, for `dataset fetch --ids`, and splits.txt, for `dataset build --splits`.
+    """
+    loaded, digest = Dataset.load(directory), dataset_sha256(directory)
+    lists = {"pdb_ids.txt": entry_list(loaded, digest), "splits.txt": KnownSplits.of(loaded, digest).text()}
+    for name, text in lists.items():
+        write_text(output / name, text)
+        click.echo(output / name)
 
 
 def _say(message: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from betafold_mlx.data.fragments import as_target, as_windows, cut_fragments
 from betafold_mlx.data.identity import alike_matrix, canonical
+from betafold_mlx.data.known_splits import KnownSplits, Label
 from betafold_mlx.data.report import make_report
 from betafold_mlx.data.scan import find_matches
 from betafold_mlx.data.sources import Dropped, Reading, read_sources
@@ -31,7 +32,10 @@ Progress = Callable[[str], None]
 
 
 def build_dataset(
-    paths: Sequence[Path], seed: int = 0, progress: Progress = lambda message: None
+    paths: Sequence[Path],
+    seed: int = 0,
+    progress: Progress = lambda message: None,
+    known: KnownSplits | None = None,
 ) -> tuple[Dataset, list[str]]:
     """Build a data set from structure files, folders of them, and backbone JSON lines.
 
@@ -43,6 +47,8 @@ def build_dataset(
         Of the splits and the evaluation windows. The same sources and seed give the same data set.
     progress : callable
         Called with a line of text after each stage.
+    known : KnownSplits, optional
+        Splits of another data set to keep.
 
     Returns
     -------
@@ -54,14 +60,14 @@ def build_dataset(
     Raises
     ------
     BetafoldError
-        Where no source holds a usable chain.
+        Where no source holds a usable chain, or none of an entry whose split is known.
     """
     reading = read_sources(paths, progress)
     kept, dropped = _usable(reading)
     if not kept:
         raise BetafoldError(_nothing_usable(reading, dropped))
     backbones = [reading.backbones[n] for n in kept]
-    records = _clustered(backbones, [reading.inferred[n] for n in kept], seed, progress)
+    records = _clustered(backbones, [reading.inferred[n] for n in kept], seed, progress, known)
     leaking = _leaking_chains(records)
     dropped += [
         (records[n].id, "chains with an evaluation peptide", f"{peptide.id} ({peptide.split})")
@@ -79,6 +85,8 @@ def build_dataset(
     identity = verify_split(dataset)
     progress("verified the splits")
     dataset.report.update(make_report(dataset, reading, dropped, not_cut, identity, seed))
+    if known is not None:
+        dataset.report["splits_of"] = known.dataset
     return dataset, reading.failed
 
 
@@ -115,10 +123,19 @@ def _quality(backbone: Backbone) -> tuple[bool, float]:
 
 
 def _clustered(
-    backbones: Sequence[Backbone], inferred: Sequence[bool], seed: int, progress: Progress
+    backbones: Sequence[Backbone],
+    inferred: Sequence[bool],
+    seed: int,
+    progress: Progress,
+    known: KnownSplits | None,
 ) -> list[Record]:
     """Cluster and split: records in the order of the backbones, rows not yet assigned."""
     peptide = np.array([is_peptide(backbone.kind, len(backbone)) for backbone in backbones])
+    labels: list[Label] = [(b.pdb, bool(short)) for b, short in zip(backbones, peptide, strict=True)]
+    if known is not None and not any(known.known(labels)):
+        raise BetafoldError(
+            "the splits to keep are those of other PDB entries: none of the sources' is among them"
+        )
     clusters = np.zeros(len(backbones), dtype=np.int64)
     splits = np.full(len(backbones), SPLITS[0], dtype=object)
 
@@ -135,6 +152,8 @@ def _clustered(
     )
     splits[~peptide] = split_chains(components, np.random.default_rng([seed, 1]))
     clusters[~peptide] = components + (clusters.max(initial=-1) + 1 if len(short) else 0)
+    if known is not None:
+        splits[:] = known.assign(clusters, labels)
     progress(f"{len(long)} chains in {len(set(components))} clusters")
     names = _unique_ids(backbones)
     return [

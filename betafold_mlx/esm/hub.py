@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin
 
+from betafold_mlx.download import Progress, RefusedError, UnreachableError, download, open_url
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.checkpoint import (
     CONFIG,
@@ -20,7 +21,6 @@ from betafold_mlx.esm.checkpoint import (
     read_hub_config,
     read_index,
 )
-from betafold_mlx.esm.download import Progress, RefusedError, UnreachableError, download, open_url
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", flags=re.ASCII)
 _DIGEST = re.compile(r'(?:W/)?"?([0-9a-f]{64}|[0-9a-f]{40})"?')

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from betafold_mlx.esm.checkpoint import SourceFile
+from betafold_mlx.esm.config import SIZES
 
 DEFAULT_HUB_ID = "facebook/esm2_t6_8M_UR50D"
 
@@ -32,6 +33,17 @@ CHECKS = {
     "unknown": "not checked against the published ESM-2 weights",
 }
 """The outcomes of `check_published`, in words that end a sentence about weights."""
+
+
+def hub_id(size: str | None) -> str | None:
+    """Return the id of a published size on the hub: ``facebook/esm2_tLAYERS_SIZE_UR50D``; None for any other size.
+
+    Examples
+    --------
+    >>> hub_id("650M")
+    'facebook/esm2_t33_650M_UR50D'
+    """
+    return f"facebook/esm2_t{SIZES[size][0]}_{size}_UR50D" if size in SIZES else None
 
 
 def check_published(size: str, files: Sequence[SourceFile]) -> str:

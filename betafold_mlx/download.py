@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO
 
@@ -40,11 +41,23 @@ class RefusedError(BetafoldError):
     ----------
     status : int
         Its HTTP status.
+    retry_after : float or None
+        Seconds that it asks to wait before the next request, where it does.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may be answered later: a server that is busy or in trouble."""
+        return self.status in (408, 425, 429) or self.status >= 500
+
+
+class BrokenError(BetafoldError):
+    """The connection broke in mid-file."""
 
 
 def open_url(
@@ -88,11 +101,40 @@ def open_url(
     except urllib.error.HTTPError as error:
         if not follow and 300 <= error.code < 400:
             return error  # type: ignore[return-value]
+        wait = _retry_after(error.headers.get("Retry-After"))
         error.close()
-        raise RefusedError(f"{url}: the server answers {error.code} {error.reason}", error.code) from error
+        raise RefusedError(
+            f"{url}: the server answers {error.code} {error.reason}", error.code, wait
+        ) from error
     except (OSError, http.client.HTTPException) as error:
         raise UnreachableError(f"cannot reach {_host(url)}: {_reason(error)}") from error
     return answer
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Return the seconds of a ``Retry-After`` header, a number or a date (RFC 9110, section 10.2.3)."""
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return None
+
+
+def read_chunk(answer: http.client.HTTPResponse, url: str, most: int = CHUNK) -> bytes:
+    """Return the next bytes of an answer, as many as are there and `most` at most; none at its end.
+
+    Raises
+    ------
+    BrokenError
+        The connection broke.
+    """
+    try:
+        return answer.read1(most)  # what is there: a kill loses no more
+    except (OSError, http.client.HTTPException) as error:
+        raise BrokenError(f"the connection to {_host(url)} broke: {_reason(error)}") from error
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -169,8 +211,8 @@ def _fill(url: str, file: IO[bytes], size: int, progress: Progress | None, pause
     while (have := file.seek(0, 2)) < size:
         try:
             _receive(url, file, size, progress)
-        except (UnreachableError, RefusedError, _BrokenError) as error:
-            if isinstance(error, RefusedError) and error.status < 500 and error.status != 429:
+        except (UnreachableError, RefusedError, BrokenError) as error:
+            if isinstance(error, RefusedError) and not error.is_passing:
                 raise
             failures = (
                 failures + 1 if file.seek(0, 2) == have else 0
@@ -182,10 +224,6 @@ def _fill(url: str, file: IO[bytes], size: int, progress: Progress | None, pause
             time.sleep(pause * 2 ** max(failures - 1, 0))
 
 
-class _BrokenError(BetafoldError):
-    """The connection broke in mid-file."""
-
-
 def _receive(url: str, file: IO[bytes], size: int, progress: Progress | None) -> None:
     have = file.seek(0, 2)
     with open_url(url, {"Range": f"bytes={have}-"} if have else None) as answer:
@@ -193,12 +231,9 @@ def _receive(url: str, file: IO[bytes], size: int, progress: Progress | None) ->
             file.truncate(0)
             have = 0
         while have < size:
-            try:
-                chunk = answer.read1(min(CHUNK, size - have))  # what is there: a kill loses no more
-            except (OSError, http.client.HTTPException) as error:
-                raise _BrokenError(f"the connection to {_host(url)} broke: {_reason(error)}") from error
+            chunk = read_chunk(answer, url, min(CHUNK, size - have))
             if not chunk:
-                raise _BrokenError(f"the connection to {_host(url)} broke off")
+                raise BrokenError(f"the connection to {_host(url)} broke off")
             file.write(chunk)
             file.flush()
             have += len(chunk)

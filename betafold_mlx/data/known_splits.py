@@ -1,0 +1,142 @@
+"""The splits of a data set by PDB entry: a list to publish, and for another data set of the same entries to keep.
+
+A model can be measured on a data set that it was not trained on only where nothing of that test split is known to it.
+Where a data set keeps the splits of the one a model was trained on, clusters and all, that holds for both models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from betafold_mlx.data.store import SPLITS, Dataset
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.structure.entry import entry_id
+from betafold_mlx.structure.rawfile import read_lines
+
+_TITLE = "# betafold splits 1, of the data set "
+_NONE = "-"
+
+Label = tuple[str | None, bool]
+"""A record's PDB code, where it has one, and whether it is a peptide."""
+
+
+@dataclass(frozen=True)
+class KnownSplits:
+    """Where the peptides and the chains of PDB entries are.
+
+    Attributes
+    ----------
+    dataset : str
+        SHA-256 of the data set that they are the splits of.
+    splits : dict
+        (entry, whether peptides) -> split. Where an entry has records in several splits, it is the earliest one
+        (train < validation < test).
+    """
+
+    dataset: str
+    splits: dict[tuple[str, bool], str]
+
+    @classmethod
+    def of(cls, dataset: Dataset, sha256: str) -> KnownSplits:
+        """Return the splits of a data set."""
+        splits: dict[tuple[str, bool], str] = {}
+        for record in dataset.records:
+            entry = _entry(record.pdb)
+            if entry is not None:
+                key = entry, record.is_peptide
+                splits[key] = _earliest([record.split, splits.get(key, record.split)])
+        return cls(sha256, splits)
+
+    @property
+    def entries(self) -> list[str]:
+        """The entries, sorted."""
+        return sorted({entry for entry, _ in self.splits})
+
+    def text(self) -> str:
+        """Return them as the text that `read` reads: an entry a line, the split of its peptides and of its chains."""
+        lines = [
+            f"{entry} {self.splits.get((entry, True), _NONE)} {self.splits.get((entry, False), _NONE)}\n"
+            for entry in self.entries
+        ]
+        return f"{_TITLE}{self.dataset}\n# PDB entry, split of its peptides, split of its chains\n{''.join(lines)}"
+
+    @classmethod
+    def read(cls, path: Path) -> KnownSplits:
+        """Read what `text` wrote.
+
+        Raises
+        ------
+        BetafoldError
+            The file cannot be read or is something else.
+        """
+        lines = [line.split() for line in read_lines(path)]
+        title = re.fullmatch(re.escape(_TITLE) + "([0-9a-f]{64})", " ".join(lines[0])) if lines else None
+        if title is None:
+            raise BetafoldError(f"{path} is no list of splits as `dataset entries` writes it")
+        splits: dict[tuple[str, bool], str] = {}
+        for number, words in enumerate(lines, start=1):
+            if not words or words[0].startswith("#"):
+                continue
+            if len(words) != 3 or not set(words[1:]) <= {*SPLITS, _NONE}:
+                raise BetafoldError(f"{path}: line {number} is not an entry and two splits")
+            for split, peptides in zip(words[1:], (True, False), strict=True):
+                if split != _NONE:
+                    splits[entry_id(words[0]), peptides] = split
+        return cls(title[1], splits)
+
+    def known(self, labels: Iterable[Label]) -> list[str | None]:
+        """Return the split that each record's entry has for its kind of record, or None."""
+        keys = ((_entry(pdb), peptide) for pdb, peptide in labels)
+        return [None if entry is None else self.splits.get((entry, peptide)) for entry, peptide in keys]
+
+    def assign(self, clusters: np.ndarray, labels: Sequence[Label]) -> list[str]:
+        """Assign clusters to splits: each to the earliest that one of its members is known to be in.
+
+        So nothing that resembles a record of the old train split comes into a later one. Clusters of which nothing is
+        known go to train.
+
+        Parameters
+        ----------
+        clusters : numpy.ndarray
+            (n,) int64 cluster of each record.
+        labels : sequence of Label
+            Of each record.
+
+        Returns
+        -------
+        list of str
+            Split of each record.
+        """
+        found: dict[int, list[str]] = {}
+        for cluster, split in zip(clusters.tolist(), self.known(labels), strict=True):
+            found.setdefault(cluster, []).extend([split] if split else [])
+        chosen = {cluster: _earliest(splits or SPLITS[:1]) for cluster, splits in found.items()}
+        return [chosen[cluster] for cluster in clusters.tolist()]
+
+
+def _entry(pdb: str | None) -> str | None:
+    """Return the entry of a record's PDB code; None where it has none, or one that is not the archive's."""
+    try:
+        return None if pdb is None else entry_id(pdb)
+    except BetafoldError:
+        return None
+
+
+def _earliest(splits: Sequence[str]) -> str:
+    return min(splits, key=SPLITS.index)
+
+
+def entry_list(dataset: Dataset, sha256: str) -> str:
+    """Return the PDB entries of a data set as the text of a list that `dataset fetch` reads."""
+    entries = KnownSplits.of(dataset, sha256).entries
+    without = sum(_entry(record.pdb) is None for record in dataset.records)
+    return (
+        f"# The {len(entries):,} PDB entries of the {len(dataset.records):,} records of the data set\n# {sha256};\n"
+        f"# {without:,} records are without a PDB id. Listed as the records name them, not looked up in the archive.\n"
+        + "".join(f"{entry}\n" for entry in entries)
+    )

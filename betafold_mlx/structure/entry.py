@@ -1,0 +1,137 @@
+"""Entries of the PDB archive: their ids, lists of them, and whether a file is what the archive has of an entry."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.structure.rawfile import GZIP_MAGIC, MAX_BYTES
+
+_CLASSIC = r"[1-9][a-z0-9]{3}"
+_EXTENDED = r"pdb_[0-9a-z]{8}"
+_HEAD = (
+    1 << 16
+)  # bytes of an mmCIF file in which its name stands; in the archive's files it is the second item
+_CHUNK = 1 << 20
+
+
+class DamagedError(BetafoldError):
+    """A file that did not come whole: another attempt may bring it."""
+
+
+def entry_id(text: str) -> str:
+    """Return the id of a PDB entry in the one form used here.
+
+    Parameters
+    ----------
+    text : str
+        Four characters or the extended form, in upper or lower case.
+
+    Returns
+    -------
+    str
+        Lower case; four characters wherever the entry has such an id.
+
+    Raises
+    ------
+    BetafoldError
+        `text` is no such id.
+
+    Examples
+    --------
+    >>> entry_id("1LE0"), entry_id("PDB_00001LE0"), entry_id("pdb_10001le0")
+    ('1le0', '1le0', 'pdb_10001le0')
+    """
+    name = text.strip().lower()
+    found = re.fullmatch(f"(?:pdb_0000)?({_CLASSIC})|({_EXTENDED})", name, flags=re.ASCII)
+    if found is None:
+        raise BetafoldError(f"{text.strip()!r} is no PDB id (as 1abc or pdb_00001abc)")
+    return found[1] or found[2]
+
+
+class EntryList(NamedTuple):
+    """A list of entries.
+
+    Attributes
+    ----------
+    entries : list of str
+        Their ids as of `entry_id`, in the order of the list, each once.
+    problems : list of str
+        What in the list is no id, with the number of its line.
+    """
+
+    entries: list[str]
+    problems: list[str]
+
+
+def read_entry_list(lines: Iterable[str]) -> EntryList:
+    """Read a list of PDB ids, one a line or with commas between them; ``#`` begins a comment.
+
+    Examples
+    --------
+    >>> read_entry_list(["# mine", "1LE0, 2evq", "", "1le0  # again", "1lee0"])
+    EntryList(entries=['1le0', '2evq'], problems=["line 5: '1lee0' is no PDB id (as 1abc or pdb_00001abc)"])
+    """
+    entries: dict[str, None] = {}
+    problems = []
+    for number, line in enumerate(lines, start=1):
+        for word in line.partition("#")[0].replace(",", " ").split():
+            try:
+                entries.setdefault(entry_id(word))
+            except BetafoldError as error:
+                problems.append(f"line {number}: {error}")
+    return EntryList(list(entries), problems)
+
+
+def check_entry_file(path: Path, entry: str) -> None:
+    """Check that a file is the gzipped mmCIF file of an entry, whole.
+
+    The whole file is decompressed, which compares its checksum and its length with those that gzip keeps at the end.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    entry : str
+        Id as of `entry_id`.
+
+    Raises
+    ------
+    DamagedError
+        It is cut off or damaged, or no gzip file at all.
+    BetafoldError
+        It is something else: the file of another entry, no mmCIF, or more than `rawfile.MAX_BYTES`.
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb") as raw:
+        begin = raw.read(512)
+        if not begin.startswith(GZIP_MAGIC):
+            page = re.match(rb"\s*<(!doctype|html|\?xml)", begin, flags=re.IGNORECASE)
+            raise DamagedError("a web page" if page else "not a gzip file" if begin else "an empty file")
+        raw.seek(0)
+        try:
+            with gzip.GzipFile(fileobj=raw) as file:
+                head = file.read(_HEAD).decode("ascii", errors="replace")
+                size = len(head)
+                while (chunk := file.read(_CHUNK)) and size <= MAX_BYTES:
+                    size += len(chunk)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DamagedError("a truncated or damaged gzip file") from error
+    if size > MAX_BYTES:
+        raise BetafoldError(f"more than {MAX_BYTES} bytes, larger than any structure file")
+    name = re.search(r"^_entry\.id\s+['\"]?([^\s'\"]+)", head, flags=re.MULTILINE)
+    name = name or re.search(r"\A(?:\s|#[^\n]*\n)*data_(\S+)", head, flags=re.IGNORECASE)
+    if name is None:
+        raise BetafoldError("not an mmCIF file of an entry")
+    try:
+        found = entry_id(name[1])
+    except BetafoldError:
+        found = repr(name[1][:40])
+    if found != entry:
+        raise BetafoldError(f"the file of another entry, {found}")

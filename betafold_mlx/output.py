@@ -24,6 +24,7 @@ SUMMARY_COLUMNS = (
     "status",
     "message",
     "files",
+    "model",
 )
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", flags=re.IGNORECASE)
@@ -109,6 +110,7 @@ class OutputFolder:
                 "ok" if prediction.constraints_met else "constraints not met",
                 "; ".join(prediction.warnings),
                 " ".join(path.name for path in files),
+                prediction.made_by,
             )
         )
         return files
@@ -116,7 +118,7 @@ class OutputFolder:
     def note_failure(self, identifier: str, sequence: str, message: str) -> None:
         """Note a record that could not be folded in the summary."""
         text = "".join(sequence.split()).upper()
-        self._rows.append((identifier, text[:_SHOWN], len(text), "", "", "failed", message, ""))
+        self._rows.append((identifier, text[:_SHOWN], len(text), "", "", "failed", message, "", ""))
 
     def write_summary(self) -> Path:
         """Write ``summary.csv`` with a row for each record so far, in order.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
@@ -11,10 +12,13 @@ import numpy as np
 from betafold_mlx.closure import Bond, measure_bonds
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import LoadedModel, load_model
-from betafold_mlx.model.inputs import collate, padded_length
+from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
 from betafold_mlx.prediction import Prediction
 from betafold_mlx.sequence import MAX_LENGTH, TRAINED_LENGTHS, Peptide
-from betafold_mlx.zoo import find_model
+from betafold_mlx.zoo import find_embedder, find_model
+
+if TYPE_CHECKING:
+    from betafold_mlx.esm.features import EsmEmbedder
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -28,6 +32,8 @@ class Predictor:
     ----------
     loaded : LoadedModel
         From `betafold_mlx.model.directory.load_model`; `Predictor.load` is the usual way.
+    embedder : EsmEmbedder, optional
+        The frozen embedder that the model was trained on, where it was trained on one.
 
     Examples
     --------
@@ -37,12 +43,15 @@ class Predictor:
     (1, 23, 5, 3)
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, embedder: EsmEmbedder | None = None) -> None:
         self.loaded = loaded
+        self.embedder = embedder
         config = loaded.model.config
-        if config.embedder.kind != "residue":
+        frozen = config.embedder.kind != "residue"
+        if frozen != (embedder is not None) or (embedder and embedder.esm.sha256 != config.embedder.sha256):
+            given = embedder.esm.embedder_config().describe() if embedder else "none"
             raise BetafoldError(
-                f"model {loaded.name} needs the embedder {config.embedder.kind!r}, which this version cannot run"
+                f"model {loaded.name} reads {config.embedder.describe()}, and the embedder given is {given}"
             )
         if config.max_length < MAX_LENGTH:
             raise BetafoldError(
@@ -50,20 +59,32 @@ class Predictor:
             )
 
     @classmethod
-    def load(cls, model: str | Path | None = None) -> Predictor:
-        """Load a model directory.
+    def load(cls, model: str | Path | None = None, embedder: str | Path | None = None) -> Predictor:
+        """Load a model directory, and the frozen embedder that it was trained on.
 
         Parameters
         ----------
         model : str or Path, optional
-            A model directory or the name of a bundled one; by default the bundled ``betafold-mini``.
+            A model directory or the name of a bundled one; by default the best installed one
+            (`betafold_mlx.zoo.best_model`).
+        embedder : str or Path, optional
+            Directory of the embedder; by default it is looked for (`betafold_mlx.zoo.find_embedder`).
 
         Raises
         ------
         BetafoldError
-            No such model, or a damaged one.
+            No such model, or a damaged one; an embedder that is missing or another one.
         """
-        return cls(load_model(find_model(model)))
+        loaded = load_model(find_model(model))
+        wanted = loaded.model.config.embedder
+        if wanted.kind == "residue":
+            if embedder is not None:
+                raise BetafoldError(f"model {loaded.name} needs no embedder: leave out --embedder {embedder}")
+            return cls(loaded)
+        directory = find_embedder(wanted, loaded.path, embedder)
+        from betafold_mlx.esm.features import EsmEmbedder  # the bundled model starts without
+
+        return cls(loaded, EsmEmbedder.load(directory))
 
     def fold(
         self,
@@ -157,18 +178,30 @@ class Predictor:
             for first in range(0, len(members), _TOGETHER)
         )
         for length, members in batches:
-            inputs = collate([peptides[index] for index in members], length)
+            inputs = self._inputs([peptides[index] for index in members], length)
             folded = self.loaded.model(inputs)
             arrays = [np.array(x) for x in (folded.coordinates, folded.plddt, folded.torsions)]
             for row, index in enumerate(members):
                 drawn = [tuple(array[row] for array in arrays)]
-                drawn += [self._draw(peptides[index], length, seed, number) for number in range(1, samples)]
+                drawn += [self._draw(_alone(inputs, row), seed, number) for number in range(1, samples)]
                 predictions[index] = self._prediction(names[index], peptides[index], drawn, seed)
         return [predictions[index] for index in range(len(peptides))]
 
-    def _draw(self, peptide: Peptide, length: int, seed: int, number: int) -> tuple[np.ndarray, ...]:
-        folded = self.loaded.model(collate([peptide], length), mx.random.key((seed << 32) + number))
+    def _inputs(self, peptides: Sequence[Peptide], length: int) -> ModelInputs:
+        inputs = collate(peptides, length)
+        if self.embedder is None:
+            return inputs
+        return inputs._replace(features=self.embedder([peptide.sequence for peptide in peptides], length))
+
+    def _draw(self, alone: ModelInputs, seed: int, number: int) -> tuple[np.ndarray, ...]:
+        folded = self.loaded.model(alone, mx.random.key((seed << 32) + number))
         return tuple(np.array(x[0]) for x in (folded.coordinates, folded.plddt, folded.torsions))
+
+    def describe_embedder(self) -> dict[str, Any]:
+        """Return who makes the features: ``kind`` and ``label``, and of a frozen embedder its size and checksums."""
+        if self.embedder is not None:
+            return self.embedder.esm.to_dict()
+        return {"kind": "residue", "label": self.loaded.model.config.embedder.describe()}
 
     def _prediction(
         self, name: str, peptide: Peptide, drawn: list[tuple[np.ndarray, ...]], seed: int
@@ -195,9 +228,15 @@ class Predictor:
             seed=seed,
             model_name=self.loaded.name,
             model_sha256=self.loaded.sha256,
-            embedder=self.loaded.model.config.embedder.kind,
+            embedder=self.describe_embedder(),
             warnings=_warnings(peptide, bonds[0]),
         )
+
+
+def _alone(inputs: ModelInputs, row: int) -> ModelInputs:
+    """Return one peptide of a batch as a batch of its own."""
+    parts = {name: part[row : row + 1] for name, part in inputs._asdict().items() if part is not None}
+    return inputs._replace(**parts)
 
 
 def _warnings(peptide: Peptide, bonds: Sequence[Bond]) -> tuple[str, ...]:

@@ -46,8 +46,8 @@ class Prediction:
         Random seed.
     model_name, model_sha256 : str
         The folding model.
-    embedder : str
-        Kind of its embedder.
+    embedder : dict
+        Its embedder: ``kind`` (``residue`` or ``esm2``) and ``label``, and of a frozen one more that identifies it.
     warnings : tuple of str
         What a user should know of this prediction.
     """
@@ -61,7 +61,7 @@ class Prediction:
     seed: int
     model_name: str
     model_sha256: str
-    embedder: str
+    embedder: dict[str, Any]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -73,6 +73,12 @@ class Prediction:
     def secondary_structure(self) -> tuple[str, ...]:
         """A string of H (helix), E (strand) and C (coil) for each model (P-SEA)."""
         return tuple(assign_secondary_structure(model[:, 1]) for model in self.coordinates)
+
+    @property
+    def made_by(self) -> str:
+        """The model in words, with its frozen embedder: weights that are not the published ones show."""
+        frozen = self.embedder["kind"] != "residue"
+        return f"{self.model_name} on {self.embedder['label']}" if frozen else self.model_name
 
     @property
     def constraints_met(self) -> bool:
@@ -91,9 +97,9 @@ class Prediction:
             plddt=self.plddt,
             cyclic=any(kind == "ring" for kind, _ in formed),
             disulfides=tuple(sorted(residues for kind, residues in formed if kind == "disulfide")),
-            model_name=self.model_name,
+            model_name=self.made_by,
             software_version=__version__,
-            title=f"{self.id}: predicted by betafold-mlx {__version__}, model {self.model_name}",
+            title=f"{self.id}: predicted by betafold-mlx {__version__}, model {self.made_by}",
         )
 
     def to_mmcif(self) -> str:
@@ -136,7 +142,12 @@ class Prediction:
             "torsions": models[0]["torsions"],
             "models": models,
             "seed": self.seed,
-            "model": {"name": self.model_name, "sha256": self.model_sha256, "embedder": self.embedder},
+            "model": {
+                "name": self.model_name,
+                "sha256": self.model_sha256,
+                "embedder": self.embedder["kind"],
+            },
+            "embedder": self.embedder,
             "versions": {
                 "betafold-mlx": __version__,
                 "mlx": version("mlx"),

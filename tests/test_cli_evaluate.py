@@ -8,7 +8,7 @@ from evaluate_helpers import make_item, native, write_pdb
 from synthetic import make_dataset
 
 from betafold_mlx.cli.main import main
-from betafold_mlx.data.store import Dataset
+from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import save_model
@@ -72,6 +72,27 @@ def test_a_model_as_tables_on_the_validation_split(folder, run):
     assert code == 0 and "fragments: 1 in 1 cluster" in out and "constant helix" in out and "nan" not in out
     ids = [record["id"] for record in json.loads(run(*command, "--json")[1])["records"]]
     assert len(ids) == 4 and all(name.startswith("validation") for name in ids)
+
+
+def test_what_a_model_knows_of_the_data_set_is_told(folder, run, tmp_path):
+    """It was trained on this one, on nobody knows what, on another one, or on one whose splits this one keeps."""
+    data = Dataset.load(folder / "set")
+    data.report["splits_of"] = "5" * 64
+    data.save(tmp_path / "kept")
+    digest = dataset_sha256(tmp_path / "kept")
+    model = FoldingModel(ModelConfig(width=16, layers=1, heads=2, ffn_width=16))
+    told = {
+        None: "does not say on what it was trained: it may have seen these structures",
+        "6" * 64: "was trained on other data: it may have seen these structures",
+        "5" * 64: "whose splits this one keeps by PDB entry: nothing here resembles what it was trained on",
+        digest: None,
+    }
+    for number, (trained_on, note) in enumerate(told.items()):
+        training = {} if trained_on is None else {"dataset_sha256": trained_on}
+        save_model(tmp_path / f"m{number}", model, "card", training)
+        out = run(tmp_path / "kept", "--model", tmp_path / f"m{number}", "--limit", 1, "--json")[1]
+        notes = [text for text in json.loads(out)["notes"] if text.startswith(f"model m{number} ")]
+        assert len(notes) == (note is not None) and all(note in text for text in notes)
 
 
 def test_files_against_the_data_set(folder, run):

@@ -333,11 +333,18 @@ def test_an_interrupt_while_modules_load_waits_for_them(tmp_path):
     assert done.stderr.split("\n") == ["", "betafold-mlx: interrupted", ""]
 
 
-def test_fold_imports_neither_torch_nor_transformers(model, tmp_path):
+@pytest.mark.parametrize("options", [[], ["--model", "betafold-mini"]])
+def test_fold_imports_no_more_than_it_needs(options, tmp_path):
+    """Neither torch nor transformers, nor ESM-2 where the model does without."""
+    bundled = Path(__file__).parent.parent / "weights" / "betafold-mini"
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "betafold-mini").symlink_to(bundled)  # and nothing that is installed here
     program = (
-        "import sys\nfrom betafold_mlx.cli.main import main\n"
-        f"try: main(['fold', '{MAGAININ}', '--model', {str(model)!r}])\nexcept SystemExit as e: assert not e.code\n"
-        "heavy = {'torch', 'transformers', 'scipy', 'biotite', 'pandas'} & set(sys.modules)\nassert not heavy, heavy"
+        "import sys\nfrom pathlib import Path\nfrom betafold_mlx import zoo\nzoo._WEIGHTS = (Path('weights'),)\n"
+        "from betafold_mlx.cli.main import main\n"
+        f"try: main(['fold', '{MAGAININ}', *{options!r}])\nexcept SystemExit as e: assert not e.code\n"
+        "heavy = {'torch', 'transformers', 'scipy', 'biotite', 'pandas', 'betafold_mlx.esm', 'betafold_mlx.data'}\n"
+        "heavy &= set(sys.modules)\nassert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
 

@@ -49,6 +49,8 @@ def test_what_is_loaded(folder):
     assert esm.source_sha256 == file_sha256(TINY / "model.safetensors")
     assert esm.label == "owner/tiny (2x24, not checked against the published ESM-2 weights)"
     assert esm.to_dict() == {
+        "kind": "esm2",
+        "label": esm.label,
         "name": "owner/tiny",
         "size": "2x24",
         "width": 24,

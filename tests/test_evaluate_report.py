@@ -29,6 +29,9 @@ class Oracle:
         self.noise = noise
         self.loaded = type("Loaded", (), {"name": "oracle", "sha256": "f" * 64})()
 
+    def describe_embedder(self):
+        return {"kind": "residue", "label": "none"}
+
     def fold_many(self, peptides, seed):
         for peptide in peptides:
             item = self.known[peptide.sequence]

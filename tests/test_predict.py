@@ -99,7 +99,11 @@ def test_a_model_that_gives_no_numbers_is_one_line(tmp_path):
     ("changes", "message"),
     [
         ({"max_length": 24}, "reads at most 24 residues"),
-        ({"embedder": EmbedderConfig("esm2", 20)}, "needs the embedder 'esm2'"),
+        (
+            {"embedder": EmbedderConfig("esm2", 20, "8M", "a" * 64)},
+            "reads ESM-2 8M, sha256 aaaaaaaaaaaa, and .* none",
+        ),
+        ({"embedder": EmbedderConfig("esm2", 20)}, "sha256 unknown, and the embedder given is none"),
     ],
 )
 def test_a_model_that_cannot_fold_here_is_refused_when_it_is_loaded(tmp_path, changes, message):

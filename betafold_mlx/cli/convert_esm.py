@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
+from betafold_mlx.download import Progress
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.checkpoint import read_checkpoint
 from betafold_mlx.esm.convert import DTYPES, Conversion, check_output, convert
 from betafold_mlx.esm.directory import SCHEMA_VERSION
-from betafold_mlx.esm.download import Progress
 from betafold_mlx.esm.hub import check_hub_id, fetch_checkpoint
 from betafold_mlx.esm.mapping import pattern_table
 from betafold_mlx.esm.published import CHECKS, DEFAULT_HUB_ID, PUBLISHED

@@ -27,7 +27,22 @@ SPLITS = ("validation", "test")
 
 @click.command()
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
-@click.option("--model", default=None, help="Model directory, or the name of a bundled model.")
+@click.option(
+    "--model",
+    show_default="the best installed one",
+    help="Model directory, or the name of an installed model.",
+)
+@click.option(
+    "--embedder",
+    type=click.Path(path_type=Path),
+    show_default="found by its checksum",
+    help="Converted ESM-2 that the model was trained on.",
+)
+@click.option(
+    "--beside",
+    default=None,
+    help="Another model, to compare with structure by structure: betafold-mini, say.",
+)
 @click.option("--split", type=click.Choice(SPLITS), default="test", help="Split of the data set to score on.")
 @click.option(
     "--limit", type=click.IntRange(1), default=None, help="At most so many of each kind: a quick look."
@@ -51,6 +66,8 @@ def evaluate(
     ctx: click.Context,
     dataset: Path | None,
     model: str | None,
+    embedder: Path | None,
+    beside: str | None,
     split: str,
     limit: int | None,
     predictions: Path | None,
@@ -63,7 +80,8 @@ def evaluate(
     With DATASET the model folds every fragment and peptide of the split, with its stated chemistry, and is set beside
     a constant helix, a constant strand, the mean torsions of each residue type, the most similar training window, and
     the reconstruction floor: the best that any torsion model can do. Backbone RMSD and torsion errors are the figures
-    to go by: lDDT and GDT_TS flatter short peptides (a wrong strand of 10 residues has a GDT_TS of 0.30).
+    to go by: lDDT and GDT_TS flatter short peptides (a wrong strand of 10 residues has a GDT_TS of 0.30). With --beside
+    another model folds the same items: that is how a model on ESM-2 features is told from one without.
 
     With --predictions and --references the files are matched by name to the ids (1le0_A.pdb, 1le0_A_model_2.cif),
     else by identical sequence; B-factors in 0-100 or 0-1 are read as pLDDT. What cannot be scored is listed, and the
@@ -71,6 +89,7 @@ def evaluate(
 
     \b
     betafold-mlx evaluate peptides.ds
+    betafold-mlx evaluate peptides.ds --model runs/esm2/best --beside betafold-mini
     betafold-mlx evaluate --predictions esmfold --references peptides.jsonl.gz --json
     """  # noqa: D301 - click reads the backspace
     started = time.perf_counter()
@@ -83,13 +102,16 @@ def evaluate(
     command: dict[str, Any] = {"seed": seed}
     if dataset is not None:
         command |= {"dataset": str(dataset), "split": split, "limit": limit, "model": model}
-        report = _of_model(dataset, model, split, limit, seed, {"command": command}, say)
+        command |= {"embedder": embedder and str(embedder), "beside": beside}
+        other = None if beside is None else Predictor.load(beside)
+        predictor = Predictor.load(model, embedder)
+        report = _of_model(dataset, predictor, other, split, limit, seed, {"command": command}, say)
         failed = False
     else:
         if predictions is None or references is None:
             raise click.UsageError("--predictions and --references go together")
-        if model is not None or limit is not None:
-            raise click.UsageError("--model and --limit are for a DATASET")
+        if any(option is not None for option in (model, embedder, beside, limit)):
+            raise click.UsageError("--model, --embedder, --beside and --limit are for a DATASET")
         command |= {"predictions": str(predictions), "references": str(references)}
         report = _of_files(ctx, predictions, references, split, seed, command, say)
         failed = bool(report["not_scored"])
@@ -100,7 +122,8 @@ def evaluate(
 
 def _of_model(
     directory: Path,
-    model: str | None,
+    predictor: Predictor,
+    other: Predictor | None,
     split: str,
     limit: int | None,
     seed: int,
@@ -111,22 +134,34 @@ def _of_model(
     items = split_items(data, split, limit)
     if not items:
         raise BetafoldError(f"{directory} has no fragments and no peptides in its {split} split")
-    predictor = Predictor.load(model)
-    evaluation = evaluate_model(predictor, data, items, seed, say)
-    loaded, digest = predictor.loaded, dataset_sha256(directory)
-    if loaded.trained_on != digest:
-        what = (
-            "does not say on what it was trained"
-            if loaded.trained_on is None
-            else "was trained on other data"
-        )
-        evaluation.notes.append(f"model {loaded.name} {what}: it may have seen these structures")
-    header |= {
-        "model": {"name": loaded.name, "sha256": loaded.sha256},
-        "dataset": {"split": split, "sha256": digest},
-    }
+    evaluation = evaluate_model(predictor, data, items, seed, say, other)
+    digest = dataset_sha256(directory)
+    for each in (predictor, other):
+        if each is not None and each.loaded.trained_on != digest:
+            what = _what_it_knows(each.loaded.trained_on, data.report.get("splits_of"))
+            evaluation.notes.append(f"model {each.loaded.name} {what}")
+    header |= {"model": _named(predictor), "dataset": {"split": split, "sha256": digest}}
+    if other is not None:
+        header["beside"] = _named(other)
     say("figures and intervals")
     return build_report(evaluation, header, seed)
+
+
+def _what_it_knows(trained_on: str | None, splits_of: str | None) -> str:
+    """Say what a model may know of a data set that it was not trained on, but whose splits may be those of its own."""
+    if trained_on is None:
+        return "does not say on what it was trained: it may have seen these structures"
+    if trained_on != splits_of:
+        return "was trained on other data: it may have seen these structures"
+    return (
+        "was trained on another data set, whose splits this one keeps by PDB entry: nothing here resembles what it was "
+        "trained on, as far as those entries are here"
+    )
+
+
+def _named(predictor: Predictor) -> dict[str, Any]:
+    loaded = predictor.loaded
+    return {"name": loaded.name, "sha256": loaded.sha256, "embedder": predictor.describe_embedder()}
 
 
 def _of_files(

@@ -20,7 +20,8 @@ _COMMANDS = {
     "fold": "Fold peptides: sequence in, structure file out.",
     "convert-esm": "Convert an ESM-2 checkpoint of Hugging Face into MLX arrays, verified.",
     "perplexity": "Score sequences with a converted ESM-2.",
-    "dataset": "Build and inspect data sets of experimental structures.",
+    "dataset": "Fetch structures, build data sets of them, and inspect these.",
+    "embed": "Embed a data set with a converted ESM-2, to train on its features.",
     "train": "Train a folding model.",
     "evaluate": "Score a model, or any tool's files, beside the baselines.",
 }

@@ -8,9 +8,12 @@ from typing import Any
 
 import click
 
+from betafold_mlx.cli.features import new_features, resumed_features
+from betafold_mlx.data.plan import FEWEST_WINDOWS, MOST_WINDOWS
 from betafold_mlx.data.store import Dataset, dataset_sha256
+from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.train.checkpoint import read_run, start_run
+from betafold_mlx.train.checkpoint import check_free, read_run, start_run
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
 
@@ -22,7 +25,22 @@ _DEFAULT = TrainConfig()
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint, with its own settings.")
 @click.option(
-    "--embedder", type=click.Choice(["residue"]), default="residue", help="Where residue features come from."
+    "--embedder",
+    metavar="residue|DIR",
+    show_default="residue",
+    help="What reads the residues: an embedding learned with the model, or a converted ESM-2, of any size.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    show_default="DATASET.esm2-SIZE-SHA256",
+    help="Embeddings of the data set by that ESM-2 (see embed). What it lacks is made first.",
+)
+@click.option(
+    "--windows",
+    type=click.IntRange(FEWEST_WINDOWS, MOST_WINDOWS),
+    show_default="new ones at each step; of a cache, its own",
+    help="Draw from so many fixed windows of the training chains.",
 )
 @click.option("--steps", type=click.IntRange(1), default=_DEFAULT.steps, help="Optimiser steps.")
 @click.option(
@@ -74,12 +92,21 @@ _DEFAULT = TrainConfig()
 )
 @click.pass_context
 def train(
-    ctx: click.Context, dataset: Path, output: Path, resume: bool, embedder: str, **options: Any
+    ctx: click.Context,
+    dataset: Path,
+    output: Path,
+    resume: bool,
+    embedder: str | None,
+    cache: Path | None,
+    **options: Any,
 ) -> None:
     """Train a folding model on a data set made by `dataset build`.
 
     RUN/best becomes a model directory (fold with --model RUN/best), RUN/metrics.jsonl holds every step. Ctrl-C saves
     the run; --resume goes on and ends in the same weights as a run that was never stopped.
+
+    With a converted ESM-2 as the embedder the model reads its features from a cache on disk, of a fixed number of
+    windows (40,000 unless --windows says otherwise); the ESM-2 itself does not run while training.
     """
     data = Dataset.load(dataset)
     fingerprint = dataset_sha256(dataset)
@@ -93,16 +120,15 @@ def train(
             raise click.UsageError(
                 f"--resume takes the run's own settings: leave out --{given[0].replace('_', '-')}"
             )
-        trainer = Trainer(output, data, read_run(output, fingerprint), fingerprint, resume=True)
+        config = read_run(output, fingerprint)
+        features = resumed_features(dataset, data, fingerprint, config, output, embedder, cache)
+        trainer = Trainer(output, data, config, fingerprint, features, resume=True)
     else:
-        network = {
-            name: options.pop(name)
-            for name in ("layers", "width", "heads", "ffn_width", "dropout", "positions")
-        }
-        options["structure"] = options.pop("structure_loss")
-        config = TrainConfig(network=ModelConfig(**network), **options)
+        check_free(output)  # before minutes of embedding
+        config = _config(options)
+        config, features = new_features(dataset, data, fingerprint, config, embedder, cache)
         trainer = Trainer(
-            output, data, config, fingerprint
+            output, data, config, fingerprint, features
         )  # first: what cannot be trained leaves no run behind
         start_run(output, config, fingerprint)
     finished = _run_with_bar(trainer)
@@ -113,6 +139,16 @@ def train(
         )
         sys.exit(130)
     click.echo(f"{output / 'best'}: validation RMSD {progress.best_score:.2f} A at step {progress.best_step}")
+
+
+def _config(options: dict[str, Any]) -> TrainConfig:
+    network = {
+        name: options.pop(name) for name in ("layers", "width", "heads", "ffn_width", "dropout", "positions")
+    }
+    sampler = SamplerConfig(windows=options.pop("windows"))
+    return TrainConfig(
+        network=ModelConfig(**network), sampler=sampler, structure=options.pop("structure_loss"), **options
+    )
 
 
 def _run_with_bar(trainer: Trainer) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from betafold_mlx.data.plan import chain_weights, inverse_cluster_size, plan_windows
 from betafold_mlx.data.store import Dataset, Record
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.sequence import TRAINED_LENGTHS, Peptide
@@ -74,12 +75,19 @@ class SamplerConfig:
         Share of whole peptides; the rest are windows of chains.
     unstated_disulfides, unstated_ring : float
         Chance that the chemistry of an example is not told to the network, so that it also works unstated.
+    windows : int or None
+        Draw from so many fixed windows of chains (`betafold_mlx.data.plan.plan_windows`), whose embeddings can be
+        made beforehand; None cuts new ones for each batch.
+    windows_seed : int
+        Of the fixed windows.
     """
 
     tokens: int = 3072
     peptide_share: float = 0.15
     unstated_disulfides: float = 0.3
     unstated_ring: float = 0.1
+    windows: int | None = None
+    windows_seed: int = 0
 
 
 class WindowSampler:
@@ -99,7 +107,7 @@ class WindowSampler:
     Raises
     ------
     BetafoldError
-        Where the train split is empty.
+        Where the train split is empty, or there are too few fixed windows.
     """
 
     def __init__(
@@ -121,11 +129,11 @@ class WindowSampler:
         self._ranges = {
             bucket: (low + 1, min(bucket, longest)) for low, bucket in zip(edges[:-1], buckets, strict=True)
         }
-        self._chain_lengths = np.array([len(record.sequence) for record in self._chains])
-        self._chain_weights = _inverse_cluster_size(self._chains, power=0.5) * self._chain_lengths
+        self._chain_weights = chain_weights(self._chains)
         self._peptide_lengths = np.array([len(record.sequence) for record in self._peptides])
         kinds = np.array([KIND_WEIGHTS.get(record.kind, 0.5) for record in self._peptides])
-        self._peptide_weights = _inverse_cluster_size(self._peptides, power=0.5) * kinds
+        self._peptide_weights = inverse_cluster_size(self._peptides, power=0.5) * kinds
+        self._fixed = None if self.config.windows is None else self._fixed_windows(self.config.windows)
 
     def batch(self, step: int) -> tuple[list[Window], int]:
         """Return the examples of a step and the length to pad them to.
@@ -146,7 +154,7 @@ class WindowSampler:
         buckets = list(self._ranges)
         widths = np.array([high - low + 1 for low, high in self._ranges.values()], dtype=float)
         padded = int(rng.choice(buckets, p=widths / widths.sum()))
-        low, high = self._ranges[padded]
+        low, _ = self._ranges[padded]
         fitting = np.flatnonzero((self._peptide_lengths >= low) & (self._peptide_lengths <= padded))
         count = max(1, self.config.tokens // padded)
         if not len(fitting):
@@ -161,10 +169,32 @@ class WindowSampler:
             for index in rng.choice(fitting, size=from_peptides, p=weights / weights.sum()):
                 windows.append(self._peptide(self._peptides[index], rng))
         if count > from_peptides and self._chains:
-            p = self._chain_weights / self._chain_weights.sum()
-            for index in rng.choice(len(self._chains), size=count - from_peptides, p=p):
-                windows.append(self._cut(self._chains[index], int(rng.integers(low, high + 1)), rng))
+            windows += self._chain_windows(count - from_peptides, padded, rng)
         return windows, padded
+
+    def _fixed_windows(self, count: int) -> dict[int, np.ndarray]:
+        """Return the fixed windows (n, 3) of each bucket: chain, first residue, length."""
+        planned = plan_windows(self._chains, count, self.config.windows_seed)
+        fixed: dict[int, np.ndarray] = {}
+        shorter = planned[:0]
+        for bucket, (low, high) in self._ranges.items():
+            fitting = planned[(planned[:, 2] >= low) & (planned[:, 2] <= high)]
+            shorter = fixed[bucket] = fitting if len(fitting) else shorter  # where all chains are short
+        return fixed
+
+    def _chain_windows(self, count: int, padded: int, rng: np.random.Generator) -> list[Window]:
+        if self._fixed is not None:
+            chosen = rng.choice(self._fixed[padded], size=count)
+            return [
+                self._state(cut_window(self.dataset, self._chains[chain], start, length), rng)
+                for chain, start, length in chosen.tolist()
+            ]
+        low, high = self._ranges[padded]
+        p = self._chain_weights / self._chain_weights.sum()
+        return [
+            self._cut(self._chains[index], int(rng.integers(low, high + 1)), rng)
+            for index in rng.choice(len(self._chains), size=count, p=p)
+        ]
 
     def _cut(self, record: Record, length: int, rng: np.random.Generator) -> Window:
         length = min(length, len(record.sequence))
@@ -184,18 +214,3 @@ class WindowSampler:
         if window.peptide.disulfides and rng.random() < self.config.unstated_disulfides:
             return replace(window, peptide=replace(window.peptide, disulfides=()))
         return window
-
-
-def _inverse_cluster_size(records: list[Record], power: float) -> np.ndarray:
-    """Return weights that let a cluster of n records count as n^(1 - power) of them."""
-    if not records:
-        return np.zeros(0)
-    # The source's own clusters are finer than ours, which must also hold distant relatives together.
-    clusters = np.array(
-        [
-            (0, record.cluster) if record.source_cluster is None else (1, record.source_cluster)
-            for record in records
-        ]
-    )
-    _, inverse, counts = np.unique(clusters, axis=0, return_inverse=True, return_counts=True)
-    return 1.0 / counts[inverse.reshape(-1)].astype(float) ** power

@@ -14,20 +14,19 @@ from betafold_mlx.esm.config import EsmConfig
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.published import CHECKS, PUBLISHED
 from betafold_mlx.files import file_sha256
+from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.directory import CONFIG_FILE, WEIGHTS_FILE, load_arrays, set_weights
 
 MODEL_TYPE = "esm2-mlx"
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
-class LoadedEsm:
-    """A converted ESM-2 and where it came from.
+@dataclass(frozen=True, kw_only=True)
+class EsmDescription:
+    """What a directory says of the ESM-2 in it.
 
     Attributes
     ----------
-    model : Esm2
-        Frozen, float32.
     config : EsmConfig
         Its sizes.
     name : str
@@ -44,7 +43,6 @@ class LoadedEsm:
         The directory.
     """
 
-    model: Esm2
     config: EsmConfig
     name: str
     sha256: str
@@ -66,6 +64,8 @@ class LoadedEsm:
     def to_dict(self) -> dict[str, Any]:
         """Return how results name their embedder, as plain JSON values."""
         return {
+            "kind": "esm2",
+            "label": self.label,
             "name": self.name,
             "size": self.config.size,
             "width": self.config.width,
@@ -76,6 +76,24 @@ class LoadedEsm:
             "checksum": self.check,
         }
 
+    def embedder_config(self) -> EmbedderConfig:
+        """Return how the config of a folding model names its embedder."""
+        published = {"match": True, "different": False}.get(self.check)
+        return EmbedderConfig("esm2", self.config.width, self.config.size, self.sha256, self.label, published)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedEsm(EsmDescription):
+    """A converted ESM-2 and where it came from.
+
+    Attributes
+    ----------
+    model : Esm2
+        Frozen, float32.
+    """
+
+    model: Esm2
+
 
 def is_converted(directory: Path) -> bool:
     """Tell whether a folder holds a converted ESM-2, whole or not."""
@@ -83,6 +101,36 @@ def is_converted(directory: Path) -> bool:
         return bool(read_json(directory / CONFIG_FILE)["model_type"] == MODEL_TYPE)
     except (BetafoldError, KeyError, TypeError):
         return False
+
+
+def describe_esm(directory: Path) -> EsmDescription:
+    """Read what a directory says of the ESM-2 in it, without its weights.
+
+    Parameters
+    ----------
+    directory : Path
+        Written by ``betafold-mlx convert-esm``.
+
+    Raises
+    ------
+    BetafoldError
+        Not such a directory, or a damaged ``config.json``.
+    """
+    directory = Path(directory)
+    document = _read_document(directory)
+    source = document["source"]
+    config = _network(document, directory / CONFIG_FILE)
+    known = PUBLISHED.get(config.size)
+    check = "unknown" if known is None else "match" if source["sha256"] == known.sha256 else "different"
+    return EsmDescription(
+        config=config,
+        name=source["name"],
+        sha256=document["weights_sha256"],
+        source_sha256=source["sha256"],
+        dtype=document["dtype"],
+        check=check,
+        path=directory,
+    )
 
 
 def load_esm(directory: Path) -> LoadedEsm:
@@ -102,24 +150,16 @@ def load_esm(directory: Path) -> LoadedEsm:
     BetafoldError
         For anything missing, damaged, changed since it was written, or of another kind; the message says what.
     """
-    directory = Path(directory)
-    document = _read_document(directory)
-    path = directory / WEIGHTS_FILE
-    config = _network(document, directory / CONFIG_FILE)
-    model = Esm2(config)
+    described = describe_esm(directory)
+    path = described.path / WEIGHTS_FILE
+    model = Esm2(described.config)
     set_weights(model, load_arrays(path), path)
     model.freeze()
-    sha256 = file_sha256(path)
-    if sha256 != document["weights_sha256"]:
+    if file_sha256(path) != described.sha256:
         raise BetafoldError(
             f"{path} is not the file that {CONFIG_FILE} describes (its sha256 differs): convert again"
         )
-    source = document["source"]
-    known = PUBLISHED.get(config.size)
-    check = "unknown" if known is None else "match" if source["sha256"] == known.sha256 else "different"
-    return LoadedEsm(
-        model, config, source["name"], sha256, source["sha256"], document["dtype"], check, directory
-    )
+    return LoadedEsm(model=model, **vars(described))
 
 
 def _read_document(directory: Path) -> dict[str, Any]:

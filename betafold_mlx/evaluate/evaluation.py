@@ -29,7 +29,7 @@ from betafold_mlx.sequence import Peptide
 Say = Callable[[str], None]
 """Called with a line of text as the work goes on."""
 
-MODEL, UNSTATED = "model", "model_not_told"
+MODEL, UNSTATED, OTHER = "model", "model_not_told", "other_model"
 _FOLDED_TOGETHER = 128
 
 
@@ -98,7 +98,12 @@ class Evaluation:
 
 
 def evaluate_model(
-    predictor: Predictor, dataset: Dataset, items: Sequence[Item], seed: int = 0, say: Say = lambda text: None
+    predictor: Predictor,
+    dataset: Dataset,
+    items: Sequence[Item],
+    seed: int = 0,
+    say: Say = lambda text: None,
+    beside: Predictor | None = None,
 ) -> Evaluation:
     """Fold the items with their stated chemistry and without it, and score the model beside the baselines.
 
@@ -114,6 +119,8 @@ def evaluate_model(
         Of the fold.
     say : callable
         Told about the progress.
+    beside : Predictor, optional
+        Another model to set it beside.
 
     Returns
     -------
@@ -122,11 +129,15 @@ def evaluate_model(
     structures, plddt = _fold(predictor, [item.peptide for item in items], seed, say)
     # Some of the disulfides were read off the native structure, and no baseline uses any: what are they worth?
     plain, _ = _fold(predictor, [Peptide(item.peptide.sequence) for item in items], seed, say)
+    methods = [
+        Method(MODEL, _in_words(predictor), structures),
+        Method(UNSTATED, "the same model, rings and disulfides not stated", plain),
+    ]
+    if beside is not None:
+        folded, _ = _fold(beside, [item.peptide for item in items], seed, say)
+        methods.append(Method(OTHER, _in_words(beside), folded))
     baselines = predict_baselines(items, dataset, say)
-    loaded = predictor.loaded
-    model = Method(MODEL, f"model {loaded.name} (sha256 {loaded.sha256[:12]})", structures)
-    unstated = Method(UNSTATED, "the same model, rings and disulfides not stated", plain)
-    methods = [model, unstated, *baselines.methods]
+    methods += baselines.methods
     told = sum(item.peptide.cyclic or bool(item.peptide.disulfides) for item in items)
     stated = (
         f"the model is told the ring or the disulfides of {told} of {len(items)} items; no baseline uses them"
@@ -139,6 +150,12 @@ def evaluate_model(
         details=baselines.details,
         notes=[stated, *baselines.notes],
     )
+
+
+def _in_words(predictor: Predictor) -> str:
+    loaded, embedder = predictor.loaded, predictor.describe_embedder()
+    features = "" if embedder["kind"] == "residue" else f", features of {embedder['label']}"
+    return f"model {loaded.name} (sha256 {loaded.sha256[:12]}){features}"
 
 
 def _fold(

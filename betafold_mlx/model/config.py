@@ -29,12 +29,18 @@ class EmbedderConfig:
         Name of the frozen embedder's size, for example ``8M``.
     sha256 : str or None
         SHA-256 of the frozen embedder's weights; a model refuses features of another embedder.
+    label : str or None
+        Name of the frozen embedder, and what is known of its weights, in words.
+    published : bool or None
+        Whether they are the published ones; None where that is not known.
     """
 
     kind: str = "residue"
     width: int | None = None
     size: str | None = None
     sha256: str | None = None
+    label: str | None = None
+    published: bool | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("residue", "esm2"):
@@ -44,9 +50,17 @@ class EmbedderConfig:
             raise BetafoldError(
                 f"embedder width must be a whole number from 1 to {LARGEST['width']}, not {width!r:.40}"
             )
-        for name in ("size", "sha256"):
+        for name in ("size", "sha256", "label"):
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise BetafoldError(f"embedder {name} must be text, not {getattr(self, name)!r:.40}")
+        if not isinstance(self.published, (bool, type(None))):
+            raise BetafoldError(f"embedder published must be true or false, not {self.published!r:.40}")
+
+    def describe(self) -> str:
+        """Return the embedder in words, as messages name it."""
+        if self.kind == "residue":
+            return "a residue embedding learned with the model"
+        return f"{self.label or f'ESM-2 {self.size}'}, sha256 {self.sha256 or 'unknown':.12}"
 
 
 @dataclass(frozen=True)

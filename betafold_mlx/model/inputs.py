@@ -79,3 +79,24 @@ def collate(peptides: Sequence[Peptide], length: int | None = None) -> ModelInpu
             bonded[row, i - 1, j - 1] = bonded[row, j - 1, i - 1] = True
     cyclic = np.array([peptide.cyclic for peptide in peptides])
     return ModelInputs(mx.array(residues), mx.array(mask), mx.array(cyclic), mx.array(bonded))
+
+
+def pad_features(embeddings: Sequence[np.ndarray], length: int) -> mx.array:
+    """Stack the embeddings of a frozen embedder into one batch.
+
+    Parameters
+    ----------
+    embeddings : sequence of numpy.ndarray
+        B arrays (residues, E) of at most `length` residues.
+    length : int
+        Padded length L.
+
+    Returns
+    -------
+    mx.array
+        (B, L, E) float32, zero at padding.
+    """
+    features = np.zeros((len(embeddings), length, embeddings[0].shape[1]), dtype=np.float32)
+    for row, embedding in enumerate(embeddings):
+        features[row, : len(embedding)] = embedding
+    return mx.array(features)

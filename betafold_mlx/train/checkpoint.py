@@ -56,13 +56,13 @@ class Progress:
     finished: bool = False
 
 
-def start_run(directory: Path, config: TrainConfig, dataset_sha256: str) -> None:
-    """Make a run folder.
+def check_free(directory: Path) -> None:
+    """Check that a folder can become that of a new run.
 
     Raises
     ------
     BetafoldError
-        Where the folder holds a run or anything else already.
+        Where it holds a run or anything else already.
     """
     if (directory / RUN_FILE).exists():
         raise BetafoldError(
@@ -70,6 +70,17 @@ def start_run(directory: Path, config: TrainConfig, dataset_sha256: str) -> None
         )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise BetafoldError(f"{directory} exists and is not an empty folder: choose another one for the run")
+
+
+def start_run(directory: Path, config: TrainConfig, dataset_sha256: str) -> None:
+    """Make a run folder.
+
+    Raises
+    ------
+    BetafoldError
+        As `check_free`.
+    """
+    check_free(directory)
     document = {"schema_version": 1, "settings": config.to_dict(), "dataset_sha256": dataset_sha256}
     write_text(directory / RUN_FILE, to_json(document))
 

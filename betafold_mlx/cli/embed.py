@@ -1,0 +1,86 @@
+"""``betafold-mlx embed``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from betafold_mlx.cli.filling import default_cache, fill
+from betafold_mlx.data.cache import index_document
+from betafold_mlx.data.fill import Filled
+from betafold_mlx.data.plan import DEFAULT_WINDOWS, FEWEST_WINDOWS, MOST_WINDOWS
+from betafold_mlx.data.store import Dataset, dataset_sha256
+from betafold_mlx.esm.directory import describe_esm
+from betafold_mlx.files import to_json
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--embedder",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Converted ESM-2 directory (see convert-esm), of any size.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    show_default="DATASET.esm2-SIZE-SHA256",
+    help="Folder of the cache.",
+)
+@click.option(
+    "--windows",
+    type=click.IntRange(FEWEST_WINDOWS, MOST_WINDOWS),
+    show_default=f"those of the cache, else {DEFAULT_WINDOWS}",
+    help="Windows of training chains to draw.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    show_default="that of the cache, else 0",
+    help="Of the windows.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def embed(
+    dataset: Path, embedder: Path, output: Path | None, windows: int | None, seed: int | None, as_json: bool
+) -> None:
+    """Embed a data set with a converted ESM-2, so that training on its features never runs it.
+
+    The cache holds every peptide and evaluation fragment, training rings in every rotation, and windows of 10 to 30
+    residues drawn from the training chains; each is embedded by itself, as a peptide is when it is folded. About 13 kB
+    a window for ESM2-8M.
+
+    The same command goes on after an interrupt or a full disk, makes damaged files again, and may run several times at
+    once to share the work.
+
+    \b
+    betafold-mlx embed datasets/mine --embedder weights/esm2_t6_8M_UR50D -o datasets/mine.esm2
+    betafold-mlx train datasets/mine --embedder weights/esm2_t6_8M_UR50D --cache datasets/mine.esm2 -o runs/mine
+    """  # noqa: D301 - click wants the character, not the escape
+    described = describe_esm(embedder)
+    data = Dataset.load(dataset)
+    known = described.embedder_config()
+    place = output or default_cache(dataset, known)
+    filled = fill(place, data, dataset_sha256(dataset), known, lambda: embedder, windows, seed)
+    click.echo(to_json(_document(filled)) if as_json else _report(filled), nl=False)
+
+
+def _document(filled: Filled) -> dict[str, object]:
+    cache = filled.cache
+    return {
+        **index_document(cache.index),
+        "cache": str(cache.directory),
+        "bytes": cache.bytes,
+        "shards_made": filled.made,
+    }
+
+
+def _report(filled: Filled) -> str:
+    cache, index = filled.cache, filled.cache.index
+    return (
+        f"{cache.directory}: {index.embedder.label}\n"
+        f"{index.sequences:,} sequences, {index.residues:,} residues, {cache.bytes / 1e6:,.1f} MB "
+        f"in {index.shards} files, {filled.made} of them made now\n"
+    )

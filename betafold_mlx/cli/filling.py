@@ -1,0 +1,92 @@
+"""A cache of embeddings is filled while the user watches: what `embed` and `train` have in common."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from betafold_mlx.data.fill import Embed, Filled, Reporter, fill_cache
+from betafold_mlx.data.store import Dataset
+from betafold_mlx.model.config import EmbedderConfig
+
+
+def fill(
+    directory: Path,
+    dataset: Dataset,
+    dataset_sha256: str,
+    embedder: EmbedderConfig,
+    find: Callable[[], Path],
+    windows: int | None = None,
+    seed: int | None = None,
+) -> Filled:
+    """Make what a cache lacks, with a converted ESM-2.
+
+    Parameters
+    ----------
+    directory, dataset, dataset_sha256, embedder, windows, seed
+        As in `betafold_mlx.data.fill.fill_cache`.
+    find : callable
+        Returns the directory of the ESM-2. It is called where something is missing only.
+
+    Returns
+    -------
+    Filled
+
+    Raises
+    ------
+    BetafoldError
+        As `fill_cache`, and for an ESM-2 that is damaged.
+    """
+
+    def load() -> Embed:
+        from betafold_mlx.esm.features import EsmEmbedder  # a whole cache needs none of it
+
+        return EsmEmbedder.load(find()).embed
+
+    return fill_cache(directory, dataset, dataset_sha256, embedder, load, windows, seed, reporter=_Progress())
+
+
+def default_cache(dataset: Path, embedder: EmbedderConfig) -> Path:
+    """Return where the cache of a data set and an embedder lies unless the user says otherwise: beside the data set."""
+    path = Path(os.path.abspath(dataset))  # noqa: PTH100 - a name for `.` and `..`, and links as they are
+    return path.with_name(f"{path.name}.esm2-{embedder.size}-{embedder.sha256:.12}")
+
+
+class _Progress(Reporter):
+    """Progress on standard error: a line that lives on a terminal, else a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._total = self._done = self._embedded = 0
+        self._start = self._told = time.monotonic()
+
+    def begin(self, sequences: int) -> None:
+        self._total = sequences
+
+    def say(self, text: str) -> None:
+        click.echo(f"{self._line_start()}betafold-mlx: {text}", err=True)
+
+    def advance(self, sequences: int, embedded: bool) -> None:
+        now = time.monotonic()
+        self._done += sequences
+        if embedded:
+            self._embedded += sequences
+        elif not self._embedded:
+            self._start = now
+        last = self._done >= self._total
+        if not self._embedded or (now - self._told < (0.2 if self._live else 10) and not last):
+            return
+        self._told = now
+        rate = self._embedded / max(now - self._start, 1e-9)
+        text = f"embedded {self._done:,} of {self._total:,} sequences, {rate:,.0f} a second"
+        if not last:
+            text += f", {(self._total - self._done) / rate:,.0f} s left"
+        click.echo(f"{self._line_start()}{text}", err=True, nl=last or not self._live)
+
+    def _line_start(self) -> str:
+        return "\r\x1b[K" if self._live else ""

@@ -1,0 +1,277 @@
+"""A folder of embeddings: made once by a frozen embedder, read at every training step.
+
+``CACHE/index.json``                    who embedded what: embedder, data set, plan
+``CACHE/shard-00000.safetensors`` ...   the embeddings, so many sequences a file (see `shards`)
+
+The sequences themselves stand nowhere in it: they follow from the data set and the numbers in the index (see `plan`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.data.plan import Plan, make_plan
+from betafold_mlx.data.shards import Shard
+from betafold_mlx.data.store import Dataset
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.model.config import EmbedderConfig
+from betafold_mlx.model.inputs import pad_features
+
+FORMAT, SCHEMA_VERSION = "betafold-embeddings", 1
+INDEX_FILE = "index.json"
+SHARD_SIZE = 2048
+"""Sequences a shard: 26 MB of ESM2-8M, the most that a kill can cost."""
+
+
+@dataclass(frozen=True)
+class CacheIndex:
+    """What a cache is of.
+
+    Attributes
+    ----------
+    embedder : EmbedderConfig
+        Who made it.
+    dataset_sha256 : str
+        The data set.
+    windows, seed : int
+        Its plan.
+    plan_sha256 : str
+        Of the plan's sequences.
+    sequences, residues : int
+        How many there are to embed.
+    shard_size : int
+        Sequences a shard.
+    """
+
+    embedder: EmbedderConfig
+    dataset_sha256: str
+    windows: int
+    seed: int
+    plan_sha256: str
+    sequences: int
+    residues: int
+    shard_size: int = SHARD_SIZE
+
+    def __post_init__(self) -> None:
+        numbers = (self.windows, self.sequences, self.residues, self.shard_size, self.embedder.width)
+        texts = (self.dataset_sha256, self.plan_sha256, self.embedder.sha256)
+        if not all(type(number) is int and number > 0 for number in numbers):
+            raise ValueError("a number is none")
+        if type(self.seed) is not int or self.seed < 0 or not all(isinstance(text, str) for text in texts):
+            raise ValueError("a field of the wrong type")
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.sequences // self.shard_size)
+
+    def part(self, number: int, plan: Plan) -> list[str]:
+        """Return the sequences of a shard."""
+        return plan.sequences[number * self.shard_size : (number + 1) * self.shard_size]
+
+    def open_shard(self, directory: Path, number: int, plan: Plan) -> Shard:
+        """Open and check a shard.
+
+        Raises
+        ------
+        BetafoldError
+            As `Shard`.
+        """
+        path = shard_path(directory, number)
+        assert self.embedder.width is not None and self.embedder.sha256 is not None  # checked above
+        return Shard(path, self.part(number, plan), self.embedder.width, self.embedder.sha256)
+
+
+def shard_path(directory: Path, number: int) -> Path:
+    """Return the file of a shard."""
+    return directory / f"shard-{number:05}.safetensors"
+
+
+def read_index(directory: Path) -> CacheIndex:
+    """Read the index of a cache.
+
+    Raises
+    ------
+    BetafoldError
+        No cache there, one of another version, or a damaged index.
+    """
+    path = directory / INDEX_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document.pop("format") != FORMAT:
+            raise ValueError("another format")
+        version = document.pop("schema_version")
+        if version == SCHEMA_VERSION:
+            count = document.pop("shards")
+            embedder = EmbedderConfig(**document.pop("embedder"))
+            index = CacheIndex(embedder=embedder, **document)
+            if count != index.shards:
+                raise ValueError("the number of shards")
+            return index
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BetafoldError(
+            f"there is no cache of embeddings at {directory}: make one with `betafold-mlx embed`"
+        ) from error
+    except OSError as error:
+        raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BetafoldError) as error:
+        raise BetafoldError(
+            f"{path} is not a whole index of embeddings: delete it and embed again (the shards that fit are kept)"
+        ) from error
+    raise BetafoldError(
+        f"{directory} has schema {version!r:.40}, this version reads {SCHEMA_VERSION}: embed into another folder"
+    )
+
+
+def index_document(index: CacheIndex) -> dict[str, Any]:
+    """Return an index as plain JSON values."""
+    return {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        **dataclasses.asdict(index),
+        "shards": index.shards,
+    }
+
+
+class EmbeddingCache:
+    """Embeddings on disk as the features of training batches: the embedder itself is needed no more.
+
+    Of each batch its own rows are read, so the memory does not grow with the cache.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder.
+    index : CacheIndex
+        What it is of.
+    plan : Plan
+        The sequences.
+    shards : sequence of Shard
+        All of them, checked.
+    """
+
+    def __init__(self, directory: Path, index: CacheIndex, plan: Plan, shards: Sequence[Shard]) -> None:
+        self.directory = directory
+        self.index = index
+        self.shards = shards
+        self._places = {sequence: place for place, sequence in enumerate(plan.sequences)}
+
+    @classmethod
+    def open(cls, directory: Path, dataset: Dataset, dataset_sha256: str) -> EmbeddingCache:
+        """Open a cache and check all of it.
+
+        Parameters
+        ----------
+        directory : Path
+            Made by ``betafold-mlx embed``.
+        dataset : Dataset
+            The data set it was made for.
+        dataset_sha256 : str
+            Its fingerprint.
+
+        Raises
+        ------
+        BetafoldError
+            No cache, one of another data set, or a shard that is missing or damaged.
+        """
+        index = read_index(directory)
+        plan = planned(directory, index, dataset, dataset_sha256)
+        try:
+            shards = [index.open_shard(directory, number, plan) for number in range(index.shards)]
+        except BetafoldError as error:
+            raise BetafoldError(
+                f"{error}: `betafold-mlx embed` makes what is missing, and it alone"
+            ) from error
+        return cls(directory, index, plan, shards)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the shards on disk."""
+        return sum(shard.path.stat().st_size for shard in self.shards)
+
+    def __call__(self, sequences: Sequence[str], padded: int) -> mx.array:
+        """Return features of a batch, as `betafold_mlx.train.batches.Featurizer`.
+
+        Parameters
+        ----------
+        sequences : sequence of str
+            B sequences of the plan.
+        padded : int
+            Padded length L.
+
+        Returns
+        -------
+        mx.array
+            (B, L, E) float32, zero at padding.
+
+        Raises
+        ------
+        BetafoldError
+            A sequence that was not embedded, or a shard that cannot be read any more.
+        """
+        wanted: dict[int, list[int]] = defaultdict(list)  # shard -> rows of the batch
+        places = []
+        for row, sequence in enumerate(sequences):
+            place = self._places.get(sequence)
+            if place is None:
+                raise BetafoldError(f"the cache {self.directory} holds no embedding of {sequence:.60}")
+            places.append(place)
+            wanted[place // self.index.shard_size].append(row)
+        embeddings: list[np.ndarray] = [np.empty(0)] * len(places)
+        for number, rows in wanted.items():
+            found = self.shards[number].read([places[row] % self.index.shard_size for row in rows])
+            for row, embedding in zip(rows, found, strict=True):
+                embeddings[row] = embedding
+        return pad_features(embeddings, padded)
+
+
+def check_index(
+    directory: Path, index: CacheIndex, embedder: EmbedderConfig, windows: int | None, seed: int | None
+) -> None:
+    """Check that a cache was made by an embedder and, where that matters, with a plan.
+
+    Raises
+    ------
+    BetafoldError
+        Saying what it was made by or with instead.
+    """
+    if index.embedder.sha256 != embedder.sha256:
+        raise BetafoldError(
+            f"the cache {directory} was made by {index.embedder.describe()}, not by {embedder.describe()}: "
+            "choose another folder, or delete it"
+        )
+    for name, wanted, found in (("windows", windows, index.windows), ("seed", seed, index.seed)):
+        if wanted is not None and wanted != found:
+            raise BetafoldError(
+                f"the cache {directory} was planned with {name} {found}, not {wanted}: "
+                "choose another folder, or delete it"
+            )
+
+
+def planned(directory: Path, index: CacheIndex, dataset: Dataset, dataset_sha256: str) -> Plan:
+    """Return the plan of a cache, checked against the data set.
+
+    Raises
+    ------
+    BetafoldError
+        The cache is of another data set, or its plan can no longer be reproduced.
+    """
+    if index.dataset_sha256 != dataset_sha256:
+        raise BetafoldError(
+            f"the cache {directory} was made for another data set: choose another folder, or delete it"
+        )
+    plan = make_plan(dataset, index.windows, index.seed)
+    if plan.sha256 != index.plan_sha256 or len(plan.sequences) != index.sequences:
+        raise BetafoldError(
+            f"the cache {directory} was planned by another version of betafold-mlx or NumPy: delete it, and embed again"
+        )
+    return plan

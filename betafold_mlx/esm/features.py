@@ -1,0 +1,112 @@
+"""The features that folding models read: ESM-2's last states, one vector a residue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.esm.directory import LoadedEsm, load_esm
+from betafold_mlx.esm.tokenizer import encode
+from betafold_mlx.model.inputs import pad_features
+
+BATCH_TOKENS = 1024
+"""Padded tokens run at once: bounds the memory; more of them are no faster on a processor."""
+
+
+class EsmEmbedder:
+    """A frozen ESM-2 that makes features.
+
+    They are the states after the final LayerNorm, without those of ``<cls>`` and ``<eos>``, rounded to float16: a
+    model is trained on a cache of that precision and is to see the same when it folds.
+
+    Parameters
+    ----------
+    esm : LoadedEsm
+        Any size.
+    """
+
+    def __init__(self, esm: LoadedEsm) -> None:
+        self.esm = esm
+
+    @classmethod
+    def load(cls, directory: Path) -> EsmEmbedder:
+        """Load a converted ESM-2.
+
+        Raises
+        ------
+        BetafoldError
+            As `betafold_mlx.esm.directory.load_esm`.
+        """
+        return cls(load_esm(directory))
+
+    def embed(self, sequences: Sequence[str]) -> list[np.ndarray]:
+        """Embed sequences, each by itself, in batches of similar lengths.
+
+        Parameters
+        ----------
+        sequences : sequence of str
+            Residues in one-letter code.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            (L, E) float16 of each, in their order.
+
+        Raises
+        ------
+        BetafoldError
+            An embedding that is not finite, or too large for float16; the message names the sequence.
+        """
+        embeddings: dict[int, np.ndarray] = {}
+        waiting = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
+        while waiting:
+            count = max(1, BATCH_TOKENS // (len(sequences[waiting[0]]) + 2))
+            members, waiting = waiting[:count], waiting[count:]
+            tokens = encode([sequences[index] for index in members])
+            states = np.array(self.esm.model.embed(mx.array(tokens)))  # (B, T, E), <cls> first
+            for row, index in enumerate(members):
+                inner = states[row, 1 : len(sequences[index]) + 1]
+                embeddings[index] = self._rounded(inner, sequences[index])
+        return [embeddings[index] for index in range(len(sequences))]
+
+    def __call__(self, sequences: Sequence[str], padded: int) -> mx.array:
+        """Return features of a batch, as `betafold_mlx.train.batches.Featurizer`.
+
+        Parameters
+        ----------
+        sequences : sequence of str
+            B sequences.
+        padded : int
+            Padded length L.
+
+        Returns
+        -------
+        mx.array
+            (B, L, E) float32, zero at padding.
+
+        Raises
+        ------
+        BetafoldError
+            As `embed`.
+        """
+        return pad_features(self.embed(sequences), padded)
+
+    def _rounded(self, states: np.ndarray, sequence: str) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            rounded = states.astype(np.float16)
+        if not np.isfinite(rounded).all():
+            shown = sequence if len(sequence) <= 40 else f"{sequence[:37]}..."
+            if np.isfinite(states).all():
+                largest = float(np.abs(states).max())
+                raise BetafoldError(
+                    f"{self.esm.label}: the embedding of {shown} reaches {largest:.3g}, beyond float16: "
+                    "these weights cannot be used for folding"
+                )
+            raise BetafoldError(
+                f"{self.esm.label}: the embedding of {shown} is not finite: the weights are damaged, convert again"
+            )
+        return rounded

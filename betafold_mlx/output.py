@@ -19,6 +19,7 @@ SUMMARY_COLUMNS = (
     "id",
     "sequence",
     "length",
+    "chemistry",
     "mean_plddt",
     "secondary_structure",
     "status",
@@ -105,6 +106,7 @@ class OutputFolder:
                 prediction.id,
                 prediction.sequence,
                 len(prediction.peptide),
+                prediction.peptide.chemistry,
                 f"{first:.2f}",
                 prediction.secondary_structure[0],
                 "ok" if prediction.constraints_met else "constraints not met",
@@ -118,7 +120,7 @@ class OutputFolder:
     def note_failure(self, identifier: str, sequence: str, message: str) -> None:
         """Note a record that could not be folded in the summary."""
         text = "".join(sequence.split()).upper()
-        self._rows.append((identifier, text[:_SHOWN], len(text), "", "", "failed", message, "", ""))
+        self._rows.append((identifier, text[:_SHOWN], len(text), "", "", "", "failed", message, "", ""))
 
     def write_summary(self) -> Path:
         """Write ``summary.csv`` with a row for each record so far, in order.

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.closure import Bond, measure_bonds
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import LoadedModel, load_model
+from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
+from betafold_mlx.pairing import Pairing, rank_pairings
 from betafold_mlx.prediction import Prediction
+from betafold_mlx.refine.confidence import confidence_features
+from betafold_mlx.refine.ensemble import refine
 from betafold_mlx.sequence import MAX_LENGTH, TRAINED_LENGTHS, Peptide
+from betafold_mlx.structure.caps import crowded_caps
 from betafold_mlx.zoo import find_embedder, find_model
 
 if TYPE_CHECKING:
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Prediction", "Predictor"]
 
 _TOGETHER = 128  # peptides in a batch: bounds the memory, however many there are
+
+UNCERTAIN = 50.0
+"""Mean pLDDT below which a prediction carries a warning."""
 
 
 class Predictor:
@@ -92,6 +100,10 @@ class Predictor:
         *,
         cyclic: bool = False,
         disulfides: Iterable[tuple[int, int]] = (),
+        d_amino_acids: bool = False,
+        n_cap: str | None = None,
+        c_cap: str | None = None,
+        auto_disulfides: bool = False,
         samples: int = 1,
         seed: int = 0,
         id: str | None = None,
@@ -106,9 +118,16 @@ class Predictor:
             Closed head to tail. A `Peptide` states this itself.
         disulfides : iterable of (int, int)
             1-based pairs of bonded cysteines. A `Peptide` states them itself.
+        auto_disulfides : bool
+            Where no disulfides are stated, bond the cysteines as the model prefers.
+        d_amino_acids : bool
+            All residues are D: the mirror image of the L fold. A `Peptide` states this itself.
+        n_cap, c_cap : str, optional
+            ``ACE`` and ``NH2``: placed in the files by ideal geometry, not modelled. A `Peptide` states them itself.
         samples : int
-            Models to make, ranked by mean pLDDT. The first drawn is the network's answer; the others are drawn
-            with dropout on (Gal & Ghahramani 2016), each from its own key: sample i is the same whatever `samples`.
+            Models to make, ranked by mean pLDDT. The first drawn starts from the network's most likely torsions, the
+            others from draws of its torsion distributions, each from its own key: sample i is the same whatever
+            `samples`.
         seed : int
             0 to 2^31 - 1.
         id : str, optional
@@ -125,12 +144,18 @@ class Predictor:
         """
         disulfides = tuple(disulfides)
         if not isinstance(sequence, Peptide):
-            peptide = Peptide.parse(sequence, cyclic, disulfides)
-        elif cyclic or disulfides:
-            raise BetafoldError("a Peptide states its own chemistry: leave out cyclic and disulfides")
+            peptide = Peptide.parse(sequence, cyclic, disulfides, d_amino_acids, n_cap, c_cap)
+        elif cyclic or disulfides or d_amino_acids or n_cap or c_cap:
+            raise BetafoldError("a Peptide states its own chemistry: give none beside it")
         else:
             peptide = sequence
-        return self.fold_many([peptide], samples=samples, seed=seed, ids=[id or peptide.sequence])[0]
+        return self.fold_many(
+            [peptide],
+            ids=[id or peptide.sequence],
+            samples=samples,
+            seed=seed,
+            auto_disulfides=auto_disulfides,
+        )[0]
 
     def fold_many(
         self,
@@ -139,6 +164,7 @@ class Predictor:
         ids: Sequence[str] | None = None,
         samples: int = 1,
         seed: int = 0,
+        auto_disulfides: bool = False,
     ) -> list[Prediction]:
         """Fold peptides in batches of equal padded length.
 
@@ -148,7 +174,7 @@ class Predictor:
             Checked peptides.
         ids : sequence of str, optional
             Their names, one a peptide; by default the sequences.
-        samples, seed : int
+        samples, seed, auto_disulfides
             As in `fold`.
 
         Returns
@@ -178,14 +204,37 @@ class Predictor:
             for first in range(0, len(members), _TOGETHER)
         )
         for length, members in batches:
-            inputs = self._inputs([peptides[index] for index in members], length)
-            folded = self.loaded.model(inputs)
-            arrays = [np.array(x) for x in (folded.coordinates, folded.plddt, folded.torsions)]
-            for row, index in enumerate(members):
-                drawn = [tuple(array[row] for array in arrays)]
-                drawn += [self._draw(_alone(inputs, row), seed, number) for number in range(1, samples)]
-                predictions[index] = self._prediction(names[index], peptides[index], drawn, seed)
+            batch = [peptides[index] for index in members]
+            together = self._fold_batch(batch, length, samples, seed, auto_disulfides)
+            for index, models in zip(members, together, strict=True):
+                predictions[index] = self._prediction(names[index], models, seed)
         return [predictions[index] for index in range(len(peptides))]
+
+    def _fold_batch(
+        self, peptides: Sequence[Peptide], length: int, samples: int, seed: int, auto_disulfides: bool
+    ) -> list[_Models]:
+        """Fold peptides of one padded length together, a few samples at a time."""
+        network = self.loaded.model
+        inputs = self._inputs(peptides, length)
+        folded = network(inputs)
+        pairings = [_pairings(peptide, folded, row) for row, peptide in enumerate(peptides)]
+        if auto_disulfides and any(pairings):
+            peptides = [
+                replace(peptide, disulfides=ranked[0].disulfides) if ranked else peptide
+                for peptide, ranked in zip(peptides, pairings, strict=True)
+            ]
+            inputs = collate(peptides, length)._replace(features=inputs.features)
+            folded = network(inputs)
+        ensemble = refine(folded, inputs, seed, range(samples))
+        confidence = network.calibration(confidence_features(folded, ensemble))
+        arrays = (ensemble.coordinates, confidence, ensemble.torsions)
+        coordinates, plddt, torsions = (np.array(array) for array in arrays)
+        return [
+            _Models(peptide, coordinates[row, :, :n], plddt[row, :, :n], torsions[row, :, :n], ranked)
+            for row, (peptide, ranked, n) in enumerate(
+                zip(peptides, pairings, map(len, peptides), strict=True)
+            )
+        ]
 
     def _inputs(self, peptides: Sequence[Peptide], length: int) -> ModelInputs:
         inputs = collate(peptides, length)
@@ -193,32 +242,27 @@ class Predictor:
             return inputs
         return inputs._replace(features=self.embedder([peptide.sequence for peptide in peptides], length))
 
-    def _draw(self, alone: ModelInputs, seed: int, number: int) -> tuple[np.ndarray, ...]:
-        folded = self.loaded.model(alone, mx.random.key((seed << 32) + number))
-        return tuple(np.array(x[0]) for x in (folded.coordinates, folded.plddt, folded.torsions))
-
     def describe_embedder(self) -> dict[str, Any]:
         """Return who makes the features: ``kind`` and ``label``, and of a frozen embedder its size and checksums."""
         if self.embedder is not None:
             return self.embedder.esm.to_dict()
         return {"kind": "residue", "label": self.loaded.model.config.embedder.describe()}
 
-    def _prediction(
-        self, name: str, peptide: Peptide, drawn: list[tuple[np.ndarray, ...]], seed: int
-    ) -> Prediction:
-        length = len(peptide)
-        order = sorted(range(len(drawn)), key=lambda number: -float(drawn[number][1][:length].mean()))
-        coordinates, plddt, torsions = (
-            np.stack([drawn[number][part][:length] for number in order]) for part in range(3)
-        )
+    def _prediction(self, name: str, models: _Models, seed: int) -> Prediction:
+        peptide = models.peptide
+        made = np.array([all(b.formed for b in measure_bonds(peptide, x)) for x in models.coordinates])
+        # What has its bonds comes first, then what is more confident.
+        order = np.lexsort((-models.plddt.mean(axis=1), ~made))
+        coordinates, plddt, torsions = (x[order] for x in (models.coordinates, models.plddt, models.torsions))
         if not (np.isfinite(coordinates).all() and np.isfinite(plddt).all()):
             raise BetafoldError(f"model {self.loaded.name} gives no finite numbers: its weights are damaged")
         glycine = np.array([letter == "G" for letter in peptide.sequence])
         coordinates[:, glycine, 4] = np.nan
-        torsions[:, 0, 0] = np.nan
-        torsions[:, -1, 1:] = np.nan
+        if not peptide.cyclic:
+            torsions[:, 0, 0] = np.nan
+            torsions[:, -1, 1:] = np.nan
         bonds = tuple(measure_bonds(peptide, model) for model in coordinates)
-        return Prediction(
+        prediction = Prediction(
             id=name,
             peptide=peptide,
             coordinates=coordinates,
@@ -229,22 +273,54 @@ class Predictor:
             model_name=self.loaded.name,
             model_sha256=self.loaded.sha256,
             embedder=self.describe_embedder(),
-            warnings=_warnings(peptide, bonds[0]),
+            pairings=models.pairings,
+            warnings=(
+                *_warnings(peptide, bonds[0], float(plddt[0].mean()), models.pairings),
+                *crowded_caps(peptide.sequence, coordinates[0], peptide.n_cap, peptide.c_cap),
+            ),
         )
+        return prediction.mirrored() if peptide.d_amino_acids else prediction
 
 
-def _alone(inputs: ModelInputs, row: int) -> ModelInputs:
-    """Return one peptide of a batch as a batch of its own."""
-    parts = {name: part[row : row + 1] for name, part in inputs._asdict().items() if part is not None}
-    return inputs._replace(**parts)
+class _Models(NamedTuple):
+    """All models of one peptide: (S, L, 5, 3), (S, L) and (S, L, 3), in the order they were drawn."""
+
+    peptide: Peptide
+    coordinates: np.ndarray
+    plddt: np.ndarray
+    torsions: np.ndarray
+    pairings: tuple[Pairing, ...]
 
 
-def _warnings(peptide: Peptide, bonds: Sequence[Bond]) -> tuple[str, ...]:
+def _pairings(peptide: Peptide, folded: Folded, row: int) -> tuple[Pairing, ...]:
+    """Rank the ways to bond the cysteines where none is stated; nothing where one is."""
+    if peptide.disulfides or peptide.sequence.count("C") < 2:
+        return ()
+    length = len(peptide)
+    distogram = np.array(folded.distogram[row, :length, :length])
+    return rank_pairings(peptide.sequence, distogram, peptide.cyclic)
+
+
+def _warnings(
+    peptide: Peptide, bonds: Sequence[Bond], plddt: float, pairings: Sequence[Pairing]
+) -> tuple[str, ...]:
     warnings = []
     shortest, longest = TRAINED_LENGTHS
     if not shortest <= len(peptide) <= longest:
         warnings.append(
             f"{len(peptide)} residues: the model was trained on {shortest} to {longest}, so expect less of it here"
+        )
+    if plddt < UNCERTAIN:
+        warnings.append(
+            f"mean pLDDT {plddt:.0f}: low confidence; it may have no fold of its own, or one unlike the training data"
+        )
+    if pairings:
+        first = ",".join(f"{i}-{j}" for i, j in pairings[0].disulfides)
+        sure = f"{first}, with probability {pairings[0].probability:.2f} among the ways to bond all cysteines"
+        warnings.append(
+            f"bonded as the model prefers: {sure}"
+            if peptide.disulfides
+            else f"no disulfides stated; the model prefers {sure}"
         )
     warnings += [f"{bond.describe()}: not formed in this model" for bond in bonds if not bond.formed]
     return tuple(warnings)

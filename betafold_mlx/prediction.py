@@ -16,7 +16,10 @@ from betafold_mlx import __version__
 from betafold_mlx.closure import Bond
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
+from betafold_mlx.geometry.mirror import mirror_image
+from betafold_mlx.pairing import Pairing
 from betafold_mlx.sequence import Peptide
+from betafold_mlx.spread import Spread, measure_spread
 from betafold_mlx.structure.secondary import assign_secondary_structure
 from betafold_mlx.structure.writer import PredictedModels, to_mmcif, to_pdb
 
@@ -34,7 +37,7 @@ class Prediction:
     peptide : Peptide
         Sequence (length L) and stated chemistry.
     coordinates : numpy.ndarray
-        (M, L, 5, 3) float32 Angstrom: N, CA, C, O, CB; NaN for the CB of glycine.
+        (M, L, 5, 3) float32 Angstrom: N, CA, C, O, CB; NaN for the CB of glycine. Caps are in files only.
     plddt : numpy.ndarray
         (M, L) float32, predicted C-alpha lDDT, 0 to 100.
     torsions : numpy.ndarray
@@ -48,6 +51,8 @@ class Prediction:
         The folding model.
     embedder : dict
         Its embedder: ``kind`` (``residue`` or ``esm2``) and ``label``, and of a frozen one more that identifies it.
+    pairings : tuple of Pairing
+        Where no disulfide is stated: the ways to bond the cysteines that the model prefers, best first.
     warnings : tuple of str
         What a user should know of this prediction.
     """
@@ -62,6 +67,7 @@ class Prediction:
     model_name: str
     model_sha256: str
     embedder: dict[str, Any]
+    pairings: tuple[Pairing, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -71,8 +77,25 @@ class Prediction:
 
     @functools.cached_property
     def secondary_structure(self) -> tuple[str, ...]:
-        """A string of H (helix), E (strand) and C (coil) for each model (P-SEA)."""
-        return tuple(assign_secondary_structure(model[:, 1]) for model in self.coordinates)
+        """A string of H (helix), E (strand) and C (coil) for each model (P-SEA).
+
+        P-SEA knows L peptides: of a D peptide it reads the mirror image, so that H there is a left-handed helix.
+        """
+        ca = self.coordinates[:, :, 1]
+        return tuple(map(assign_secondary_structure, mirror_image(ca) if self.peptide.d_amino_acids else ca))
+
+    @functools.cached_property
+    def spread(self) -> Spread:
+        """How the models differ: clusters, RMSD to the first, and the spread of each residue."""
+        return measure_spread(self.coordinates)
+
+    def mirrored(self) -> Prediction:
+        """Return the prediction with the mirror image of its coordinates and torsions, and all else as it is.
+
+        That is how a D peptide comes from its L peptide, which the network folds: exact, by symmetry.
+        """
+        image = mirror_image(self.coordinates)
+        return dataclasses.replace(self, coordinates=image, torsions=-self.torsions)
 
     @property
     def made_by(self) -> str:
@@ -99,6 +122,9 @@ class Prediction:
             disulfides=tuple(sorted(residues for kind, residues in formed if kind == "disulfide")),
             model_name=self.made_by,
             software_version=__version__,
+            d_amino_acids=self.peptide.d_amino_acids,
+            n_cap=self.peptide.n_cap,
+            c_cap=self.peptide.c_cap,
             title=f"{self.id}: predicted by betafold-mlx {__version__}, model {self.made_by}",
         )
 
@@ -119,6 +145,8 @@ class Prediction:
             models.append(
                 {
                     "rank": rank + 1,
+                    "cluster": self.spread.clusters[rank],
+                    "rmsd_to_first": round(self.spread.rmsd_to_first[rank], 3),
                     "mean_plddt": round(float(self.plddt[rank].mean()), 2),
                     "plddt": [round(float(value), 2) for value in self.plddt[rank]],
                     "secondary_structure": structures[rank],
@@ -136,11 +164,23 @@ class Prediction:
             "length": len(self.peptide),
             "cyclic": self.peptide.cyclic,
             "disulfides": [list(pair) for pair in self.peptide.disulfides],
+            "d_amino_acids": self.peptide.d_amino_acids,
+            "caps": {"n": self.peptide.n_cap, "c": self.peptide.c_cap, "modelled": False},
             "mean_plddt": models[0]["mean_plddt"],
             "plddt": models[0]["plddt"],
             "secondary_structure": models[0]["secondary_structure"],
+            "secondary_structure_of": "mirror image" if self.peptide.d_amino_acids else "model",
             "torsions": models[0]["torsions"],
             "models": models,
+            "clusters": max(self.spread.clusters),
+            "spread": [round(value, 3) for value in self.spread.per_residue],
+            "disulfide_pairings": [
+                {
+                    "disulfides": [list(pair) for pair in pairing.disulfides],
+                    "probability": round(pairing.probability, 4),
+                }
+                for pairing in self.pairings
+            ],
             "seed": self.seed,
             "model": {
                 "name": self.model_name,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from betafold_mlx.chemistry import (
+    Disulfides,
+    checked_caps,
+    checked_disulfides,
+    chemistry_words,
+    header_chemistry,
+)
 from betafold_mlx.errors import BetafoldError
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
@@ -107,14 +113,29 @@ class Peptide:
         Closed head to tail: the C of the last residue is bonded to the N of the first.
     disulfides : tuple of (int, int)
         1-based pairs of cysteines, i < j, sorted, no cysteine twice.
+    d_amino_acids : bool
+        Every residue but glycine is the D amino acid of its letter: the mirror image of the L peptide.
+    n_cap, c_cap : str or None
+        ``ACE`` before the first residue, ``NH2`` behind the last; None for free ends. A ring has none.
     """
 
     sequence: str
     cyclic: bool = False
-    disulfides: tuple[tuple[int, int], ...] = ()
+    disulfides: Disulfides = ()
+    d_amino_acids: bool = False
+    n_cap: str | None = None
+    c_cap: str | None = None
 
     @classmethod
-    def parse(cls, text: str, cyclic: bool = False, disulfides: Iterable[tuple[int, int]] = ()) -> Peptide:
+    def parse(
+        cls,
+        text: str,
+        cyclic: bool = False,
+        disulfides: Iterable[tuple[int, int]] = (),
+        d_amino_acids: bool = False,
+        n_cap: str | None = None,
+        c_cap: str | None = None,
+    ) -> Peptide:
         """Clean and check a sequence and its stated chemistry.
 
         Parameters
@@ -125,6 +146,10 @@ class Peptide:
             Closed head to tail.
         disulfides : iterable of (int, int)
             1-based residue pairs in any order.
+        d_amino_acids : bool
+            The letters stand for D amino acids.
+        n_cap, c_cap : str, optional
+            ``ACE`` and ``NH2`` in either case; ``none`` is the same as None.
 
         Returns
         -------
@@ -134,14 +159,15 @@ class Peptide:
         ------
         BetafoldError
             Empty, too short or too long, a letter that is not one of the 20, a disulfide that is not between two
-            different cysteines of the sequence, or a cysteine in two disulfides.
+            different cysteines of the sequence, a cysteine in two disulfides, an unknown cap or one on a ring.
         """
         sequence = clean_letters(text, ALPHABET, f"one of the 20 standard residues ({ALPHABET})")
         if not MIN_LENGTH <= len(sequence) <= MAX_LENGTH:
             raise BetafoldError(
                 f"{len(sequence)} residues: a peptide has {MIN_LENGTH} to {MAX_LENGTH} residues here"
             )
-        return cls(sequence, cyclic, _checked_disulfides(sequence, disulfides))
+        pairs = checked_disulfides(sequence, disulfides)
+        return cls(sequence, cyclic, pairs, d_amino_acids, *checked_caps(n_cap, c_cap, cyclic))
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -151,39 +177,10 @@ class Peptide:
         """(L,) int32 residue ids."""
         return residue_ids(self.sequence)
 
-
-def _checked_disulfides(sequence: str, pairs: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    seen: set[int] = set()
-    checked = []
-    for first, second in pairs:
-        i, j = sorted((first, second))
-        name = f"disulfide {first}-{second}"
-        if i < 1 or j > len(sequence):
-            raise BetafoldError(f"{name}: positions run from 1 to {len(sequence)}")
-        if i == j:
-            raise BetafoldError(f"{name}: a residue cannot bond to itself")
-        for position in (i, j):
-            if sequence[position - 1] != "C":
-                raise BetafoldError(f"{name}: residue {position} is {sequence[position - 1]}, not C")
-            if position in seen:
-                raise BetafoldError(f"{name}: cysteine {position} is already in another disulfide")
-            seen.add(position)
-        checked.append((i, j))
-    return tuple(sorted(checked))
-
-
-def parse_pair(text: str) -> tuple[int, int]:
-    """Return the 1-based residue pair written as ``I-J``.
-
-    Raises
-    ------
-    BetafoldError
-        Where the text has another form.
-    """
-    match = re.fullmatch(r"\s*([0-9]{1,4})\s*-\s*([0-9]{1,4})\s*", text, flags=re.ASCII)
-    if match is None:
-        raise BetafoldError(f"disulfide {text!r}: write a pair of positions as I-J, for example 1-15")
-    return int(match[1]), int(match[2])
+    @property
+    def chemistry(self) -> str:
+        """The stated chemistry in the words of a FASTA header; empty for a plain chain of L residues."""
+        return chemistry_words(self.cyclic, self.disulfides, self.d_amino_acids, self.n_cap, self.c_cap)
 
 
 @dataclass(frozen=True)
@@ -210,21 +207,14 @@ class FastaRecord:
     def peptide(self) -> Peptide:
         """Check the record and return its peptide.
 
-        The words ``cyclic`` and ``disulfides=1-15,5-19`` in the description state its chemistry.
+        Words of the description state its chemistry: see `betafold_mlx.chemistry.header_chemistry`.
 
         Raises
         ------
         BetafoldError
-            As `Peptide.parse`.
+            As `Peptide.parse`, and for a word of the description that is wrong.
         """
-        cyclic, pairs = False, []
-        for word in self.description.split():
-            key, _, value = word.partition("=")
-            if key.lower() == "cyclic" and value.lower() in ("", "true", "yes", "1"):
-                cyclic = True
-            elif key.lower() in ("disulfide", "disulfides") and value:
-                pairs += [parse_pair(pair) for pair in value.split(",") if pair]
-        return Peptide.parse(self.text, cyclic, pairs)
+        return Peptide.parse(self.text, **header_chemistry(self.description))
 
 
 def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:

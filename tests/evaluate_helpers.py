@@ -4,8 +4,10 @@ import gemmi
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.closure import measure_bonds
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.geometry import build_backbone
+from betafold_mlx.prediction import Prediction
 from betafold_mlx.sequence import ALPHABET, THREE_LETTER, Peptide
 
 HELIX_DEGREES = (-63.0, -42.0, 180.0)
@@ -70,3 +72,23 @@ def native(item):
 def mirrored(item):
     """The same of its mirror image."""
     return item.peptide.sequence, item.coordinates * np.float32([1, 1, -1])
+
+
+def prediction_of(peptide, models, plddt, pairings=()):
+    """A `Prediction` of backbones (M, L, 4, 3) whose residues all have the model's confidence of (M,)."""
+    count, length = len(models), len(peptide)
+    cb = models[:, :, 1:2]  # it is measured only in disulfides; any place will do
+    coordinates = np.concatenate([models, cb], axis=2).astype(np.float32)
+    return Prediction(
+        id=peptide.sequence,
+        peptide=peptide,
+        coordinates=coordinates,
+        plddt=np.tile(np.float32(plddt)[:, None], (1, length)),
+        torsions=np.zeros((count, length, 3), np.float32),
+        bonds=tuple(measure_bonds(peptide, model) for model in coordinates),
+        seed=0,
+        model_name="stand-in",
+        model_sha256="f" * 64,
+        embedder="residue",
+        pairings=tuple(pairings),
+    )

@@ -1,5 +1,6 @@
 """`betafold-mlx evaluate` from the outside."""
 
+import functools
 import json
 
 import mlx.core as mx
@@ -13,6 +14,7 @@ from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import save_model
 from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.refine import ensemble
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,12 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """Refine for a moment only: how good the structures are does not matter here."""
+    monkeypatch.setattr(ensemble, "minimise", functools.partial(ensemble.minimise, steps=5))
+
+
 @pytest.fixture
 def run(capsys):
     def call(*arguments):
@@ -41,13 +49,15 @@ def run(capsys):
 
 
 def test_a_model_in_json(folder, run):
-    code, out, err = run(folder / "set", "--model", folder / "tiny", "--json", "--seed", 3)
+    command = ("--json", "--seed", 3, "--samples", 2, "--scope", 3)
+    code, out, err = run(folder / "set", "--model", folder / "tiny", *command)
     report = json.loads(out)
     assert code == 0 and report["model"]["name"] == "tiny" and len(report["model"]["sha256"]) == 64
     assert report["command"]["seed"] == 3 and report["dataset"]["split"] == "test"
+    assert (report["command"]["samples"], report["command"]["scope"]) == (2, 3)
     assert len(report["dataset"]["sha256"]) == 64
     assert list(report["methods"]) == [
-        "model", "model_not_told", "constant_helix", "constant_strand",
+        "model", "best_of_2", "mean_of_2", "model_not_told", "constant_helix", "constant_strand",
         "type_prior", "nearest_neighbour", "reconstruction_floor",
     ]  # fmt: skip
     groups = {group["name"]: group for group in report["groups"]}
@@ -59,17 +69,48 @@ def test_a_model_in_json(folder, run):
     assert figures["type_prior"]["phi_mae"] < 15 < figures["model"]["phi_mae"]
     assert groups["fragments"]["comparisons"]["reconstruction_floor"]["rmsd_mean"]["excludes_zero"]
     assert "folded 12 of 12" in err and "folded" not in out
+    for record in report["records"]:
+        each = record["ensemble"]["rmsd"]
+        of = {name: record["methods"][name]["rmsd"] for name in ("model", "best_of_2", "mean_of_2")}
+        assert of["model"] == each[0] and of["best_of_2"] == min(each)
+        assert of["mean_of_2"] == pytest.approx(sum(each) / 2, abs=1e-3)
+        if not record["cyclic"]:  # nothing was told, and nothing folded again
+            assert record["methods"]["model_not_told"] == record["methods"]["model"]
+    rings = [record for record in report["records"] if record["cyclic"]]
+    assert rings and all(len(record["stated_bonds"]) == 2 for record in rings)
+    assert groups["peptides bound"]["bonds"]["ring"]["models"] == 2
+    assert "ranking" not in groups["fragments"]  # two models are no order
+    assert [(entry["name"], entry["n"]) for entry in report["scope"]["sets"]] == [
+        ("fragments", 8), ("peptides", 4), ("random", 3), ("shuffled", 3), ("disordered", 25)
+    ]  # fmt: skip
+    assert {entry["name"] for entry in report["classes"]} >= {"fragments, linear", "peptides, cyclic"}
 
 
 def test_the_same_command_prints_the_same_bytes(folder, run):
-    command = (folder / "set", "--model", folder / "tiny", "--json", "--limit", 2)
+    command = (folder / "set", "--model", folder / "tiny", "--json", "--limit", 1, "--samples", 2)
     assert run(*command)[1] == run(*command)[1]
 
 
 def test_a_model_as_tables_on_the_validation_split(folder, run):
-    command = (folder / "set", "--model", folder / "tiny", "--split", "validation", "--limit", 1)
+    command = (
+        folder / "set",
+        "--model",
+        folder / "tiny",
+        "--split",
+        "validation",
+        "--limit",
+        1,
+        "--samples",
+        3,
+    )
     code, out, _ = run(*command)
     assert code == 0 and "fragments: 1 in 1 cluster" in out and "constant helix" in out and "nan" not in out
+    assert (
+        "best of 3 (oracle)" in out
+        and "within a peptide" in out
+        and "median RMSD by class" in out
+        and "stated bonds made" in out
+    )
     ids = [record["id"] for record in json.loads(run(*command, "--json")[1])["records"]]
     assert len(ids) == 4 and all(name.startswith("validation") for name in ids)
 
@@ -90,7 +131,9 @@ def test_what_a_model_knows_of_the_data_set_is_told(folder, run, tmp_path):
     for number, (trained_on, note) in enumerate(told.items()):
         training = {} if trained_on is None else {"dataset_sha256": trained_on}
         save_model(tmp_path / f"m{number}", model, "card", training)
-        out = run(tmp_path / "kept", "--model", tmp_path / f"m{number}", "--limit", 1, "--json")[1]
+        out = run(
+            tmp_path / "kept", "--model", tmp_path / f"m{number}", "--limit", 1, "--samples", 1, "--json"
+        )[1]
         notes = [text for text in json.loads(out)["notes"] if text.startswith(f"model m{number} ")]
         assert len(notes) == (note is not None) and all(note in text for text in notes)
 
@@ -135,6 +178,10 @@ def test_nothing_scored_at_all(folder, run, tmp_path):
         (("--references", "set"), "go together"),
         (("--predictions", "natives", "--references", "set", "--model", "tiny"), "are for a DATASET"),
         (("--predictions", "natives", "--references", "set", "--limit", "3"), "are for a DATASET"),
+        (("--predictions", "natives", "--references", "set", "--samples", "5"), "are for a DATASET"),
+        (("--predictions", "natives", "--references", "set", "--scope", "5"), "are for a DATASET"),
+        (("set", "--samples", "0"), "--samples"),
+        (("set", "--scope", "0"), "--scope"),
         (
             ("--predictions", "natives", "--references", "natives", "--split", "test"),
             "--split is for a data set",

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import math
 import os
 import shlex
 import signal
@@ -11,12 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import gemmi
 import mlx.core as mx
 import pytest
+from toy_models import toy_model
 
-from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import save_model
-from betafold_mlx.model.folding import FoldingModel
 
 MAGAININ = "GIGKFLHSAKKFGKAFVGEIMNS"
 
@@ -25,7 +26,7 @@ MAGAININ = "GIGKFLHSAKKFGKAFVGEIMNS"
 def model(tmp_path_factory):
     mx.random.seed(0)
     path = tmp_path_factory.mktemp("models") / "toy"
-    save_model(path, FoldingModel(ModelConfig(width=32, layers=1, heads=4, ffn_width=64)), "card", {})
+    save_model(path, toy_model(), "card", {})
     return path
 
 
@@ -84,10 +85,51 @@ def test_runs_repeat_byte_for_byte(run, tmp_path):
 
 
 def test_unmet_chemistry_is_said_and_fails(run):
-    code, out, err = run("fold", "GRCTKSIPPICFPD", "--cyclic", "--disulfide", "3-11", "--json")
+    """A ring of four cysteines with bridges between neighbours: no chain can do that."""
+    code, out, err = run("fold", "CCCC", "--cyclic", "--disulfide", "1-2", "--disulfide", "3-4", "--json")
     (result,) = json.loads(out)["results"]
     assert code == 1 and "not formed" in err
-    assert [bond["kind"] for bond in result["models"][0]["stated_bonds"]] == ["ring", "disulfide"]
+    bonds = result["models"][0]["stated_bonds"]
+    assert [bond["kind"] for bond in bonds] == ["ring", "disulfide", "disulfide"]
+    assert not all(bond["formed"] for bond in bonds)
+    assert all(math.isfinite(bond["distance"]) for bond in bonds)
+
+
+def test_stated_chemistry_is_made(run):
+    arguments = ("GRCTKSIPPICFPD", "--cyclic", "--disulfide", "3-11", "--samples", "3", "--json")
+    code, out, err = run("fold", *arguments)
+    (result,) = json.loads(out)["results"]
+    assert (code, err) == (0, "")
+    for model in result["models"]:
+        ring, bridge = model["stated_bonds"]
+        assert ring["formed"] and abs(ring["distance"] - 1.33) < 0.02
+        assert bridge["formed"] and 3.4 <= bridge["distance"] <= 4.5
+        assert all(value is not None for angles in model["torsions"].values() for value in angles)
+    assert result["disulfide_pairings"] == []
+    assert result["models"][0]["cluster"] == 1 and len(result["spread"]) == 14
+
+
+def test_cysteines_are_paired_as_the_model_prefers(run):
+    code, out, err = run("fold", "GCCSDPRCAWRC", "--json")
+    (told,) = json.loads(out)["results"]
+    assert code == 0 and "no disulfides stated; the model prefers" in err and told["disulfides"] == []
+    code, out, err = run("fold", "GCCSDPRCAWRC", "--disulfide", "auto", "--json")
+    (result,) = json.loads(out)["results"]
+    assert "bonded as the model prefers" in err
+    ways = result["disulfide_pairings"]
+    assert ways == told["disulfide_pairings"] and len(ways) == 3
+    assert result["disulfides"] == ways[0]["disulfides"]
+    assert sum(way["probability"] for way in ways) == pytest.approx(1, abs=1e-3)
+    code, _, err = run("fold", "GCCSDPRCAWRC", "--disulfide", "auto", "--disulfide", "2-8")
+    assert code == 2 and "do not go together" in err
+
+
+def test_auto_in_fasta_leaves_stated_disulfides(run, tmp_path):
+    fasta = tmp_path / "two.fasta"
+    fasta.write_text(">a\nGCCSDPRCAWRC\n>b disulfides=2-8,3-12\nGCCSDPRCAWRC\n")
+    _, out, _ = run("fold", str(fasta), "--disulfide", "auto", "--json")
+    first, second = json.loads(out)["results"]
+    assert len(first["disulfides"]) == 2 and second["disulfides"] == [[2, 8], [3, 12]]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +144,10 @@ def test_unmet_chemistry_is_said_and_fails(run):
         (["fold", "A" * 5000], "5000 residues"),
         (["fold", MAGAININ, "--disulfide", "1-2"], "not C"),
         (["fold", MAGAININ, "--disulfide", "one"], "I-J"),
+        (["fold", MAGAININ, "--n-cap", "NH2"], "--n-cap"),
+        (["fold", MAGAININ, "--c-cap", "amide"], "--c-cap"),
+        (["fold", MAGAININ, "--cyclic", "--n-cap", "ACE"], "no ends to cap"),
+        (["fold", MAGAININ, "--d-amino-acid=yes"], "--d-amino-acid"),
         (["fold", MAGAININ, "--samples", "0"], "samples"),
         (["fold", MAGAININ, "--format", "xyz"], "format"),
         (["fold", "missing.fasta"], "no FASTA file"),
@@ -165,6 +211,55 @@ def test_a_fasta_file(run, tmp_path):
     assert document["results"][-1]["cyclic"] is True
 
 
+def test_d_residues_and_caps(run, tmp_path):
+    options = ["--d-amino-acids", "--n-cap", "ace", "--c-cap", "NH2", "--format", "both", "--json"]
+    code, out, _ = run("fold", "KLAKLAKKLAKLAK", *options)
+    (result,) = json.loads(out)["results"]
+    assert code == 0 and result["d_amino_acids"] is True and len(result["plddt"]) == result["length"] == 14
+    assert result["caps"] == {"n": "ACE", "c": "NH2", "modelled": False}
+    for suffix in ("cif", "pdb"):
+        structure = gemmi.read_structure(str(tmp_path / f"KLAKLAKKLAKLAK.{suffix}"))
+        names = [residue.name for residue in structure[0]["A"]]
+        assert names[:4] == ["ACE", "DLY", "DLE", "DAL"] and names[-1] == "NH2" and len(names) == 16
+
+
+def test_d_residues_and_caps_in_fasta(run, tmp_path):
+    words = [
+        "all-d",
+        "n-cap=ACE c-cap=none",
+        "all-d c-cap=nh2",
+        "",
+        "n-cap=Ac",
+        "cyclic c-cap=NH2",
+        "ncap=ACE",
+    ]
+    text = "".join(f">p{number} {word}\nGIGKFLHSAKKF\n" for number, word in enumerate(words))
+    (tmp_path / "in.fasta").write_text(text)
+    code, out, err = run("fold", "in.fasta", "--json")
+    document = json.loads(out)
+    assert code == 1 and [e["id"] for e in document["errors"]] == ["p4", "p5", "p6"]
+    lines = err.splitlines()
+    assert [line.split(": ")[1] for line in lines if line.split(": ")[1] in ("p4", "p5", "p6")] == [
+        "p4",
+        "p5",
+        "p6",
+    ]
+    for message in ("p4: n-cap 'Ac' is not known", "p5: a cyclic peptide has no ends", "is n-cap meant?"):
+        assert sum(message in line for line in lines) == 1
+    results = document["results"]
+    assert [r["d_amino_acids"] for r in results] == [True, False, True, False]
+    assert [(r["caps"]["n"], r["caps"]["c"]) for r in results] == [
+        (None, None),
+        ("ACE", None),
+        (None, "NH2"),
+        (None, None),
+    ]
+    with (tmp_path / "summary.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["chemistry"] for row in rows] == ["all-d", "n-cap=ACE", "all-d c-cap=NH2", "", "", "", ""]
+    assert rows[2]["files"] == "p2.cif p2.json" and rows[4]["status"] == "failed"
+
+
 def test_standard_input(run, tmp_path):
     code, out, _ = run("fold", "-", stdin=b">x\nGIGKFLHSAKKF\n")
     assert code == 0 and out.startswith("x ") and (tmp_path / "x.cif").exists()
@@ -198,8 +293,9 @@ def test_a_file_that_turns_binary_keeps_what_came_before(run, tmp_path):
 
 def test_options_for_one_peptide_do_not_go_with_fasta(run, tmp_path):
     (tmp_path / "in.fasta").write_text(FASTA, encoding="utf-8")
-    code, _, err = run("fold", "in.fasta", "--cyclic")
-    assert code == 2 and "headers" in error_line(err)
+    for options in (["--cyclic"], ["--d-amino-acids"], ["--n-cap", "ACE"], ["--c-cap", "nh2"]):
+        code, _, err = run("fold", "in.fasta", *options)
+        assert code == 2 and "headers" in error_line(err)
 
 
 def test_missing_and_damaged_models(run, tmp_path, model):
@@ -365,4 +461,5 @@ def test_help_and_version(run):
     code, out, _ = run("--version")
     assert code == 0 and out.startswith("betafold-mlx, version ")
     code, out, _ = run("fold", "--help", with_model=False)
-    assert code == 0 and "--disulfide" in out
+    assert code == 0 and "--disulfide" in out and "--d-amino-acids" in out
+    assert "Caps are not modelled" in " ".join(out.split())

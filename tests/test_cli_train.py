@@ -75,7 +75,8 @@ def test_ctrl_c_saves_and_resume_ends_in_the_same_weights(tmp_path, dataset):
     [
         (["--heads", "7"], 1, "multiple"),
         (["--steps", "0"], 2, "steps"),
-        (["--structure-weight", "nan"], 1, "structure_weight"),
+        (["--loss-weight", "drmsd=nan"], 2, "NAME=WEIGHT"),
+        (["--loss-weight", "magic=1"], 2, "torsion, ramachandran, distogram"),
         (["--resume"], 1, "no run to resume"),
         (["--resume", "--steps", "5"], 2, "--resume takes the run's own settings"),
         (["--embedder", "nowhere"], 2, "embedder"),

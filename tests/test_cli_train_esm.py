@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from cli_esm_helpers import LABEL, MAGAININ, OPTIONS, WINDOWS, error_line, make_folder, run, run_process
 from embedding_helpers import contents
 from esm_helpers import TINY
+from toy_models import toy_model
 
 from betafold_mlx import zoo
 from betafold_mlx.data.cache import EmbeddingCache
@@ -22,7 +24,6 @@ from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.esm.published import PUBLISHED, Published
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import save_model
-from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
 
@@ -199,12 +200,15 @@ def test_the_best_installed_model_folds_and_is_named(folder, tmp_path, monkeypat
     weights = tmp_path / "weights"
     training = {"dataset_sha256": "d" * 64, "validation": {"score": 5.0}}
     network = ModelConfig(width=32, layers=1, heads=4, ffn_width=64)
-    save_model(weights / "betafold-mini", FoldingModel(network), "card", training)
+    save_model(weights / "betafold-mini", toy_model(network), "card", training)
     shutil.copytree(folder / "run" / "best", weights / "mine")
     shutil.copytree(folder / "tiny", weights / "esm2")
     config = json.loads((weights / "mine" / "config.json").read_text())
     config["training"] |= {"dataset_sha256": "d" * 64, "validation": {"score": 1.0}}
     (weights / "mine" / "config.json").write_text(json.dumps(config))
+    arrays = mx.load(str(weights / "mine" / "model.safetensors"))
+    arrays["calibration.bias"] = mx.array(3.0)  # no warning of low confidence
+    mx.save_safetensors(str(weights / "mine" / "model.safetensors"), arrays)
     monkeypatch.setattr(zoo, "_WEIGHTS", (weights,))
     code, out, err = run("fold", MAGAININ, "--json", cwd=tmp_path)
     (result,) = json.loads(out)["results"]
@@ -227,7 +231,10 @@ def test_evaluate(folder):
     code, out, err = run("evaluate", *model, "--beside", "betafold-mini", "--json", cwd=folder)
     report = json.loads(out)
     assert code == 0, err
-    assert list(report["methods"])[:3] == ["model", "model_not_told", "other_model"]
+    assert list(report["methods"])[:5] == [
+        *("model", "best_of_5", "mean_of_5"),
+        *("model_not_told", "other_model"),
+    ]
     assert LABEL in report["methods"]["model"] and "betafold-mini" in report["methods"]["other_model"]
     assert report["model"]["embedder"]["label"] == LABEL
     assert report["beside"]["name"] == "betafold-mini" and report["beside"]["embedder"]["kind"] == "residue"

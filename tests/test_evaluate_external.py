@@ -10,11 +10,14 @@ from evaluate_helpers import HELIX_DEGREES, make_item, mirrored, native, write_c
 from synthetic import make_dataset
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.evaluate.external import BEST, PREDICTION, assign_files, evaluate_files
+from betafold_mlx.evaluate.external import PREDICTION, assign_files, evaluate_files
 from betafold_mlx.evaluate.predictions import PredictedChain, plddt_scale, read_predictions
 from betafold_mlx.evaluate.references import ReferenceSet, load_references
+from betafold_mlx.evaluate.report import build_report
 from betafold_mlx.structure.backbone import Backbone
 from betafold_mlx.structure.jsonl import write_backbones
+
+BEST, MEAN = "best_of_models", "mean_of_models"
 
 
 def reference_set(items):
@@ -67,7 +70,32 @@ def test_the_first_model_is_judged_and_the_best_is_told(tmp_path):
     evaluation = score(tmp_path, [item]).evaluation
     first, best = evaluation.scores[PREDICTION].rmsd[0], evaluation.scores[BEST].rmsd[0]
     assert first == pytest.approx(0.8, abs=0.2) and best == pytest.approx(0.17, abs=0.05)
-    assert evaluation.details[0]["models"] == 3
+    every = evaluation.ensembles.scores.rmsd
+    assert list(every[:2]) == [first, best] and evaluation.scores[MEAN].rmsd[0] == pytest.approx(every.mean())
+    assert evaluation.details[0]["models"] == 3 and "oracle" in evaluation.descriptions[BEST]
+
+
+def test_the_confidence_of_every_model_ranks_them(tmp_path):
+    items = [helix(name, length=20) for name in "abc"]
+    rng = np.random.default_rng(0)
+    for item in items:
+        for rank, noise in enumerate((0.1, 0.4, 1.6)):
+            moved = item.coordinates + noise * rng.normal(size=(20, 4, 3))
+            model = (item.peptide.sequence, moved)
+            write_pdb(
+                tmp_path / f"{item.id}_{rank}.pdb", [model], bfactors=np.linspace(90, 80, 20) - 30 * rank
+            )
+    write_pdb(
+        tmp_path / "c_1.pdb", [native(items[2])], bfactors=np.linspace(60, 50, 20)
+    )  # better than its first
+    external = score(tmp_path, items)
+    ensembles = external.evaluation.ensembles
+    np.testing.assert_allclose(ensembles.plddt, np.tile([85, 55, 25], 3), atol=0.01)
+    report = build_report(external.evaluation, {}, clustered=False, everything=True)
+    ranking = report["groups"][0]["ranking"]
+    assert (ranking["n"], ranking["models"], ranking["hit_rate"]) == (3, 9, pytest.approx(2 / 3, abs=1e-4))
+    assert ranking["spearman_rmsd"]["mean"] == pytest.approx((-1 - 1 - 0.5) / 3, abs=1e-4)
+    assert ranking["spearman_rmsd"]["low"] is None
 
 
 def test_the_rmsd_of_a_ca_trace_does_not_beat_that_of_a_backbone(tmp_path):

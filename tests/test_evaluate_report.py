@@ -5,7 +5,7 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
-from evaluate_helpers import make_item
+from evaluate_helpers import make_item, prediction_of
 from synthetic import make_dataset
 
 from betafold_mlx.evaluate.evaluation import Evaluation, evaluate_model
@@ -15,30 +15,38 @@ from betafold_mlx.evaluate.scoring import score_structures
 from betafold_mlx.evaluate.tables import render
 from betafold_mlx.files import to_json
 from betafold_mlx.metrics import ca_distance_error
+from betafold_mlx.pairing import Pairing
+from betafold_mlx.structure.secondary import assign_secondary_structure
 
 
 class Oracle:
     """Stands in for a `Predictor`: answers the experimental structures, displaced by `noise` Angstrom.
 
-    A ring or disulfide that it is not told costs it 5 Angstrom more.
+    Model k has k * `spread` Angstrom more, and 10 points less of confidence. A ring or disulfide that it is not told
+    costs 5 Angstrom more; of two ways to bond four cysteines it prefers the second of `PAIRINGS`.
     """
 
-    def __init__(self, items, noise=0.0):
+    def __init__(self, items, noise=0.0, spread=0.5):
         self.known = {item.peptide.sequence: item for item in items}
         self.rng = np.random.default_rng(0)
-        self.noise = noise
+        self.noise, self.spread, self.folded = noise, spread, []
         self.loaded = type("Loaded", (), {"name": "oracle", "sha256": "f" * 64})()
 
     def describe_embedder(self):
         return {"kind": "residue", "label": "none"}
 
-    def fold_many(self, peptides, seed):
+    def fold_many(self, peptides, samples, seed):
         for peptide in peptides:
+            self.folded.append(peptide)
             item = self.known[peptide.sequence]
-            noise = self.noise + 5.0 * (peptide != item.peptide)
-            points = item.coordinates + noise * self.rng.normal(size=item.coordinates.shape)
-            plddt = np.full((1, len(item)), 100.0)
-            yield type("Prediction", (), {"coordinates": points[None], "plddt": plddt})()
+            noise = self.noise + 5.0 * (peptide != item.peptide) + self.spread * np.arange(samples)
+            shifts = self.rng.normal(size=(samples, *item.coordinates.shape))
+            models = item.coordinates + noise[:, None, None, None] * shifts
+            pairings = () if peptide.disulfides or "C" not in peptide.sequence else PAIRINGS
+            yield prediction_of(peptide, models, 100.0 - 10 * np.arange(samples), pairings)
+
+
+PAIRINGS = (Pairing(((1, 6), (3, 8)), 0.7), Pairing(((1, 3), (6, 8)), 0.2))
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +148,105 @@ def test_the_same_seed_gives_the_same_report(perfect):
     assert other["groups"][0]["comparisons"] != perfect["groups"][0]["comparisons"]
 
 
+def test_the_best_and_the_mean_of_the_models_stand_beside_the_first(perfect):
+    assert list(perfect["methods"])[:4] == ["model", "best_of_5", "mean_of_5", "model_not_told"]
+    assert "oracle" in perfect["methods"]["best_of_5"] and "first of 5" in perfect["methods"]["model"]
+    for group in perfect["groups"]:
+        figures = group["figures"]
+        assert (
+            figures["best_of_5"]["rmsd_mean"] == figures["model"]["rmsd_mean"] < 1e-3
+        )  # the first is perfect
+        # sqrt(3) times the mean of 0, 0.5, 1, 1.5, 2, less what the superposition takes
+        assert figures["mean_of_5"]["rmsd_mean"] == pytest.approx(np.sqrt(3), abs=0.25)
+        assert group["comparisons"]["mean_of_5"]["rmsd_mean"]["difference"] < -1
+    record = perfect["records"][0]
+    ensemble = record["ensemble"]
+    assert ensemble["mean_plddt"] == [100, 90, 80, 70, 60] and ensemble["rmsd"] == sorted(ensemble["rmsd"])
+    assert record["methods"]["mean_of_5"]["rmsd"] == pytest.approx(np.mean(ensemble["rmsd"]), abs=1e-3)
+    assert record["methods"]["mean_of_5"]["secondary_structure"] is None
+    assert len(ensemble["lddt"]) == len(ensemble["ca_rmsd"]) == 5
+    fragments = perfect["groups"][0]
+    ranking = fragments["ranking"]
+    assert ranking["hit_rate"] == 1 and ranking["chance"] == 0.2 and ranking["n"] == fragments["n"]
+    assert ranking["first_minus_mean"]["high"] < 0
+
+
+def test_one_model_of_each_item_is_no_ensemble():
+    dataset = make_dataset(chains=2, peptides=6)
+    items = split_items(dataset, "validation")
+    report = build_report(evaluate_model(Oracle(items), dataset, items, samples=1), {})
+    assert list(report["methods"])[:2] == ["model", "model_not_told"]
+    assert all("ranking" not in group and "confidence" in group for group in report["groups"])
+    assert "ensemble" not in report["records"][0] and "within a peptide" not in render(report)
+
+
+def test_only_what_has_chemistry_is_folded_a_second_time():
+    dataset = make_dataset(chains=2, peptides=6)
+    items = split_items(dataset, "validation")
+    oracle = Oracle(items)
+    evaluate_model(oracle, dataset, items)
+    rings = [item.peptide for item in items if item.peptide.cyclic]
+    again = oracle.folded[len(items) :]
+    assert sorted(p.sequence for p in again) == sorted(p.sequence for p in rings) and len(rings) == 3
+    assert not any(peptide.cyclic or peptide.disulfides for peptide in again)
+
+
+def test_stated_bonds_and_preferred_disulfides_are_counted():
+    bonds = ((1, 6), (3, 8))
+    others = [((1, 3), (6, 8)), ((1, 6),), ()]  # not preferred; with free cysteines; nothing to find
+    items = [
+        make_item(f"p{n}", sequence=f"CACA{'DEFGH'[n]}CACA", disulfides=pairs, seed=n, cluster=n)
+        for n, pairs in enumerate([bonds, *others])
+    ]
+    dataset = make_dataset(chains=2, peptides=0)
+    items.append(make_item("p4", sequence="AAAAAAAAAA", cyclic=True, seed=9, cluster=9))
+    report = build_report(evaluate_model(Oracle(items), dataset, items), {})
+    group = next(group for group in report["groups"] if group["name"] == "peptides free")
+    assert group["pairing"] == {
+        "n": 2, "right": 0.5, "chance": 0.3333, "mean_probability": 0.7, "single": 0, "unanswerable": 1
+    }  # fmt: skip
+    made = {kind: figures["items"] for kind, figures in group["bonds"].items()}
+    assert made == {"ring": 1, "disulfide": 3} and group["bonds"]["ring"]["models"] == 5
+    records = {record["id"]: record for record in report["records"]}
+    assert records["p0"]["pairing"]["right"] and not records["p1"]["pairing"]["right"]
+    assert not records["p2"]["pairing"]["answerable"] and "pairing" not in records["p3"]
+    assert [len(bonds) for bonds in records["p0"]["stated_bonds"]] == [2] * 5
+    measured = records["p4"]["stated_bonds"][0][0]
+    span = np.linalg.norm(items[4].coordinates[-1, 2] - items[4].coordinates[0, 0])
+    assert measured["kind"] == "ring" and measured["distance"] == pytest.approx(span, abs=0.01)
+    assert "stated_bonds" not in records["p3"]
+    text = render(report)
+    assert "peptides free: disulfide" in text and "disulfides not stated" in text
+
+
+def test_classes_and_native_structure_are_told(perfect):
+    classes = {entry["name"]: entry for entry in perfect["classes"]}
+    assert classes["fragments, linear"]["n"] == 10 and classes["fragments, linear"]["clusters"] == 10
+    assert classes["peptides, cyclic"]["rmsd_median"]["model"] < 1e-3
+    assert set(classes["peptides free, cyclic"]["rmsd_median"]) == set(perfect["methods"])
+    items = split_items(make_dataset(chains=10, peptides=6), "validation")
+    for record, item in zip(perfect["records"], items, strict=True):
+        assert record["secondary_structure"] == assign_secondary_structure(item.coordinates[:, 1])
+
+
+def test_the_scope_is_in_the_report_and_the_tables():
+    class Knowing(Oracle):
+        def fold_many(self, peptides, samples, seed):
+            for peptide in peptides:
+                strange = make_item(sequence=peptide.sequence)
+                self.known.setdefault(peptide.sequence, strange)
+            return list(super().fold_many(peptides, samples, seed))
+
+    dataset = make_dataset(chains=3, peptides=6)
+    items = split_items(dataset, "validation")
+    report = build_report(evaluate_model(Knowing(items), dataset, items, samples=2, scope=4), {})
+    counts = {entry["name"]: entry["n"] for entry in report["scope"]["sets"]}
+    assert counts == {"fragments": 3, "peptides": 6, "random": 4, "shuffled": 3, "disordered": 25}
+    text = render(report)
+    assert "confidence where there is no fold" in text and "tau 275-304, repeat 2" in text
+    assert json.loads(to_json(report)) == report
+
+
 def test_noise_is_measured():
     dataset = make_dataset(chains=10, peptides=6)
     items = split_items(dataset, "validation")
@@ -156,6 +263,8 @@ def test_tables_show_every_group_and_mark_certain_differences(perfect):
         assert f"{group['name']}: {group['n']} in {group['clusters']} cluster" in text
     assert "reconstruction floor" in text and "too few clusters for intervals" in text
     assert "]*" in text and "reliability, fragments" in text and "GDT_TS" in text
+    assert "best of 5 (oracle)" in text and "within a peptide" in text and "RMSD of the surest" in text
+    assert "fragments, 10-15 residues" in text and "100 %" in text and "confidence where" not in text
     assert "nan" not in text.lower() and max(map(len, text.splitlines())) < 170
 
 

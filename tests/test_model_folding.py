@@ -91,7 +91,10 @@ def test_confidence_does_not_shape_the_structure(model):
 def test_every_parameter_learns(model):
     def loss(inputs):
         folded = model(inputs)
-        return mx.square(folded.vectors - 1).sum() + mx.square(folded.plddt_logits - 1).sum()
+        known = inputs.mask[..., None] & mx.ones((2,), dtype=mx.bool_)
+        density = folded.mixture.log_density(folded.torsions[..., :2], known)
+        heads = (folded.vectors, folded.plddt_logits, folded.distogram)
+        return sum(mx.square(head - 1).sum() for head in heads) + density.sum()
 
     _, gradients = nn.value_and_grad(model, loss)(collate(PEPTIDES))
     still = [name for name, g in tree_flatten(gradients) if float(mx.abs(g).max()) == 0]
@@ -101,7 +104,8 @@ def test_every_parameter_learns(model):
 def test_bond_lengths_are_not_parameters(model):
     names = {name.split(".")[0] for name, _ in tree_flatten(model.trainable_parameters())}
     assert names == {
-        "embedding", "positions", "pair_bias", "transformer", "torsion_head", "confidence_head"
+        *("embedding", "positions", "pair_bias", "transformer", "torsion_head", "confidence_head"),
+        *("ramachandran_head", "distogram_head"),
     }  # fmt: skip
 
 

@@ -5,19 +5,18 @@ import mlx.core as mx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_models import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.output import OutputFolder, safe_name
 
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory):
     mx.random.seed(0)
-    model = FoldingModel(ModelConfig(width=32, layers=1, heads=4, ffn_width=64))
+    model = toy_model()
     return Predictor(LoadedModel(model, "toy", "0" * 64, tmp_path_factory.mktemp("toy")))
 
 

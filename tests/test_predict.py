@@ -6,21 +6,23 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
+from oracles import backbone_torsions, build_backbone
+from toy_models import toy_model
 
 from betafold_mlx import Predictor, predict
 from betafold_mlx.closure import Bond
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide
+from betafold_mlx.structure import caps
 
 CONFIG = ModelConfig(width=32, layers=1, heads=4, ffn_width=64)
 
 
 def loaded(path, config=CONFIG):
     mx.random.seed(0)
-    return LoadedModel(FoldingModel(config), "toy", "0" * 64, path)
+    return LoadedModel(toy_model(config), "toy", "0" * 64, path)
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +62,16 @@ def test_many_peptides_go_in_several_batches(predictor, monkeypatch):
     whole = predictor.fold_many(peptides)
     sizes = []
     model = predictor.loaded.model
-    counted = dataclasses.replace(
-        predictor.loaded, model=lambda inputs: sizes.append(len(inputs.mask)) or model(inputs)
-    )
+
+    class Counted:
+        config, calibration = model.config, model.calibration
+
+        def __call__(self, inputs):
+            sizes.append(len(inputs.mask))
+            return model(inputs)
+
     monkeypatch.setattr(predict, "_TOGETHER", 3)
-    monkeypatch.setattr(predictor, "loaded", counted)
-    monkeypatch.setattr(counted.model, "config", model.config, raising=False)
+    monkeypatch.setattr(predictor, "loaded", dataclasses.replace(predictor.loaded, model=Counted()))
     parts = predictor.fold_many(peptides)
     assert sizes == [3, 3, 1] and [p.id for p in parts] == [p.id for p in whole]
     for a, b in zip(whole, parts, strict=True):
@@ -76,7 +82,13 @@ def test_a_peptide_states_its_own_chemistry(predictor):
     ring = Peptide.parse("GRCTKSIPPICFPD", True, [(3, 11)])
     same = predictor.fold("GRCTKSIPPICFPD", cyclic=True, disulfides=[(11, 3)])
     np.testing.assert_array_equal(predictor.fold(ring).torsions, same.torsions)
-    for chemistry in ({"cyclic": True}, {"disulfides": [(3, 11)]}):
+    for chemistry in (
+        {"cyclic": True},
+        {"disulfides": [(3, 11)]},
+        {"d_amino_acids": True},
+        {"n_cap": "ACE"},
+        {"c_cap": "NH2"},
+    ):
         with pytest.raises(BetafoldError, match="its own chemistry"):
             predictor.fold(ring, **chemistry)
 
@@ -157,7 +169,7 @@ def test_stated_bonds_are_measured(predictor):
     assert bond.residues == (3, 11) and bond.distance == pytest.approx(
         np.linalg.norm(cb[0] - cb[1]), abs=1e-3
     )
-    assert not prediction.constraints_met and any("head-to-tail" in w for w in prediction.warnings)
+    assert prediction.constraints_met and not any("head-to-tail" in w for w in prediction.warnings)
     assert prediction.to_dict()["models"][0]["stated_bonds"][0]["distance"] == ring.distance
 
 
@@ -171,6 +183,68 @@ def test_files_state_only_bonds_that_every_model_has(predictor):
     ):
         text = dataclasses.replace(prediction, bonds=bonds).to_pdb()
         assert {line.split()[0] for line in text.splitlines()} & {"SSBOND", "LINK"} == links
+
+
+@pytest.mark.parametrize(
+    ("sequence", "cyclic", "pairs", "ends"),
+    [
+        ("GIGKFLHSAKKFGKAFVGEIMNS", False, [], (None, None)),
+        ("GRCTKSIPPICFPD", True, [(3, 11)], (None, None)),
+        ("GCCSDPRCAWRC", False, [(2, 8), (3, 12)], ("ACE", "NH2")),
+    ],
+)
+def test_a_d_peptide_is_the_mirror_image_to_the_last_bit(predictor, sequence, cyclic, pairs, ends):
+    l_form, d = (
+        predictor.fold(Peptide.parse(sequence, cyclic, pairs, hand, *ends), samples=2)
+        for hand in (False, True)
+    )
+    assert d.coordinates.dtype == d.torsions.dtype == np.float32
+    np.testing.assert_array_equal(d.coordinates[..., :2], l_form.coordinates[..., :2])
+    np.testing.assert_array_equal(d.coordinates[..., 2], -l_form.coordinates[..., 2])
+    np.testing.assert_array_equal(d.torsions, -l_form.torsions)
+    np.testing.assert_array_equal(d.plddt, l_form.plddt)
+    assert d.secondary_structure == l_form.secondary_structure
+    assert (d.bonds, d.warnings) == (l_form.bonds, l_form.warnings)
+    # The torsions are those of the coordinates: not only both negated, or neither.
+    for model, torsions in zip(d.coordinates, d.torsions, strict=True):
+        turned = backbone_torsions(model[:, :3].astype(float)) - torsions
+        assert np.nanmax(np.abs(np.sin(turned / 2))) < 1e-3
+    changed = {key for key, value in d.to_dict().items() if value != l_form.to_dict()[key]}
+    assert changed == {"d_amino_acids", "secondary_structure_of", "torsions", "models"}
+    assert d.to_dict()["d_amino_acids"] is True and d.to_dict()["secondary_structure_of"] == "mirror image"
+    assert l_form.to_dict()["secondary_structure_of"] == "model"
+
+
+def test_secondary_structure_of_d_residues_is_that_of_the_mirror_image(predictor):
+    prediction = predictor.fold("AAAAAAAAAAAA", d_amino_acids=True)
+    for phi, psi, letters in ((80.0, 40.0, "CHHHHHHHHHHC"), (110.0, -160.0, "CEEEEEEEEECC")):
+        atoms = build_backbone(np.tile(np.radians([phi, psi, 180.0]), (12, 1)), "A" * 12)
+        model = dataclasses.replace(prediction, coordinates=atoms[None].astype(np.float32))
+        assert model.secondary_structure == (letters,)
+        # Read as it stands, the left-handed chain is nothing.
+        assert dataclasses.replace(model, peptide=Peptide("A" * 12)).secondary_structure == ("C" * 12,)
+
+
+def test_caps_change_nothing_but_the_files(predictor):
+    bare = predictor.fold("GIGKFLHSAKKF", samples=2)
+    capped = predictor.fold("GIGKFLHSAKKF", n_cap="ace", c_cap="NH2", samples=2)
+    for name in ("coordinates", "plddt", "torsions"):
+        np.testing.assert_array_equal(getattr(capped, name), getattr(bare, name))
+    assert capped.to_dict()["caps"] == {"n": "ACE", "c": "NH2", "modelled": False}
+    assert bare.to_dict()["caps"] == {"n": None, "c": None, "modelled": False}
+    assert capped.to_pdb().count("ACE A   0") == 2 * 3 + 1 and "ACE" not in bare.to_pdb()
+    assert capped.to_mmcif().count("NH2") > bare.to_mmcif().count("NH2") == 0
+
+
+def test_a_cap_without_room_is_a_warning(predictor, monkeypatch):
+    assert not any("no room" in warning for warning in predictor.fold("GIGKFLHSAKKF").warnings)
+    monkeypatch.setattr(caps, "CONTACT", 99.0)
+    for hand in (False, True):
+        warnings = predictor.fold("GIGKFLHSAKKF", d_amino_acids=hand, n_cap="ACE", c_cap="NH2").warnings
+        assert [w.split(":")[0] for w in warnings if "no room" in w] == [
+            "there is no room for the cap ACE",
+            "there is no room for the cap NH2",
+        ]
 
 
 def test_lengths_outside_the_trained_ones_carry_a_warning(predictor):

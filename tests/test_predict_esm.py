@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from esm_helpers import TINY, random_tensors, source_tensor, write_checkpoint
+from toy_models import toy_model
 
 from betafold_mlx import Predictor, zoo
 from betafold_mlx.errors import BetafoldError
@@ -18,9 +19,10 @@ from betafold_mlx.esm.reference import reference_forward
 from betafold_mlx.esm.tokenizer import tokenize
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_model
-from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.output import OutputFolder
+from betafold_mlx.refine.confidence import confidence_features
+from betafold_mlx.refine.ensemble import refine
 from betafold_mlx.sequence import ALPHABET, Peptide
 
 MAGAININ = "GIGKFLHSAKKFGKAFVGEIMNS"
@@ -34,7 +36,7 @@ def folder(tmp_path_factory):
     esm = convert(read_checkpoint(TINY), path / "elsewhere" / "tiny", "owner/tiny").esm
     mx.random.seed(0)
     config = ModelConfig(width=32, layers=1, heads=4, ffn_width=64, embedder=esm.embedder_config())
-    save_model(path / "run" / "best", FoldingModel(config), "card", {})
+    save_model(path / "run" / "best", toy_model(config), "card", {})
     other = EsmConfig(layers=1, width=24, heads=3, ffn_width=48)
     source = read_checkpoint(write_checkpoint(path / "hub", other, random_tensors(other, 1)))
     convert(source, path / "elsewhere" / "other", "owner/other")
@@ -60,10 +62,13 @@ def test_the_model_reads_the_states_of_esm_in_half_precision(folder, predictor):
     features = np.zeros((1, 24, 24), np.float32)
     features[0, :23] = reference.states[1:-1].astype(np.float16)
     inputs = collate([Peptide(MAGAININ)], 24)._replace(features=mx.array(features))
-    expected = load_model(folder / "run" / "best").model(inputs)
+    model = load_model(folder / "run" / "best").model
+    folded = model(inputs)
+    expected = refine(folded, inputs, 0, [0])
     prediction = predictor.fold(MAGAININ)
-    np.testing.assert_allclose(prediction.plddt[0], np.array(expected.plddt[0, :23]), atol=0.05)
-    turn = prediction.torsions[0] - np.array(expected.torsions[0, :23])
+    plddt = model.calibration(confidence_features(folded, expected))[0, 0, :23]
+    np.testing.assert_allclose(prediction.plddt[0], np.array(plddt), atol=0.05)
+    turn = prediction.torsions[0] - np.array(expected.torsions[0, 0, :23])
     assert np.nanmax(np.abs((turn + np.pi) % (2 * np.pi) - np.pi)) < 0.02
 
 
@@ -119,7 +124,7 @@ def test_everything_that_comes_out_names_the_embedder(predictor, tmp_path):
 def residue_model():
     from betafold_mlx.model.directory import LoadedModel
 
-    model = FoldingModel(ModelConfig(width=32, layers=1, heads=4, ffn_width=64))
+    model = toy_model()
     return LoadedModel(model, "toy", "0" * 64, None)
 
 
@@ -191,7 +196,7 @@ def test_a_damaged_embedder_is_refused(folder, tmp_path):
 def test_a_model_with_its_own_embedding_takes_no_other(folder, tmp_path):
     mx.random.seed(0)
     config = ModelConfig(width=32, layers=1, heads=4, ffn_width=64)
-    save_model(tmp_path / "plain", FoldingModel(config), "card", {})
+    save_model(tmp_path / "plain", toy_model(config), "card", {})
     with pytest.raises(BetafoldError, match="model plain needs no embedder: leave out --embedder"):
         Predictor.load(tmp_path / "plain", folder / "elsewhere" / "tiny")
 

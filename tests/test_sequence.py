@@ -9,7 +9,6 @@ from betafold_mlx.sequence import (
     THREE_LETTER,
     Peptide,
     parse_fasta,
-    parse_pair,
     residue_ids,
 )
 
@@ -96,13 +95,6 @@ def test_impossible_disulfides(pairs, message):
         Peptide.parse("CCGCGC", disulfides=pairs)
 
 
-def test_parse_pair():
-    assert parse_pair(" 3 - 11 ") == (3, 11)
-    for text in ("3", "3-", "a-b", "3-4-5", "-3-4", "٣-٤", ""):
-        with pytest.raises(BetafoldError, match="I-J"):
-            parse_pair(text)
-
-
 def records(text):
     return list(parse_fasta(text.splitlines()))
 
@@ -131,6 +123,14 @@ def test_fasta_chemistry():
     (bad,) = records(">x disulfides=1:5\nCGETCFGG")
     with pytest.raises(BetafoldError, match="I-J"):
         bad.peptide()
+
+
+def test_fasta_states_hand_and_caps():
+    (record,) = records(">x magainin all-d n-cap=ace c-cap=NH2\nGIGKFLHSAKKF")
+    assert record.peptide() == Peptide("GIGKFLHSAKKF", False, (), True, "ACE", "NH2")
+    (ring,) = records(">x cyclic n-cap=ACE\nGIGKFLHSAKKF")
+    with pytest.raises(BetafoldError, match="no ends to cap"):
+        ring.peptide()
 
 
 def test_a_tab_ends_the_id_and_chemistry_adds_up():

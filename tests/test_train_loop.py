@@ -11,11 +11,16 @@ from synthetic import make_dataset
 
 from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.metrics import lddt
+from betafold_mlx.model.calibration import Calibration
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_arrays
+from betafold_mlx.refine.confidence import confidence_features
+from betafold_mlx.refine.ensemble import refine
 from betafold_mlx.train.checkpoint import read_run, start_run
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
+from betafold_mlx.train.losses import LossWeights
 
 TINY = TrainConfig(
     network=ModelConfig(width=32, layers=1, heads=4, ffn_width=64),
@@ -24,6 +29,7 @@ TINY = TrainConfig(
     warmup=2,
     evaluate_every=4,
     learning_rate=3e-3,
+    calibrate=False,
 )
 
 
@@ -266,11 +272,36 @@ def test_a_loss_that_explodes_stops_with_one_line(tmp_path, dataset):
     [
         {"steps": 0},
         {"clip": float("nan")},
-        {"structure": "magic"},
-        {"structure_weight": float("inf")},
         {"warmup": -1},
     ],
 )
 def test_impossible_settings(values):
     with pytest.raises(BetafoldError):
         changed(**values)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), "1"])
+def test_impossible_loss_weights(weight):
+    with pytest.raises(BetafoldError, match="drmsd weight"):
+        LossWeights(drmsd=weight)
+
+
+def test_a_complete_run_is_calibrated_on_its_validation_split(tmp_path, dataset):
+    trainer, _ = train(tmp_path / "run", dataset, changed(steps=4, calibrate=True))
+    best = load_model(tmp_path / "run" / "best")
+    assert best.trained_on == "d" * 64
+    started = Calibration()
+    assert not mx.allclose(best.model.calibration.weight, started.weight).item()
+    predicted, reached = [], []
+    for batch, _ in trainer.validation:
+        folded = best.model(batch.inputs)
+        ensemble = refine(folded, batch.inputs, 0, range(3))
+        features = confidence_features(folded, ensemble)
+        mask = np.array(batch.inputs.mask)
+        target = batch.targets.coordinates[:, None, :, 1]
+        achieved = lddt(ensemble.coordinates[:, :, :, 1], target, batch.inputs.mask[:, None])
+        plddt = best.model.calibration(features) / 100
+        for values, found in ((plddt, predicted), (achieved, reached)):
+            rows = np.array(values)
+            found += [rows[b, s, mask[b]].mean() for b in range(len(mask)) for s in range(3)]
+    assert abs(np.mean(predicted) - np.mean(reached)) < 0.03  # in the mean it is what was reached

@@ -14,7 +14,7 @@ from betafold_mlx.esm.config import EsmConfig
 from betafold_mlx.esm.convert import convert
 from betafold_mlx.esm.directory import describe_esm
 from betafold_mlx.esm.published import PUBLISHED, Published
-from betafold_mlx.model.config import EmbedderConfig, ModelConfig
+from betafold_mlx.model.config import SCHEMA_VERSION, EmbedderConfig, ModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def install(directory, score, embedder=None, dataset="d" * 64, **training):
     config = ModelConfig(width=8, layers=1, heads=2, ffn_width=8, embedder=embedder or EmbedderConfig())
     training = {"dataset_sha256": dataset, "validation": {"score": score}} | training
     document = {
-        "model_type": "betafold", "schema_version": 1, "network": config.to_dict(), "training": training,
+        "model_type": "betafold", "schema_version": SCHEMA_VERSION, "network": config.to_dict(), "training": training,
     }  # fmt: skip
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(document))

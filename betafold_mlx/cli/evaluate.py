@@ -13,8 +13,9 @@ from click.core import ParameterSource
 
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.evaluate.evaluation import Say, evaluate_model
+from betafold_mlx.evaluate.evaluation import SAMPLES, evaluate_model
 from betafold_mlx.evaluate.external import evaluate_files
+from betafold_mlx.evaluate.folding import Say
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.evaluate.references import load_references
 from betafold_mlx.evaluate.report import build_report
@@ -48,6 +49,20 @@ SPLITS = ("validation", "test")
     "--limit", type=click.IntRange(1), default=None, help="At most so many of each kind: a quick look."
 )
 @click.option(
+    "--samples",
+    type=click.IntRange(1, 1000),
+    default=SAMPLES,
+    show_default=True,
+    help="Models of each item; the first is judged.",
+)
+@click.option(
+    "--scope",
+    type=click.IntRange(1, 100_000),
+    default=None,
+    metavar="N",
+    help="Also fold N random sequences, N shuffled fragments and some disordered peptides.",
+)
+@click.option(
     "--predictions",
     type=click.Path(path_type=Path),
     default=None,
@@ -59,7 +74,9 @@ SPLITS = ("validation", "test")
     default=None,
     help="What to score them against: a data set, backbone JSON lines, or structure files.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Random seed of the bootstrap.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Random seed of models and bootstrap."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.pass_context
 def evaluate(
@@ -70,6 +87,8 @@ def evaluate(
     beside: str | None,
     split: str,
     limit: int | None,
+    samples: int,
+    scope: int | None,
     predictions: Path | None,
     references: Path | None,
     seed: int,
@@ -82,6 +101,10 @@ def evaluate(
     the reconstruction floor: the best that any torsion model can do. Backbone RMSD and torsion errors are the figures
     to go by: lDDT and GDT_TS flatter short peptides (a wrong strand of 10 residues has a GDT_TS of 0.30). With --beside
     another model folds the same items: that is how a model on ESM-2 features is told from one without.
+
+    Of each item --samples models are made. The first, which ranks highest, is judged; beside it stand the mean over
+    all and the best of them, which takes an oracle to choose. The report says how well the confidence is calibrated
+    and ranks peptides, and the models of one peptide; with --scope also how low it is where there is no fold.
 
     With --predictions and --references the files are matched by name to the ids (1le0_A.pdb, 1le0_A_model_2.cif),
     else by identical sequence; B-factors in 0-100 or 0-1 are read as pLDDT. What cannot be scored is listed, and the
@@ -102,16 +125,23 @@ def evaluate(
     command: dict[str, Any] = {"seed": seed}
     if dataset is not None:
         command |= {"dataset": str(dataset), "split": split, "limit": limit, "model": model}
-        command |= {"embedder": embedder and str(embedder), "beside": beside}
+        command |= {
+            "samples": samples,
+            "scope": scope,
+            "embedder": embedder and str(embedder),
+            "beside": beside,
+        }
         other = None if beside is None else Predictor.load(beside)
-        predictor = Predictor.load(model, embedder)
-        report = _of_model(dataset, predictor, other, split, limit, seed, {"command": command}, say)
+        report = _of_model(dataset, Predictor.load(model, embedder), other, command, say)
         failed = False
     else:
         if predictions is None or references is None:
             raise click.UsageError("--predictions and --references go together")
-        if any(option is not None for option in (model, embedder, beside, limit)):
-            raise click.UsageError("--model, --embedder, --beside and --limit are for a DATASET")
+        given = ctx.get_parameter_source("samples") is ParameterSource.COMMANDLINE
+        if given or any(option is not None for option in (model, embedder, beside, limit, scope)):
+            raise click.UsageError(
+                "--model, --embedder, --beside, --limit, --samples and --scope are for a DATASET"
+            )
         command |= {"predictions": str(predictions), "references": str(references)}
         report = _of_files(ctx, predictions, references, split, seed, command, say)
         failed = bool(report["not_scored"])
@@ -121,30 +151,36 @@ def evaluate(
 
 
 def _of_model(
-    directory: Path,
-    predictor: Predictor,
-    other: Predictor | None,
-    split: str,
-    limit: int | None,
-    seed: int,
-    header: dict[str, Any],
-    say: Say,
+    directory: Path, predictor: Predictor, other: Predictor | None, command: dict[str, Any], say: Say
 ) -> dict[str, Any]:
     data = Dataset.load(directory)
-    items = split_items(data, split, limit)
+    items = split_items(data, command["split"], command["limit"])
     if not items:
-        raise BetafoldError(f"{directory} has no fragments and no peptides in its {split} split")
-    evaluation = evaluate_model(predictor, data, items, seed, say, other)
+        raise BetafoldError(f"{directory} has no fragments and no peptides in its {command['split']} split")
+    evaluation = evaluate_model(
+        predictor,
+        data,
+        items,
+        command["seed"],
+        say,
+        other,
+        samples=command["samples"],
+        scope=command["scope"],
+    )
     digest = dataset_sha256(directory)
     for each in (predictor, other):
         if each is not None and each.loaded.trained_on != digest:
             what = _what_it_knows(each.loaded.trained_on, data.report.get("splits_of"))
             evaluation.notes.append(f"model {each.loaded.name} {what}")
-    header |= {"model": _named(predictor), "dataset": {"split": split, "sha256": digest}}
+    header = {
+        "command": command,
+        "model": _named(predictor),
+        "dataset": {"split": command["split"], "sha256": digest},
+    }
     if other is not None:
         header["beside"] = _named(other)
     say("figures and intervals")
-    return build_report(evaluation, header, seed)
+    return build_report(evaluation, header, command["seed"])
 
 
 def _what_it_knows(trained_on: str | None, splits_of: str | None) -> str:

@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 
 import click
 
+from betafold_mlx.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
 from betafold_mlx.cli.fasta import is_fasta, read_records, shown
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 from betafold_mlx.output import FORMATS, SUMMARY_FILE, OutputFolder
 from betafold_mlx.predict import Predictor
 from betafold_mlx.prediction import SCHEMA_VERSION, Prediction
-from betafold_mlx.sequence import FastaRecord, Peptide, parse_pair
+from betafold_mlx.sequence import FastaRecord, Peptide
 from betafold_mlx.zoo import DEFAULT_MODEL
 
+AUTO = "auto"
 CHUNK = 64  # records folded together: enough to fill a batch, few enough to keep memory flat
 
 
@@ -51,7 +53,26 @@ CHUNK = 64  # records folded together: enough to fill a batch, few enough to kee
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Random seed of the samples.")
 @click.option("--cyclic", is_flag=True, help="The peptide is closed head to tail.")
 @click.option(
-    "--disulfide", "disulfides", multiple=True, metavar="I-J", help="Bonded cysteines, 1-based; repeatable."
+    "--disulfide",
+    "disulfides",
+    multiple=True,
+    metavar="I-J|auto",
+    help="Bonded cysteines, 1-based; repeatable. auto: as the model prefers.",
+)
+@click.option("--d-amino-acids", is_flag=True, help="All residues are D: the mirror image of the L fold.")
+@click.option(
+    "--n-cap",
+    type=click.Choice([*N_CAPS, NO_CAP], case_sensitive=False),
+    default=NO_CAP,
+    metavar="|".join((*N_CAPS, NO_CAP)),
+    help="Cap before the first residue, placed by ideal geometry.",
+)
+@click.option(
+    "--c-cap",
+    type=click.Choice([*C_CAPS, NO_CAP], case_sensitive=False),
+    default=NO_CAP,
+    metavar="|".join((*C_CAPS, NO_CAP)),
+    help="Cap behind the last residue, placed by ideal geometry.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def fold(
@@ -64,12 +85,16 @@ def fold(
     seed: int,
     cyclic: bool,
     disulfides: tuple[str, ...],
+    d_amino_acids: bool,
+    n_cap: str,
+    c_cap: str,
     as_json: bool,
 ) -> None:
     """Fold one peptide, a FASTA file, or standard input.
 
     Writes ID.cif (or .pdb) with the models, best first, and ID.json; for FASTA also summary.csv. The B-factor is the
-    predicted lDDT, 0 to 100. In FASTA headers the words `cyclic` and `disulfides=1-15,5-19` state the chemistry.
+    predicted lDDT, 0 to 100. In FASTA headers the words `cyclic`, `disulfides=1-15,5-19`, `all-d`, `n-cap=ACE` and
+    `c-cap=NH2` state the chemistry. Caps are not modelled: the network folds the peptide without them.
 
     Without --model the best installed model folds: of those in weights/ that were trained on the bundled model's data,
     and whose ESM-2 lies there too and is a published one, that with the lowest validation RMSD; else betafold-mini.
@@ -78,14 +103,20 @@ def fold(
     \b
     betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS
     betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --format pdb
+    betafold-mlx fold GCCSDPRCAWRC --disulfide auto --samples 5
+    betafold-mlx fold KLAKLAKKLAKLAK --d-amino-acids --n-cap ACE --c-cap NH2
     betafold-mlx fold peptides.fasta -o structures --json
     """  # noqa: D301 - click wants the character, not the escape
+    auto = [pair.lower() for pair in disulfides] == [AUTO]
+    if AUTO in map(str.lower, disulfides) and not auto:
+        raise click.UsageError("--disulfide auto and --disulfide I-J do not go together")
     if peptide == "-" or is_fasta(peptide):
-        if cyclic or disulfides:
+        if cyclic or (disulfides and not auto) or d_amino_acids or {n_cap, c_cap} != {NO_CAP}:
             raise click.UsageError(
-                "--cyclic and --disulfide are for one peptide: in FASTA state them in the headers"
+                "--cyclic, --disulfide I-J, --d-amino-acids, --n-cap and --c-cap are for one peptide: "
+                "in FASTA state them in the headers"
             )
-        run = _Run(_load(model, embedder), OutputFolder(output, format_), samples, seed, as_json)
+        run = _Run(_load(model, embedder), OutputFolder(output, format_), samples, seed, auto, as_json)
         try:
             run.fold_all(read_records(peptide))
         finally:
@@ -94,10 +125,11 @@ def fold(
             raise BetafoldError(f"{'standard input' if peptide == '-' else peptide} holds no FASTA records")
     else:
         try:
-            checked = Peptide.parse(peptide, cyclic, [parse_pair(pair) for pair in disulfides])
+            pairs = [] if auto else [parse_pair(pair) for pair in disulfides]
+            checked = Peptide.parse(peptide, cyclic, pairs, d_amino_acids, n_cap, c_cap)
         except BetafoldError as error:
             raise click.UsageError(str(error)) from error
-        run = _Run(_load(model, embedder), OutputFolder(output, format_), samples, seed, as_json)
+        run = _Run(_load(model, embedder), OutputFolder(output, format_), samples, seed, auto, as_json)
         run.fold_chunk([_Entry(checked.sequence, checked.sequence, checked)])
     run.print_results()
     if run.failures or run.unmet:
@@ -126,10 +158,16 @@ class _Run:
     """The results and failures of one call."""
 
     def __init__(
-        self, predictor: Predictor, folder: OutputFolder, samples: int, seed: int, as_json: bool
+        self,
+        predictor: Predictor,
+        folder: OutputFolder,
+        samples: int,
+        seed: int,
+        auto_disulfides: bool,
+        as_json: bool,
     ) -> None:
         self.predictor, self.folder, self.samples, self.seed = predictor, folder, samples, seed
-        self.as_json = as_json
+        self.auto_disulfides, self.as_json = auto_disulfides, as_json
         # What is printed at the end, and no more: the predictions of a long file would fill the memory.
         self.documents: list[dict[str, Any]] = []
         self.lines: list[tuple[str, str]] = []
@@ -164,6 +202,7 @@ class _Run:
                 ids=[name for name, _ in good],
                 samples=self.samples,
                 seed=self.seed,
+                auto_disulfides=self.auto_disulfides,
             )
         )
         for entry in chunk:

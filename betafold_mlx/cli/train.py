@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.train.checkpoint import check_free, read_run, start_run
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
+from betafold_mlx.train.losses import LossWeights
 
 _DEFAULT = TrainConfig()
 
@@ -67,13 +70,11 @@ _DEFAULT = TrainConfig()
 )
 @click.option("--warmup", type=click.IntRange(0), default=_DEFAULT.warmup, help="Warm-up steps.")
 @click.option(
-    "--structure-loss",
-    type=click.Choice(["fape", "drmsd"]),
-    default=_DEFAULT.structure,
-    help="Loss through the reconstruction.",
-)
-@click.option(
-    "--structure-weight", type=click.FloatRange(0), default=_DEFAULT.structure_weight, help="Its weight."
+    "--loss-weight",
+    "loss_weights",
+    metavar="NAME=WEIGHT",
+    multiple=True,
+    help="Weight of a part of the loss: torsion, ramachandran, distogram, drmsd, fape or confidence.",
 )
 @click.option(
     "--evaluate-every",
@@ -146,9 +147,24 @@ def _config(options: dict[str, Any]) -> TrainConfig:
         name: options.pop(name) for name in ("layers", "width", "heads", "ffn_width", "dropout", "positions")
     }
     sampler = SamplerConfig(windows=options.pop("windows"))
-    return TrainConfig(
-        network=ModelConfig(**network), sampler=sampler, structure=options.pop("structure_loss"), **options
-    )
+    loss = _loss_weights(options.pop("loss_weights"))
+    return TrainConfig(network=ModelConfig(**network), sampler=sampler, loss=loss, **options)
+
+
+def _loss_weights(given: tuple[str, ...]) -> LossWeights:
+    names = [field.name for field in dataclasses.fields(LossWeights)]
+    weights = {}
+    for item in given:
+        name, _, text = item.partition("=")
+        try:
+            weights[name] = float(text)
+        except ValueError:
+            weights[name] = -1.0
+        if name not in names or not 0 <= weights[name] < math.inf:
+            raise click.UsageError(
+                f"--loss-weight {item!r:.40}: write NAME=WEIGHT with one of {', '.join(names)} and a number from 0"
+            )
+    return LossWeights(**weights)
 
 
 def _run_with_bar(trainer: Trainer) -> bool:

@@ -73,6 +73,9 @@ class SamplerConfig:
         Padded residues a batch.
     peptide_share : float
         Share of whole peptides; the rest are windows of chains.
+    disulfide_share : float
+        Share of the windows of chains that are placed around a disulfide: few chains have one, most free peptides
+        do.
     unstated_disulfides, unstated_ring : float
         Chance that the chemistry of an example is not told to the network, so that it also works unstated.
     windows : int or None
@@ -84,6 +87,7 @@ class SamplerConfig:
 
     tokens: int = 3072
     peptide_share: float = 0.15
+    disulfide_share: float = 0.15
     unstated_disulfides: float = 0.3
     unstated_ring: float = 0.1
     windows: int | None = None
@@ -130,10 +134,25 @@ class WindowSampler:
             bucket: (low + 1, min(bucket, longest)) for low, bucket in zip(edges[:-1], buckets, strict=True)
         }
         self._chain_weights = chain_weights(self._chains)
+        self._bridges = [
+            (index, pair)
+            for index, record in enumerate(self._chains)
+            for pair in record.disulfides
+            if pair[1] - pair[0] < longest
+        ]
+        self._bridge_spans = np.array([j - i + 1 for _, (i, j) in self._bridges])
+        bridged = [self._chains[index] for index, _ in self._bridges]
+        self._bridge_weights = inverse_cluster_size(bridged, power=0.5)
         self._peptide_lengths = np.array([len(record.sequence) for record in self._peptides])
         kinds = np.array([KIND_WEIGHTS.get(record.kind, 0.5) for record in self._peptides])
         self._peptide_weights = inverse_cluster_size(self._peptides, power=0.5) * kinds
         self._fixed = None if self.config.windows is None else self._fixed_windows(self.config.windows)
+        self._fixed_bridged = {
+            bucket: np.array([row for row in rows.tolist() if self._holds_bridge(*row)], dtype=int).reshape(
+                -1, 3
+            )
+            for bucket, rows in (self._fixed or {}).items()
+        }
 
     def batch(self, step: int) -> tuple[list[Window], int]:
         """Return the examples of a step and the length to pad them to.
@@ -169,7 +188,10 @@ class WindowSampler:
             for index in rng.choice(fitting, size=from_peptides, p=weights / weights.sum()):
                 windows.append(self._peptide(self._peptides[index], rng))
         if count > from_peptides and self._chains:
-            windows += self._chain_windows(count - from_peptides, padded, rng)
+            rest = count - from_peptides
+            bridged = int(rng.binomial(rest, self.config.disulfide_share)) if self._has_bridges(padded) else 0
+            windows += self._bridged_windows(bridged, padded, rng)
+            windows += self._chain_windows(rest - bridged, padded, rng)
         return windows, padded
 
     def _fixed_windows(self, count: int) -> dict[int, np.ndarray]:
@@ -182,6 +204,33 @@ class WindowSampler:
             shorter = fixed[bucket] = fitting if len(fitting) else shorter  # where all chains are short
         return fixed
 
+    def _holds_bridge(self, chain: int, start: int, length: int) -> bool:
+        return any(i > start and j <= start + length for i, j in self._chains[chain].disulfides)
+
+    def _has_bridges(self, padded: int) -> bool:
+        if self._fixed is not None:
+            return len(self._fixed_bridged[padded]) > 0
+        return bool((self._bridge_spans <= self._ranges[padded][1]).any())
+
+    def _bridged_windows(self, count: int, padded: int, rng: np.random.Generator) -> list[Window]:
+        """Draw windows that hold both ends of a disulfide."""
+        if not count:
+            return []
+        if self._fixed is not None:
+            chosen = rng.choice(self._fixed_bridged[padded], size=count)
+            return [
+                self._state(cut_window(self.dataset, self._chains[chain], start, length), rng)
+                for chain, start, length in chosen.tolist()
+            ]
+        low, high = self._ranges[padded]
+        around = np.flatnonzero(self._bridge_spans <= high)
+        weights = self._bridge_weights[around]
+        windows = []
+        for index in rng.choice(around, size=count, p=weights / weights.sum()):
+            chain, pair = self._bridges[index]
+            windows.append(self._cut_around(self._chains[chain], pair, low, high, rng))
+        return windows
+
     def _chain_windows(self, count: int, padded: int, rng: np.random.Generator) -> list[Window]:
         if self._fixed is not None:
             chosen = rng.choice(self._fixed[padded], size=count)
@@ -189,6 +238,8 @@ class WindowSampler:
                 self._state(cut_window(self.dataset, self._chains[chain], start, length), rng)
                 for chain, start, length in chosen.tolist()
             ]
+        if not count:
+            return []
         low, high = self._ranges[padded]
         p = self._chain_weights / self._chain_weights.sum()
         return [
@@ -199,6 +250,16 @@ class WindowSampler:
     def _cut(self, record: Record, length: int, rng: np.random.Generator) -> Window:
         length = min(length, len(record.sequence))
         start = int(rng.integers(0, len(record.sequence) - length + 1))
+        return self._state(cut_window(self.dataset, record, start, length), rng)
+
+    def _cut_around(
+        self, record: Record, pair: tuple[int, int], low: int, high: int, rng: np.random.Generator
+    ) -> Window:
+        """Cut a window that holds both ends of a disulfide."""
+        i, j = pair
+        length = min(int(rng.integers(max(low, j - i + 1), high + 1)), len(record.sequence))
+        first, last = max(0, j - length), min(i - 1, len(record.sequence) - length)
+        start = int(rng.integers(first, last + 1))
         return self._state(cut_window(self.dataset, record, start, length), rng)
 
     def _peptide(self, record: Record, rng: np.random.Generator) -> Window:

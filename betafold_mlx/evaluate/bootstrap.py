@@ -47,6 +47,10 @@ class ClusterBootstrap:
         draws = rng.multinomial(self.count, np.full(self.count, 1.0 / self.count), size=resamples)
         self._weights = draws.astype(np.float64)  # (R, C): how often each cluster was drawn
 
+    def clusters_of(self, chosen: np.ndarray) -> int:
+        """Return the number of clusters among the items that are True in (n,) bool."""
+        return len(np.unique(self._labels[chosen]))
+
     def pooled_mean(self, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Return the mean of each resample from the sum and the number of observations of each item.
 

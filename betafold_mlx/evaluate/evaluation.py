@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from betafold_mlx.closure import Bond
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.evaluate.baselines import (
     HELIX,
@@ -20,17 +21,22 @@ from betafold_mlx.evaluate.baselines import (
     prior_torsions,
     type_prior,
 )
+from betafold_mlx.evaluate.bonding import PreferredPairing, preferred_pairing
+from betafold_mlx.evaluate.ensembles import Ensembles, score_ensembles
+from betafold_mlx.evaluate.folding import Say, fold_all
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.neighbours import nearest_windows
+from betafold_mlx.evaluate.scope import measure_scope
 from betafold_mlx.evaluate.scoring import Scores, score_structures
 from betafold_mlx.predict import Predictor
+from betafold_mlx.prediction import Prediction
 from betafold_mlx.sequence import Peptide
 
-Say = Callable[[str], None]
-"""Called with a line of text as the work goes on."""
-
 MODEL, UNSTATED, OTHER = "model", "model_not_told", "other_model"
-_FOLDED_TOGETHER = 128
+BEST_OF, MEAN_OF = "best_of_", "mean_of_"
+"""How the names of an oracle's choice among some models, and of the mean over them, begin."""
+SAMPLES = 5
+"""Models of each item."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,14 @@ class Evaluation:
         What else is to be told of each item, for its record in the report.
     notes : list of str
         What a reader should know.
+    ensembles : Ensembles or None
+        All models of the judged method, where it makes several.
+    bonds : list of tuple of tuple of Bond, or None
+        For each item and each of its models, the stated bonds as the coordinates have them.
+    pairings : list of PreferredPairing, or None
+        For each item with disulfides, those that the model prefers when it is told of none; None for the others.
+    scope : dict or None
+        See `betafold_mlx.evaluate.scope.measure_scope`.
     """
 
     items: list[Item]
@@ -95,6 +109,10 @@ class Evaluation:
     plddt: list[np.ndarray] | None
     details: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
+    ensembles: Ensembles | None = None
+    bonds: list[tuple[tuple[Bond, ...], ...]] | None = None
+    pairings: list[PreferredPairing | None] | None = None
+    scope: dict[str, Any] | None = None
 
 
 def evaluate_model(
@@ -104,6 +122,9 @@ def evaluate_model(
     seed: int = 0,
     say: Say = lambda text: None,
     beside: Predictor | None = None,
+    *,
+    samples: int = SAMPLES,
+    scope: int | None = None,
 ) -> Evaluation:
     """Fold the items with their stated chemistry and without it, and score the model beside the baselines.
 
@@ -116,39 +137,63 @@ def evaluate_model(
     items : sequence of Item
         At least one.
     seed : int
-        Of the fold.
+        Of the folds.
     say : callable
         Told about the progress.
     beside : Predictor, optional
         Another model to set it beside.
+    samples : int
+        Models of each item; the first, which the model ranks highest, is judged.
+    scope : int, optional
+        How many random and how many shuffled sequences to fold too; without it none, and no disordered ones.
 
     Returns
     -------
     Evaluation
     """
-    structures, plddt = _fold(predictor, [item.peptide for item in items], seed, say)
+    predictions = fold_all(predictor, [item.peptide for item in items], samples, seed, say)
     # Some of the disulfides were read off the native structure, and no baseline uses any: what are they worth?
-    plain, _ = _fold(predictor, [Peptide(item.peptide.sequence) for item in items], seed, say)
-    methods = [
-        Method(MODEL, _in_words(predictor), structures),
-        Method(UNSTATED, "the same model, rings and disulfides not stated", plain),
-    ]
-    if beside is not None:
-        folded, _ = _fold(beside, [item.peptide for item in items], seed, say)
-        methods.append(Method(OTHER, _in_words(beside), folded))
+    told = [n for n, item in enumerate(items) if item.peptide.cyclic or item.peptide.disulfides]
+    bare = [Peptide(items[index].peptide.sequence) for index in told]
+    untold = dict(zip(told, fold_all(predictor, bare, samples, seed, say, "folded, not told:"), strict=True))
+    plain = [untold.get(index, prediction) for index, prediction in enumerate(predictions)]
     baselines = predict_baselines(items, dataset, say)
-    methods += baselines.methods
-    told = sum(item.peptide.cyclic or bool(item.peptide.disulfides) for item in items)
-    stated = (
-        f"the model is told the ring or the disulfides of {told} of {len(items)} items; no baseline uses them"
+    say(f"scoring {samples * len(items)} models")
+    ensembles = score_ensembles(
+        items,
+        [list(prediction.coordinates) for prediction in predictions],
+        [prediction.plddt.mean(axis=1).tolist() for prediction in predictions],
     )
+    first = f", first of {samples}" if samples > 1 else ""
+    scores = {MODEL: ensembles.first()}
+    descriptions = {MODEL: _in_words(predictor) + first}
+    if samples > 1:
+        scores |= several(ensembles, str(samples))
+        descriptions |= describe_several(str(samples), f"the {samples} models of each item")
+    unstated = Method(
+        UNSTATED, f"the same model{first}, rings and disulfides not stated", [p.coordinates[0] for p in plain]
+    )
+    methods = [unstated]
+    if beside is not None:
+        others = fold_all(
+            beside, [item.peptide for item in items], samples, seed, say, "folded, other model:"
+        )
+        methods.append(Method(OTHER, _in_words(beside) + first, [p.coordinates[0] for p in others]))
+    methods += baselines.methods
+    stated = f"the model is told the ring or the disulfides of {len(told)} of {len(items)} items; no baseline uses them"
     return Evaluation(
         items=list(items),
-        scores=score_methods(items, methods, say),
-        descriptions={method.name: method.description for method in methods},
-        plddt=plddt,
+        scores=scores | score_methods(items, methods, say),
+        descriptions=descriptions | {method.name: method.description for method in methods},
+        plddt=[prediction.plddt[0] for prediction in predictions],
         details=baselines.details,
         notes=[stated, *baselines.notes],
+        ensembles=ensembles if samples > 1 else None,
+        bonds=[prediction.bonds for prediction in predictions],
+        pairings=_pairings(items, plain),
+        scope=None
+        if scope is None
+        else measure_scope(predictor, dataset, items, predictions, scope, samples, seed, say),
     )
 
 
@@ -158,19 +203,26 @@ def _in_words(predictor: Predictor) -> str:
     return f"model {loaded.name} (sha256 {loaded.sha256[:12]}){features}"
 
 
-def _fold(
-    predictor: Predictor, peptides: Sequence[Peptide], seed: int, say: Say
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))  # little padding
-    structures: list[np.ndarray] = [np.zeros((0, 5, 3))] * len(peptides)
-    plddt: list[np.ndarray] = [np.zeros(0)] * len(peptides)
-    for first in range(0, len(order), _FOLDED_TOGETHER):
-        part = order[first : first + _FOLDED_TOGETHER]
-        predictions = predictor.fold_many([peptides[index] for index in part], seed=seed)
-        for index, prediction in zip(part, predictions, strict=True):
-            structures[index], plddt[index] = prediction.coordinates[0], prediction.plddt[0]
-        say(f"folded {first + len(part)} of {len(order)}")
-    return structures, plddt
+def several(ensembles: Ensembles, of: str) -> dict[str, Scores]:
+    """Return the scores of the best model of each item and the mean over its models, by the methods' names."""
+    return {BEST_OF + of: ensembles.best(), MEAN_OF + of: ensembles.mean()}
+
+
+def describe_several(of: str, models: str) -> dict[str, str]:
+    """Return what the methods of `several` are."""
+    return {
+        BEST_OF
+        + of: f"no prediction but an oracle: of {models} the one of lowest RMSD, chosen with the native in hand",
+        MEAN_OF + of: f"the mean over {models}: what one taken at random is worth",
+    }
+
+
+def _pairings(items: Sequence[Item], plain: Sequence[Prediction]) -> list[PreferredPairing | None]:
+    """Return the disulfides that the model prefers where it is told nothing; None for an item without any."""
+    return [
+        preferred_pairing(item.peptide, prediction.pairings)
+        for item, prediction in zip(items, plain, strict=True)
+    ]
 
 
 def predict_baselines(

@@ -7,7 +7,8 @@ no file by name.
 
 Where N, CA and C are complete the backbone is scored, else CA alone, and backbone RMSD and torsions are left out. The
 first model of the first file (in natural order of the names: 2 before 10) is judged; where there are more models, so
-is the best of them (by backbone RMSD, or CA RMSD where none has a backbone), chosen with the reference in hand.
+are the mean over them and the best of them (by backbone RMSD, or CA RMSD where none has a backbone), chosen with the
+reference in hand.
 """
 
 from __future__ import annotations
@@ -21,15 +22,22 @@ from pathlib import Path
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.evaluate.evaluation import Evaluation, Say, predict_baselines, score_methods
+from betafold_mlx.evaluate.ensembles import score_ensembles
+from betafold_mlx.evaluate.evaluation import (
+    Evaluation,
+    describe_several,
+    predict_baselines,
+    score_methods,
+    several,
+)
+from betafold_mlx.evaluate.folding import Say
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.predictions import PredictedChain, plddt_scale, read_predictions
 from betafold_mlx.evaluate.references import ReferenceSet
-from betafold_mlx.evaluate.scoring import Scores, score_structures
 from betafold_mlx.output import safe_name
 from betafold_mlx.structure.reader import find_structure_files
 
-PREDICTION, BEST = "prediction", "best_of_models"
+PREDICTION, _MODELS = "prediction", "models"
 LONGEST = 100
 """Residues. The search of GDT_TS grows with the cube of the length; these are metrics for peptides."""
 
@@ -214,42 +222,32 @@ def _evaluate(
 ) -> Evaluation:
     items = [item for item, _ in scored]
     say(f"scoring {sum(len(models) for _, models in scored)} models of {len(items)} references")
-    first, best = _score_models(scored)
+    factor, reason = plddt_scale(model for _, models in scored for model in models)
+    ensembles = score_ensembles(
+        items,
+        [[model.scorable for model in models if model.scorable is not None] for _, models in scored],
+        None
+        if factor is None
+        else [[factor * float(model.bfactors.mean()) for model in models] for _, models in scored],
+    )
+    first = ensembles.first()
     scores = {PREDICTION: first}
     descriptions = {PREDICTION: "the first model of the files"}
-    if any(len(models) > 1 for _, models in scored):
-        scores[BEST] = best
-        descriptions[BEST] = "the model of lowest RMSD, chosen with the reference in hand"
+    more = any(len(models) > 1 for _, models in scored)
+    if more:
+        scores |= several(ensembles, _MODELS)
+        descriptions |= describe_several(_MODELS, "the models of each reference")
     baselines = predict_baselines(items, references.dataset, say)
     scores |= score_methods(items, baselines.methods, say)
     descriptions |= {method.name: method.description for method in baselines.methods}
     only_ca = int(np.isnan(first.rmsd).sum())
     if only_ca:
         notes.append(f"{only_ca} predictions lack N or C atoms: their CA atoms alone are scored")
-    factor, reason = plddt_scale(models[0] for _, models in scored)
     plddt = None if factor is None else [factor * models[0].bfactors for _, models in scored]
     notes += [reason, *baselines.notes]
     details = [
         {"models": len(models), **known} for (_, models), known in zip(scored, baselines.details, strict=True)
     ]
-    return Evaluation(items, scores, descriptions, plddt, details, notes)
-
-
-def _score_models(scored: Sequence[tuple[Item, list[PredictedChain]]]) -> tuple[Scores, Scores]:
-    """Score every model; return the scores of the first and of the best model of each item."""
-    items = [item for item, models in scored for _ in models]
-    structures = [model.scorable for _, models in scored for model in models]
-    scores = score_structures(items, [structure for structure in structures if structure is not None])
-    ends = np.cumsum([len(models) for _, models in scored])
-    starts = ends - [len(models) for _, models in scored]
-    best = np.array([_best(scores, start, end) for start, end in zip(starts, ends, strict=True)])
-    return scores.select(starts), scores.select(best)
-
-
-def _best(scores: Scores, start: int, end: int) -> int:
-    """Return the best of the models start to end - 1: of those with a backbone, where there is one.
-
-    The RMSD of CA atoms is smaller than that of the backbone, so the two must not be compared.
-    """
-    rmsd = scores.rmsd[start:end]
-    return start + int(np.nanargmin(rmsd if np.isfinite(rmsd).any() else scores.ca_rmsd[start:end]))
+    return Evaluation(
+        items, scores, descriptions, plddt, details, notes, ensembles=ensembles if more else None
+    )

@@ -12,8 +12,8 @@ from betafold_mlx.data.windows import cut_window, whole_window
 from betafold_mlx.sequence import Peptide
 
 FRAGMENT = "fragment"
-FRAGMENT_LENGTHS = ((10, 15), (16, 22), (23, 30))
-"""Length classes of fragments, residues, both ends included."""
+LENGTHS = ((10, 15), (16, 22), (23, 30))
+"""Length classes, residues, both ends included."""
 DISULFIDE_RICH = 2
 """Disulfides from which on a peptide counts as disulfide-rich."""
 
@@ -113,7 +113,7 @@ def group_items(items: Sequence[Item], everything: bool = False) -> dict[str, np
     fragment, free = kinds == FRAGMENT, kinds == "free"
 
     chosen = {"all": np.full(len(items), everything), "fragments": fragment}
-    for low, high in FRAGMENT_LENGTHS:
+    for low, high in LENGTHS:
         chosen[f"fragments {low}-{high}"] = fragment & (low <= lengths) & (lengths <= high)
     chosen["peptides free+oligomer"] = free | (kinds == "oligomer")
     chosen["peptides free"] = free

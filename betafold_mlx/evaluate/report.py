@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from betafold_mlx import __version__
+from betafold_mlx.evaluate.bonding import bond_figures, pairing_figures
 from betafold_mlx.evaluate.bootstrap import FEWEST_CLUSTERS, RESAMPLES, ClusterBootstrap
+from betafold_mlx.evaluate.classes import class_figures
 from betafold_mlx.evaluate.confidence import confidence_figures
+from betafold_mlx.evaluate.ensembles import ranking_figures
 from betafold_mlx.evaluate.evaluation import Evaluation
 from betafold_mlx.evaluate.figures import ANGLES, compare, method_figures
 from betafold_mlx.evaluate.items import group_items
-from betafold_mlx.evaluate.scoring import Scores
+from betafold_mlx.evaluate.scoring import CA, Scores
+from betafold_mlx.structure.secondary import assign_secondary_structure
 
 SCHEMA_VERSION = 1
 _DECIMALS = 4
@@ -47,6 +52,16 @@ def build_report(
     -------
     dict
         JSON values only: NaN is None, numbers have 4 decimals.
+
+        ``judged``: name of the judged method; ``methods``: name -> description. ``groups``: list of dict with
+        ``name``, ``n``, ``residues``, ``clusters``, ``figures`` (method -> `method_figures`), ``comparisons`` (other
+        method -> `compare`) and ``intervals`` (whether there are enough clusters for them), and, where they are known,
+        ``confidence`` (`confidence_figures`), ``ranking`` (`ranking_figures`), ``bonds`` (`bond_figures`) and
+        ``pairing`` (`pairing_figures`); the last three are left out where there is nothing to tell. ``classes``:
+        `class_figures`. ``scope``: `measure_scope`, where it was asked for. ``records``: one an item, with its
+        native ``secondary_structure``, every method's scores and, of the judged one, the residues' ``deviation``,
+        ``lddt`` and ``plddt``, the scores of all its models (``ensemble``), the ``stated_bonds`` of each model, and
+        what it prefers where no disulfides are stated (``pairing``).
     """
     groups = [
         _group(evaluation, name, members, seed, clustered)
@@ -66,6 +81,8 @@ def build_report(
         "bootstrap": {"resamples": RESAMPLES, "seed": seed, "interval_percent": 95} if clustered else None,
         "notes": evaluation.notes,
         "groups": groups,
+        "classes": class_figures(evaluation.items, evaluation.scores, clustered),
+        **({} if evaluation.scope is None else {"scope": evaluation.scope}),
         "records": [_record(evaluation, index) for index in range(len(evaluation.items))],
     }
     plain: dict[str, Any] = plain_values(document)
@@ -104,7 +121,15 @@ def _group(
     if evaluation.plddt is not None:
         plddt = [evaluation.plddt[index] for index in members]
         group["confidence"] = confidence_figures(plddt, next(iter(scores.values())))
-    return group
+    told: dict[str, Any] = {}
+    if evaluation.ensembles is not None:
+        bootstrap = ClusterBootstrap(clusters, seed) if clustered else None
+        told["ranking"] = ranking_figures(evaluation.ensembles.select(members), bootstrap)
+    if evaluation.bonds is not None:
+        told["bonds"] = bond_figures([evaluation.bonds[index] for index in members])
+    if evaluation.pairings is not None:
+        told["pairing"] = pairing_figures([evaluation.pairings[index] for index in members])
+    return group | {key: figures for key, figures in told.items() if figures}
 
 
 def _comparisons(scores: Mapping[str, Scores], clusters: np.ndarray, seed: int) -> dict[str, Any]:
@@ -131,12 +156,24 @@ def _record(evaluation: Evaluation, index: int) -> dict[str, Any]:
         "cyclic": item.peptide.cyclic,
         "disulfides": item.peptide.disulfides,
         "cluster": item.cluster,
+        "secondary_structure": assign_secondary_structure(item.coordinates[:, CA]),
         "methods": {method: _scores(scores.select(one)) for method, scores in evaluation.scores.items()},
         "deviation": judged.deviation[index],
         "lddt": judged.lddt[index],
     }
     if evaluation.plddt is not None:
         record["plddt"] = evaluation.plddt[index]
+    if evaluation.ensembles is not None:
+        record["ensemble"] = evaluation.ensembles.table(index)
+    if evaluation.bonds is not None and evaluation.bonds[index][0]:
+        record["stated_bonds"] = [list(map(asdict, bonds)) for bonds in evaluation.bonds[index]]
+    if evaluation.pairings is not None and (pairing := evaluation.pairings[index]) is not None:
+        record["pairing"] = {
+            **asdict(pairing),
+            "ways": pairing.ways,
+            "answerable": pairing.answerable,
+            "right": pairing.right,
+        }
     return record | evaluation.details[index]
 
 
@@ -150,7 +187,7 @@ def _scores(scores: Scores) -> dict[str, Any]:
         "ca_rmsd": scores.ca_rmsd[0],
         **{f"{angle}_mae": value for angle, value in zip(ANGLES, mae, strict=True)},
         "q3": scores.q3[0],
-        "secondary_structure": scores.secondary_structure[0],
+        "secondary_structure": scores.secondary_structure[0] or None,
         "ca_distance_error": scores.ca_distance_error[0],
         "lddt": scores.mean_lddt[0],
         "gdt_ts": scores.gdt_ts[0],

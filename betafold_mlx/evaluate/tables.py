@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from betafold_mlx.evaluate.confidence_tables import confidence_tables
+from betafold_mlx.evaluate.evaluation import BEST_OF, OTHER
+from betafold_mlx.evaluate.layout import align, estimate, label, number, percent
 
 _FIGURES = (
     ("rmsd_mean", "RMSD", 2),
@@ -21,14 +25,7 @@ _FIGURES = (
     ("gdt_ts", "GDT_TS", 3),
 )
 _DIFFERENCES = (("rmsd_mean", "RMSD"), ("rmsd_median", "median RMSD"), ("phi_mae", "phi"), ("psi_mae", "psi"))
-_CONFIDENCE = (
-    ("mean_plddt", "pLDDT", 1),
-    ("mean_lddt", "lDDT", 1),
-    ("spearman_lddt", "rho lDDT", 2),
-    ("spearman_rmsd", "rho RMSD", 2),
-)
-_FIRST_COLUMN = 46
-_RELIABILITY_OF = ("all", "fragments", "peptides free+oligomer")
+_CLASS_METHODS = (OTHER, "constant_helix", "nearest_neighbour", "reconstruction_floor")
 
 LEGEND = """\
 RMSD: N, CA, C after superposition (proper rotation), Angstrom: mean and median over structures, and the mean deviation
@@ -40,6 +37,15 @@ Differences are judged method minus baseline (negative is better) with a 95 % in
 paired bootstrap over clusters. With few clusters it is too narrow (it holds the truth in 83 % of cases at 5, 91 % at
 10, 93 % at 40)."""
 
+PAIRING_LEGEND = """\
+How often the disulfides that the model prefers, told of none, are the native ones, all of them; chance: 1 / number of
+ways; probability: the model's own. Left out: items with two cysteines, and with more free cysteines than one."""
+
+SCOPE_LEGEND = """\
+Random sequences have the composition of the train split, shuffled ones that of a fragment; disordered ones are pieces
+of proteins without a fold in solution, seen where 10 residues in a row occur in training. helix: share of residues;
+below: chance that a fragment has a higher mean pLDDT."""
+
 
 def render(report: Mapping[str, Any]) -> str:
     """Return the tables of a report (`betafold_mlx.evaluate.report.build_report`) as text."""
@@ -48,11 +54,9 @@ def render(report: Mapping[str, Any]) -> str:
         blocks.append(_group(group))
         if group.get("comparisons"):
             blocks.append(_comparisons(group, report["judged"]))
-    if any("confidence" in group for group in report["groups"]):
-        blocks.append(_confidence(report["groups"]))
-        blocks += [_reliability(group) for group in report["groups"] if group["name"] in _RELIABILITY_OF]
     if report["groups"]:
-        blocks.append(LEGEND)
+        blocks += [LEGEND, *_classes(report), *confidence_tables(report["groups"])]
+        blocks += [*_bonds(report["groups"]), *_pairings(report["groups"]), *_scope(report)]
     if report.get("not_scored"):
         lines = [f"  {entry['what']} {entry['name']}: {entry['reason']}" for entry in report["not_scored"]]
         blocks.append("\n".join(["not scored:", *lines]))
@@ -60,17 +64,17 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def _heading(report: Mapping[str, Any]) -> str:
-    lines = [f"{_label(name)}: {description}" for name, description in report["methods"].items()]
+    lines = [f"{label(name)}: {description}" for name, description in report["methods"].items()]
     return "\n".join(lines + [f"note: {note}" for note in report["notes"]])
 
 
 def _group(group: Mapping[str, Any]) -> str:
     header = [f"{group['name']}: {group['n']}{_clusters(group)}", *(title for _, title, _ in _FIGURES)]
     rows = [
-        [_label(method), *(_number(figures[key], places) for key, _, places in _FIGURES)]
+        [label(method), *(number(figures[key], places) for key, _, places in _FIGURES)]
         for method, figures in group["figures"].items()
     ]
-    return _table([header, *rows])
+    return align([header, *rows])
 
 
 def _clusters(group: Mapping[str, Any]) -> str:
@@ -80,61 +84,68 @@ def _clusters(group: Mapping[str, Any]) -> str:
 
 def _comparisons(group: Mapping[str, Any], judged: str) -> str:
     none = "" if group["intervals"] else " (too few clusters for intervals)"
-    header = [f"{_label(judged)} minus{none}", *(title for _, title in _DIFFERENCES)]
+    header = [f"{label(judged)} minus{none}", *(title for _, title in _DIFFERENCES)]
     rows = [
-        [_label(other), *(_difference(table[key]) for key, _ in _DIFFERENCES)]
+        [label(other), *(estimate(table[key], "difference") for key, _ in _DIFFERENCES)]
         for other, table in group["comparisons"].items()
     ]
-    return _table([header, *rows])
+    return align([header, *rows])
 
 
-def _confidence(groups: Iterable[Mapping[str, Any]]) -> str:
-    header = ["confidence", *(title for _, title, _ in _CONFIDENCE), "RMSD", "surest 20 %"]
-    rows = []
-    for group in groups:
-        figures = group["confidence"]
-        everybody = next(iter(group["figures"].values()))
-        mean = everybody["rmsd_mean"] if everybody["rmsd_mean"] is not None else everybody["ca_rmsd_mean"]
-        numbers = [_number(figures[key], places) for key, _, places in _CONFIDENCE]
-        rows.append(
-            [group["name"], *numbers, _number(mean, 2), _number(figures["most_confident"]["rmsd_mean"], 2)]
-        )
-    return _table([header, *rows])
-
-
-def _reliability(group: Mapping[str, Any]) -> str:
-    rows = [[f"reliability, {group['name']}", "residues", "pLDDT", "lDDT"]]
-    for entry in group["confidence"]["reliability"]:
-        if entry["residues"]:
-            means = [_number(entry[key], 1) for key in ("mean_plddt", "mean_lddt")]
-            rows.append([f"{entry['low']:.0f}-{entry['high']:.0f}", str(entry["residues"]), *means])
-    return _table(rows)
-
-
-def _label(method: str) -> str:
-    return method.replace("_", " ")
-
-
-def _number(value: float | None, places: int) -> str:
-    return "-" if value is None else f"{value:.{places}f}"
-
-
-def _difference(entry: Mapping[str, Any]) -> str:
-    text = "-" if entry["difference"] is None else f"{entry['difference']:+.2f}"
-    if entry["low"] is None:
-        return text
-    return f"{text} [{entry['low']:+.2f}, {entry['high']:+.2f}]{'*' if entry['excludes_zero'] else ' '}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Align columns: the first to the left, the others to the right; the first row is the header."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    widths[0] = max(widths[0], _FIRST_COLUMN)  # so that the tables stand under one another
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+def _classes(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the medians of the classes by the methods that tell most."""
+    if not report["classes"]:
+        return
+    judged = report["judged"]
+    methods = [
+        method
+        for method in report["methods"]
+        if method == judged or method.startswith(BEST_OF) or method in _CLASS_METHODS
     ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    rows = [["median RMSD by class", "n", "clusters", *map(label, methods)]]
+    for entry in report["classes"]:
+        clusters = "-" if entry["clusters"] is None else str(entry["clusters"])
+        medians = [number(entry["rmsd_median"][method], 2) for method in methods]
+        rows.append([entry["name"], str(entry["n"]), clusters, *medians])
+    yield align(rows)
+
+
+def _bonds(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    rows = [["stated bonds made", "items", "first models", "all models", "of"]]
+    for group in groups:
+        for kind, figures in group.get("bonds", {}).items():
+            shares = [percent(figures[key]) for key in ("formed_first", "formed_all")]
+            rows.append([f"{group['name']}: {kind}", str(figures["items"]), *shares, str(figures["models"])])
+    if len(rows) > 1:
+        yield align(rows)
+
+
+def _pairings(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    rows = [["disulfides not stated", "n", "right", "chance", "probability", "2 cysteines", "more free"]]
+    for group in groups:
+        if "pairing" in group:
+            figures = group["pairing"]
+            shares = [percent(figures[key]) for key in ("right", "chance", "mean_probability")]
+            left_out = [str(figures[key]) for key in ("single", "unanswerable")]
+            rows.append([group["name"], str(figures["n"]), *shares, *left_out])
+    if len(rows) > 1:
+        yield align(rows) + "\n" + PAIRING_LEGEND
+
+
+def _scope(report: Mapping[str, Any]) -> Iterator[str]:
+    if "scope" not in report:
+        return
+    scope = report["scope"]
+    rows = [
+        ["confidence where there is no fold", "n", "pLDDT", f"> {scope['confident']:.0f}", "helix", "below"]
+    ]
+    for entry in scope["sets"]:
+        shares = [percent(entry[key]) for key in ("share_confident", "helix_share", "fragments_above")]
+        rows.append([entry["name"], str(entry["n"]), number(entry["mean_plddt"], 1), *shares])
+    yield align(rows) + "\n" + SCOPE_LEGEND
+    rows = [["disordered in solution", "seen", "pLDDT", "structure"]]
+    for piece in scope["disordered"]:
+        seen = "yes" if piece["seen"] else "no"
+        structure = piece["secondary_structure"].ljust(30)
+        rows.append([piece["name"], seen, number(piece["mean_plddt"], 1), structure])
+    yield align(rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 from betafold_mlx.errors import BetafoldError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 LARGEST = {"width": 8192, "layers": 256, "heads": 256, "ffn_width": 65536, "max_length": 4096}
 """Far above any sensible network: a damaged or hostile ``config.json`` must not fill the memory."""
@@ -85,7 +85,7 @@ class ModelConfig:
 
     embedder: EmbedderConfig = field(default_factory=EmbedderConfig)
     width: int = 320
-    layers: int = 3
+    layers: int = 4
     heads: int = 8
     ffn_width: int = 1280
     dropout: float = 0.1

@@ -1,4 +1,4 @@
-"""The folding network: embedding -> Transformer -> torsions and confidence -> backbone."""
+"""The folding network: embedding -> Transformer -> torsions, distances and confidence -> backbone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import mlx.nn as nn
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import build_backbone
+from betafold_mlx.model.calibration import Calibration
 from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.model.distogram import DistogramHead
 from betafold_mlx.model.heads import (
     ConfidenceHead,
     TorsionHead,
@@ -19,6 +21,7 @@ from betafold_mlx.model.heads import (
 )
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
+from betafold_mlx.model.ramachandran import RamachandranHead, TorsionMixture
 from betafold_mlx.model.transformer import Transformer, dropout
 from betafold_mlx.sequence import ALPHABET
 
@@ -34,6 +37,10 @@ class Folded(NamedTuple):
         (B, L, 3) radians.
     coordinates : mx.array
         (B, L, 5, 3) Angstrom: N, CA, C, O, CB, built from the torsions; zero at padding.
+    mixture : TorsionMixture
+        (B, L) distributions over (phi, psi).
+    distogram : mx.array
+        (B, L, L, bins) logits over C-alpha distances (see `betafold_mlx.model.distogram`).
     plddt_logits : mx.array
         (B, L, bins).
     attention : list of mx.array
@@ -43,6 +50,8 @@ class Folded(NamedTuple):
     vectors: mx.array
     torsions: mx.array
     coordinates: mx.array
+    mixture: TorsionMixture
+    distogram: mx.array
     plddt_logits: mx.array
     attention: list[mx.array]
 
@@ -77,7 +86,10 @@ class FoldingModel(nn.Module):
             config.width, config.layers, config.heads, config.ffn_width, config.dropout
         )
         self.torsion_head = TorsionHead(config.width)
+        self.ramachandran_head = RamachandranHead(config.width)
+        self.distogram_head = DistogramHead(config.width, config.max_length)
         self.confidence_head = ConfidenceHead(config.width)
+        self.calibration = Calibration()
 
     def __call__(
         self, inputs: ModelInputs, key: mx.array | None = None, return_attention: bool = False
@@ -117,7 +129,15 @@ class FoldingModel(nn.Module):
         coordinates = build_backbone(with_bounded_gradient(torsions, vectors), inputs.residues, inputs.mask)
         # The confidence judges the structure; it must not shape it.
         logits = self.confidence_head(mx.stop_gradient(states))
-        return Folded(vectors, torsions, coordinates, logits, attention)
+        return Folded(
+            vectors,
+            torsions,
+            coordinates,
+            self.ramachandran_head(states),
+            self.distogram_head(states, relative, inputs.bonded),
+            logits,
+            attention,
+        )
 
     def _embed(self, inputs: ModelInputs) -> mx.array:
         if self.config.embedder.kind == "residue":

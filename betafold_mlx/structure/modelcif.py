@@ -7,10 +7,8 @@ from collections.abc import Iterable, Sequence
 import gemmi
 import numpy as np
 
-from betafold_mlx.sequence import THREE_LETTER
 from betafold_mlx.structure.bonds import Pairs
-
-CHAIN = "A"
+from betafold_mlx.structure.components import CHAIN, Link, Monomer
 
 _DICTIONARY = {
     "dict_name": "mmcif_ma.dic",
@@ -24,13 +22,15 @@ _GLOBAL, _LOCAL = 1, 2  # ids of the two metrics
 def add_modelcif(
     block: gemmi.cif.Block,
     *,
-    sequence: str,
+    chain: Sequence[Monomer],
+    polymer_type: str,
     plddt: np.ndarray,
     description: str,
     model_name: str,
     version: str,
+    details: str,
     disulfides: Pairs,
-    ring_bond: float | None,
+    links: Sequence[Link],
 ) -> None:
     """Add who predicted what, how sure it is and which bonds are stated.
 
@@ -38,21 +38,24 @@ def add_modelcif(
     ----------
     block : gemmi.cif.Block
         Changed in place.
-    sequence : str
-        One-letter codes, length L.
+    chain : sequence of Monomer
+        L residues, and caps where there are any.
+    polymer_type : str
+        As in ``_entity_poly.type``.
     plddt : numpy.ndarray
-        (M, L), 0 to 100, as they are to be written.
+        (M, L), 0 to 100, as they are to be written. Caps have none.
     description : str
         Name of the molecule.
     model_name, version : str
         Model directory and version of betafold-mlx; empty where unknown.
+    details : str
+        What else there is to say of how the models were made; may be empty.
     disulfides : tuple of (int, int)
-        1-based pairs.
-    ring_bond : float or None
-        Length of the bond from the last C to the first N in Angstrom; None for an open chain.
+        1-based pairs of residues.
+    links : sequence of Link
+        Bonds that close a ring or hold a cap.
     """
     models = range(1, len(plddt) + 1)
-    names = [THREE_LETTER[letter] for letter in sequence]
     _set(block, "_audit_conform", _DICTIONARY.keys(), [_DICTIONARY.values()])
     _set(
         block,
@@ -65,15 +68,32 @@ def add_modelcif(
         block,
         "_chem_comp",
         ("id", "type"),
-        [(name, "peptide linking" if name == "GLY" else "L-peptide linking") for name in sorted(set(names))],
+        sorted({(monomer.name, monomer.type) for monomer in chain}),
     )
     _set(block, "_entity", ("id", "type", "pdbx_description"), [(1, "polymer", description)])
-    _add_data(block, description, models)
-    _add_quality(block, names, plddt)
-    _add_bonds(block, names, disulfides, ring_bond)
+    _add_polymer(block, chain, polymer_type)
+    _add_data(block, description, details, models)
+    _add_quality(block, chain, plddt)
+    _add_bonds(block, chain, disulfides, links)
 
 
-def _add_data(block: gemmi.cif.Block, description: str, models: Sequence[int]) -> None:
+def _add_polymer(block: gemmi.cif.Block, chain: Sequence[Monomer], polymer_type: str) -> None:
+    """Add the sequence in one-letter codes: as it is, other components as ``(DAL)``, and as its parents."""
+    code = "".join(monomer.letter if monomer.standard else f"({monomer.name})" for monomer in chain)
+    canonical = "".join(monomer.letter for monomer in chain)
+    other = "no" if code == canonical else "yes"
+    _set(
+        block,
+        "_entity_poly",
+        (
+            *("entity_id", "type", "nstd_linkage", "nstd_monomer"),
+            *("pdbx_seq_one_letter_code", "pdbx_seq_one_letter_code_can", "pdbx_strand_id"),
+        ),
+        [(1, polymer_type, "no", other, code, canonical, CHAIN)],
+    )
+
+
+def _add_data(block: gemmi.cif.Block, description: str, details: str, models: Sequence[int]) -> None:
     """Add the target, the models and the one step from the first to the second."""
     target, first_model = 1, 2
     data = [(target, description, "target")]
@@ -91,8 +111,16 @@ def _add_data(block: gemmi.cif.Block, description: str, models: Sequence[int]) -
     _set(
         block,
         "_ma_protocol_step",
-        ("ordinal_id", "protocol_id", "step_id", "method_type", "software_group_id", *_DATA_GROUPS),
-        [(1, 1, 1, "modeling", 1, 1, 2)],
+        (
+            "ordinal_id",
+            "protocol_id",
+            "step_id",
+            "method_type",
+            "details",
+            "software_group_id",
+            *_DATA_GROUPS,
+        ),
+        [(1, 1, 1, "modeling", details or None, 1, 1, 2)],
     )
     _set(
         block,
@@ -102,7 +130,7 @@ def _add_data(block: gemmi.cif.Block, description: str, models: Sequence[int]) -
     )
 
 
-def _add_quality(block: gemmi.cif.Block, names: list[str], plddt: np.ndarray) -> None:
+def _add_quality(block: gemmi.cif.Block, chain: Sequence[Monomer], plddt: np.ndarray) -> None:
     text = "predicted lDDT-CA, 0 to 100"
     _set(
         block,
@@ -120,9 +148,10 @@ def _add_quality(block: gemmi.cif.Block, names: list[str], plddt: np.ndarray) ->
         [(model, model, _GLOBAL, f"{row.mean():.2f}") for model, row in enumerate(plddt, start=1)],
     )
     values = [
-        (model, CHAIN, seq_id, name, _LOCAL, f"{value:.2f}")
+        (model, CHAIN, label, monomer.name, _LOCAL, f"{row[monomer.number - 1]:.2f}")
         for model, row in enumerate(plddt, start=1)
-        for seq_id, (name, value) in enumerate(zip(names, row, strict=True), start=1)
+        for label, monomer in enumerate(chain, start=1)
+        if not monomer.cap
     ]
     _set(
         block,
@@ -140,14 +169,17 @@ def _add_quality(block: gemmi.cif.Block, names: list[str], plddt: np.ndarray) ->
     )
 
 
-def _add_bonds(block: gemmi.cif.Block, names: list[str], disulfides: Pairs, ring_bond: float | None) -> None:
-    rows = [
-        (f"disulf{count}", "disulf", *_partner(names, i, "SG"), *_partner(names, j, "SG"), None)
-        for count, (i, j) in enumerate(disulfides, start=1)
-    ]
-    if ring_bond is not None:
-        ends = (*_partner(names, len(names), "C"), *_partner(names, 1, "N"))
-        rows.append(("covale1", "covale", *ends, f"{ring_bond:.3f}"))
+def _add_bonds(
+    block: gemmi.cif.Block, chain: Sequence[Monomer], disulfides: Pairs, links: Sequence[Link]
+) -> None:
+    index = {monomer.number: position for position, monomer in enumerate(chain)}
+    rows: list[tuple[object, ...]] = []
+    for count, (i, j) in enumerate(disulfides, start=1):
+        ends = (*_partner(chain, index[i], "SG"), *_partner(chain, index[j], "SG"))
+        rows.append((f"disulf{count}", "disulf", *ends, None))
+    for count, link in enumerate(links, start=1):
+        ends = (*_partner(chain, link.first, "C"), *_partner(chain, link.second, "N"))
+        rows.append((f"covale{count}", "covale", *ends, f"{link.length:.3f}"))
     if not rows:
         return
     tags = ["id", "conn_type_id"]
@@ -159,9 +191,9 @@ def _add_bonds(block: gemmi.cif.Block, names: list[str], disulfides: Pairs, ring
     _set(block, "_struct_conn_type", ("id",), [(kind,) for kind in sorted({str(row[1]) for row in rows})])
 
 
-def _partner(names: list[str], number: int, atom: str) -> tuple[object, ...]:
-    name = names[number - 1]
-    return CHAIN, name, number, atom, CHAIN, name, number, "1_555"
+def _partner(chain: Sequence[Monomer], position: int, atom: str) -> tuple[object, ...]:
+    name = chain[position].name
+    return CHAIN, name, position + 1, atom, CHAIN, name, chain[position].number, "1_555"
 
 
 def _set(

@@ -8,20 +8,23 @@ same bytes.
 from __future__ import annotations
 
 import re
-import textwrap
 import unicodedata
 from dataclasses import dataclass
 
 import gemmi
 import numpy as np
 
+from betafold_mlx.chemistry import C_CAPS, N_CAPS
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import THREE_LETTER, residue_ids
+from betafold_mlx.sequence import residue_ids
 from betafold_mlx.structure.bonds import Pairs
-from betafold_mlx.structure.modelcif import CHAIN, add_modelcif
+from betafold_mlx.structure.caps import place_caps
+from betafold_mlx.structure.components import CHAIN, Link, Monomer, monomers
+from betafold_mlx.structure.modelcif import add_modelcif
+from betafold_mlx.structure.pdbheader import pdb_header
 
-ATOM_NAMES = ("N", "CA", "C", "O", "CB")
-_ELEMENTS = tuple(gemmi.Element(name[0]) for name in ATOM_NAMES)
+_LIMITS = (-990.0, 9990.0)
+"""Angstrom: a PDB file holds -999.999 to 9999.999, and a cap stands a little outside."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class PredictedModels:
     `cyclic` and `disulfides` state the chemistry of the molecule that was folded. They are written as bonds
     (LINK and SSBOND, ``_struct_conn``) whatever the coordinates are, as a chemist would draw them; the length of
     the ring bond in model 1 stands beside it. Leave them at their defaults to state none.
+
+    Caps are not among the coordinates: they are placed when a file is written (`structure.caps`), as residues of
+    their own, 0 before the first and L + 1 behind the last, with B-factor 0 and no pLDDT.
 
     Attributes
     ----------
@@ -46,6 +52,10 @@ class PredictedModels:
         C of the last residue is bonded to N of the first.
     disulfides : tuple of (int, int)
         1-based pairs of cysteines.
+    d_amino_acids : bool
+        The coordinates are of D residues.
+    n_cap, c_cap : str or None
+        ``ACE`` and ``NH2``; None for a free end. A ring has none.
     model_name : str
         The model directory that predicted it.
     software_version : str
@@ -57,7 +67,7 @@ class PredictedModels:
     ------
     BetafoldError
         For shapes that do not agree, coordinates or pLDDT that are not finite or out of range (a PDB file holds
-        -999.999 to 9999.999 A), or a disulfide that is not between two cysteines.
+        -999.999 to 9999.999 A), a disulfide that is not between two cysteines, an unknown cap or one on a ring.
     """
 
     id: str
@@ -69,6 +79,9 @@ class PredictedModels:
     model_name: str = ""
     software_version: str = ""
     title: str = ""
+    d_amino_acids: bool = False
+    n_cap: str | None = None
+    c_cap: str | None = None
 
     def __post_init__(self) -> None:
         residue_ids(self.sequence)
@@ -80,38 +93,68 @@ class PredictedModels:
         if not ((self.plddt >= 0) & (self.plddt <= 100)).all():
             raise BetafoldError("a pLDDT is not between 0 and 100")
         present = self.coordinates[~np.isnan(self.coordinates)]
-        if np.isnan(self.coordinates[:, :, :4]).any() or not ((present > -999) & (present < 9999)).all():
+        low, high = _LIMITS
+        if np.isnan(self.coordinates[:, :, :4]).any() or not ((present > low) & (present < high)).all():
             raise BetafoldError("a coordinate is not a number or does not fit into a PDB file")
         for i, j in self.disulfides:
             if not 1 <= i < j <= length or self.sequence[i - 1] != "C" or self.sequence[j - 1] != "C":
                 raise BetafoldError(f"disulfide {i}-{j} is not between two cysteines of the sequence")
+        if self.n_cap not in (None, *N_CAPS) or self.c_cap not in (None, *C_CAPS):
+            raise BetafoldError(f"unknown caps {self.n_cap} and {self.c_cap}")
+        if self.cyclic and (self.n_cap or self.c_cap):
+            raise BetafoldError("a cyclic peptide has no ends to cap")
+
+    @property
+    def chain(self) -> list[Monomer]:
+        """The positions of the chain as they are written: residues and caps."""
+        return monomers(self.sequence, self.d_amino_acids, self.n_cap, self.c_cap)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the file should know of its chemistry, in sentences."""
+        said = []
+        if self.d_amino_acids:
+            said.append("All residues but glycine are D: the mirror image of the predicted L peptide.")
+        if self.n_cap or self.c_cap:
+            caps = " and ".join(cap for cap in (self.n_cap, self.c_cap) if cap)
+            said.append(f"{caps}: not modelled, but placed by ideal geometry; no pLDDT, B-factor 0.")
+        return said
 
 
 def to_structure(prediction: PredictedModels) -> gemmi.Structure:
     """Return a prediction as a gemmi structure: chain A, residues 1 to L, models 1 to M.
 
-    Occupancies are 1; the B-factor of every atom is the pLDDT of its residue, rounded to two digits. There is no
-    OXT. Coordinates are rounded to 0.001 A. Bonds are not part of it: gemmi writes none between atoms that are
-    absent, such as SG.
+    Occupancies are 1; the B-factor of every atom is the pLDDT of its residue, rounded to two digits, and 0 in caps.
+    There is no OXT. Coordinates are rounded to 0.001 A. Bonds are not part of it: gemmi writes none between atoms
+    that are absent, such as SG.
     """
-    names = [THREE_LETTER[letter] for letter in prediction.sequence]
+    chain = prediction.chain
     structure = gemmi.Structure()
     structure.name = block_name(prediction.id)
     structure.info["_entry.id"] = structure.name
     structure.info["_struct.title"] = _title(prediction)
     structure.info["_exptl.method"] = "THEORETICAL MODEL"
-    structure.entities.append(_entity(names))
-    for number, (atoms, plddt) in enumerate(
-        zip(prediction.coordinates, prediction.plddt, strict=True), start=1
-    ):
-        chain = gemmi.Chain(CHAIN)
-        for index, name in enumerate(names):
-            chain.add_residue(_residue(index + 1, name, atoms[index], round(float(plddt[index]), 2)))
+    structure.entities.append(_entity(prediction))
+    for number, plddt in enumerate(prediction.plddt, start=1):
         model = gemmi.Model(number)
-        model.add_chain(chain)
+        model.add_chain(gemmi.Chain(CHAIN))
+        for label, (monomer, atoms) in enumerate(
+            zip(chain, _atoms(prediction, number - 1), strict=True), start=1
+        ):
+            b_factor = 0.0 if monomer.cap else round(float(plddt[monomer.number - 1]), 2)
+            model[CHAIN].add_residue(_residue(label, monomer, atoms, b_factor))
         structure.add_model(model)
     structure.assign_serial_numbers()
     return structure
+
+
+def _atoms(prediction: PredictedModels, index: int) -> list[np.ndarray]:
+    """Return the atoms (n, 3) of each position of a model."""
+    coordinates = prediction.coordinates[index]
+    before, behind = place_caps(
+        prediction.sequence, coordinates, prediction.n_cap, prediction.c_cap, prediction.d_amino_acids
+    )
+    return [atoms for atoms in (before, *coordinates, behind) if len(atoms)]
 
 
 def to_mmcif(prediction: PredictedModels) -> str:
@@ -123,13 +166,15 @@ def to_mmcif(prediction: PredictedModels) -> str:
     block = structure.make_mmcif_block(groups)
     add_modelcif(
         block,
-        sequence=prediction.sequence,
+        chain=prediction.chain,
+        polymer_type="polypeptide(D)" if prediction.d_amino_acids else "polypeptide(L)",
         plddt=np.round(prediction.plddt.astype(np.float64), 2),
         description=clean_text(prediction.id) or structure.name,
         model_name=clean_text(prediction.model_name),
         version=clean_text(prediction.software_version),
+        details=" ".join(prediction.remarks),
         disulfides=prediction.disulfides,
-        ring_bond=_ring_bond(prediction) if prediction.cyclic else None,
+        links=_links(prediction),
     )
     options = gemmi.cif.WriteOptions()
     options.align_loops = 30
@@ -147,7 +192,15 @@ def to_pdb(prediction: PredictedModels) -> str:
     options.minimal_file = True
     options.cryst1_record = True
     options.end_record = True
-    return _pdb_header(prediction) + to_structure(prediction).make_pdb_string(options)
+    header = pdb_header(
+        title=_title(prediction),
+        remarks=_remarks(prediction),
+        models=len(prediction.coordinates),
+        chain=prediction.chain,
+        disulfides=prediction.disulfides,
+        links=_links(prediction),
+    )
+    return header + to_structure(prediction).make_pdb_string(options)
 
 
 def block_name(text: str) -> str:
@@ -167,79 +220,60 @@ def _title(prediction: PredictedModels) -> str:
     return clean_text(prediction.title) or clean_text(prediction.id) or "peptide"
 
 
-def _entity(names: list[str]) -> gemmi.Entity:
+def _entity(prediction: PredictedModels) -> gemmi.Entity:
     entity = gemmi.Entity("1")
     entity.entity_type = gemmi.EntityType.Polymer
-    entity.polymer_type = gemmi.PolymerType.PeptideL
-    entity.full_sequence = names  # without it label_seq_id comes out as '.'
+    types = gemmi.PolymerType
+    entity.polymer_type = types.PeptideD if prediction.d_amino_acids else types.PeptideL
+    # Without it label_seq_id comes out as '.'.
+    entity.full_sequence = [monomer.name for monomer in prediction.chain]
     entity.subchains = [CHAIN]
     return entity
 
 
-def _residue(number: int, name: str, atoms: np.ndarray, plddt: float) -> gemmi.Residue:
+def _residue(label: int, monomer: Monomer, atoms: np.ndarray, b_factor: float) -> gemmi.Residue:
     residue = gemmi.Residue()
-    residue.name = name
-    residue.seqid = gemmi.SeqId(number, " ")
-    residue.label_seq = number
+    residue.name = monomer.name
+    residue.seqid = gemmi.SeqId(monomer.number, " ")
+    residue.label_seq = label
     residue.subchain = CHAIN
     residue.entity_id = "1"
     residue.entity_type = gemmi.EntityType.Polymer
-    residue.het_flag = "A"
-    for atom_name, element, position in zip(ATOM_NAMES, _ELEMENTS, atoms, strict=True):
-        if atom_name == "CB" and (name == "GLY" or np.isnan(position).any()):
+    residue.het_flag = "A" if monomer.standard else "H"
+    for name, position in zip(monomer.atoms, atoms, strict=True):
+        if name == "CB" and (monomer.letter == "G" or np.isnan(position).any()):
             continue
         atom = gemmi.Atom()
-        atom.name = atom_name
-        atom.element = element
-        atom.pos = gemmi.Position(*np.round(position.astype(np.float64), 3).tolist())
+        atom.name = name
+        atom.element = gemmi.Element(name[0])
+        rounded = np.round(position.astype(np.float64), 3) + 0.0  # and no -0
+        atom.pos = gemmi.Position(*rounded.tolist())
         atom.occ = 1.0
-        atom.b_iso = plddt
+        atom.b_iso = b_factor
         residue.add_atom(atom)
     return residue
 
 
-def _ring_bond(prediction: PredictedModels) -> float:
-    """Return the distance (Angstrom) from C of the last residue to N of the first in model 1."""
-    first = prediction.coordinates[0].astype(np.float64)
-    return float(np.linalg.norm(first[-1, 2] - first[0, 0]))
+def _links(prediction: PredictedModels) -> list[Link]:
+    """Return the bonds that close the ring or hold the caps, with their lengths in model 1."""
+    chain, atoms = prediction.chain, _atoms(prediction, 0)
+    last = len(chain) - 1
+    pairs = [(last, 0)] if prediction.cyclic else []
+    pairs += [(0, 1)] if prediction.n_cap else []
+    pairs += [(last - 1, last)] if prediction.c_cap else []
+    links = []
+    for i, j in pairs:
+        c, n = atoms[i][chain[i].atoms.index("C")], atoms[j][chain[j].atoms.index("N")]
+        links.append(Link(i, j, float(np.linalg.norm(c.astype(np.float64) - n))))
+    return links
 
 
-def _pdb_header(prediction: PredictedModels) -> str:
-    names = [THREE_LETTER[letter] for letter in prediction.sequence]
-    length = len(names)
+def _remarks(prediction: PredictedModels) -> list[str]:
     program = clean_text(f"betafold-mlx {prediction.software_version}")
     model = f", model {clean_text(prediction.model_name)}" if prediction.model_name else ""
-    remarks = [
-        "",
+    return [
         f"Predicted by {program}{model}.",
         "Not an experimental structure. Backbone atoms and CB only.",
         "Models are ranked, best first. B-factor: predicted lDDT-CA, 0 to 100.",
+        *prediction.remarks,
     ]
-    lines = _continued("TITLE ", _title(prediction).upper())
-    lines.append("EXPDTA    THEORETICAL MODEL")
-    if len(prediction.coordinates) > 1:
-        lines.append(f"NUMMDL    {len(prediction.coordinates):<4}")
-    lines += [f"REMARK  99 {text}" for remark in remarks for text in _wrapped(remark)]
-    for start in range(0, length, 13):
-        row = " ".join(names[start : start + 13])
-        lines.append(f"SEQRES {start // 13 + 1:>3} {CHAIN} {length:>4}  {row}")
-    for serial, (i, j) in enumerate(prediction.disulfides, start=1):
-        ends = f"CYS {CHAIN} {i:>4}    CYS {CHAIN} {j:>4}"
-        lines.append(f"SSBOND {serial:>3} {ends} {'':23}{1555:>6} {1555:>6}")
-    if prediction.cyclic:
-        last, first = f"C   {names[-1]} {CHAIN}{length:>4}", f"N   {names[0]} {CHAIN}{1:>4}"
-        lines.append(
-            f"LINK         {last}{'':17}{first}   {1555:>6} {1555:>6} {_ring_bond(prediction):>5.2f}"
-        )
-    return "".join(f"{line:<80}\n" for line in lines)
-
-
-def _continued(record: str, text: str) -> list[str]:
-    """Return a PDB record of free text, split over numbered continuation lines."""
-    rows = _wrapped(text)
-    head = [f"{record}    {rows[0]}"]
-    return head + [f"{record}  {number:>2} {row}" for number, row in enumerate(rows[1:], start=2)]
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, width=69) or [""]

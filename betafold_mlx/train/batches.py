@@ -8,7 +8,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.data.windows import Window
+from betafold_mlx.data.windows import Window, WindowSampler
 from betafold_mlx.geometry import backbone_torsions
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.train.losses import Targets
@@ -50,3 +50,13 @@ def make_batch(windows: Sequence[Window], padded: int, featurizer: Featurizer | 
     points = mx.array(coordinates)
     torsions, defined = backbone_torsions(points, inputs.mask)
     return Batch(inputs, Targets(points, torsions, defined, mx.ones((len(windows),))))
+
+
+def observed_torsions(sampler: WindowSampler, batches: int = 16) -> np.ndarray:
+    """Return phi and psi of the residues in the first training batches: (N, 2) radians."""
+    found = []
+    for step in range(batches):
+        batch = make_batch(*sampler.batch(step))
+        known = np.array(batch.targets.defined)[..., :2].all(axis=-1)
+        found.append(np.array(batch.targets.torsions)[..., :2][known])
+    return np.concatenate(found)

@@ -10,6 +10,7 @@ from typing import Any
 from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.train.losses import LossWeights
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class TrainConfig:
         AdamW's.
     clip : float
         Largest global norm of the gradient.
-    structure : str
-        Loss through the reconstruction: ``fape`` or ``drmsd``.
-    structure_weight : float
-        Its weight beside the torsion loss.
+    loss : LossWeights
+        What each part of the loss counts.
     evaluate_every : int
         Steps between evaluations on the validation split.
+    calibrate : bool
+        Fit the confidence of the best weights to their errors on the validation split when the run is complete.
     patience : int
         Evaluations without a better one before the run stops early.
     """
@@ -47,16 +48,16 @@ class TrainConfig:
     network: ModelConfig = field(default_factory=ModelConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     seed: int = 0
-    steps: int = 2400
+    steps: int = 3500
     learning_rate: float = 8e-4
     final_learning_rate: float = 1e-5
     warmup: int = 200
     weight_decay: float = 0.05
     clip: float = 1.0
-    structure: str = "drmsd"
-    structure_weight: float = 0.03
+    loss: LossWeights = field(default_factory=LossWeights)
     evaluate_every: int = 250
     patience: int = 8
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         for name in ("steps", "evaluate_every", "patience"):
@@ -66,11 +67,9 @@ class TrainConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise BetafoldError(f"training: {name} must be a positive number")
-        for name in ("final_learning_rate", "warmup", "weight_decay", "structure_weight"):
+        for name in ("final_learning_rate", "warmup", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BetafoldError(f"training: {name} must be zero or a positive number")
-        if self.structure not in ("fape", "drmsd"):
-            raise BetafoldError(f"training: structure loss {self.structure!r}: 'fape' or 'drmsd'")
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
@@ -96,6 +95,7 @@ class TrainConfig:
         try:
             rest = dict(values)
             network = ModelConfig.from_dict(rest.pop("network"))
-            return cls(network=network, sampler=SamplerConfig(**rest.pop("sampler")), **rest)
+            sampler, loss = SamplerConfig(**rest.pop("sampler")), LossWeights(**rest.pop("loss"))
+            return cls(network=network, sampler=sampler, loss=loss, **rest)
         except (KeyError, TypeError) as error:
             raise BetafoldError(f"training settings of another version: {error}") from error

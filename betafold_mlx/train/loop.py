@@ -23,8 +23,10 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import save_model
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
+from betafold_mlx.model.ramachandran import fit_states
 from betafold_mlx.train import checkpoint
-from betafold_mlx.train.batches import Batch, Featurizer, make_batch
+from betafold_mlx.train.batches import Batch, Featurizer, make_batch, observed_torsions
+from betafold_mlx.train.calibrate import calibrate_directory
 from betafold_mlx.train.card import training_card
 from betafold_mlx.train.checkpoint import MetricsLog, Progress
 from betafold_mlx.train.config import TrainConfig
@@ -84,6 +86,7 @@ class Trainer:
         self.dataset_name = f"{len(dataset.records)} records"
         mx.random.seed(config.seed)  # the initial weights
         self.model = FoldingModel(config.network)
+        self.model.ramachandran_head.start_from(*fit_states(observed_torsions(self.sampler)))
         self.optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = Progress()
@@ -129,6 +132,8 @@ class Trainer:
                     log.flush()
                     report(figures)
                     checkpoint.save_last(self.directory, self.model, self.optimizer, self.progress)
+            if self.progress.finished and self.config.calibrate:
+                calibrate_directory(self.directory / checkpoint.BEST, self.validation)
             if self._stop:
                 log.flush()
                 checkpoint.save_last(self.directory, self.model, self.optimizer, self.progress)
@@ -142,11 +147,9 @@ class Trainer:
             raise KeyboardInterrupt
         self._stop = True
 
-    def _loss(self, batch: Batch, key: mx.array) -> tuple[mx.array, mx.array]:
+    def _loss(self, batch: Batch, key: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
         folded = self.model(batch.inputs, key)
-        return total_loss(
-            folded, batch.targets, batch.inputs.mask, self.config.structure, self.config.structure_weight
-        )
+        return total_loss(folded, batch.targets, batch.inputs.mask, self.config.loss)
 
     def _step(self, step_function: Callable[..., Any]) -> dict[str, Any]:
         step = self.progress.step
@@ -160,13 +163,10 @@ class Trainer:
         if not mx.isfinite(loss).item():
             raise BetafoldError(f"the loss is not a number at step {step}: lower the learning rate")
         self.progress.step = step + 1
-        torsion, structure, confidence = parts.tolist()
         return {
             "step": step + 1,
             "loss": loss.item(),
-            "torsion_loss": torsion,
-            f"{self.config.structure}_loss": structure,
-            "confidence_loss": confidence,
+            **{f"{name}_loss": part.item() for name, part in parts.items()},
             "gradient_norm": norm.item(),
             "learning_rate": self.config.learning_rate_at(step),
         }

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import frames
+from betafold_mlx.geometry.frames import distances
 from betafold_mlx.metrics import drmsd, lddt
+from betafold_mlx.model.distogram import distance_bins
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.heads import PLDDT_BINS
+from betafold_mlx.model.ramachandran import TorsionMixture
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each part of the loss counts.
+
+    Attributes
+    ----------
+    torsion : float
+        Squared error of the torsion vectors, `torsion_loss`.
+    ramachandran : float
+        Negative log density of phi and psi, `ramachandran_loss`.
+    distogram : float
+        Cross-entropy of C-alpha distances, `distogram_loss`.
+    drmsd, fape : float
+        Losses through the reconstruction.
+    confidence : float
+        Cross-entropy of the predicted lDDT; it trains the confidence head alone.
+    """
+
+    torsion: float = 1.0
+    ramachandran: float = 0.2
+    distogram: float = 0.3
+    drmsd: float = 0.03
+    fape: float = 0.0
+    confidence: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, weight in dataclasses.asdict(self).items():
+            if type(weight) not in (int, float) or not 0 <= weight < math.inf:
+                raise BetafoldError(f"training: the {name} weight must be zero or a positive number")
 
 
 class Targets(NamedTuple):
@@ -113,26 +151,85 @@ def confidence_loss(logits: mx.array, achieved: mx.array, mask: mx.array) -> mx.
     return -(chosen * mask).sum(axis=1) / mx.maximum(mask.sum(axis=1), 1)
 
 
+def ramachandran_loss(mixture: TorsionMixture, torsions: mx.array, defined: mx.array) -> mx.array:
+    """Return the negative log density of the true phi and psi.
+
+    Parameters
+    ----------
+    mixture : TorsionMixture
+        (B, L) distributions.
+    torsions : mx.array
+        (B, L, 3) radians.
+    defined : mx.array
+        (B, L, 3) bool.
+
+    Returns
+    -------
+    mx.array
+        (B,) mean over residues with a defined phi or psi, in nats.
+    """
+    known = defined[..., :2]
+    density = mixture.log_density(torsions[..., :2], known)
+    counts = known.any(axis=-1)
+    return -(density * counts).sum(axis=1) / mx.maximum(counts.sum(axis=1), 1)
+
+
+def distogram_loss(logits: mx.array, coordinates: mx.array, mask: mx.array) -> mx.array:
+    """Return the cross-entropy of the true C-alpha distance bins.
+
+    Parameters
+    ----------
+    logits : mx.array
+        (B, L, L, bins).
+    coordinates : mx.array
+        (B, L, A, 3) Angstrom, CA second.
+    mask : mx.array
+        (B, L) bool.
+
+    Returns
+    -------
+    mx.array
+        (B,) mean over pairs two residues apart or more, in nats.
+    """
+    ca = coordinates[:, :, 1]
+    bins = distance_bins(distances(ca, ca))
+    chosen = mx.take_along_axis(logits, bins[..., None], axis=-1)[..., 0] - mx.logsumexp(logits, axis=-1)
+    place = mx.arange(ca.shape[1])
+    pairs = mask[:, :, None] & mask[:, None, :] & (place[None, :] - place[:, None] >= 2)
+    return -(chosen * pairs).sum(axis=(1, 2)) / mx.maximum(pairs.sum(axis=(1, 2)), 1)
+
+
 def total_loss(
-    folded: Folded, targets: Targets, mask: mx.array, structure: str, structure_weight: float
-) -> tuple[mx.array, mx.array]:
+    folded: Folded, targets: Targets, mask: mx.array, weights: LossWeights
+) -> tuple[mx.array, dict[str, mx.array]]:
     """Return the loss to minimise and its parts.
 
     Returns
     -------
     loss : mx.array
         Scalar.
-    parts : mx.array
-        (3,) weighted batch means: torsion, structure, confidence.
+    parts : dict of str to mx.array
+        Batch means before weighting, by the names of `LossWeights`; a part of weight zero is not computed.
     """
-    torsion = torsion_loss(folded.vectors, targets.torsions, targets.defined)
     predicted = folded.coordinates[:, :, :4]
-    if structure == "fape":
-        through = fape(predicted, targets.coordinates, mask)
-    else:
-        through = drmsd(predicted[:, :, 1], targets.coordinates[:, :, 1], mask)
-    achieved = mx.stop_gradient(lddt(predicted[:, :, 1], targets.coordinates[:, :, 1], mask))
-    confidence = confidence_loss(folded.plddt_logits, achieved, mask)
+    ca, target_ca = predicted[:, :, 1], targets.coordinates[:, :, 1]
+
+    def confidence() -> mx.array:
+        achieved = mx.stop_gradient(lddt(ca, target_ca, mask))
+        return confidence_loss(folded.plddt_logits, achieved, mask)
+
+    computed = {
+        "torsion": lambda: torsion_loss(folded.vectors, targets.torsions, targets.defined),
+        "ramachandran": lambda: ramachandran_loss(folded.mixture, targets.torsions, targets.defined),
+        "distogram": lambda: distogram_loss(folded.distogram, targets.coordinates, mask),
+        "fape": lambda: fape(predicted, targets.coordinates, mask),
+        "drmsd": lambda: drmsd(ca, target_ca, mask),
+        "confidence": confidence,
+    }
     share = targets.weights / targets.weights.sum()
-    parts = mx.stack([(part * share).sum() for part in (torsion, through, confidence)])
-    return parts[0] + structure_weight * parts[1] + 0.1 * parts[2], parts
+    weighted = {name: weight for name, weight in dataclasses.asdict(weights).items() if weight > 0}
+    parts = {name: (computed[name]() * share).sum() for name in weighted}
+    loss = mx.zeros(())
+    for name, weight in weighted.items():
+        loss = loss + weight * parts[name]
+    return loss, parts

@@ -11,6 +11,7 @@ from betafold_mlx.metrics import backbone_rmsd, torsion_error
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
 from betafold_mlx.train.batches import Batch, Featurizer, make_batch
+from betafold_mlx.train.losses import distogram_loss, ramachandran_loss
 
 VALIDATION_BATCH = 128
 
@@ -59,25 +60,47 @@ def validate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]]) -> di
     -------
     dict
         ``fragment_rmsd`` and ``peptide_rmsd`` (backbone N, CA, C; Angstrom), ``phi_mae`` and ``psi_mae``
-        (degrees), and ``score``: the mean of those of the two RMSD figures that exist; the lowest one
-        picks the best checkpoint.
+        (degrees) of the torsion vectors, ``phi_median_mae`` and ``psi_median_mae`` of the torsions with the smallest
+        expected error, ``ramachandran_loss`` and ``distogram_loss`` (nats; ``peptide_...`` for peptides), and
+        ``score``: the mean RMSD of all, the lowest of which picks the best checkpoint. (Peptides are too few to count
+        as much as the fragments: their noise would pick it.)
     """
-    rmsds, wholes, errors, counts = [], [], np.zeros(3), np.zeros(3)
+    rmsds, wholes, losses, errors, counts = [], [], [], np.zeros((2, 3)), np.zeros(3)
     for batch, whole in batches:
         folded = model(batch.inputs)
         distance = backbone_rmsd(folded.coordinates, batch.targets.coordinates, batch.inputs.mask)
-        error = torsion_error(folded.torsions, batch.targets.torsions) * batch.targets.defined
-        sums = mx.stack([error.sum(axis=(0, 1)), batch.targets.defined.sum(axis=(0, 1)).astype(mx.float32)])
-        mx.eval(distance, sums)
+        torsions, defined = batch.targets.torsions, batch.targets.defined
+        medians = mx.concatenate([folded.mixture.best_angles(), folded.torsions[..., 2:]], axis=-1)
+        error = mx.stack([torsion_error(angles, torsions) * defined for angles in (folded.torsions, medians)])
+        loss = mx.stack(
+            [
+                ramachandran_loss(folded.mixture, torsions, defined),
+                distogram_loss(folded.distogram, batch.targets.coordinates, batch.inputs.mask),
+            ],
+            axis=-1,
+        )
+        sums, number = error.sum(axis=(1, 2)), defined.sum(axis=(0, 1))
+        mx.eval(distance, sums, number, loss)
         rmsds.append(np.array(distance))
+        losses.append(np.array(loss))
         wholes.append(whole)
-        errors += np.array(sums[0])
-        counts += np.array(sums[1])
-    distance_all, whole_all = np.concatenate(rmsds), np.concatenate(wholes)
+        errors += np.array(sums)
+        counts += np.array(number)
+    distance_all, whole_all, loss_all = (np.concatenate(parts) for parts in (rmsds, wholes, losses))
     figures: dict[str, float] = {}
     for name, chosen in (("fragment_rmsd", ~whole_all), ("peptide_rmsd", whole_all)):
         if chosen.any():
             figures[name] = float(distance_all[chosen].mean())
-    figures["score"] = float(np.mean(list(figures.values())))
-    phi, psi, _ = np.degrees(errors / np.maximum(counts, 1))
-    return figures | {"phi_mae": float(phi), "psi_mae": float(psi)}
+    figures["score"] = float(distance_all.mean())
+    mean, median = np.degrees(errors / np.maximum(counts, 1)).tolist()
+    figures |= {
+        "phi_mae": mean[0],
+        "psi_mae": mean[1],
+        "phi_median_mae": median[0],
+        "psi_median_mae": median[1],
+    }
+    for column, name in enumerate(("ramachandran_loss", "distogram_loss")):
+        for kind, chosen in (("", ~whole_all), ("peptide_", whole_all)):
+            if chosen.any():
+                figures[kind + name] = float(loss_all[chosen, column].mean())
+    return figures

@@ -1,0 +1,218 @@
+"""All the models of each item: the first, the best, the mean over them, and whether confidence tells them apart.
+
+The best is chosen with the native structure in hand. It says what the models hold for one who can choose among them,
+and is no prediction.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from betafold_mlx.evaluate.bootstrap import FEWEST_CLUSTERS, ClusterBootstrap, interval
+from betafold_mlx.evaluate.confidence import spearman
+from betafold_mlx.evaluate.items import Item
+from betafold_mlx.evaluate.scoring import Scores, score_structures
+
+FEWEST_MODELS = 3
+"""With fewer models of an item there is no order to speak of."""
+
+
+@dataclass(frozen=True)
+class Ensembles:
+    """The models of n items, m in all.
+
+    Attributes
+    ----------
+    scores : Scores
+        Of all m models: item after item, and of each item in the order in which its models were ranked.
+    counts : numpy.ndarray
+        (n,) int: number of models of each item, at least 1.
+    plddt : numpy.ndarray or None
+        (m,) mean pLDDT of each model, 0 to 100.
+    """
+
+    scores: Scores
+    counts: np.ndarray
+    plddt: np.ndarray | None = None
+
+    @property
+    def ends(self) -> np.ndarray:
+        """(n + 1,) Item i owns the models ``ends[i]`` to ``ends[i + 1] - 1``."""
+        return np.concatenate([[0], np.cumsum(self.counts)])
+
+    @property
+    def rmsd(self) -> list[np.ndarray]:
+        """Angstrom, (models,) for each of n items: what the models of an item are compared by.
+
+        Backbone RMSD, NaN for a model that has only CA atoms; CA RMSD for an item none of whose models has more. The
+        two must not be compared: that of CA atoms is smaller.
+        """
+        ends, scores = self.ends, self.scores
+        slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
+        return [
+            scores.rmsd[part] if np.isfinite(scores.rmsd[part]).any() else scores.ca_rmsd[part]
+            for part in slices
+        ]
+
+    def first(self) -> Scores:
+        """Return the scores of the first model of each item."""
+        return self.scores.select(self.ends[:-1])
+
+    def best(self) -> Scores:
+        """Return the scores of the model of lowest RMSD of each item, the first of equal ones."""
+        best = [int(np.nanargmin(values)) for values in self.rmsd]
+        return self.scores.select(self.ends[:-1] + best)
+
+    def mean(self) -> Scores:
+        """Return scores averaged over the models of each item, for the figures of a model taken at random.
+
+        A value that some models lack is averaged over the others. The secondary structure is empty.
+        """
+        ends, scores = self.ends, self.scores
+        parts = [np.arange(start, end) for start, end in itertools.pairwise(ends)]
+
+        def numbers(values: np.ndarray) -> np.ndarray:
+            return np.array([_known_mean(values[part]) for part in parts])
+
+        def lists(values: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return [_known_mean(np.stack([values[index] for index in part])) for part in parts]
+
+        return Scores(
+            rmsd=numbers(scores.rmsd),
+            ca_rmsd=numbers(scores.ca_rmsd),
+            deviation=lists(scores.deviation),
+            torsion_error=lists(scores.torsion_error),
+            secondary_structure=[""] * len(parts),
+            q3=numbers(scores.q3),
+            ca_distance_error=numbers(scores.ca_distance_error),
+            lddt=lists(scores.lddt),
+            gdt_ts=numbers(scores.gdt_ts),
+        )
+
+    def select(self, items: np.ndarray) -> Ensembles:
+        """Return the models of some items."""
+        ends = self.ends
+        models = np.concatenate([np.zeros(0, int), *(np.arange(ends[i], ends[i + 1]) for i in items)])
+        plddt = None if self.plddt is None else self.plddt[models]
+        return Ensembles(self.scores.select(models), self.counts[items], plddt)
+
+    def table(self, item: int) -> dict[str, Any]:
+        """Return ``rmsd`` (backbone), ``ca_rmsd``, ``lddt`` and, where known, ``mean_plddt`` of an item's models."""
+        part = slice(self.ends[item], self.ends[item + 1])
+        table = {
+            "rmsd": self.scores.rmsd[part],
+            "ca_rmsd": self.scores.ca_rmsd[part],
+            "lddt": [values.mean() for values in self.scores.lddt[part]],
+        }
+        return table if self.plddt is None else table | {"mean_plddt": self.plddt[part]}
+
+
+def _known_mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the first axis of what is not NaN; NaN where everything is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+
+
+def score_ensembles(
+    items: Sequence[Item], models: Sequence[Sequence[np.ndarray]], plddt: Sequence[Sequence[float]] | None
+) -> Ensembles:
+    """Score every model of every item.
+
+    Parameters
+    ----------
+    items : sequence of Item
+        n experimental structures.
+    models : sequence of sequence of numpy.ndarray
+        n times at least one (L, A, 3), Angstrom, N, CA, C first, best ranked first.
+    plddt : sequence of sequence of float, optional
+        Mean pLDDT of each of them, 0 to 100.
+
+    Returns
+    -------
+    Ensembles
+    """
+    repeated = [item for item, structures in zip(items, models, strict=True) for _ in structures]
+    scores = score_structures(repeated, [structure for structures in models for structure in structures])
+    flat = None if plddt is None else np.array([value for values in plddt for value in values], dtype=float)
+    return Ensembles(scores, np.array([len(structures) for structures in models], dtype=int), flat)
+
+
+def ranking_figures(ensembles: Ensembles, bootstrap: ClusterBootstrap | None) -> dict[str, Any] | None:
+    """Return how well confidence ranks the models of one peptide.
+
+    Parameters
+    ----------
+    ensembles : Ensembles
+        Of the n items of a group, with pLDDT.
+    bootstrap : ClusterBootstrap, optional
+        Over the clusters of these items; without it there are no intervals.
+
+    Returns
+    -------
+    dict or None
+        None where no item has `FEWEST_MODELS` models. Else, over the items that have:
+
+        ``n``, and ``models`` in all; ``spearman_rmsd``: mean over items of Spearman's correlation of mean pLDDT with
+        RMSD among the item's models (negative is right), and ``spearman_n``, the items where it is defined;
+        ``hit_rate``: share of items whose first model is the best one, ``chance``: what a blind choice would reach, and
+        ``hit_rate_minus_chance``; ``rmsd_first``, ``rmsd_mean``, ``rmsd_best``: mean over items of the RMSD of the
+        first, of all, of the best model; ``first_minus_mean``: their difference (negative is right).
+
+        The correlation and the two differences have ``mean``, ``low``, ``high`` (95 % interval over clusters) and
+        ``excludes_zero``; the last three are None without a bootstrap, with too few clusters, or where all items say
+        the same: resampling those would call certain what a few agreed on by chance.
+    """
+    if ensembles.plddt is None or not (ensembles.counts >= FEWEST_MODELS).any():
+        return None
+    starts = ensembles.ends[:-1]
+    rows = [
+        _rank(ensembles.plddt[start : start + len(values)], values)
+        for start, values in zip(starts, ensembles.rmsd, strict=True)
+    ]
+    models, correlation, hit, chance, first, mean, best = np.array(rows).T  # (n,) each, NaN where too few
+    count = int(np.isfinite(models).sum())
+    if not count:
+        return None
+    return {
+        "n": count,
+        "models": int(np.nansum(models)),
+        "spearman_rmsd": _estimate(correlation, bootstrap),
+        "spearman_n": int(np.isfinite(correlation).sum()),
+        "hit_rate": np.nanmean(hit),
+        "chance": np.nanmean(chance),
+        "hit_rate_minus_chance": _estimate(hit - chance, bootstrap),
+        "rmsd_first": np.nanmean(first),
+        "rmsd_mean": np.nanmean(mean),
+        "rmsd_best": np.nanmean(best),
+        "first_minus_mean": _estimate(first - mean, bootstrap),
+    }
+
+
+def _rank(plddt: np.ndarray, rmsd: np.ndarray) -> list[float]:
+    """Return number, Spearman's correlation, hit, chance, first, mean and best RMSD of (models,) of one item."""
+    known = np.isfinite(rmsd)
+    if known.sum() < FEWEST_MODELS or not known[0]:
+        return [float("nan")] * 7
+    kept = rmsd[known]
+    is_best = kept == kept.min()  # equal models are all the best
+    correlation = spearman(plddt[known], kept)
+    return [len(kept), correlation, is_best[0], is_best.mean(), kept[0], kept.mean(), kept.min()]
+
+
+def _estimate(values: np.ndarray, bootstrap: ClusterBootstrap | None) -> dict[str, Any]:
+    """Return the mean of what is defined of (n,) values, with its interval."""
+    known = np.isfinite(values)
+    if not known.any():
+        return {"mean": float("nan"), "low": None, "high": None, "excludes_zero": None}
+    mean = float(values[known].mean())
+    if bootstrap is None or bootstrap.clusters_of(known) < FEWEST_CLUSTERS or np.ptp(values[known]) == 0:
+        return {"mean": mean, "low": None, "high": None, "excludes_zero": None}
+    low, high = interval(bootstrap.pooled_mean(np.where(known, values, 0.0), known.astype(float)))
+    return {"mean": mean, "low": low, "high": high, "excludes_zero": bool(low > 0 or high < 0)}

@@ -1,0 +1,54 @@
+"""Fold many peptides, with word of the progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from betafold_mlx.predict import Predictor
+from betafold_mlx.prediction import Prediction
+from betafold_mlx.sequence import Peptide
+
+Say = Callable[[str], None]
+"""Called with a line of text as the work goes on."""
+
+_TOGETHER = 128  # peptides between two words of progress
+
+
+def fold_all(
+    predictor: Predictor,
+    peptides: Sequence[Peptide],
+    samples: int,
+    seed: int,
+    say: Say,
+    what: str = "folded",
+) -> list[Prediction]:
+    """Fold peptides, those of like length together.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The model.
+    peptides : sequence of Peptide
+        Checked peptides.
+    samples : int
+        Models of each.
+    seed : int
+        Of the folds.
+    say : callable
+        Told about the progress.
+    what : str
+        How it is told: ``folded 128 of 903``.
+
+    Returns
+    -------
+    list of Prediction
+        In the order of `peptides`.
+    """
+    order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))  # little padding
+    predictions: dict[int, Prediction] = {}
+    for first in range(0, len(order), _TOGETHER):
+        part = order[first : first + _TOGETHER]
+        folded = predictor.fold_many([peptides[index] for index in part], samples=samples, seed=seed)
+        predictions.update(zip(part, folded, strict=True))
+        say(f"{what} {first + len(part)} of {len(order)}")
+    return [predictions[index] for index in range(len(peptides))]

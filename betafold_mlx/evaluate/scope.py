@@ -1,0 +1,147 @@
+"""Whether a model says when it does not know: its confidence in sequences that have no fold to be known.
+
+Three sets are folded beside the items of a split: random sequences, fragments of the split with their residues
+shuffled, and pieces of proteins that are disordered in solution. A confidence that means something is lower there than
+on real structures. (A few random sequences may well be helical; most have no fold.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from betafold_mlx.data.store import PEPTIDE_KINDS, Dataset
+from betafold_mlx.evaluate.confidence import chance_above
+from betafold_mlx.evaluate.disordered import DISORDERED
+from betafold_mlx.evaluate.folding import Say, fold_all
+from betafold_mlx.evaluate.items import FRAGMENT, Item
+from betafold_mlx.predict import Predictor
+from betafold_mlx.prediction import Prediction
+from betafold_mlx.sequence import ALPHABET, TRAINED_LENGTHS, Peptide, residue_ids
+
+CONFIDENT = 70.0
+"""Mean pLDDT above which people take a model for right: the lower end of "confident" in AlphaFold's colours
+(K. Tunyasuvunakool et al., Nature 596, 590 (2021))."""
+SEEN = 10
+"""Residues in a row that a disordered piece and a training chain have in common, from which on it is called seen."""
+
+
+def random_peptides(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Peptide]:
+    """Draw sequences with the composition of the train split and lengths uniform over the trained ones.
+
+    Every residue is drawn by itself. None where the train split is empty.
+    """
+    text = "".join(record.sequence for record in dataset.records if record.split == "train")
+    if not text:
+        return []
+    shares = np.bincount(residue_ids(text), minlength=len(ALPHABET)) / len(text)
+    shortest, longest = TRAINED_LENGTHS
+    lengths = rng.integers(shortest, longest + 1, size=count)
+    return [Peptide("".join(rng.choice(list(ALPHABET), size=length, p=shares))) for length in lengths]
+
+
+def shuffled_peptides(items: Sequence[Item], count: int, rng: np.random.Generator) -> list[Peptide]:
+    """Shuffle the residues of fragments, at most `count`, evenly spread over their order."""
+    fragments = [item.peptide.sequence for item in items if item.kind == FRAGMENT]
+    count = min(count, len(fragments))
+    chosen = [fragments[number * len(fragments) // count] for number in range(count)]
+    return [Peptide("".join(rng.permutation(list(sequence)))) for sequence in chosen]
+
+
+def measure_scope(
+    predictor: Predictor,
+    dataset: Dataset,
+    items: Sequence[Item],
+    predictions: Sequence[Prediction],
+    count: int,
+    samples: int = 1,
+    seed: int = 0,
+    say: Say = lambda text: None,
+) -> dict[str, Any]:
+    """Fold sequences without a fold of their own and set the confidence beside that of real structures.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The model.
+    dataset : Dataset
+        Its train split gives the composition of the random sequences.
+    items : sequence of Item
+        Real structures; their fragments are shuffled.
+    predictions : sequence of Prediction
+        What the model made of the items, with as many samples: the best of more would look more confident.
+    count : int
+        Number of random sequences, and greatest number of shuffled fragments.
+    samples : int
+        Models of each; the first counts.
+    seed : int
+        Of the sequences and of the folds.
+    say : callable
+        Told about the progress.
+
+    Returns
+    -------
+    dict
+        ``confident``: `CONFIDENT`. ``sets``: list of dict with ``name`` (``fragments``, ``peptides``: of the items;
+        ``random``, ``shuffled``, ``disordered``), ``n``, ``mean_plddt`` (over peptides), ``share_confident`` (of
+        peptides whose mean pLDDT is higher than `CONFIDENT`), ``helix_share`` (of all residues, state H of P-SEA),
+        and ``fragments_above``: chance that a fragment's mean pLDDT is higher than that of one of the set (None
+        without fragments); empty sets are left out. ``disordered``: each piece with ``name``, ``sequence``,
+        ``source``, ``seen`` (whether 10 residues in a row of it occur in a training chain), ``mean_plddt`` and
+        ``secondary_structure``.
+    """
+    rng = np.random.default_rng(seed)
+    peptides = {
+        "random": random_peptides(dataset, count, rng),
+        "shuffled": shuffled_peptides(items, count, rng),
+        "disordered": [Peptide(piece.sequence) for piece in DISORDERED],
+    }
+    members: dict[str, Sequence[Prediction]] = {
+        "fragments": _of_kinds(items, predictions, (FRAGMENT,)),
+        "peptides": _of_kinds(items, predictions, PEPTIDE_KINDS),
+    }
+    for name, sequences in peptides.items():
+        members[name] = fold_all(predictor, sequences, samples, seed, say, f"folded {name} sequences:")
+    chains = [record.sequence for record in dataset.records if record.split == "train"]
+    pieces = [
+        {
+            **piece._asdict(),
+            "seen": _seen(piece.sequence, chains),
+            "mean_plddt": prediction.plddt[0].mean(),
+            "secondary_structure": prediction.secondary_structure[0],
+        }
+        for piece, prediction in zip(DISORDERED, members["disordered"], strict=True)
+    ]
+    return {"confident": CONFIDENT, "sets": _set_figures(members), "disordered": pieces}
+
+
+def _of_kinds(
+    items: Sequence[Item], predictions: Sequence[Prediction], kinds: Sequence[str]
+) -> list[Prediction]:
+    return [one for item, one in zip(items, predictions, strict=True) if item.kind in kinds]
+
+
+def _set_figures(members: Mapping[str, Sequence[Prediction]]) -> list[dict[str, Any]]:
+    means = {name: np.array([one.plddt[0].mean() for one in several]) for name, several in members.items()}
+    table = []
+    for name, several in members.items():
+        if several:
+            states = "".join(one.secondary_structure[0] for one in several)
+            table.append(
+                {
+                    "name": name,
+                    "n": len(several),
+                    "mean_plddt": means[name].mean(),
+                    "share_confident": (means[name] > CONFIDENT).mean(),
+                    "helix_share": states.count("H") / len(states),
+                    "fragments_above": chance_above(means["fragments"], means[name]),
+                }
+            )
+    return table
+
+
+def _seen(sequence: str, chains: Sequence[str]) -> bool:
+    words = {sequence[start : start + SEEN] for start in range(len(sequence) - SEEN + 1)}
+    return any(word in chain for chain in chains for word in words)

@@ -1,0 +1,147 @@
+"""What the network and the stated chemistry ask of a structure, as arrays."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.geometry import ideal
+from betafold_mlx.model.distogram import CENTRES
+from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.inputs import ModelInputs
+from betafold_mlx.model.ramachandran import TorsionMixture
+
+CLOSE_IN_SEQUENCE = 2
+"""Pairs nearer along the chain than this say nothing that the covalent geometry does not."""
+
+VARIANCE_FLOOR = 0.25
+"""Angstrom^2, added to each variance: half a bin's width, squared."""
+
+
+class Restraints(NamedTuple):
+    """Restraints on a batch of B peptides, padded to L residues.
+
+    Attributes
+    ----------
+    residues, mask : mx.array
+        (B, L), as in `ModelInputs`.
+    distance : mx.array
+        (B, L, L) expected C-alpha distance, Angstrom.
+    tightness : mx.array
+        (B, L, L) 1 / variance, divided by the number of residues; zero where no pair is restrained.
+    apart : mx.array
+        (B, L, L) bool, i < j far enough along the chain (and around the ring) to clash.
+    mixture : TorsionMixture
+        (B, L) distributions of (phi, psi).
+    defined : mx.array
+        (B, L, 2) bool, which of phi and psi the network knows.
+    omega : mx.array
+        (B, L) radians.
+    bond : mx.array
+        (B, L) bool, True where omega belongs to a bond inside the chain.
+    cyclic : mx.array
+        (B,) bool.
+    ring : mx.array
+        (B, 4) distances across the bond that would close the ring, Angstrom (`ring_distances`).
+    last : mx.array
+        (B,) int, index of the last residue.
+    bridges : mx.array
+        (B, L, L) bool, stated disulfides, i < j.
+    has_rings, has_bridges : bool
+        Whether any peptide of the batch is a ring, or has a bridge.
+    """
+
+    residues: mx.array
+    mask: mx.array
+    distance: mx.array
+    tightness: mx.array
+    apart: mx.array
+    mixture: TorsionMixture
+    defined: mx.array
+    omega: mx.array
+    bond: mx.array
+    cyclic: mx.array
+    ring: mx.array
+    last: mx.array
+    bridges: mx.array
+    has_rings: bool
+    has_bridges: bool
+
+
+def restraints_from(folded: Folded, inputs: ModelInputs) -> Restraints:
+    """Read the restraints off the network's answer for a batch."""
+    mask = inputs.mask
+    count = mask.sum(axis=1)
+    place = mx.arange(mask.shape[1])
+    pairs = mask[:, :, None] & mask[:, None, :]
+    separation = mx.broadcast_to((place[None, :] - place[:, None])[None], pairs.shape)
+    around = mx.where(inputs.cyclic[:, None, None], count[:, None, None] - separation, separation)
+    forward = pairs & (separation >= CLOSE_IN_SEQUENCE)
+
+    probability = mx.softmax(folded.distogram, axis=-1)
+    centres = mx.array(CENTRES.astype(np.float32))
+    mean = probability @ centres
+    variance = mx.maximum(probability @ mx.square(centres) - mx.square(mean), 0.0) + VARIANCE_FLOOR
+    inside = mask & (place < count[:, None] - 1)
+    return Restraints(
+        residues=inputs.residues,
+        mask=mask,
+        distance=mean,
+        tightness=mx.where(forward, 1.0 / (variance * count[:, None, None]), 0.0),
+        apart=pairs & (mx.minimum(separation, around) >= 3),
+        mixture=folded.mixture,
+        defined=mx.stack([mask & (place > 0), inside], axis=-1),
+        omega=folded.torsions[..., 2],
+        bond=inside,
+        cyclic=inputs.cyclic,
+        ring=_ring_of(inputs.residues, count),
+        last=count - 1,
+        bridges=inputs.bonded & (separation > 0),
+        has_rings=bool(inputs.cyclic.any().item()),
+        has_bridges=bool(inputs.bonded.any().item()),
+    )
+
+
+def take(restraints: Restraints, rows: np.ndarray) -> Restraints:
+    """Return the restraints of some of the peptides."""
+    index = mx.array(rows)
+    mixture = restraints.mixture
+    chosen = TorsionMixture(mixture.log_weights[index], mixture.centre, mixture.concentration)
+    arrays: dict[str, Any] = {
+        name: part[index] for name, part in restraints._asdict().items() if isinstance(part, mx.array)
+    }
+    part = restraints._replace(mixture=chosen, **arrays)
+    return part._replace(
+        has_rings=bool(part.cyclic.any().item()), has_bridges=bool(part.bridges.any().item())
+    )
+
+
+def ring_distances(last: int, first: int) -> tuple[float, float, float, float]:
+    """Return the distances across the ideal trans peptide bond that closes a ring.
+
+    Parameters
+    ----------
+    last, first : int
+        Ids of the last and the first residue.
+
+    Returns
+    -------
+    tuple of float
+        C-N, CA-N, C-CA and CA-CA from the last to the first residue, Angstrom.
+    """
+    at_c = ideal.CA_C_N[last, int(first == ideal.PRO)]
+    at_n = ideal.C_N_CA[first]
+    # In the plane of the bond: C at the origin, N on the x axis, the two CA on opposite sides.
+    n = np.array([ideal.C_N[first], 0.0])
+    ca_before = ideal.CA_C[last] * np.array([np.cos(at_c), np.sin(at_c)])
+    ca_after = n - ideal.N_CA[first] * np.array([np.cos(at_n), np.sin(at_n)])
+    ends = (n, n - ca_before, ca_after, ca_after - ca_before)
+    return tuple(float(np.linalg.norm(end)) for end in ends)  # type: ignore[return-value]
+
+
+def _ring_of(residues: mx.array, count: mx.array) -> mx.array:
+    ids, lengths = np.array(residues), np.array(count)
+    rows = [ring_distances(int(row[max(n, 1) - 1]), int(row[0])) for row, n in zip(ids, lengths, strict=True)]
+    return mx.array(np.array(rows, dtype=np.float32))

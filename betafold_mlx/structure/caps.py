@@ -1,0 +1,162 @@
+"""Terminal caps placed on a predicted backbone: acetyl before the first residue, amide behind the last.
+
+The network knows nothing of them; they follow from ideal geometry (`geometry.ideal`) and one choice:
+
+- ACE is a glycine without its N, its CH3 where CA would be, in a trans peptide bond to residue 1. That leaves phi of
+  residue 1 open, for which the network gives no value. It is the usual one of `USUAL_PHI` or, where the cap would then
+  run into the peptide, the nearest allowed one that keeps it apart.
+- NH2 is the N of a residue that follows, in the plane of CA, C and O of the last residue. Nothing is open.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from betafold_mlx.geometry import ideal
+from betafold_mlx.geometry.mirror import mirror_image
+from betafold_mlx.sequence import ALPHABET
+
+USUAL_PHI = {"helical": -65.0, "extended": -110.0, "proline": -65.0}
+"""Degrees: where psi is within `HELICAL_PSI`, where it is not, and for Pro.
+
+Medians of phi in the project's chains, the first of each of their 3,934 clusters: -66, -109 and -64, in 340, 286 and
+33 thousand residues. Gly was left out: its phi is as often positive. It gets the same values.
+"""
+HELICAL_PSI = (-120.0, 50.0)
+
+ALLOWED_PHI = {"helical": (-160.0, -55.0), "extended": (-160.0, -55.0), "proline": (-85.0, -55.0)}
+_PHI_STEP = 5.0
+"""Degrees: the range in which phi may give way, and the steps in which it does. Beyond -55 O of ACE comes closer than
+`CONTACT` to C of residue 1."""
+
+CONTACT = 2.8
+"""Angstrom, the length of a short hydrogen bond: atoms that are not bonded and come closer collide."""
+
+_GLY, _ALA = ideal.GLY, ALPHABET.index("A")
+_NO_ATOMS = np.zeros((0, 3))
+
+
+def place_caps(
+    sequence: str, coordinates: np.ndarray, n_cap: str | None, c_cap: str | None, d_amino_acids: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the heavy atoms of both caps of one model.
+
+    Parameters
+    ----------
+    sequence : str
+        One-letter codes, length L.
+    coordinates : numpy.ndarray
+        (L, 5, 3) Angstrom: N, CA, C, O, CB; CB may be NaN.
+    n_cap, c_cap : str or None
+        ``ACE`` and ``NH2``; None for a free end.
+    d_amino_acids : bool
+        The coordinates are of D residues. The caps then are the mirror image of those of the mirror image.
+
+    Returns
+    -------
+    before : numpy.ndarray
+        (3, 3) float64 Angstrom: C, O, CH3 of ACE; (0, 3) for a free end.
+    behind : numpy.ndarray
+        (1, 3) float64 Angstrom: N of NH2; (0, 3) for a free end.
+    """
+    atoms = np.asarray(coordinates, np.float64)
+    if d_amino_acids:
+        before, behind = place_caps(sequence, mirror_image(atoms), n_cap, c_cap)
+        return mirror_image(before), mirror_image(behind)
+    behind = _place_amide(sequence, atoms) if c_cap else _NO_ATOMS
+    before = _place_acetyl(sequence, atoms, behind) if n_cap else _NO_ATOMS
+    return before, behind
+
+
+def crowded_caps(sequence: str, coordinates: np.ndarray, n_cap: str | None, c_cap: str | None) -> list[str]:
+    """Say, a line each, which caps of a model come closer than `CONTACT` to an atom of the peptide.
+
+    Parameters
+    ----------
+    sequence, n_cap, c_cap
+        As in `place_caps`.
+    coordinates : numpy.ndarray
+        (L, 5, 3) of the L peptide. (Its mirror image has the same distances.)
+    """
+    before, behind = place_caps(sequence, coordinates, n_cap, c_cap)
+    near = (
+        (n_cap, before, _not_beside_acetyl(coordinates, behind)),
+        (c_cap, behind, _flat(coordinates[:-1])),
+    )
+    lines = []
+    for name, cap, others in near:
+        distance = float(_nearest(cap, others)) if name else np.inf
+        if distance < CONTACT:
+            lines.append(f"there is no room for the cap {name}: {distance:.1f} A from another atom")
+    return lines
+
+
+def _place_amide(sequence: str, atoms: np.ndarray) -> np.ndarray:
+    """Return N of NH2, (1, 3)."""
+    _, ca, c, o = atoms[-1, :4]
+    angle = ideal.CA_C_N[ALPHABET.index(sequence[-1]), 0]
+    back = _unit(ca - c)
+    across = _unit((o - c) - ((o - c) @ back) * back)  # at right angles to C-CA, on the side of O
+    return (c + ideal.C_N[_ALA] * (np.cos(angle) * back - np.sin(angle) * across))[None]
+
+
+def _place_acetyl(sequence: str, atoms: np.ndarray, amide: np.ndarray) -> np.ndarray:
+    """Return C, O and CH3 of ACE, (3, 3)."""
+    first, pro = ALPHABET.index(sequence[0]), int(sequence[0] == "P")
+    n, ca, c, o = atoms[0, :4]
+    psi = np.degrees(_dihedral(n, ca, c, o)) % 360.0 - 180.0  # O lies opposite to the next N
+    within = HELICAL_PSI[0] <= psi < HELICAL_PSI[1]
+    kind = "proline" if pro else "helical" if within else "extended"
+    low, high = ALLOWED_PHI[kind]
+    phi = np.arange(low, high + _PHI_STEP, _PHI_STEP)  # (K,)
+    phi = np.radians(phi[np.argsort(np.abs(phi - USUAL_PHI[kind]), kind="stable")])
+
+    acetyl_c = _place(c, ca, n, ideal.C_N[first], ideal.C_N_CA[first], phi)  # (K, 3)
+    acetyl_o = _place(ca, n, acetyl_c, ideal.C_O[_GLY], ideal.O_C_N[_GLY, pro], np.zeros(1))
+    methyl = _place(ca, n, acetyl_c, ideal.CA_C[_GLY], ideal.CA_C_N[_GLY, pro], np.full(1, np.pi))
+    choices = np.stack([acetyl_c, acetyl_o, methyl], axis=1)  # (K, 3, 3)
+    room = _nearest(choices, _not_beside_acetyl(atoms, amide))  # (K,)
+    free = room >= CONTACT
+    return choices[np.argmax(free) if free.any() else np.argmax(room)]
+
+
+def _not_beside_acetyl(atoms: np.ndarray, amide: np.ndarray) -> np.ndarray:
+    """Return the atoms (n, 3) that ACE may run into: not N, CA, C and CB of residue 1, one to three bonds away."""
+    return np.concatenate([atoms[0, 3:4], _flat(atoms[1:]), amide])
+
+
+def _nearest(atoms: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the least distance (...) of atoms (..., n, 3) to others (m, 3); NaN in those is no atom."""
+    others = others[~np.isnan(others).any(axis=-1)]
+    distances = np.linalg.norm(atoms[..., :, None, :] - others, axis=-1)  # (..., n, m)
+    return distances.min(axis=(-2, -1), initial=np.inf)
+
+
+def _flat(atoms: np.ndarray) -> np.ndarray:
+    """Return residues (n, 5, 3) as a list of atoms (5 n, 3)."""
+    return atoms.reshape(-1, 3)
+
+
+def _place(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, length: float, angle: float, torsion: np.ndarray
+) -> np.ndarray:
+    """Return atoms d (K, 3) with |c-d| = length, angle b-c-d and torsions a-b-c-d (K,), radians.
+
+    (Parsons et al., J. Comput. Chem. 26, 1063 (2005).) Points are (3,) or (K, 3).
+    """
+    bond = _unit(c - b)
+    normal = _unit(np.cross(b - a, bond))
+    side = np.cross(normal, bond)
+    turn = torsion[:, None]
+    return c + length * (np.sin(angle) * (np.cos(turn) * side + np.sin(turn) * normal) - np.cos(angle) * bond)
+
+
+def _dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> float:
+    """Return the torsion angle of four points (3,), radians."""
+    b1, b2, b3 = b - a, c - b, d - c
+    n1, n2 = np.cross(b1, b2), np.cross(b2, b3)
+    return float(np.arctan2(np.linalg.norm(b2) * (b1 @ n2), n1 @ n2))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -1,0 +1,94 @@
+"""The chain of a peptide as structure files have it: the names of residues and caps, and the bonds between them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from betafold_mlx.sequence import ALPHABET, THREE_LETTER
+
+CHAIN = "A"
+
+D_THREE_LETTER = dict(
+    zip(
+        ALPHABET,
+        [
+            *("DAL", "DCY", "DAS", "DGL", "DPN", "GLY", "DHI", "DIL", "DLY", "DLE"),
+            *("MED", "DSG", "DPR", "DGN", "DAR", "DSN", "DTH", "DVA", "DTR", "DTY"),
+        ],
+        strict=True,
+    )
+)
+"""One-letter code -> name of the D amino acid in the wwPDB Chemical Component Dictionary. Glycine has no hand."""
+
+RESIDUE_ATOMS = ("N", "CA", "C", "O", "CB")
+CAP_ATOMS = {"ACE": ("C", "O", "CH3"), "NH2": ("N",)}
+"""The atoms that are written, in their order; those of the caps are all their heavy atoms."""
+
+_D_NAMES = frozenset(D_THREE_LETTER.values()) - {"GLY"}
+
+
+class Monomer(NamedTuple):
+    """One position of a chain as it is written.
+
+    Attributes
+    ----------
+    name : str
+        Of the component.
+    letter : str
+        Of the standard residue it comes from; ``X`` for a cap.
+    number : int
+        Author's number: 1 to L for the residues, so 0 for a cap before them and L + 1 for one behind.
+    """
+
+    name: str
+    letter: str
+    number: int
+
+    @property
+    def standard(self) -> bool:
+        """One of the 20 amino acids: ATOM, not HETATM, and a bare letter in mmCIF sequences."""
+        return THREE_LETTER.get(self.letter) == self.name
+
+    @property
+    def cap(self) -> bool:
+        """No residue, and so without a prediction."""
+        return self.name in CAP_ATOMS
+
+    @property
+    def atoms(self) -> tuple[str, ...]:
+        """Names of the atoms that are written."""
+        return CAP_ATOMS.get(self.name, RESIDUE_ATOMS)
+
+    @property
+    def type(self) -> str:
+        """Of the component, as in ``_chem_comp.type``."""
+        if self.cap:
+            return "non-polymer"
+        if self.name == "GLY":
+            return "peptide linking"
+        return "D-peptide linking" if self.name in _D_NAMES else "L-peptide linking"
+
+
+class Link(NamedTuple):
+    """A bond from C of one position of a chain to N of another, beyond those that a chain of residues has of itself.
+
+    Attributes
+    ----------
+    first, second : int
+        0-based positions.
+    length : float
+        Angstrom.
+    """
+
+    first: int
+    second: int
+    length: float
+
+
+def monomers(sequence: str, d_amino_acids: bool, n_cap: str | None, c_cap: str | None) -> list[Monomer]:
+    """Return the positions of a chain from its N to its C end: residues, and caps where there are any."""
+    names = D_THREE_LETTER if d_amino_acids else THREE_LETTER
+    chain = [Monomer(names[letter], letter, number) for number, letter in enumerate(sequence, start=1)]
+    before = [Monomer(n_cap, "X", 0)] if n_cap else []
+    behind = [Monomer(c_cap, "X", len(sequence) + 1)] if c_cap else []
+    return before + chain + behind

@@ -1,0 +1,63 @@
+"""Fit the confidence to errors on structures that the network was not trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.metrics import lddt
+from betafold_mlx.model.calibration import fit_logistic
+from betafold_mlx.model.directory import CARD_FILE, CONFIG_FILE, load_model, save_model
+from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.refine.confidence import confidence_features
+from betafold_mlx.refine.ensemble import refine
+from betafold_mlx.train.batches import Batch
+
+SAMPLES = 3
+
+
+def calibrate_directory(directory: Path, batches: list[tuple[Batch, np.ndarray]]) -> None:
+    """Calibrate the model in a directory, as `calibrate` does, and write it back, whole or not at all."""
+    loaded = load_model(directory)
+    calibrate(loaded.model, batches)
+    training = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))["training"]
+    card = (directory / CARD_FILE).read_text(encoding="utf-8")
+    save_model(directory, loaded.model, card, training, mx.float16)
+
+
+def calibrate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]], seed: int = 0) -> None:
+    """Fold the validation batches as `fold` does, and fit the model's confidence to the lDDT they reach.
+
+    Every peptide counts the same, whatever its length; whole peptides together count as much as fragments together,
+    since they are what people fold, and few.
+
+    Parameters
+    ----------
+    model : FoldingModel
+        Its `calibration` is replaced.
+    batches : list of (Batch, numpy.ndarray)
+        From `betafold_mlx.train.validate.validation_batches`.
+    seed : int
+        Of the samples.
+    """
+    features, reached, shares = [], [], []
+    wholes = np.concatenate([whole for _, whole in batches])
+    for batch, whole in batches:
+        folded = model(batch.inputs)
+        ensemble = refine(folded, batch.inputs, seed, range(SAMPLES))
+        mask = batch.inputs.mask[:, None]
+        target = batch.targets.coordinates[:, None, :, 1]
+        each = np.array(lddt(ensemble.coordinates[:, :, :, 1], target, mask))  # (B, S, L)
+        known = np.broadcast_to(np.array(mask), each.shape)
+        counts = np.array(mask.sum(axis=-1))
+        of_kind = np.where(whole, max(wholes.sum(), 1), max((~wholes).sum(), 1))
+        share = np.broadcast_to((1.0 / (counts[:, 0] * of_kind))[:, None, None], each.shape)
+        features.append(np.array(confidence_features(folded, ensemble))[known].astype(np.float64))
+        reached.append(each[known].astype(np.float64))
+        shares.append(share[known])
+    weight, bias = fit_logistic(np.concatenate(features), np.concatenate(reached), np.concatenate(shares))
+    model.calibration.weight = mx.array(weight.astype(np.float32))
+    model.calibration.bias = mx.array(np.float32(bias))

@@ -47,6 +47,7 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
 @click.option("--batches", default="1,32,128", help="Batch sizes of the embedding, with commas.")
 @click.option("--repeats", type=click.IntRange(1), default=5, help="Of each embedding; the median counts.")
 @click.option("--steps", type=click.IntRange(2), default=20, help="Training steps; the first is not counted.")
+@click.option("--tokens", type=click.IntRange(32), default=3072, help="Residues of a training batch.")
 @click.option("--rounds", type=click.IntRange(1), default=2, help="Of the training, in turns.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Of sequences, weights and batches."
@@ -59,6 +60,7 @@ def bench(
     batches: str,
     repeats: int,
     steps: int,
+    tokens: int,
     rounds: int,
     seed: int,
     as_json: bool,
@@ -106,10 +108,11 @@ def bench(
         }
         config = TrainConfig(
             network=ModelConfig(embedder=esm.esm.embedder_config()),
-            sampler=SamplerConfig(windows=windows, windows_seed=seed),
+            sampler=SamplerConfig(tokens=tokens, windows=windows, windows_seed=seed),
             seed=seed,
             steps=steps,
             evaluate_every=steps,
+            calibrate=False,
         )
         ways: dict[str, Featurizer] = {"cache": filled.cache, "esm_in_the_loop": esm}
         report["training"] = _training(Path(folder), data, fingerprint, config, ways, rounds)

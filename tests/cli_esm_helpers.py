@@ -19,7 +19,7 @@ MAGAININ = "GIGKFLHSAKKFGKAFVGEIMNS"
 LABEL = "owner/tiny (2x24, not checked against the published ESM-2 weights)"
 WINDOWS = 3000  # two files of a cache
 OPTIONS = [
-    *("--steps", "6", "--evaluate-every", "3", "--warmup", "2"),
+    *("--steps", "6", "--evaluate-every", "3", "--warmup", "2", "--tokens", "192"),
     *("--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"),
 ]
 

@@ -23,7 +23,7 @@ def bench(tmp_path_factory):
 
     def call(*arguments):
         command = [sys.executable, str(SCRIPT), "set", "--embedder", "tiny", "--windows", "21", *arguments]
-        command += ["--batches", "1,3", "--repeats", "1", "--steps", "2", "--rounds", "1"]
+        command += ["--batches", "1,3", "--repeats", "1", "--steps", "2", "--rounds", "1", "--tokens", "192"]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
     return call

@@ -12,7 +12,7 @@ import pytest
 from synthetic import make_dataset
 
 OPTIONS = [
-    *("--steps", "12", "--evaluate-every", "6", "--warmup", "2"),
+    *("--steps", "12", "--evaluate-every", "6", "--warmup", "2", "--tokens", "192"),
     *("--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"),
 ]
 

@@ -17,6 +17,7 @@ from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_arrays
 from betafold_mlx.refine.confidence import confidence_features
 from betafold_mlx.refine.ensemble import refine
+from betafold_mlx.train import loop
 from betafold_mlx.train.checkpoint import read_run, start_run
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
@@ -305,3 +306,26 @@ def test_a_complete_run_is_calibrated_on_its_validation_split(tmp_path, dataset)
             rows = np.array(values)
             found += [rows[b, s, mask[b]].mean() for b in range(len(mask)) for s in range(3)]
     assert abs(np.mean(predicted) - np.mean(reached)) < 0.03  # in the mean it is what was reached
+
+
+def test_a_complete_run_is_left_alone(tmp_path, dataset):
+    config = changed(steps=2, calibrate=True)
+    train(tmp_path / "run", dataset, config)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "best").iterdir()}
+    assert Trainer(tmp_path / "run", dataset, config, "d" * 64, resume=True).run()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "best").iterdir()} == before
+
+
+def test_a_run_that_ends_while_it_calibrates_is_not_complete(tmp_path, dataset, monkeypatch):
+    config = changed(steps=4, calibrate=True)
+    train(tmp_path / "whole", dataset, config)
+
+    def killed(directory, batches):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "calibrate_directory", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "run", dataset, config)
+    assert Trainer(tmp_path / "run", dataset, config, "d" * 64, resume=True).run()
+    assert all_bytes(tmp_path / "run" / "best") == all_bytes(tmp_path / "whole" / "best")

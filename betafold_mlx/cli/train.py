@@ -68,6 +68,12 @@ _DEFAULT = TrainConfig()
     default=_DEFAULT.learning_rate,
     help="Peak rate.",
 )
+@click.option(
+    "--tokens",
+    type=click.IntRange(32),
+    default=_DEFAULT.sampler.tokens,
+    help="Residues of a batch, padding included.",
+)
 @click.option("--warmup", type=click.IntRange(0), default=_DEFAULT.warmup, help="Warm-up steps.")
 @click.option(
     "--loss-weight",
@@ -146,7 +152,7 @@ def _config(options: dict[str, Any]) -> TrainConfig:
     network = {
         name: options.pop(name) for name in ("layers", "width", "heads", "ffn_width", "dropout", "positions")
     }
-    sampler = SamplerConfig(windows=options.pop("windows"))
+    sampler = SamplerConfig(windows=options.pop("windows"), tokens=options.pop("tokens"))
     loss = _loss_weights(options.pop("loss_weights"))
     return TrainConfig(network=ModelConfig(**network), sampler=sampler, loss=loss, **options)
 

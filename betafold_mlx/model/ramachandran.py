@@ -169,15 +169,16 @@ def fit_states(angles: np.ndarray, rounds: int = 60) -> tuple[np.ndarray, np.nda
     centre = angles[rng.choice(len(angles), size=STATES, replace=len(angles) < STATES)].astype(np.float64)
     concentration = np.full((STATES, 2), 20.0)
     weight = np.full(STATES, 1 / STATES)
-    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # (N, 2, 2)
+    exact = angles.astype(np.float64)
+    points = np.concatenate([np.cos(exact), np.sin(exact)], axis=-1)  # (N, 4)
     for _ in range(rounds):
-        cosine = np.cos(angles[:, None, :] - centre)  # (N, K, 2)
-        log_p = (concentration * (cosine - 1) - np.log(2 * np.pi * _scaled_i0(concentration))).sum(-1)
-        log_p += np.log(weight)
+        factors = concentration * np.stack([np.cos(centre), np.sin(centre)])  # (2, K, 2)
+        constant = (concentration + np.log(2 * np.pi * _scaled_i0(concentration))).sum(-1) - np.log(weight)
+        log_p = points @ np.concatenate(factors, axis=-1).T - constant  # (N, K)
         p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
-        p /= p.sum(axis=1, keepdims=True)  # (N, K)
+        p /= p.sum(axis=1, keepdims=True)
         total = p.sum(axis=0) + 1e-9
-        mean = np.einsum("nk,nad->kad", p, vectors) / total[:, None, None]  # (K, 2, 2)
+        mean = (p.T @ points / total[:, None]).reshape(-1, 2, 2).swapaxes(1, 2)  # (K, angle, cosine or sine)
         length = np.clip(np.linalg.norm(mean, axis=-1), 0.05, 0.999)
         centre = np.arctan2(mean[..., 1], mean[..., 0])
         # Banerjee et al. 2005, eq. 4.4, on the circle

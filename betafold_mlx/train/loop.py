@@ -86,12 +86,13 @@ class Trainer:
         self.dataset_name = f"{len(dataset.records)} records"
         mx.random.seed(config.seed)  # the initial weights
         self.model = FoldingModel(config.network)
-        self.model.ramachandran_head.start_from(*fit_states(observed_torsions(self.sampler)))
         self.optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = Progress()
         if resume:
             self.progress = checkpoint.load_last(self.directory, self.model, self.optimizer)
+        if not self.progress.step:
+            self.model.ramachandran_head.start_from(*fit_states(observed_torsions(self.sampler)))
         mx.eval(self.model.parameters(), self.optimizer.state)
         self._stop = False
 
@@ -131,9 +132,9 @@ class Trainer:
                     log.write(figures)
                     log.flush()
                     report(figures)
+                    if self.progress.finished and self.config.calibrate:  # before the run counts as complete
+                        calibrate_directory(self.directory / checkpoint.BEST, self.validation)
                     checkpoint.save_last(self.directory, self.model, self.optimizer, self.progress)
-            if self.progress.finished and self.config.calibrate:
-                calibrate_directory(self.directory / checkpoint.BEST, self.validation)
             if self._stop:
                 log.flush()
                 checkpoint.save_last(self.directory, self.model, self.optimizer, self.progress)

@@ -1,6 +1,5 @@
 """`betafold-mlx evaluate` from the outside."""
 
-import functools
 import json
 
 import mlx.core as mx
@@ -34,7 +33,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
     """Refine for a moment only: how good the structures are does not matter here."""
-    monkeypatch.setattr(ensemble, "minimise", functools.partial(ensemble.minimise, steps=5))
+    monkeypatch.setattr(ensemble, "STEPS", 5)
+    monkeypatch.setattr(ensemble, "BONDED_STEPS", 5)
 
 
 @pytest.fixture

@@ -26,7 +26,11 @@ def test_it_is_the_ratio_of_expectations_over_true_distances():
     ca = structure()
     logits = rng.normal(scale=2, size=(8, 8, BINS))
     logits = (logits + logits.swapaxes(0, 1)) / 2
-    got = np.array(expected_lddt(mx.array(logits)[None], mx.array(ca)[None, None], mx.ones((1, 8)) > 0))[0, 0]
+    got = np.array(
+        expected_lddt(
+            mx.softmax(mx.array(logits), axis=-1)[None], mx.array(ca)[None, None], mx.ones((1, 8)) > 0
+        )
+    )[0, 0]
 
     low, high = np.concatenate([[3.6], EDGES]), np.concatenate([EDGES, [44.0]])
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -54,7 +58,9 @@ def test_a_sure_distogram_expects_the_true_lddt():
     mask = mx.array(np.arange(16)[None] < 12)
     padded = [np.pad(x, ((0, 4), (0, 0))) for x in (true, model)]
     logits = np.pad(logits, ((0, 4), (0, 4), (0, 0)))
-    got = np.array(expected_lddt(mx.array(logits)[None], mx.array(padded[1])[None, None], mask))[0, 0, :12]
+    got = np.array(
+        expected_lddt(mx.softmax(mx.array(logits), axis=-1)[None], mx.array(padded[1])[None, None], mask)
+    )[0, 0, :12]
     want = np.array(lddt(mx.array(padded[1]), mx.array(padded[0]), mask[0]))[:12]
     np.testing.assert_allclose(
         got, want, atol=0.12

@@ -12,11 +12,15 @@ import numpy as np
 
 from betafold_mlx.data.plan import chain_weights, inverse_cluster_size, plan_windows
 from betafold_mlx.data.store import Dataset, Record
+from betafold_mlx.data.substitution import substitution_probabilities
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import TRAINED_LENGTHS, Peptide
+from betafold_mlx.sequence import ALPHABET, TRAINED_LENGTHS, Peptide
 
 KIND_WEIGHTS = {"free": 1.0, "oligomer": 1.0, "bound": 0.5, "mhc_bound": 0.1}
 """How often peptides of a kind are drawn. An MHC groove stretches its peptides by force, whatever their sequence."""
+
+AS_OBSERVED = 0.2
+"""Share of the examples that keep their own sequence where others have residues substituted."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,10 @@ class SamplerConfig:
         do.
     unstated_disulfides, unstated_ring : float
         Chance that the chemistry of an example is not told to the network, so that it also works unstated.
+    substitutions : float
+        Largest share of an example's residues that are exchanged for what evolution puts in their place (BLOSUM62),
+        the structure being kept: the poor man's sequence alignment. The share is drawn evenly from 0 up. Ends of a
+        stated disulfide stay, and so do fixed windows, whose embeddings are those of their own sequences.
     windows : int or None
         Draw from so many fixed windows of chains (`betafold_mlx.data.plan.plan_windows`), whose embeddings can be
         made beforehand; None cuts new ones for each batch.
@@ -90,6 +98,7 @@ class SamplerConfig:
     disulfide_share: float = 0.15
     unstated_disulfides: float = 0.3
     unstated_ring: float = 0.1
+    substitutions: float = 0.3
     windows: int | None = None
     windows_seed: int = 0
 
@@ -146,6 +155,7 @@ class WindowSampler:
         self._peptide_lengths = np.array([len(record.sequence) for record in self._peptides])
         kinds = np.array([KIND_WEIGHTS.get(record.kind, 0.5) for record in self._peptides])
         self._peptide_weights = inverse_cluster_size(self._peptides, power=0.5) * kinds
+        self._substitutes = np.cumsum(substitution_probabilities(), axis=1)
         self._fixed = None if self.config.windows is None else self._fixed_windows(self.config.windows)
         self._fixed_bridged = {
             bucket: np.array([row for row in rows.tolist() if self._holds_bridge(*row)], dtype=int).reshape(
@@ -271,7 +281,22 @@ class WindowSampler:
         return self._state(window, rng)
 
     def _state(self, window: Window, rng: np.random.Generator) -> Window:
-        """Keep the disulfides to ourselves, sometimes."""
+        """Make of a window what the network is told: a likely mutant, and the disulfides not always."""
+        window = self._substitute(window, rng)
         if window.peptide.disulfides and rng.random() < self.config.unstated_disulfides:
             return replace(window, peptide=replace(window.peptide, disulfides=()))
         return window
+
+    def _substitute(self, window: Window, rng: np.random.Generator) -> Window:
+        """Exchange residues for what evolution puts in their place."""
+        if self._fixed is not None or not self.config.substitutions or rng.random() < AS_OBSERVED:
+            return window
+        peptide = window.peptide
+        exchanged = rng.random(len(peptide)) < rng.uniform(0.0, self.config.substitutions)
+        exchanged[[place - 1 for pair in peptide.disulfides for place in pair]] = False
+        letters = list(peptide.sequence)
+        for place in np.flatnonzero(exchanged).tolist():
+            # The row's last sum may be a rounding error short of 1.
+            drawn = np.searchsorted(self._substitutes[peptide.ids[place]][:-1], rng.random(), side="right")
+            letters[place] = ALPHABET[drawn]
+        return replace(window, peptide=replace(peptide, sequence="".join(letters)))

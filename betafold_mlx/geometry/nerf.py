@@ -8,8 +8,9 @@ so all frames follow from a prefix scan in ceil(log2(L)) batched steps (Hillis a
 float32 that keeps bonds between neighbours exact to rounding, where a scan of rotations *and* translations
 would group the two neighbours differently.
 
-Inside this file arrays are components first, rotations (3, 3, B, L) and vectors (3, B, L): a product is three
-multiplications and two additions over long contiguous rows.
+Inside this file arrays are components first, then residues, then peptides: rotations (3, 3, L, B) and vectors
+(3, L, B). A product is three multiplications and two additions over long contiguous rows, and so is each step along the
+chain.
 """
 
 from __future__ import annotations
@@ -53,107 +54,134 @@ def build_backbone(torsions: mx.array, residues: mx.array, mask: mx.array | None
     return coordinates
 
 
-@mx.custom_function
-def _build(torsions: mx.array, residues: mx.array, mask: mx.array) -> mx.array:
-    torsions = mx.where(mask[..., None], torsions, 0.0).transpose(2, 0, 1)  # (3, B, L)
+def residue_constants(residues: mx.array, mask: mx.array) -> mx.array:
+    """Return the ideal values that `place_atoms` needs: (B, L) residue ids and mask -> (16, L, B)."""
     next_is_pro = (residues[:, 1:] == ideal.PRO) & mask[:, 1:]  # (B, L - 1)
     next_is_pro = mx.pad(next_is_pro, [(0, 0), (0, 1)])
     rows = mx.where(next_is_pro, residues + len(_RESIDUE_TABLE) // 2, residues)
-    constants = mx.array(_RESIDUE_TABLE)[rows].transpose(2, 0, 1)  # (16, B, L)
+    return mx.take(mx.array(_RESIDUE_TABLE.T), rows.T, axis=1)
 
-    rotations, ca = _place_frames(torsions, constants)  # (3, 3, B, L), (3, B, L)
-    local = _local_atoms(torsions[1], constants)  # (3, 5, B, L)
-    atoms = _multiply(rotations, local) + ca[:, None]
-    return mx.where(mask[..., None, None], atoms.transpose(2, 3, 1, 0), 0.0)
+
+def place_atoms(torsions: mx.array, constants: mx.array) -> mx.array:
+    """Return backbone atoms in the layout of this file.
+
+    Parameters
+    ----------
+    torsions : mx.array
+        (3, L, B): phi, psi, omega in radians.
+    constants : mx.array
+        (16, L, B), from `residue_constants`.
+
+    Returns
+    -------
+    mx.array
+        (3, 5, L, B), Angstrom: N, CA, C, O, CB; of padding too.
+    """
+    c, s = mx.cos(torsions), mx.sin(torsions)
+    rotations, ca = _place_frames(c, s, constants)  # (3, 3, L, B), (3, L, B)
+    x, y, z = rotations[:, 0], rotations[:, 1], rotations[:, 2]  # axes of the residue, (3, L, B)
+    radius = constants[_O_RADIUS]  # O lies opposite to the next N, at the torsion psi + pi
+    n = x * constants[_N_X] + y * constants[_N_Y]
+    carbonyl = x * constants[_CA_C]
+    o = x * constants[_O_X] - (y * (radius * c[1]) + z * (radius * s[1]))
+    cb = x * constants[_CB_X] + y * constants[_CB_Y] + z * constants[_CB_Z]
+    return mx.stack([n, mx.zeros_like(ca), carbonyl, o, cb], axis=1) + ca[:, None]
+
+
+def torsion_gradient(atoms: mx.array, gradient: mx.array) -> mx.array:
+    """Return the gradient with respect to torsions from that with respect to atoms, by torques.
+
+    A torsion turns all atoms behind its bond about that bond. With u the bond's direction, p a point on it and g the
+    gradient at the atoms x behind it, the derivative is u . sum (x - p) x g. The sums over "all atoms behind" are
+    running sums from the end of the chain (Abe et al., Comput. Chem. 8, 239 (1984)), so this costs a fraction of
+    differentiating the scan.
+
+    Parameters
+    ----------
+    atoms, gradient : mx.array
+        (3, 5, L, B), as from `place_atoms`; the gradient is zero at padding.
+
+    Returns
+    -------
+    mx.array
+        (3, L, B): phi, psi, omega.
+    """
+    torque = _cross(atoms, gradient)
+    force_behind = mx.cumsum(
+        gradient.sum(axis=1), axis=1, reverse=True
+    )  # (3, L, B): residue i and all after it
+    torque_behind = mx.cumsum(torque.sum(axis=1), axis=1, reverse=True)
+    n, ca, c = (atoms[:, atom] for atom in range(3))
+
+    def turn(start: mx.array, end: mx.array, force: mx.array, torque: mx.array) -> mx.array:
+        axis = end - start
+        length = mx.sqrt(mx.maximum((axis * axis).sum(axis=0), 1e-12))
+        return (axis * (torque - _cross(end, force))).sum(axis=0) / length  # (L, B)
+
+    def next_residue(array: mx.array) -> mx.array:
+        return mx.concatenate([array[:, 1:], mx.zeros_like(array[:, :1])], axis=1)
+
+    after = next_residue(force_behind), next_residue(torque_behind)
+    phi = turn(n, ca, force_behind, torque_behind)
+    phi = mx.concatenate([mx.zeros_like(phi[:1]), phi[1:]])  # phi of the first residue moves nothing
+    psi = turn(ca, c, after[0] + gradient[:, 3], after[1] + torque[:, 3])
+    # At the end of a chain omega's bond leads nowhere, and nothing lies behind it.
+    omega = turn(c, next_residue(n), *after)
+    return mx.stack([phi, psi, omega])
+
+
+@mx.custom_function
+def _build(torsions: mx.array, residues: mx.array, mask: mx.array) -> mx.array:
+    torsions = mx.contiguous(mx.where(mask[..., None], torsions, 0.0).transpose(2, 1, 0))  # (3, L, B)
+    atoms = place_atoms(torsions, residue_constants(residues, mask))
+    return mx.where(mask[..., None, None], atoms.transpose(3, 2, 1, 0), 0.0)
 
 
 @_build.vjp
 def _build_vjp(
     primals: tuple[mx.array, mx.array, mx.array], cotangent: mx.array, coordinates: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """Return the gradient by torques: a torsion turns all atoms after its bond about that bond.
-
-    With u the bond's direction, p a point on it and g the gradient at the atoms x behind it, the derivative is
-    u . sum (x - p) x g. The sums over "all atoms behind" are running sums from the end of the chain (Abe et al.,
-    Comput. Chem. 8, 239 (1984)), so this costs a fraction of differentiating the scan.
-    """
     _, residues, mask = primals
-    x = coordinates.transpose(3, 2, 0, 1)  # (3, 5, B, L)
-    g = mx.where(mask[..., None, None], cotangent, 0.0).transpose(3, 2, 0, 1)
-    torque = _cross(x, g)
-    force_behind = mx.cumsum(g.sum(axis=1), axis=-1, reverse=True)  # (3, B, L): residue i and all after it
-    torque_behind = mx.cumsum(torque.sum(axis=1), axis=-1, reverse=True)
-    n, ca, c = (x[:, atom] for atom in range(3))
-
-    def turn(start: mx.array, end: mx.array, force: mx.array, torque: mx.array) -> mx.array:
-        axis = end - start
-        length = mx.sqrt(mx.maximum((axis * axis).sum(axis=0), 1e-12))
-        return (axis * (torque - _cross(end, force))).sum(axis=0) / length  # (B, L)
-
-    def next_residue(array: mx.array) -> mx.array:
-        return mx.pad(array[..., 1:], [(0, 0)] * (array.ndim - 1) + [(0, 1)])
-
-    after = next_residue(force_behind), next_residue(torque_behind)
-    phi = turn(n, ca, force_behind, torque_behind)
-    phi = mx.pad(phi[:, 1:], [(0, 0), (1, 0)])  # phi of the first residue moves nothing
-    psi = turn(ca, c, after[0] + g[:, 3], after[1] + torque[:, 3])
-    # At the end of a chain omega's bond leads nowhere, and nothing lies behind it.
-    omega = turn(c, next_residue(n), *after)
-    gradient = mx.stack([phi, psi, omega], axis=-1)
-    return mx.where(mask[..., None], gradient, 0.0), mx.zeros_like(residues), mx.zeros_like(mask)
+    cotangent = mx.where(mask[..., None, None], cotangent, 0.0)
+    atoms, gradient = (mx.contiguous(array.transpose(3, 2, 1, 0)) for array in (coordinates, cotangent))
+    slope = torsion_gradient(atoms, gradient).transpose(2, 1, 0)
+    return mx.where(mask[..., None], slope, 0.0), mx.zeros_like(residues), mx.zeros_like(mask)
 
 
-def _place_frames(torsions: mx.array, constants: mx.array) -> tuple[mx.array, mx.array]:
-    """Return all residue frames: rotations (3, 3, B, L) and CA positions (3, B, L)."""
-    _, batch, length = torsions.shape
-    identity = mx.broadcast_to(mx.eye(3)[:, :, None, None], (3, 3, batch, 1))
-    origin = mx.zeros((3, batch, 1))
+def _place_frames(c: mx.array, s: mx.array, constants: mx.array) -> tuple[mx.array, mx.array]:
+    """Return all residue frames, rotations (3, 3, L, B) and CA positions (3, L, B), from (co)sines of torsions."""
+    _, length, batch = c.shape
+    identity = mx.broadcast_to(mx.eye(3)[:, :, None, None], (3, 3, 1, batch))
+    origin = mx.zeros((3, 1, batch))
     if length == 1:
         return identity, origin
     # Across each bond: three turns, about CA-C by psi, about C-N by omega, about N-CA by phi of the next
     # residue.
-    here, there = constants[..., :-1], constants[..., 1:]  # (16, B, L - 1)
-    angles = mx.stack([torsions[1, :, :-1], torsions[2, :, :-1], torsions[0, :, 1:]])  # (3, B, L - 1)
-    cosines = mx.stack([here[_COS_CA_C_N], there[_COS_C_N_CA], there[_COS_N_CA_C]])
-    sines = mx.stack([here[_SIN_CA_C_N], there[_SIN_C_N_CA], there[_SIN_N_CA_C]])
-    turns = _turn(angles, cosines, sines)  # (3, 3, 3, B, L - 1)
-    to_n = turns[:, :, 0]  # its x axis points from C to the next N, in the frame of this residue
-    to_ca = _multiply(to_n, turns[:, :, 1])  # from that N to its CA
-    to_c = _multiply(to_ca, turns[:, :, 2])  # from that CA to its C: the next residue's own axes
-    step = to_n[:, 0] * there[_C_N] + to_ca[:, 0] * there[_N_CA]  # (3, B, L - 1), from C to the next CA
+    here, there = constants[:, :-1], constants[:, 1:]  # (16, L - 1, B)
+    # From C to the next N, in the frame of this residue; from that N to its CA; and from that CA to its C, which are
+    # the next residue's own axes.
+    to_n = _turn(c[1, :-1], s[1, :-1], here[_COS_CA_C_N], here[_SIN_CA_C_N])
+    to_ca = _multiply(to_n, _turn(c[2, :-1], s[2, :-1], there[_COS_C_N_CA], there[_SIN_C_N_CA]))
+    to_c = _multiply(to_ca, _turn(c[0, 1:], s[0, 1:], there[_COS_N_CA_C], there[_SIN_N_CA_C]))
+    step = to_n[:, 0] * there[_C_N] + to_ca[:, 0] * there[_N_CA]  # (3, L - 1, B), from C to the next CA
     step = mx.concatenate([step[:1] + here[_CA_C], step[1:]])  # from CA to the next CA
 
-    rotations = mx.concatenate([identity, _scan(to_c)], axis=-1)  # (3, 3, B, L)
-    steps = _multiply(rotations[..., :-1], step[:, None])[
-        :, 0
-    ]  # (3, B, L - 1), now in the first residue's frame
-    return rotations, mx.concatenate([origin, mx.cumsum(steps, axis=-1)], axis=-1)
+    rotations = mx.concatenate([identity, _scan(to_c)], axis=2)  # (3, 3, L, B)
+    # (3, L - 1, B), now in the first residue's frame
+    steps = _multiply(rotations[:, :, :-1], step[:, None])[:, 0]
+    return rotations, mx.concatenate([origin, mx.cumsum(steps, axis=1)], axis=1)
 
 
-def _local_atoms(psi: mx.array, constants: mx.array) -> mx.array:
-    """Return N, CA, C, O, CB in their residue's own frame: (3, 5, B, L)."""
-    zero = mx.zeros_like(psi)
-    radius = constants[_O_RADIUS]  # O lies opposite to the next N, at the torsion psi + pi
-    x = [constants[_N_X], zero, constants[_CA_C], constants[_O_X], constants[_CB_X]]
-    y = [constants[_N_Y], zero, zero, -radius * mx.cos(psi), constants[_CB_Y]]
-    z = [zero, zero, zero, -radius * mx.sin(psi), constants[_CB_Z]]
-    return mx.stack([mx.stack(x), mx.stack(y), mx.stack(z)])
-
-
-def _turn(torsion: mx.array, cosine: mx.array, sine: mx.array) -> mx.array:
+def _turn(c: mx.array, s: mx.array, cosine: mx.array, sine: mx.array) -> mx.array:
     """Return the rotations from one bond's axes to the next bond's: (3, 3, ...).
 
     A bond's x axis points along it, its y axis towards the atom before it. The next bond leaves at the bond
-    angle given by its cosine and sine, turned by the torsion: Rx(torsion) Rz(pi - angle).
+    angle given by its cosine and sine, turned by the torsion whose cosine and sine are c and s: Rx(torsion)
+    Rz(pi - angle).
     """
-    c, s = mx.cos(torsion), mx.sin(torsion)
-    return mx.stack(
-        [
-            mx.stack([-cosine, -sine, mx.zeros_like(c)]),
-            mx.stack([sine * c, -cosine * c, -s]),
-            mx.stack([sine * s, -cosine * s, c]),
-        ]
-    )
+    zero = mx.zeros_like(c)
+    rows = [[-cosine, -sine, zero], [sine * c, -cosine * c, -s], [sine * s, -cosine * s, c]]
+    return mx.stack([mx.stack(row) for row in rows])
 
 
 def _cross(a: mx.array, b: mx.array) -> mx.array:
@@ -167,11 +195,11 @@ def _multiply(a: mx.array, b: mx.array) -> mx.array:
 
 
 def _scan(rotations: mx.array) -> mx.array:
-    """Return all prefix products R_1, R_1 R_2, R_1 R_2 R_3, ... over the last axis of (3, 3, B, n)."""
+    """Return all prefix products R_1, R_1 R_2, R_1 R_2 R_3, ... along the chain: (3, 3, n, B)."""
     shift = 1
-    while shift < rotations.shape[-1]:
-        products = _multiply(rotations[..., :-shift], rotations[..., shift:])
-        rotations = mx.concatenate([rotations[..., :shift], products], axis=-1)
+    while shift < rotations.shape[2]:
+        products = _multiply(rotations[:, :, :-shift], rotations[:, :, shift:])
+        rotations = mx.concatenate([rotations[:, :, :shift], products], axis=2)
         shift *= 2
     return rotations
 
@@ -190,7 +218,7 @@ def _cb_direction() -> np.ndarray:
 
 
 def _residue_table() -> np.ndarray:
-    """Return what `build_backbone` needs of each residue: (40, 16); rows 20 to 39 are for pre-Pro."""
+    """Return what `place_atoms` needs of each residue: (40, 16); rows 20 to 39 are for pre-Pro."""
     rows = []
     cb = ideal.CA_CB[:, None] * _cb_direction()
     for pre_pro in (0, 1):

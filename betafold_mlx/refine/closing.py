@@ -5,12 +5,15 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.geometry import build_backbone, dihedral
 from betafold_mlx.geometry.frames import norm
-from betafold_mlx.geometry.torsions import dihedral
-from betafold_mlx.refine.energy import CA, CB, C, N, place_atoms
+from betafold_mlx.refine.gradient import CA, CB, C, N
 from betafold_mlx.refine.restraints import Restraints
 
 ROUNDS = 12
+EXACT = 1e-4
+"""Angstrom: the largest misfit of a closed structure."""
+
 LONGEST_STEP = 0.2
 """Radians a round, so that a step stays where the constraints are nearly linear."""
 
@@ -33,44 +36,45 @@ def close_bonds(torsions: mx.array, restraints: Restraints) -> mx.array:
     Parameters
     ----------
     torsions : mx.array
-        (B, S, L, 3) radians.
+        (B, L, 3) radians.
     restraints : Restraints
-        Of the B peptides.
+        Of the B structures.
 
     Returns
     -------
     mx.array
-        (B, S, L, 3) radians.
+        (B, L, 3) radians.
     """
-    pairs = _pairs(restraints)
     rings = restraints.has_rings
     if not rings and not restraints.has_bridges:
         return torsions
-    batch, samples, length, _ = torsions.shape
+    pairs = _pairs(restraints)
+    batch, length, _ = torsions.shape
     ease = np.tile([1.0, 1.0, OMEGA_STIFFNESS], length)
-    best, smallest = np.array(torsions), np.full((batch, samples), np.inf)
+    best, smallest = np.array(torsions), np.full(batch, np.inf)
     for _ in range(ROUNDS + 1):
-        misfit, slopes = _linearise(torsions, restraints, pairs, rings)  # (m, B, S), (m, B, S, 3 L)
+        misfit, slopes = _linearise(torsions, restraints, pairs, rings)  # (m, B), (m, B, 3 L)
         worst = np.abs(misfit).max(axis=0)
-        better = worst < smallest
+        better = (worst < smallest) & (
+            smallest >= EXACT
+        )  # what is closed stays, whatever its neighbours need
         best[better], smallest[better] = np.array(torsions)[better], worst[better]
-        if (smallest < 1e-4).all():
+        if (smallest < EXACT).all():
             break
-        jacobian = slopes.transpose(1, 2, 0, 3).astype(np.float64) * ease  # (B, S, m, 3 L)
-        residual = misfit.transpose(1, 2, 0).astype(np.float64)
+        jacobian = slopes.transpose(1, 0, 2).astype(np.float64) * ease  # (B, m, 3 L)
+        residual = misfit.T.astype(np.float64)
         square = jacobian @ jacobian.swapaxes(-1, -2)
         square += DAMPING * np.eye(square.shape[-1])
         step = (jacobian.swapaxes(-1, -2) @ np.linalg.solve(square, residual[..., None]))[..., 0] * ease
         longest = np.abs(step).max(axis=-1, keepdims=True)
         step *= np.minimum(1.0, LONGEST_STEP / np.maximum(longest, 1e-9))
-        torsions = torsions - mx.array(step.reshape(batch, samples, length, 3).astype(np.float32))
+        torsions = torsions - mx.array(step.reshape(batch, length, 3).astype(np.float32))
     return mx.array(best)
 
 
 def _pairs(restraints: Restraints) -> np.ndarray:
-    """Return the disulfides of each peptide: (B, most of them, 3) int: i, j, and 1 if it is one, 0 for padding."""
-    bridges = np.array(restraints.bridges)
-    each = [np.argwhere(matrix) for matrix in bridges]
+    """Return the disulfides of each structure: (B, most of them, 3) int: i, j, and 1 if it is one, 0 for padding."""
+    each = [np.argwhere(matrix) for matrix in np.array(restraints.bridges)]
     most = max(len(pairs) for pairs in each)
     table = np.zeros((len(each), most, 3), dtype=np.int32)
     for row, pairs in enumerate(each):
@@ -81,53 +85,44 @@ def _pairs(restraints: Restraints) -> np.ndarray:
 def _linearise(
     torsions: mx.array, restraints: Restraints, pairs: np.ndarray, rings: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the misfits of all constraints and their derivatives: (m, B, S) and (m, B, S, 3 L)."""
+    """Return the misfits of all constraints and their derivatives: (m, B) and (m, B, 3 L)."""
 
     def misfits(angles: mx.array) -> list[mx.array]:
-        atoms = place_atoms(angles, restraints)  # (5, 3, B, S, L)
+        atoms = build_backbone(angles, restraints.residues, restraints.mask)  # (B, L, 5, 3)
         found = _ring_misfits(atoms, restraints) if rings else []
         for number in range(pairs.shape[1]):
             found += _bridge_misfits(atoms, pairs[:, number])
         return found
 
     count = (4 if rings else 0) + 2 * pairs.shape[1]
-    batch, samples, length, _ = torsions.shape
-    values, slopes = [], []
+    slopes = []
     for number in range(count):
         # Structures do not share torsions: the gradient of the sum holds the gradient of each.
-        value, slope = mx.value_and_grad(lambda angles, k=number: misfits(angles)[k].sum())(torsions)
-        values.append(value)
-        slopes.append(slope.reshape(batch, samples, 3 * length))
+        slope = mx.grad(lambda angles, k=number: misfits(angles)[k].sum())(torsions)
+        slopes.append(slope.reshape(len(torsions), -1))
     exact = mx.stack(misfits(torsions))
     return np.array(exact), np.array(mx.stack(slopes))
 
 
 def _ring_misfits(atoms: mx.array, restraints: Restraints) -> list[mx.array]:
-    _, _, batch, samples, _ = atoms.shape
-    last = mx.broadcast_to(restraints.last[None, None, :, None, None], (5, 3, batch, samples, 1))
-    end = mx.take_along_axis(atoms, last, axis=-1)[..., 0].transpose(0, 2, 3, 1)  # (5, B, S, 3)
-    start = atoms[..., 0].transpose(0, 2, 3, 1)
-    closed = restraints.cyclic[:, None]
+    end = mx.take_along_axis(atoms, restraints.last[:, None, None, None], axis=1)[:, 0]  # (B, 5, 3)
+    start = atoms[:, 0]
     misfits = []
     for number, (a, b) in enumerate(((C, N), (CA, N), (C, CA))):
-        misfits.append(norm(end[a] - start[b]) - restraints.ring[:, number : number + 1])
+        misfits.append(norm(end[:, a] - start[:, b]) - restraints.ring[:, number])
     # At a planar bond the sine of omega is zero and steep; the CA-CA distance would be at its maximum, and flat.
-    misfits.append(mx.sin(dihedral(end[CA], end[C], start[N], start[CA])))
-    return [mx.where(closed, misfit, 0.0) for misfit in misfits]
+    misfits.append(mx.sin(dihedral(end[:, CA], end[:, C], start[:, N], start[:, CA])))
+    return [mx.where(restraints.cyclic, misfit, 0.0) for misfit in misfits]
 
 
 def _bridge_misfits(atoms: mx.array, pairs: np.ndarray) -> list[mx.array]:
-    """CB-CB and CA-CA of one disulfide a peptide, (B, 3) as in `_pairs`: zero inside the accepted range."""
-    _, _, batch, samples, _ = atoms.shape
-    i, j = (
-        mx.broadcast_to(mx.array(pairs[:, end])[None, None, :, None, None], (5, 3, batch, samples, 1))
-        for end in (0, 1)
-    )
-    apart = mx.take_along_axis(atoms, i, axis=-1)[..., 0] - mx.take_along_axis(atoms, j, axis=-1)[..., 0]
-    stated = mx.array(pairs[:, 2] > 0)[:, None]
+    """CB-CB and CA-CA of one disulfide a structure, (B, 3) as in `_pairs`: zero inside the accepted range."""
+    rows = mx.arange(len(pairs))
+    apart = atoms[rows, mx.array(pairs[:, 0])] - atoms[rows, mx.array(pairs[:, 1])]  # (B, 5, 3)
+    stated = mx.array(pairs[:, 2] > 0)
     misfits = []
     for atom, (low, high) in ((CB, BRIDGE_CB), (CA, BRIDGE_CA)):
-        distance = norm(apart[atom].transpose(1, 2, 0))
+        distance = norm(apart[:, atom])
         misfit = mx.maximum(distance - high, 0.0) - mx.maximum(low - distance, 0.0)
         misfits.append(mx.where(stated, misfit, 0.0))
     return misfits

@@ -16,8 +16,8 @@ from betafold_mlx.model.calibration import FEATURES
 from betafold_mlx.model.distogram import EDGES
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.ramachandran import TorsionMixture
-from betafold_mlx.refine.energy import CA
 from betafold_mlx.refine.ensemble import Ensemble
+from betafold_mlx.refine.gradient import CA
 
 _GRID = 0.25
 _LOWEST, _HIGHEST = 3.6, 44.0
@@ -48,15 +48,15 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
 _KEPT, _COUNTED = _tables()
 
 
-def expected_lddt(distogram: mx.array, ca: mx.array, mask: mx.array) -> mx.array:
+def expected_lddt(probability: mx.array, ca: mx.array, mask: mx.array) -> mx.array:
     """Return the lDDT of each residue, expected under a distogram.
 
     The ratio of the expected number of kept distances to the expected number of distances that count.
 
     Parameters
     ----------
-    distogram : mx.array
-        (B, L, L, bins) logits.
+    probability : mx.array
+        (B, L, L, bins) of C-alpha distances.
     ca : mx.array
         (B, S, L, 3) C-alpha atoms of S structures, Angstrom.
     mask : mx.array
@@ -68,7 +68,6 @@ def expected_lddt(distogram: mx.array, ca: mx.array, mask: mx.array) -> mx.array
         (B, S, L), 0 to 1.
     """
     length = mask.shape[1]
-    probability = mx.softmax(distogram, axis=-1)  # (B, L, L, bins)
     apart = mx.linalg.norm(ca[:, :, :, None] - ca[:, :, None], axis=-1)  # (B, S, L, L)
     index = mx.clip((apart / _GRID + 0.5).astype(mx.int32), 0, len(_KEPT) - 1)
     kept = (mx.array(_KEPT)[index] * probability[:, None]).sum(axis=-1)  # (B, S, L, L)
@@ -87,7 +86,7 @@ def confidence_features(folded: Folded, ensemble: Ensemble) -> mx.array:
         return mx.broadcast_to((values * mask).sum(axis=-1, keepdims=True) / count, values.shape)
 
     ca = ensemble.coordinates[:, :, :, CA]
-    by_distance = _logit(expected_lddt(folded.distogram, ca, restraints.mask))
+    by_distance = _logit(expected_lddt(ensemble.probability, ca, restraints.mask))
     by_state = mx.broadcast_to(_logit(folded.plddt / 100.0)[:, None], by_distance.shape)
     mixture = restraints.mixture
     each = TorsionMixture(mixture.log_weights[:, None], mixture.centre, mixture.concentration)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from betafold_mlx.refine.energy import EnergyWeights, energy
+from betafold_mlx.refine.gradient import EnergyGradient, EnergyWeights
 from betafold_mlx.refine.restraints import Restraints
 
-STEPS = 80
+STEPS, BONDED_STEPS = 40, 80
+"""Without and with stated bonds, which take longer to find room for."""
+
 FIRST_RATE, LAST_RATE = 0.12, 0.002
 """Step sizes of Adam, radians."""
 
 FIRST_CHEMISTRY, LAST_CHEMISTRY = 0.05, 5.0
 """Factor on clashes and stated bonds: the chain first finds its shape, then makes room and closes."""
 
-STERICS_FROM = 0.5
-"""Share of the steps that pass before clashes count."""
+STERICS_FROM, STERICS_EVERY = 0.5, 2
+"""Clashes cost more than all else: they count from this share of the steps on, in one step of so many, for all."""
+
+PULL_EVERY = 8
+"""Steps for which the mixture's states keep their probabilities."""
 
 
 def minimise(
@@ -26,9 +31,9 @@ def minimise(
     Parameters
     ----------
     torsions : mx.array
-        (B, S, L, 3) radians to start from.
+        (B, L, 3) radians to start from.
     restraints : Restraints
-        Of the B peptides.
+        Of the B structures.
     weights : EnergyWeights, optional
         What each term of the energy counts.
     steps : int
@@ -37,23 +42,22 @@ def minimise(
     Returns
     -------
     mx.array
-        (B, S, L, 3) radians.
+        (B, L, 3) radians.
     """
-    chosen = weights or EnergyWeights()
-
-    def total(angles: mx.array, chemistry: float, sterics: bool) -> mx.array:
-        return energy(angles, restraints, chosen, chemistry, sterics).sum()
-
-    gradient = mx.grad(total)
-    first, second = mx.zeros_like(torsions), mx.zeros_like(torsions)
+    gradient = EnergyGradient(restraints, weights or EnergyWeights())
+    angles = mx.contiguous(torsions.transpose())  # (3, L, B)
+    first, second = mx.zeros_like(angles), mx.zeros_like(angles)
     for step in range(1, steps + 1):
         progress = step / steps
         chemistry = FIRST_CHEMISTRY * (LAST_CHEMISTRY / FIRST_CHEMISTRY) ** progress
         rate = FIRST_RATE * (1 - progress) + LAST_RATE
-        slope = gradient(torsions, chemistry, progress > STERICS_FROM)
+        if (step - 1) % PULL_EVERY == 0:
+            pull = gradient.pull(angles)
+        sterics = STERICS_EVERY if progress > STERICS_FROM and step % STERICS_EVERY == 0 else 0
+        slope = gradient(angles, pull, chemistry, sterics)
         first = 0.9 * first + 0.1 * slope
         second = 0.98 * second + 0.02 * mx.square(slope)
         unbiased = mx.sqrt(second / (1 - 0.98**step)) + 1e-6
-        torsions = torsions - rate * (first / (1 - 0.9**step)) / unbiased
-        mx.eval(torsions, first, second)
-    return torsions
+        angles = angles - rate * (first / (1 - 0.9**step)) / unbiased
+        mx.async_eval(angles, first, second)
+    return angles.transpose()

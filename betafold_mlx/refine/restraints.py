@@ -10,6 +10,7 @@ import numpy as np
 from betafold_mlx.geometry import ideal
 from betafold_mlx.model.distogram import CENTRES
 from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.model.ramachandran import TorsionMixture
 
@@ -21,7 +22,7 @@ VARIANCE_FLOOR = 0.25
 
 
 class Restraints(NamedTuple):
-    """Restraints on a batch of B peptides, padded to L residues.
+    """Restraints on a batch of B peptides (or of structures, some of the same peptide), padded to L residues.
 
     Attributes
     ----------
@@ -44,7 +45,7 @@ class Restraints(NamedTuple):
     cyclic : mx.array
         (B,) bool.
     ring : mx.array
-        (B, 4) distances across the bond that would close the ring, Angstrom (`ring_distances`).
+        (B, 4) distances across the bond that closes the ring, Angstrom (`ring_distances`); zero of an open chain.
     last : mx.array
         (B,) int, index of the last residue.
     bridges : mx.array
@@ -70,8 +71,20 @@ class Restraints(NamedTuple):
     has_bridges: bool
 
 
-def restraints_from(folded: Folded, inputs: ModelInputs) -> Restraints:
-    """Read the restraints off the network's answer for a batch."""
+def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array | None = None) -> Restraints:
+    """Read the restraints off the network's answer for a batch.
+
+    Parameters
+    ----------
+    folded : Folded
+        The answer.
+    inputs : ModelInputs
+        What the network was asked.
+    probability : mx.array, optional
+        The softmax of the distogram, where it is at hand: it is dear.
+    """
+    if probability is None:
+        probability = softmax(folded.distogram)
     mask = inputs.mask
     count = mask.sum(axis=1)
     place = mx.arange(mask.shape[1])
@@ -80,23 +93,22 @@ def restraints_from(folded: Folded, inputs: ModelInputs) -> Restraints:
     around = mx.where(inputs.cyclic[:, None, None], count[:, None, None] - separation, separation)
     forward = pairs & (separation >= CLOSE_IN_SEQUENCE)
 
-    probability = mx.softmax(folded.distogram, axis=-1)
-    centres = mx.array(CENTRES.astype(np.float32))
-    mean = probability @ centres
-    variance = mx.maximum(probability @ mx.square(centres) - mx.square(mean), 0.0) + VARIANCE_FLOOR
+    moments = probability @ mx.array(np.stack([CENTRES, CENTRES**2], axis=-1).astype(np.float32))
+    mean = moments[..., 0]
+    variance = mx.maximum(moments[..., 1] - mx.square(mean), 0.0) + VARIANCE_FLOOR
     inside = mask & (place < count[:, None] - 1)
     return Restraints(
         residues=inputs.residues,
         mask=mask,
         distance=mean,
-        tightness=mx.where(forward, 1.0 / (variance * count[:, None, None]), 0.0),
+        tightness=forward / (variance * mx.maximum(count, 1)[:, None, None]),
         apart=pairs & (mx.minimum(separation, around) >= 3),
         mixture=folded.mixture,
         defined=mx.stack([mask & (place > 0), inside], axis=-1),
         omega=folded.torsions[..., 2],
         bond=inside,
         cyclic=inputs.cyclic,
-        ring=_ring_of(inputs.residues, count),
+        ring=_ring_of(inputs),
         last=count - 1,
         bridges=inputs.bonded & (separation > 0),
         has_rings=bool(inputs.cyclic.any().item()),
@@ -105,7 +117,7 @@ def restraints_from(folded: Folded, inputs: ModelInputs) -> Restraints:
 
 
 def take(restraints: Restraints, rows: np.ndarray) -> Restraints:
-    """Return the restraints of some of the peptides."""
+    """Return the restraints of some of the peptides; a row may be taken more than once."""
     index = mx.array(rows)
     mixture = restraints.mixture
     chosen = TorsionMixture(mixture.log_weights[index], mixture.centre, mixture.concentration)
@@ -141,7 +153,11 @@ def ring_distances(last: int, first: int) -> tuple[float, float, float, float]:
     return tuple(float(np.linalg.norm(end)) for end in ends)  # type: ignore[return-value]
 
 
-def _ring_of(residues: mx.array, count: mx.array) -> mx.array:
-    ids, lengths = np.array(residues), np.array(count)
-    rows = [ring_distances(int(row[max(n, 1) - 1]), int(row[0])) for row, n in zip(ids, lengths, strict=True)]
-    return mx.array(np.array(rows, dtype=np.float32))
+def _ring_of(inputs: ModelInputs) -> mx.array:
+    distances = np.zeros((len(inputs.mask), 4), dtype=np.float32)
+    closed = np.flatnonzero(np.array(inputs.cyclic))
+    if len(closed):
+        residues, last = np.array(inputs.residues), np.array(inputs.mask.sum(axis=1)) - 1
+        for row in closed:
+            distances[row] = ring_distances(int(residues[row, last[row]]), int(residues[row, 0]))
+    return mx.array(distances)

@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import mlx.core as mx
+import numpy as np
 
-from betafold_mlx.refine.restraints import Restraints
+from betafold_mlx.refine.restraints import Restraints, take
 
 
-def draw_starts(restraints: Restraints, seed: int, numbers: Sequence[int], attempt: int = 0) -> mx.array:
+def draw_starts(restraints: Restraints, seed: int, numbers: np.ndarray, attempt: int = 0) -> mx.array:
     """Return the torsions that samples start from.
 
     Sample 0 starts from the network's most likely torsions; the others are drawn from its torsion distributions.
-    Each depends on the seed and its own number alone, not on how many are drawn, nor on the batch.
+    Each depends on the seed and its own number alone, not on what else is drawn.
 
     Parameters
     ----------
     restraints : Restraints
-        Of B peptides.
+        Of B structures.
     seed : int
         0 to 2^31 - 1.
-    numbers : sequence of int
-        Numbers of the S samples.
+    numbers : numpy.ndarray
+        (B,) int, which sample of its peptide each structure is.
     attempt : int
         Above 0: another draw, for a sample that came out of the first one with its bonds unmade.
 
     Returns
     -------
     mx.array
-        (B, S, L, 3) radians.
+        (B, L, 3) radians.
     """
-    omega = restraints.omega[..., None]
-    starts = []
-    for number in numbers:
+    angles, order = [], []
+    for number in np.unique(numbers).tolist():
+        rows = np.flatnonzero(numbers == number)
+        mixture = take(restraints, rows).mixture
         if number == 0 and attempt == 0:
-            angles = restraints.mixture.best_angles()
+            angles.append(mixture.best_angles())
         else:
-            # The same numbers for each peptide of a batch: a peptide must not depend on its company.
-            angles = restraints.mixture.sample(mx.random.key((seed << 32) + (attempt << 24) + number))
-        starts.append(mx.concatenate([angles, omega], axis=-1))
-    return mx.stack(starts, axis=1)
+            # The same numbers for each peptide: one must not depend on its company.
+            angles.append(mixture.sample(mx.random.key((seed << 32) + (attempt << 24) + number)))
+        order.append(rows)
+    back = mx.array(np.argsort(np.concatenate(order)))
+    return mx.concatenate([mx.concatenate(angles)[back], restraints.omega[..., None]], axis=-1)

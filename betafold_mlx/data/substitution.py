@@ -1,4 +1,4 @@
-"""The BLOSUM62 substitution scores."""
+"""The BLOSUM62 substitution scores, and the exchanges they stand for."""
 
 from __future__ import annotations
 
@@ -30,3 +30,22 @@ _ROWS = """
 BLOSUM62 = np.array(_ROWS.split(), dtype=np.int16).reshape(20, 20)
 """(20, 20) int16, half bits, by residue id (`betafold_mlx.sequence.ALPHABET`). S. Henikoff and J. G. Henikoff,
 Proc. Natl. Acad. Sci. USA 89, 10915 (1992), as the NCBI distributes it."""
+
+
+def substitution_probabilities() -> np.ndarray:
+    """Return the chance that a residue, when it is exchanged in evolution, becomes each of the others.
+
+    A score is the log odds of a pair, s_ij = 2 log2(q_ij / (p_i p_j)). The frequencies p that belong to the scores
+    solve sum_j p_j 2^(s_ij / 2) = 1 (Yu and Altschul, Bioinformatics 21, 902 (2005)); then i becomes j with
+    probability p_j 2^(s_ij / 2), here without what stays the same.
+
+    Returns
+    -------
+    numpy.ndarray
+        (20, 20) float64 by residue id; rows sum to 1, the diagonal is 0.
+    """
+    odds = np.exp2(BLOSUM62 / 2.0)
+    frequencies = np.linalg.solve(odds, np.ones(20))
+    exchanged = odds * frequencies
+    np.fill_diagonal(exchanged, 0.0)
+    return exchanged / exchanged.sum(axis=1, keepdims=True)

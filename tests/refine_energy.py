@@ -1,53 +1,25 @@
-"""How well a structure fits its restraints. Lower is better; units are nats, one residue's worth each.
+"""The energy that `betafold_mlx.refine.gradient` holds the derivative of, term by term, differentiable by MLX.
 
-Every term is a sum over arrays of S structures for each of B peptides; the gradient with respect to torsions runs
-through `betafold_mlx.geometry.build_backbone`.
+Lower is better; every term is a sum over arrays of S structures for each of B peptides.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import mlx.core as mx
 
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.frames import norm
 from betafold_mlx.model.ramachandran import TorsionMixture
-from betafold_mlx.refine.restraints import Restraints
-
-N, CA, C, OXYGEN, CB = range(5)
-
-RING_PAIRS = ((C, N), (CA, N), (C, CA), (CA, CA))
-"""Atoms of the last and the first residue whose distances make a ring's bond, in the order of `Restraints.ring`."""
-
-CONTACTS = (
-    *(
-        (CA, CA, 3.8),
-        (CB, CB, 3.5),
-        (CA, CB, 3.7),
-        (OXYGEN, OXYGEN, 2.8),
-        (N, OXYGEN, 2.7),
-        (CA, OXYGEN, 3.1),
-        (CB, OXYGEN, 3.0),
-    ),
-    *((C, OXYGEN, 3.0), (N, CB, 3.2), (C, CB, 3.4)),
+from betafold_mlx.refine.gradient import (
+    BRIDGE_CA,
+    BRIDGE_CB,
+    CA,
+    CB,
+    CONTACTS,
+    RING_PAIRS,
+    EnergyWeights,
 )
-"""Closest approach of atoms three residues apart or more, Angstrom."""
-
-BRIDGE_CB, BRIDGE_CA = 3.85, (4.6, 6.4)
-"""CB-CB of a disulfide, and the range of its CA-CA, Angstrom: middle and bulk of what Hazes & Dijkstra 1988 found."""
-
-
-@dataclass(frozen=True)
-class EnergyWeights:
-    """What each term counts. Chosen on the validation split."""
-
-    distance: float = 1.0
-    torsion: float = 0.1
-    omega: float = 20.0
-    clash: float = 0.5
-    ring: float = 2.0
-    bridge: float = 1.0
+from betafold_mlx.refine.restraints import Restraints
 
 
 def place_atoms(torsions: mx.array, restraints: Restraints) -> mx.array:

@@ -1,0 +1,137 @@
+"""Softmax and GELU for processors where the usual ways to them are slow.
+
+On a CPU under Linux, MLX computes `exp` and `erf` one element after another (10 and 25 ns each), but multiplies,
+adds and divides whole vectors (0.1 ns an element). There both functions are made of such cheap operations, with
+gradients of their own; on a GPU, and on macOS, the native operations are used. Both ways agree to rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+
+import mlx.core as mx
+
+_LOWEST = -88.0  # exp of it is below the smallest normal float32, 2^-126, and comes out as 0
+_ROUND = (
+    1.5 * 2.0**23 + 127
+)  # added to |t| < 2^22, float32 has no places left for a fraction; 127: the exponent's bias
+# ln 2 in two parts (Cody and Waite 1980): the first has few bits, so that its product with an integer is exact.
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440054690583e-4
+# exp(r) = 1 + r + r^2 (...) for |r| <= ln(2) / 2: the polynomial of the Cephes library's expf (S. Moshier).
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+# 1 - Phi(a) = p(a)^-16 / 2 for a >= 0, the form of Abramowitz & Stegun 1964, 7.1.28. The coefficients are fitted
+# for the smallest largest error of max(a, 1) (1 - Phi(a)), which bounds that of Phi and that of GELU: 3.1e-7.
+_TAIL = (
+    *(5.886075996386353e-06, 4.52748172392603e-05, 4.7224428271874785e-05),
+    *(3.267527325078845e-03, 2.1145518869161606e-02, 4.986673966050148e-02, 1.0),
+)
+
+
+def natively() -> bool:
+    """Return whether the default device computes `exp` and `erf` fast: a GPU, or macOS."""
+    return sys.platform == "darwin" or mx.default_device().type != mx.DeviceType.cpu
+
+
+def exp_of_negative(x: mx.array) -> mx.array:
+    """Return exp(x) for x <= 0, by multiplications and additions alone.
+
+    x = k ln 2 + r with an integer k: 2^k is written into the exponent's bits, exp(r) is a polynomial.
+
+    Parameters
+    ----------
+    x : mx.array
+        Float32 of any shape, -inf to 0.
+
+    Returns
+    -------
+    mx.array
+        The same shape. Relative error below 2e-7 down to -87.3; 0 where exp is below 2^-126.
+    """
+    x = mx.maximum(x, _LOWEST)
+    shifted = x * math.log2(math.e) + _ROUND
+    k = shifted - _ROUND
+    power = mx.view(mx.left_shift(mx.view(shifted, mx.int32), 23), mx.float32)  # 2^k
+    r = x - k * _LN2_HIGH - k * _LN2_LOW
+    series = _polynomial(_EXP, r)
+    return (series * r * r + r + 1.0) * power
+
+
+def softmax(scores: mx.array) -> mx.array:
+    """Return the softmax over the last axis.
+
+    Parameters
+    ----------
+    scores : mx.array
+        (..., n) float32. Entries far below a row's largest may be anything down to the lowest finite number.
+
+    Returns
+    -------
+    mx.array
+        (..., n), positive, rows sum to one.
+    """
+    if natively():
+        return mx.softmax(scores, axis=-1)
+    weights: mx.array = _softmax(scores)  # type: ignore[assignment]
+    return weights
+
+
+@mx.custom_function
+def _softmax(scores: mx.array) -> mx.array:
+    weights = exp_of_negative(scores - scores.max(axis=-1, keepdims=True))
+    return weights * (1.0 / weights.sum(axis=-1, keepdims=True))
+
+
+@_softmax.vjp
+def _softmax_vjp(primals: mx.array, cotangent: mx.array, weights: mx.array) -> mx.array:
+    weighted = cotangent * weights
+    return weighted - weights * weighted.sum(axis=-1, keepdims=True)
+
+
+def gelu(x: mx.array) -> mx.array:
+    """Return x Phi(x), the exact GELU: the tanh approximation is off by 5e-4, and it adds up.
+
+    Parameters
+    ----------
+    x : mx.array
+        Float32 of any shape.
+
+    Returns
+    -------
+    mx.array
+        The same shape, within 8e-7 of x Phi(x); the native operations come within 5e-7.
+    """
+    if natively():
+        return x * 0.5 * (1.0 + mx.erf(x * math.sqrt(0.5)))
+    y: mx.array = _gelu(x)  # type: ignore[assignment]
+    return y
+
+
+@mx.custom_function
+def _gelu(x: mx.array) -> mx.array:
+    size = mx.abs(x)
+    return mx.maximum(x, 0.0) - size * _upper_tail(size)  # x Phi(x) = max(x, 0) - |x| (1 - Phi(|x|))
+
+
+@_gelu.vjp
+def _gelu_vjp(x: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
+    tail = _upper_tail(mx.abs(x))
+    phi = mx.where(x < 0, tail, 1.0 - tail)
+    density = exp_of_negative(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return cotangent * (phi + x * density)
+
+
+def _upper_tail(size: mx.array) -> mx.array:
+    """Return 1 - Phi(a) of a >= 0; 0 where the power overflows."""
+    power = _polynomial(tuple(c * 2 ** (1 / 16) for c in _TAIL), size)
+    for _ in range(4):
+        power = power * power
+    return 1.0 / power
+
+
+def _polynomial(coefficients: tuple[float, ...], x: mx.array) -> mx.array:
+    """Return the polynomial with these coefficients, highest power first (Horner)."""
+    return functools.reduce(
+        lambda value, c: value * x + c, coefficients[2:], x * coefficients[0] + coefficients[1]
+    )

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from betafold_mlx._allocator import keep_freed_memory
 from betafold_mlx._blas import load_openblas
 
+keep_freed_memory()
 OPENBLAS = load_openblas()
 """Whether OpenBLAS was loaded (Linux). It must happen before anything imports ``mlx.core``, hence here."""
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from betafold_mlx.errors import BetafoldError
+
+_TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]+)-[0-9a-f]{8}(\.\w+)?")
+"""The names that `atomic_path` makes."""
 
 
 @contextlib.contextmanager
@@ -45,6 +49,36 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def sweep_temporary(directory: Path) -> None:
+    """Remove what killed processes left of `atomic_path` in a folder; that of living ones stays.
+
+    Raises
+    ------
+    BetafoldError
+        Where the file system refuses.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            left = [entry.path for entry in entries if _is_left(entry.name)]
+        for path in left:
+            Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise BetafoldError(f"cannot clear {directory}: {error.strerror or error}") from error
+
+
+def _is_left(name: str) -> bool:
+    found = _TEMPORARY.fullmatch(name)
+    if found is None:
+        return False
+    try:
+        os.kill(int(found["pid"]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # a process of somebody else
+        pass
+    return False
 
 
 def write_text(path: Path, text: str) -> None:

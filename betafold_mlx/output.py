@@ -1,4 +1,4 @@
-"""What `fold` leaves in a folder: structure files, a JSON document for each peptide, and a summary table."""
+"""What `fold` leaves in a folder: structure files, a JSON document for each peptide, and tables of a library."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import re
 import tempfile
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from betafold_mlx.errors import BetafoldError
@@ -14,6 +15,9 @@ from betafold_mlx.files import write_text
 from betafold_mlx.prediction import Prediction
 
 FORMATS = {"cif": (".cif",), "pdb": (".pdb",), "both": (".cif", ".pdb")}
+OUTPUT_FORMATS = ("files", "jsonl", "parquet")
+"""Of a library: files of its own for each peptide, or one container."""
+
 SUMMARY_FILE = "summary.csv"
 SUMMARY_COLUMNS = (
     "id",
@@ -27,6 +31,8 @@ SUMMARY_COLUMNS = (
     "files",
     "model",
 )
+ERRORS_FILE = "errors.csv"
+ERRORS_COLUMNS = ("id", "line", "error")
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", flags=re.IGNORECASE)
 _SHOWN = 64  # letters of a sequence that cannot be folded: it may be a chromosome
@@ -44,96 +50,85 @@ def safe_name(identifier: str) -> str:
     return f"_{name}" if _DEVICE.match(name) else name
 
 
-class OutputFolder:
-    """Writes predictions into one folder without ever overwriting one by another.
+def prepare(directory: Path) -> None:
+    """Make a folder and try to write into it, before minutes of work go into what cannot be kept.
+
+    Raises
+    ------
+    BetafoldError
+        Where the file system refuses.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"?")
+    except FileExistsError as error:
+        raise BetafoldError(f"cannot write into {directory}: it is not a folder") from error
+    except OSError as error:
+        raise BetafoldError(f"cannot write into {directory}: {error.strerror or error}") from error
+
+
+def save_files(prediction: Prediction, directory: Path, name: str, suffixes: Iterable[str]) -> list[Path]:
+    """Write the files of a prediction, and return their paths.
+
+    Raises
+    ------
+    BetafoldError
+        Where the file system refuses.
+    """
+    return [prediction.save(directory / (name + suffix)) for suffix in suffixes]
+
+
+def save_report(prediction: Prediction, directory: Path, name: str, command: str) -> Path:
+    """Write the report of a prediction, and return its path.
 
     Parameters
     ----------
+    prediction : Prediction
+        Folded with ``details=True``.
     directory : Path
-        Made where it does not exist.
-    format : str
-        ``cif``, ``pdb`` or ``both``.
+        Where it goes.
+    name : str
+        Of the file, without its suffix.
+    command : str
+        The command line, which stands in the report.
+
+    Raises
+    ------
+    BetafoldError
+        Where the file system refuses.
     """
+    from betafold_mlx.report import report_html  # only a report needs it
 
-    def __init__(self, directory: Path, format: str = "cif") -> None:
-        self.directory = Path(directory)
-        self.suffixes = FORMATS[format]
-        self._taken: set[str] = set()
-        self._numbers: dict[str, int] = {}
-        self._rows: list[tuple[object, ...]] = []
+    path = directory / f"{name}.html"
+    write_text(path, report_html(prediction, command))
+    return path
 
-    def prepare(self) -> None:
-        """Make the folder and try to write into it, before minutes of work go into what cannot be kept.
 
-        Raises
-        ------
-        BetafoldError
-            Where the file system refuses.
-        """
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.directory) as file:
-                file.write(b"?")
-        except FileExistsError as error:
-            raise BetafoldError(f"cannot write into {self.directory}: it is not a folder") from error
-        except OSError as error:
-            raise BetafoldError(f"cannot write into {self.directory}: {error.strerror or error}") from error
+def summary_row(prediction: Prediction, files: Iterable[str]) -> tuple[object, ...]:
+    """Return the row (`SUMMARY_COLUMNS`) of a prediction that is in these files."""
+    return (
+        prediction.id,
+        prediction.sequence,
+        len(prediction.peptide),
+        prediction.peptide.chemistry,
+        f"{prediction.plddt[0].mean():.2f}",
+        prediction.secondary_structure[0],
+        "ok" if prediction.constraints_met else "constraints not met",
+        "; ".join(prediction.warnings),
+        " ".join(files),
+        prediction.made_by,
+    )
 
-    def claim(self, identifier: str) -> str:
-        """Return a file name for `identifier` that no other record of this run has."""
-        base = name = safe_name(identifier)
-        number = self._numbers.get(base.casefold(), 1)
-        while name.casefold() in self._taken:  # some file systems do not tell A from a
-            number += 1
-            name = f"{base}_{number}"
-        self._numbers[base.casefold()] = number
-        self._taken.add(name.casefold())
-        return name
 
-    def save(self, prediction: Prediction) -> list[Path]:
-        """Write the files of a prediction and note it in the summary.
+def failure_row(identifier: str, sequence: str, message: str) -> tuple[object, ...]:
+    """Return the row (`SUMMARY_COLUMNS`) of a record that could not be folded."""
+    text = "".join(sequence.split()).upper()
+    return (identifier, text[:_SHOWN], len(text), "", "", "", "failed", message, "", "")
 
-        Raises
-        ------
-        BetafoldError
-            Where the file system refuses.
-        """
-        name = self.claim(prediction.id)
-        files = [prediction.save(self.directory / (name + suffix)) for suffix in (*self.suffixes, ".json")]
-        first = prediction.plddt[0].mean()
-        self._rows.append(
-            (
-                prediction.id,
-                prediction.sequence,
-                len(prediction.peptide),
-                prediction.peptide.chemistry,
-                f"{first:.2f}",
-                prediction.secondary_structure[0],
-                "ok" if prediction.constraints_met else "constraints not met",
-                "; ".join(prediction.warnings),
-                " ".join(path.name for path in files),
-                prediction.made_by,
-            )
-        )
-        return files
 
-    def note_failure(self, identifier: str, sequence: str, message: str) -> None:
-        """Note a record that could not be folded in the summary."""
-        text = "".join(sequence.split()).upper()
-        self._rows.append((identifier, text[:_SHOWN], len(text), "", "", "", "failed", message, "", ""))
-
-    def write_summary(self) -> Path:
-        """Write ``summary.csv`` with a row for each record so far, in order.
-
-        Raises
-        ------
-        BetafoldError
-            Where the file system refuses.
-        """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(SUMMARY_COLUMNS)
-        writer.writerows(self._rows)
-        path = self.directory / SUMMARY_FILE
-        write_text(path, text.getvalue())
-        return path
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

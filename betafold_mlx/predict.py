@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.closure import Bond, measure_bonds
+from betafold_mlx.details import Details, read_details
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.lanes import Work, side_by_side
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
 from betafold_mlx.pairing import Pairing, rank_pairings
 from betafold_mlx.prediction import Prediction
 from betafold_mlx.refine.confidence import confidence_features
-from betafold_mlx.refine.ensemble import refine
+from betafold_mlx.refine.ensemble import refining
 from betafold_mlx.sequence import MAX_LENGTH, TRAINED_LENGTHS, Peptide
 from betafold_mlx.structure.caps import crowded_caps
 from betafold_mlx.zoo import find_embedder, find_model
@@ -27,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Prediction", "Predictor"]
 
-_TOGETHER = 128  # peptides in a batch: bounds the memory, however many there are
+BATCH_SIZE = 64
+"""Peptides folded together: more do not make it faster on a CPU."""
 
 UNCERTAIN = 50.0
 """Mean pLDDT below which a prediction carries a warning."""
@@ -107,6 +112,7 @@ class Predictor:
         samples: int = 1,
         seed: int = 0,
         id: str | None = None,
+        details: bool = False,
     ) -> Prediction:
         """Fold one peptide.
 
@@ -132,6 +138,9 @@ class Predictor:
             0 to 2^31 - 1.
         id : str, optional
             Name; by default the sequence.
+        details : bool
+            Keep what the network said on the way: attention maps, expected distances, torsion density
+            (`betafold_mlx.details.Details`).
 
         Returns
         -------
@@ -155,6 +164,7 @@ class Predictor:
             samples=samples,
             seed=seed,
             auto_disulfides=auto_disulfides,
+            details=details,
         )[0]
 
     def fold_many(
@@ -165,8 +175,10 @@ class Predictor:
         samples: int = 1,
         seed: int = 0,
         auto_disulfides: bool = False,
+        details: bool = False,
+        batch_size: int = BATCH_SIZE,
     ) -> list[Prediction]:
-        """Fold peptides in batches of equal padded length.
+        """Fold peptides in batches of equal padded length, on a CPU several batches at a time.
 
         Parameters
         ----------
@@ -174,8 +186,10 @@ class Predictor:
             Checked peptides.
         ids : sequence of str, optional
             Their names, one a peptide; by default the sequences.
-        samples, seed, auto_disulfides
+        samples, seed, auto_disulfides, details
             As in `fold`.
+        batch_size : int
+            Peptides in a batch: bounds the memory, however many there are.
 
         Returns
         -------
@@ -189,6 +203,8 @@ class Predictor:
         """
         if samples < 1:
             raise BetafoldError(f"samples must be at least 1, not {samples}")
+        if batch_size < 1:
+            raise BetafoldError(f"a batch must hold at least 1 peptide, not {batch_size}")
         if not 0 <= seed < 2**31:
             raise BetafoldError(f"seed must lie between 0 and {2**31 - 1}, not {seed}")
         names = [peptide.sequence for peptide in peptides] if ids is None else ids
@@ -198,25 +214,40 @@ class Predictor:
         by_length: dict[int, list[int]] = {}
         for index, peptide in enumerate(peptides):
             by_length.setdefault(padded_length(len(peptide)), []).append(index)
-        batches = (
-            (length, members[first : first + _TOGETHER])
+        batches = [
+            (length, members[first : first + batch_size])
             for length, members in by_length.items()
-            for first in range(0, len(members), _TOGETHER)
+            for first in range(0, len(members), batch_size)
+        ]
+        works = (
+            self._folding(
+                [peptides[index] for index in members], length, samples, seed, auto_disulfides, details
+            )
+            for length, members in batches
         )
-        for length, members in batches:
-            batch = [peptides[index] for index in members]
-            together = self._fold_batch(batch, length, samples, seed, auto_disulfides)
+        for (_, members), together in zip(batches, side_by_side(works), strict=True):
             for index, models in zip(members, together, strict=True):
                 predictions[index] = self._prediction(names[index], models, seed)
         return [predictions[index] for index in range(len(peptides))]
 
-    def _fold_batch(
-        self, peptides: Sequence[Peptide], length: int, samples: int, seed: int, auto_disulfides: bool
-    ) -> list[_Models]:
+    def _folding(
+        self,
+        peptides: Sequence[Peptide],
+        length: int,
+        samples: int,
+        seed: int,
+        auto_disulfides: bool,
+        details: bool,
+    ) -> Work[list[_Models]]:
         """Fold peptides of one padded length together, a few samples at a time."""
         network = self.loaded.model
+        ask: Callable[[ModelInputs], Folded] = (
+            functools.partial(network, return_attention=True) if details else network
+        )
         inputs = self._inputs(peptides, length)
-        folded = network(inputs)
+        folded = ask(inputs)
+        mx.async_eval(folded.distogram, folded.mixture.log_weights)
+        yield
         pairings = [_pairings(peptide, folded, row) for row, peptide in enumerate(peptides)]
         if auto_disulfides and any(pairings):
             peptides = [
@@ -224,13 +255,20 @@ class Predictor:
                 for peptide, ranked in zip(peptides, pairings, strict=True)
             ]
             inputs = collate(peptides, length)._replace(features=inputs.features)
-            folded = network(inputs)
-        ensemble = refine(folded, inputs, seed, range(samples))
+            folded = ask(inputs)
+        ensemble = yield from refining(folded, inputs, seed, range(samples))
         confidence = network.calibration(confidence_features(folded, ensemble))
         arrays = (ensemble.coordinates, confidence, ensemble.torsions)
         coordinates, plddt, torsions = (np.array(array) for array in arrays)
         return [
-            _Models(peptide, coordinates[row, :, :n], plddt[row, :, :n], torsions[row, :, :n], ranked)
+            _Models(
+                peptide,
+                coordinates[row, :, :n],
+                plddt[row, :, :n],
+                torsions[row, :, :n],
+                ranked,
+                read_details(folded, row, n, peptide.cyclic) if details else None,
+            )
             for row, (peptide, ranked, n) in enumerate(
                 zip(peptides, pairings, map(len, peptides), strict=True)
             )
@@ -278,6 +316,7 @@ class Predictor:
                 *_warnings(peptide, bonds[0], float(plddt[0].mean()), models.pairings),
                 *crowded_caps(peptide.sequence, coordinates[0], peptide.n_cap, peptide.c_cap),
             ),
+            details=models.details,
         )
         return prediction.mirrored() if peptide.d_amino_acids else prediction
 
@@ -290,6 +329,7 @@ class _Models(NamedTuple):
     plddt: np.ndarray
     torsions: np.ndarray
     pairings: tuple[Pairing, ...]
+    details: Details | None
 
 
 def _pairings(peptide: Peptide, folded: Folded, row: int) -> tuple[Pairing, ...]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
+import math
 import platform
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import gemmi
 import numpy as np
 
 from betafold_mlx import __version__
@@ -20,13 +26,33 @@ from betafold_mlx.geometry.mirror import mirror_image
 from betafold_mlx.pairing import Pairing
 from betafold_mlx.sequence import Peptide
 from betafold_mlx.spread import Spread, measure_spread
-from betafold_mlx.structure.secondary import assign_secondary_structure
+from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.structure.writer import PredictedModels, to_mmcif, to_pdb
+
+if TYPE_CHECKING:
+    from biotite.structure import AtomArray
+
+    from betafold_mlx.details import Details
 
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return what has a part in the numbers: the package, MLX and Python."""
+    return {"betafold-mlx": __version__, "mlx": version("mlx"), "python": platform.python_version()}
+
+
+def assign_together(predictions: Iterable[Prediction]) -> None:
+    """Work out the secondary structures of many predictions in one go: one by one takes ten times as long."""
+    waiting = [prediction for prediction in predictions if "secondary_structure" not in vars(prediction)]
+    traces = [trace for prediction in waiting for trace in prediction._l_traces()]
+    letters = iter(assign_secondary_structures(traces))
+    for prediction in waiting:  # as the cached property would
+        vars(prediction)["secondary_structure"] = tuple(islice(letters, len(prediction.coordinates)))
+
+
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The predicted structures of one peptide, best first.
 
@@ -55,6 +81,8 @@ class Prediction:
         Where no disulfide is stated: the ways to bond the cysteines that the model prefers, best first.
     warnings : tuple of str
         What a user should know of this prediction.
+    details : Details or None
+        What the network said on the way, where it was asked for; in no file but the report.
     """
 
     id: str
@@ -69,6 +97,20 @@ class Prediction:
     embedder: dict[str, Any]
     pairings: tuple[Pairing, ...] = ()
     warnings: tuple[str, ...] = ()
+    details: Details | None = None
+
+    def __repr__(self) -> str:
+        count = len(self.coordinates)
+        models = "1 model" if count == 1 else f"{count} models"
+        chemistry = f" {self.peptide.chemistry}" if self.peptide.chemistry else ""
+        plddt = float(self.plddt[0].mean())
+        return f"<Prediction {self.id!r}: {self.sequence}{chemistry}, {models} of {self.made_by}, pLDDT {plddt:.1f}>"
+
+    def _repr_html_(self) -> str:
+        """Return a picture of the first model for Jupyter: no scripts, and no 3D viewer (see `betafold_mlx.report`)."""
+        from betafold_mlx.report.notebook import notebook_html  # only a notebook needs it
+
+        return notebook_html(self)
 
     @property
     def sequence(self) -> str:
@@ -81,8 +123,12 @@ class Prediction:
 
         P-SEA knows L peptides: of a D peptide it reads the mirror image, so that H there is a left-handed helix.
         """
+        return tuple(assign_secondary_structures(self._l_traces()))
+
+    def _l_traces(self) -> list[np.ndarray]:
+        """Return the CA trace (L, 3) of each model, of a D peptide that of its mirror image."""
         ca = self.coordinates[:, :, 1]
-        return tuple(map(assign_secondary_structure, mirror_image(ca) if self.peptide.d_amino_acids else ca))
+        return list(mirror_image(ca) if self.peptide.d_amino_acids else ca)
 
     @functools.cached_property
     def spread(self) -> Spread:
@@ -95,7 +141,8 @@ class Prediction:
         That is how a D peptide comes from its L peptide, which the network folds: exact, by symmetry.
         """
         image = mirror_image(self.coordinates)
-        return dataclasses.replace(self, coordinates=image, torsions=-self.torsions)
+        details = self.details and self.details.mirrored()
+        return dataclasses.replace(self, coordinates=image, torsions=-self.torsions, details=details)
 
     @property
     def made_by(self) -> str:
@@ -136,23 +183,55 @@ class Prediction:
         """Return the models as PDB text, pLDDT as B-factor."""
         return to_pdb(self._models())
 
+    def to_gemmi(self) -> gemmi.Structure:
+        """Return the models as a gemmi structure, as the mmCIF file has them: caps, bonds, pLDDT as B-factor."""
+        return gemmi.make_structure_from_block(gemmi.cif.read_string(self.to_mmcif()).sole_block())
+
+    def to_biotite(self, model: int = 1) -> AtomArray:
+        """Return a model as a biotite atom array, as the mmCIF file has it: caps, bonds, pLDDT as ``b_factor``.
+
+        One model, not a stack: the annotations of a stack, the B-factor among them, are the same for all its models.
+
+        Parameters
+        ----------
+        model : int
+            Its rank, from 1.
+
+        Raises
+        ------
+        BetafoldError
+            Where there is no such model, or biotite is not installed.
+        """
+        if not 1 <= model <= len(self.coordinates):
+            raise BetafoldError(f"there is no model {model}: the prediction has 1 to {len(self.coordinates)}")
+        try:
+            from biotite.structure.io import pdbx
+        except ImportError as error:
+            raise BetafoldError("biotite is not installed: get it with `pip install biotite`") from error
+        file = pdbx.CIFFile.read(io.StringIO(self.to_mmcif()))
+        with (
+            warnings.catch_warnings()
+        ):  # the names by the author are the same as the others, and not in the file
+            warnings.simplefilter("ignore", UserWarning)
+            return pdbx.get_structure(file, model=model, extra_fields=["b_factor"], include_bonds=True)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction without coordinates as plain JSON values; torsions in degrees."""
         structures = self.secondary_structure
         models = []
         for rank in range(len(self.coordinates)):
-            degrees = np.degrees(self.torsions[rank].astype(float))
+            columns = np.degrees(self.torsions[rank].astype(float)).T.tolist()
             models.append(
                 {
                     "rank": rank + 1,
                     "cluster": self.spread.clusters[rank],
                     "rmsd_to_first": round(self.spread.rmsd_to_first[rank], 3),
                     "mean_plddt": round(float(self.plddt[rank].mean()), 2),
-                    "plddt": [round(float(value), 2) for value in self.plddt[rank]],
+                    "plddt": [round(value, 2) for value in self.plddt[rank].tolist()],
                     "secondary_structure": structures[rank],
                     "torsions": {
-                        name: [None if np.isnan(v) else round(float(v), 2) for v in degrees[:, column]]
-                        for column, name in enumerate(("phi", "psi", "omega"))
+                        name: [None if math.isnan(v) else round(v, 2) for v in column]
+                        for name, column in zip(("phi", "psi", "omega"), columns, strict=True)
                     },
                     "stated_bonds": [dataclasses.asdict(bond) for bond in self.bonds[rank]],
                 }
@@ -188,16 +267,12 @@ class Prediction:
                 "embedder": self.embedder["kind"],
             },
             "embedder": self.embedder,
-            "versions": {
-                "betafold-mlx": __version__,
-                "mlx": version("mlx"),
-                "python": platform.python_version(),
-            },
+            "versions": dict(versions()),
             "warnings": list(self.warnings),
         }
 
     def save(self, path: str | Path) -> Path:
-        """Write the prediction: ``.cif``, ``.pdb`` or ``.json``, by the suffix.
+        """Write the prediction: ``.cif``, ``.pdb``, ``.json`` or ``.html``, the report, by the suffix.
 
         Returns
         -------
@@ -214,8 +289,14 @@ class Prediction:
             ".cif": self.to_mmcif,
             ".pdb": self.to_pdb,
             ".json": lambda: to_json(self.to_dict()),
+            ".html": self._report,
         }
         if path.suffix not in writers:
-            raise BetafoldError(f"cannot save {path.name}: the name must end in .cif, .pdb or .json")
+            raise BetafoldError(f"cannot save {path.name}: the name must end in .cif, .pdb, .json or .html")
         write_text(path, writers[path.suffix]())
         return path
+
+    def _report(self) -> str:
+        from betafold_mlx.report import report_html  # only a report needs it
+
+        return report_html(self)

@@ -1,14 +1,10 @@
-"""How the models of one peptide differ."""
+"""How the models of one peptide differ: NumPy in double precision, so that any thread may write its files."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import mlx.core as mx
 import numpy as np
-
-from betafold_mlx.geometry.superpose import superpose
-from betafold_mlx.metrics import backbone_rmsd
 
 ALIKE = 2.0
 """Backbone RMSD up to which two models are the same fold, Angstrom."""
@@ -35,21 +31,33 @@ class Spread(NamedTuple):
 
 def measure_spread(coordinates: np.ndarray) -> Spread:
     """Measure how models differ: (M, L, 5, 3) Angstrom, best first."""
-    models = mx.array(coordinates[:, :, :3].astype(np.float32))
+    count, length = coordinates.shape[:2]
+    if count == 1:
+        return Spread((1,), (0.0,), (0.0,) * length)
+    models = coordinates[:, :, :3].astype(np.float64).reshape(count, -1, 3)
+    models -= models.mean(axis=1, keepdims=True)
+    to_first = _apart(models, models[0])
     leaders: list[int] = []
     clusters = []
-    for number in range(len(coordinates)):
-        near: list[int] = []
-        if leaders:
-            chosen = models[mx.array(leaders)]
-            apart = np.array(backbone_rmsd(mx.broadcast_to(models[number], chosen.shape), chosen))
-            near = np.flatnonzero(apart <= ALIKE).tolist()
+    for number in range(count):
+        near = np.flatnonzero(_apart(models[leaders], models[number]) <= ALIKE).tolist()
         if not near:
             leaders.append(number)
             near = [len(leaders) - 1]
         clusters.append(near[0] + 1)
-    first = mx.broadcast_to(models[0], models.shape)
-    to_first = np.array(backbone_rmsd(models, first))
-    laid = np.array(superpose(models.flatten(1, 2), first.flatten(1, 2))).reshape(models.shape)[:, :, 1]
-    deviation = np.sqrt(np.square(laid - laid.mean(axis=0)).sum(axis=-1).mean(axis=0))
+    ca = (models @ _rotations(models, models[0]))[:, 1::3]  # of N, CA, C
+    deviation = np.sqrt(np.square(ca - ca.mean(axis=0)).sum(axis=-1).mean(axis=0))
     return Spread(tuple(clusters), tuple(to_first.tolist()), tuple(deviation.tolist()))
+
+
+def _apart(models: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the RMSD (K,) of models (K, n, 3) to a target (n, 3), all of them centred, after superposition."""
+    laid = models @ _rotations(models, target)
+    return np.sqrt(np.square(laid - target).sum(axis=-1).mean(axis=-1))
+
+
+def _rotations(models: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the rotations R (K, 3, 3) for which models @ R lie best on the target (Kabsch 1976, no reflection)."""
+    left, _, right = np.linalg.svd(np.swapaxes(models, 1, 2) @ target)
+    left[:, :, 2] *= np.sign(np.linalg.det(left) * np.linalg.det(right))[:, None]
+    return left @ right

@@ -32,11 +32,13 @@ def random_sequence(rng, length):
     return "".join(letters[:length])
 
 
-def make_dataset(seed=0, chains=12, peptides=6):
-    """A data set of `chains` chains and `peptides` peptides in each split."""
+def make_dataset(seed=0, chains=12, peptides=6, held_out=None):
+    """A data set of `chains` chains and `peptides` peptides in each split, or of `held_out` each in all but train."""
     rng = np.random.default_rng(seed)
     records, coordinates, fragments, row = [], [], [], 0
     for split in ("train", "validation", "test"):
+        if split == "validation" and held_out is not None:
+            chains = peptides = held_out
         for number in range(chains + peptides):
             whole = number >= chains
             length = int(rng.integers(10, 31) if whole else rng.integers(40, 80))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from synthetic import make_dataset
 from betafold_mlx.data.fill import Reporter, fill_cache
 from betafold_mlx.data.locks import ByteLocks
 from betafold_mlx.data.plan import make_plan
+from betafold_mlx.distributed.ranks import Ranks
 from betafold_mlx.errors import BetafoldError
 
 HERE = Path(__file__).parent
@@ -300,3 +302,96 @@ def test_embeddings_come_back_in_order(tmp_path, dataset):
     cache = fill_toy(tmp_path, dataset, shard_size=7).cache
     for sequence in make_plan(dataset, 100).sequences:
         np.testing.assert_array_equal(np.array(cache([sequence], len(sequence))[0]), toy_embedding(sequence))
+
+
+# Ranks
+
+
+class ThreadRanks(Ranks):
+    """Ranks that are threads: they talk through a list."""
+
+    def __init__(self, rank, board, turns):
+        self.rank, self.size, self._board, self._turns = rank, len(board), board, turns
+
+    def gather(self, value):
+        self._board[self.rank] = value
+        self._turns.wait(30)
+        values = list(self._board)
+        self._turns.wait(30)
+        return values
+
+    def broadcast_bytes(self, data, root):
+        return self.gather(data)[root]
+
+
+def fill_by_ranks(folders, dataset, **arguments):
+    """Fill the cache of each rank in a thread of its own; return (Filled or the error, its Heard, what it embedded)."""
+    board, turns = [None] * len(folders), threading.Barrier(len(folders))
+    heard, embedded, results = [Heard() for _ in folders], [[] for _ in folders], [None] * len(folders)
+
+    def run(rank):
+        def embed(sequences):
+            embedded[rank].extend(sequences)
+            return toy_embed(sequences)
+
+        ranks = ThreadRanks(rank, board, turns)
+        try:
+            results[rank] = fill_toy(
+                folders[rank], dataset, embed, reporter=heard[rank], ranks=ranks, **arguments
+            )
+        except BetafoldError as error:
+            results[rank] = error
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(len(folders))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return list(zip(results, heard, embedded, strict=True))
+
+
+def test_ranks_with_disks_of_their_own_share_the_work_and_all_get_it(tmp_path, dataset, whole):
+    folders = [tmp_path / f"disk{rank}" / "cache" for rank in range(3)]
+    found = fill_by_ranks(folders, dataset)
+    sequences = make_plan(dataset, 100).sequences
+    assert sorted(sequence for _, _, made in found for sequence in made) == sorted(sequences)
+    shards = found[0][0].cache.index.shards
+    for (filled, heard, made), folder in zip(found, folders, strict=True):
+        assert contents(folder) == whole and filled.made == shards > 3
+        assert abs(len(made) - len(sequences) / 3) <= 16  # a shard more or less
+        assert heard.total == heard.embedded == len(made)
+        assert np.array_equal(
+            np.array(filled.cache(sequences[-1:], 32))[0, : len(sequences[-1])], toy_embedding(sequences[-1])
+        )
+
+
+def test_ranks_make_what_none_has_and_mend_what_is_damaged(tmp_path, dataset, whole):
+    folders = [tmp_path / f"disk{rank}" for rank in range(2)]
+    for folder in folders:
+        fill_toy(folder, dataset)
+        (folder / "shard-00001.safetensors").unlink()
+    damage_flip(folders[0] / "shard-00002.safetensors")
+    (folders[1] / "shard-00004.safetensors").unlink()
+    before = [times(folder) for folder in folders]
+    found = fill_by_ranks(folders, dataset)
+    plan = make_plan(dataset, 100)
+    assert sorted(s for _, _, made in found for s in made) == sorted(
+        plan.sequences[16:32]
+    )  # the second, once
+    for (filled, _, _), folder, old in zip(found, folders, before, strict=True):
+        assert filled.made == 1 and contents(folder) == whole
+        kept = old.keys() - {f"shard-{number:05}.safetensors" for number in (1, 2, 4)}
+        assert kept and all(times(folder)[name] == old[name] for name in kept)
+
+
+def test_ranks_on_one_disk_hand_nothing_round(tmp_path, dataset, whole, monkeypatch):
+    monkeypatch.setattr(ThreadRanks, "broadcast_bytes", lambda self, data, root: pytest.fail("handed round"))
+    found = fill_by_ranks([tmp_path] * 3, dataset)
+    assert contents(tmp_path) == whole
+    assert sum(len(made) for _, _, made in found) == len(make_plan(dataset, 100).sequences)
+
+
+def test_ranks_must_make_the_same_cache(tmp_path, dataset):
+    fill_toy(tmp_path / "disk1", dataset, seed=1)
+    found = fill_by_ranks([tmp_path / "disk0", tmp_path / "disk1"], dataset, seed=None)
+    assert all("rank 1 has a cache with seed 1, rank 0 0" in str(error) for error, _, _ in found)

@@ -16,6 +16,7 @@ from betafold_mlx.esm.convert import convert
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.reference import reference_forward
 from betafold_mlx.esm.tokenizer import EOS, MASK, PAD, encode, tokenize
+from betafold_mlx.model import functions
 
 TOLERANCE = 1e-4
 
@@ -70,6 +71,13 @@ def test_a_small_network_agrees_with_transformers_everywhere(small, expected):
     )  # numbers that say something
 
 
+def test_the_native_operations_agree_too(monkeypatch, small, expected):
+    for module in (functions, model_module):
+        monkeypatch.setattr(module, "natively", lambda: True)  # as on a GPU
+    for name, deviation in deviations(small, expected).items():
+        assert deviation <= TOLERANCE, name
+
+
 def tanh_gelu(monkeypatch, model):
     curve = math.sqrt(2 / math.pi)
     monkeypatch.setattr(
@@ -106,9 +114,10 @@ def rotation_by_neighbours(monkeypatch, model):
 
 
 def no_padding_mask(monkeypatch, model):
-    attend = mx.fast.scaled_dot_product_attention
+    attend = model_module.scaled_dot_product_attention
+    monkeypatch.setattr(model_module, "natively", lambda: False)
     monkeypatch.setattr(
-        mx.fast, "scaled_dot_product_attention", lambda *a, mask, **k: attend(*a, mask=mask | True, **k)
+        model_module, "scaled_dot_product_attention", lambda q, k, v, mask: attend(q, k, v, mask | True)
     )
 
 

@@ -5,9 +5,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from betafold_mlx.data.substitution import BLOSUM62
 from betafold_mlx.evaluate import neighbours
 from betafold_mlx.evaluate.neighbours import Neighbour, nearest_windows
-from betafold_mlx.data.substitution import BLOSUM62
 from betafold_mlx.sequence import ALPHABET, THREE_LETTER
 
 

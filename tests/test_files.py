@@ -1,10 +1,12 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_directory, atomic_path, to_json, write_text
+from betafold_mlx.files import atomic_directory, atomic_path, sweep_temporary, to_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -84,3 +86,23 @@ def test_json_has_no_nan():
     assert json.loads(to_json([odd]).encode("utf-8")) == [odd]
     with pytest.raises(ValueError, match="Out of range"):
         to_json({"x": float("nan")})
+
+
+def test_what_killed_processes_left_is_swept(tmp_path):
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom betafold_mlx.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as path:\n    path.write_text('half')\n    os._exit(9)"
+    )
+    names = ("a.cif", "b.json", "no suffix", ".hidden")
+    for name in names:
+        subprocess.run([sys.executable, "-c", program, tmp_path / name], check=False)
+    assert len(list(tmp_path.iterdir())) == 4 and not any((tmp_path / name).exists() for name in names)
+    others = ("x.cif", ".fold.json", ".x.123.cif", ".x.12-abc.cif")
+    for name in others:
+        (tmp_path / name).write_text("")
+    with atomic_path(tmp_path / "c.cif") as path:  # of a process that lives
+        path.write_text("half")
+        sweep_temporary(tmp_path)
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, *others])
+    with pytest.raises(BetafoldError, match="cannot clear"):
+        sweep_temporary(tmp_path / "nowhere")

@@ -79,6 +79,14 @@ def test_dropout_only_with_a_key(model):
     assert not mx.array_equal(model(inputs, key).torsions, model(inputs).torsions).item()
 
 
+def test_peptides_with_keys_of_their_own_may_be_folded_apart(model):
+    keys = mx.random.split(mx.random.key(1), len(PEPTIDES))
+    together = model(collate(PEPTIDES, 32), keys).torsions
+    for row, peptide in enumerate(PEPTIDES):
+        apart = model(collate([peptide], 32), keys[row : row + 1]).torsions[0]
+        assert np.allclose(np.array(apart), np.array(together[row]), atol=1e-4)
+
+
 def test_confidence_does_not_shape_the_structure(model):
     def confidence(inputs):
         return model(inputs).plddt_logits.sum()

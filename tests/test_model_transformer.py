@@ -7,7 +7,7 @@ from mlx.utils import tree_flatten
 
 from betafold_mlx.model.attention import MultiHeadAttention, scaled_dot_product_attention
 from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
-from betafold_mlx.model.transformer import Block, Transformer, dropout
+from betafold_mlx.model.transformer import Block, Transformer, dropout, split_key
 
 
 def softmax(x):
@@ -134,6 +134,20 @@ def test_dropout_keeps_the_mean_and_follows_its_key():
     assert mx.array_equal(dropped, dropout(x, 0.1, key)).item()
     assert not mx.array_equal(dropped, dropout(x, 0.1, mx.random.key(2))).item()
     assert dropout(x, 0.1, None) is x
+
+
+def test_an_example_with_its_own_key_loses_the_same_in_any_company():
+    keys = mx.random.split(mx.random.key(3), 4)
+    x = mx.ones((4, 30, 16))
+    dropped = dropout(x, 0.25, keys)
+    for row in range(4):
+        assert mx.array_equal(dropped[row], dropout(x[row], 0.25, keys[row])).item()
+    assert mx.array_equal(dropped[1::2], dropout(x[1::2], 0.25, keys[1::2])).item()
+    assert len({bytes(np.array(row)) for row in dropped}) == 4
+    alone = [mx.random.split(key, 3) for key in keys]
+    for place, several in enumerate(split_key(keys, 3)):
+        assert mx.array_equal(several, mx.stack([own[place] for own in alone])).item()
+    assert split_key(None, 2) == [None, None]
 
 
 def test_sinusoidal_positions_follow_the_formula():

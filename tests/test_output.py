@@ -1,4 +1,6 @@
 import csv
+import dataclasses
+import io
 import json
 
 import mlx.core as mx
@@ -10,7 +12,17 @@ from toy_models import toy_model
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.output import OutputFolder, safe_name
+from betafold_mlx.output import (
+    SUMMARY_COLUMNS,
+    csv_text,
+    failure_row,
+    prepare,
+    safe_name,
+    save_files,
+    summary_row,
+)
+from betafold_mlx.prediction import assign_together
+from betafold_mlx.sequence import Peptide
 
 
 @pytest.fixture(scope="module")
@@ -49,55 +61,47 @@ def test_known_names(identifier, name):
     assert safe_name(identifier) == name
 
 
-def test_equal_names_never_meet(tmp_path):
-    folder = OutputFolder(tmp_path)
-    names = [folder.claim(x) for x in ("a", "a", "A", "a_2", "a/b", "a b", "a_b")]
-    assert names == ["a", "a_2", "A_3", "a_2_2", "a_b", "a_b_2", "a_b_3"]
-    assert len({name.casefold() for name in names}) == len(names)
-
-
-def test_many_equal_names_take_no_longer_each(tmp_path):
-    folder = OutputFolder(tmp_path)
-    names = [folder.claim("same") for _ in range(20_000)]  # by counting from 1 each time: minutes
-    assert len(set(names)) == 20_000 and names[-1] == "same_20000"
-
-
 def test_preparing_finds_out_what_cannot_be_written(tmp_path):
-    folder = OutputFolder(tmp_path / "a" / "b")
-    folder.prepare()
+    prepare(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "sub"):
         with pytest.raises(BetafoldError, match="cannot write into"):
-            OutputFolder(path).prepare()
+            prepare(path)
 
 
-def test_a_failure_tells_the_length_of_what_it_cuts(tmp_path):
-    folder = OutputFolder(tmp_path)
-    folder.note_failure("long", "ac\nd" * 1000, "too long")
-    with folder.write_summary().open(encoding="utf-8") as file:
-        (row,) = csv.DictReader(file)
-    assert row["length"] == "3000" and row["sequence"] == ("ACD" * 22)[:64]
+def test_a_failure_tells_the_length_of_what_it_cuts():
+    row = dict(zip(SUMMARY_COLUMNS, failure_row("long", "ac\nd" * 1000, "too long"), strict=True))
+    assert row["length"] == 3000 and row["sequence"] == ("ACD" * 22)[:64]
+    assert (row["id"], row["status"], row["message"]) == ("long", "failed", "too long")
 
 
-def test_files_of_a_folder(tmp_path, predictor):
-    folder = OutputFolder(tmp_path / "out", "both")
+def test_files_and_rows_of_a_prediction(tmp_path, predictor):
     prediction = predictor.fold("GIGKFLHSAKKF", id="mag")
-    files = folder.save(prediction)
-    assert [path.name for path in files] == ["mag.cif", "mag.pdb", "mag.json"]
-    folder.note_failure("bad", "GIGX", "'X' is wrong, really")
-    folder.write_summary()
-    with (tmp_path / "out" / "summary.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["id"], row["status"], row["files"]) for row in rows] == [
-        ("mag", "ok", "mag.cif mag.pdb mag.json"),
-        ("bad", "failed", ""),
-    ]
-    assert float(rows[0]["mean_plddt"]) == pytest.approx(prediction.plddt.mean(), abs=0.01)
-    assert json.loads((tmp_path / "out" / "mag.json").read_text())["id"] == "mag"
+    files = save_files(prediction, tmp_path, "mag", (".cif", ".pdb", ".json"))
+    names = [path.name for path in files]
+    assert names == ["mag.cif", "mag.pdb", "mag.json"] and all(path.stat().st_size for path in files)
+    text = csv_text(
+        [SUMMARY_COLUMNS, summary_row(prediction, names), failure_row("bad", "GIGX", "'X', really")]
+    )
+    good, bad = csv.DictReader(io.StringIO(text))
+    assert (good["id"], good["status"], good["files"]) == ("mag", "ok", "mag.cif mag.pdb mag.json")
+    assert (bad["id"], bad["message"]) == ("bad", "'X', really")
+    assert float(good["mean_plddt"]) == pytest.approx(prediction.plddt.mean(), abs=0.01)
+    assert good["secondary_structure"] == prediction.secondary_structure[0]
+    assert json.loads((tmp_path / "mag.json").read_text())["id"] == "mag"
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path, predictor):
     (tmp_path / "file").write_text("")
     with pytest.raises(BetafoldError, match="cannot write"):
-        OutputFolder(tmp_path / "file").save(predictor.fold("GIGKFLHSAKKF"))
+        save_files(predictor.fold("GIGKFLHSAKKF"), tmp_path / "file", "x", [".cif"])
+
+
+def test_structures_worked_out_together_are_those_of_each_alone(predictor):
+    peptides = [Peptide("GIGKFLHSAKKF"), Peptide("A" * 20, d_amino_acids=True), Peptide("GIGK")]
+    folded = predictor.fold_many(peptides, samples=2)
+    both = [list(map(dataclasses.replace, folded)) for _ in range(2)]
+    assign_together(both[0])
+    assign_together(both[0])  # again: nothing to do
+    assert [vars(p)["secondary_structure"] for p in both[0]] == [p.secondary_structure for p in both[1]]

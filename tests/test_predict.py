@@ -9,7 +9,7 @@ import pytest
 from oracles import backbone_torsions, build_backbone
 from toy_models import toy_model
 
-from betafold_mlx import Predictor, predict
+from betafold_mlx import Predictor
 from betafold_mlx.closure import Bond
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
@@ -70,9 +70,8 @@ def test_many_peptides_go_in_several_batches(predictor, monkeypatch):
             sizes.append(len(inputs.mask))
             return model(inputs)
 
-    monkeypatch.setattr(predict, "_TOGETHER", 3)
     monkeypatch.setattr(predictor, "loaded", dataclasses.replace(predictor.loaded, model=Counted()))
-    parts = predictor.fold_many(peptides)
+    parts = predictor.fold_many(peptides, batch_size=3)
     assert sizes == [3, 3, 1] and [p.id for p in parts] == [p.id for p in whole]
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a.coordinates, b.coordinates, atol=1e-3)

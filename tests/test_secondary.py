@@ -7,7 +7,7 @@ import pytest
 
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.sequence import residue_ids
-from betafold_mlx.structure.secondary import assign_secondary_structure, q3
+from betafold_mlx.structure.secondary import assign_secondary_structure, assign_secondary_structures, q3
 
 
 def ca_trace(degrees, length):
@@ -102,3 +102,13 @@ def test_q3_counts_the_residues_that_agree():
     for predicted, target in [("HH", "H"), ("", "")]:
         with pytest.raises(ValueError, match="residues"):
             q3(predicted, target)
+
+
+def test_chains_of_different_lengths_together_are_as_one_by_one():
+    rng = np.random.default_rng(0)
+    chains = [ca_trace([-63.0, -42.0, 180.0], n) for n in (6, 12, 30)]
+    chains += [ca_trace([-120.0, 130.0, 180.0], n) for n in (7, 25)]
+    chains += [chain + rng.normal(scale=0.4, size=chain.shape) for chain in chains for _ in range(20)]
+    chains += [chains[2][:n] for n in range(6)]
+    assert assign_secondary_structures(chains) == list(map(assign_secondary_structure, chains))
+    assert assign_secondary_structures([]) == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from writer_helpers import SEQUENCE, expected_atoms, prediction, read_biotite, read_gemmi
+from writer_helpers import SEQUENCE, expected_atoms, gemmi_structure, prediction, read_biotite, read_gemmi
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.sequence import ALPHABET, THREE_LETTER
@@ -80,6 +80,41 @@ def test_own_reader_reads_every_model(tmp_path, form, suffix):
     assert {backbone.method for backbone in backbones} == {"THEORETICAL MODEL"}
     for backbone, atoms in zip(backbones, p.coordinates, strict=True):
         np.testing.assert_allclose(backbone.coordinates, atoms[:, :4], atol=6e-4)
+
+
+BY_GEMMI = st.builds(
+    prediction,
+    sequence=st.text(alphabet=ALPHABET, min_size=1, max_size=32),
+    models=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+    id=st.sampled_from(["x", "it's", 'a "b" c', "loop_", "#1", "P01501 melittin"]),
+    d_amino_acids=st.booleans(),
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(p=BY_GEMMI)
+def test_atoms_are_written_as_gemmi_writes_them(p):
+    structure = gemmi_structure(p)
+    groups = gemmi.MmcifOutputGroups(True)
+    groups.cell = groups.symmetry = groups.conn = groups.chem_comp = groups.software = False
+    want = structure.make_mmcif_block(groups)
+    made = gemmi.cif.read_string(to_mmcif(p)).sole_block()
+    assert made.name == want.name
+    for category in (
+        "_atom_site.",
+        "_entity_poly_seq.",
+        "_atom_type.",
+        "_struct_asym.",
+        "_struct.",
+        "_exptl.",
+    ):
+        assert made.get_mmcif_category(category, raw=True) == want.get_mmcif_category(category, raw=True)
+    options = gemmi.PdbWriteOptions()
+    options.seqres_records = options.ssbond_records = options.link_records = False
+    options.minimal_file = options.cryst1_record = options.end_record = True
+    text = to_pdb(p)
+    assert text[text.index("CRYST1") :] == structure.make_pdb_string(options)
 
 
 def test_modelcif_categories():

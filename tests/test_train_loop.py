@@ -10,6 +10,7 @@ from mlx.utils import tree_flatten
 from synthetic import make_dataset
 
 from betafold_mlx.data.windows import SamplerConfig
+from betafold_mlx.distributed.control import RankLostError
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.metrics import lddt
 from betafold_mlx.model.calibration import Calibration
@@ -125,7 +126,7 @@ def test_seeds_differ(tmp_path, dataset):
 
 
 def test_it_learns_the_rule_of_the_data(tmp_path, dataset):
-    config = changed(steps=120, warmup=10, evaluate_every=120, sampler=SamplerConfig(tokens=480))
+    config = changed(steps=40, warmup=10, evaluate_every=40, sampler=SamplerConfig(tokens=480))
     train(tmp_path / "run", dataset, config)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     torsion = [line["torsion_loss"] for line in lines if "torsion_loss" in line]
@@ -287,9 +288,21 @@ def test_impossible_loss_weights(weight):
         LossWeights(drmsd=weight)
 
 
-def test_a_complete_run_is_calibrated_on_its_validation_split(tmp_path, dataset):
-    trainer, _ = train(tmp_path / "run", dataset, changed(steps=4, calibrate=True))
-    best = load_model(tmp_path / "run" / "best")
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """A complete run with a calibration, its data set and its trainer."""
+    small = make_dataset(held_out=2)
+    path = tmp_path_factory.mktemp("calibrated") / "run"
+    trainer, _ = train(path, small, CALIBRATED)
+    return path, small, trainer
+
+
+CALIBRATED = changed(steps=4, calibrate=True)
+
+
+def test_a_complete_run_is_calibrated_on_its_validation_split(calibrated):
+    run, _, trainer = calibrated
+    best = load_model(run / "best")
     assert best.trained_on == "d" * 64
     started = Calibration()
     assert not mx.allclose(best.model.calibration.weight, started.weight).item()
@@ -308,17 +321,15 @@ def test_a_complete_run_is_calibrated_on_its_validation_split(tmp_path, dataset)
     assert abs(np.mean(predicted) - np.mean(reached)) < 0.03  # in the mean it is what was reached
 
 
-def test_a_complete_run_is_left_alone(tmp_path, dataset):
-    config = changed(steps=2, calibrate=True)
-    train(tmp_path / "run", dataset, config)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "best").iterdir()}
-    assert Trainer(tmp_path / "run", dataset, config, "d" * 64, resume=True).run()
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "best").iterdir()} == before
+def test_a_complete_run_is_left_alone(calibrated):
+    run, small, _ = calibrated
+    before = {path: path.stat().st_mtime_ns for path in (run / "best").iterdir()}
+    assert Trainer(run, small, CALIBRATED, "d" * 64, resume=True).run()
+    assert {path: path.stat().st_mtime_ns for path in (run / "best").iterdir()} == before
 
 
-def test_a_run_that_ends_while_it_calibrates_is_not_complete(tmp_path, dataset, monkeypatch):
-    config = changed(steps=4, calibrate=True)
-    train(tmp_path / "whole", dataset, config)
+def test_a_run_that_ends_while_it_calibrates_is_not_complete(tmp_path, calibrated, monkeypatch):
+    whole, small, _ = calibrated
 
     def killed(directory, batches):
         raise KeyboardInterrupt
@@ -326,6 +337,32 @@ def test_a_run_that_ends_while_it_calibrates_is_not_complete(tmp_path, dataset, 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "calibrate_directory", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "run", dataset, config)
-    assert Trainer(tmp_path / "run", dataset, config, "d" * 64, resume=True).run()
-    assert all_bytes(tmp_path / "run" / "best") == all_bytes(tmp_path / "whole" / "best")
+            train(tmp_path / "run", small, CALIBRATED)
+    assert Trainer(tmp_path / "run", small, CALIBRATED, "d" * 64, resume=True).run()
+    assert all_bytes(tmp_path / "run" / "best") == all_bytes(whole / "best")
+
+
+# What several ranks need of one
+
+
+def test_an_evaluation_that_was_due_when_the_run_stopped_is_made_up_for(tmp_path, dataset, monkeypatch):
+    train(tmp_path / "whole", dataset)
+
+    def lost(model, batches, ranks):
+        raise RankLostError("rank 1 was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "validate", lost)
+        with pytest.raises(RankLostError, match=r"rank 1 was lost \(saved at step 4: go on with --resume"):
+            train(tmp_path / "run", dataset)
+    assert Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True).run()
+    assert all_bytes(tmp_path / "run") == all_bytes(tmp_path / "whole")
+
+
+def test_checkpoints_of_older_versions_were_evaluated(tmp_path, dataset):
+    train(tmp_path / "run", dataset, changed(steps=4))
+    path = tmp_path / "run" / "last" / "progress.json"
+    progress = json.loads(path.read_text())
+    assert progress.pop("evaluated") == 4
+    path.write_text(json.dumps(progress))
+    assert Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True).progress.evaluated == 4

@@ -10,7 +10,8 @@ import numpy as np
 from structure_helpers import ideal
 
 from betafold_mlx.sequence import THREE_LETTER
-from betafold_mlx.structure.writer import PredictedModels, to_pdb
+from betafold_mlx.structure.components import D_THREE_LETTER
+from betafold_mlx.structure.writer import PredictedModels, block_name, to_pdb
 
 SEQUENCE = "GCNAPFCKGYWC"
 ATOMS = ("N", "CA", "C", "O", "CB")
@@ -42,6 +43,45 @@ def expected_atoms(p):
     names = [ATOMS[atom] for atom in k]
     residues = [THREE_LETTER[p.sequence[index]] for index in i]
     return names, residues, (i + 1).tolist(), p.coordinates[:, i, k], p.plddt[:, i]
+
+
+def gemmi_structure(p):
+    """Return a prediction as a gemmi structure, atom by atom: what gemmi makes of it is another way to write it.
+
+    Of a peptide without caps; without bonds, which gemmi does not write between atoms that are absent.
+    """
+    structure = gemmi.Structure()
+    structure.name = structure.info["_entry.id"] = block_name(p.id)
+    structure.info["_struct.title"] = p.title or p.id
+    structure.info["_exptl.method"] = "THEORETICAL MODEL"
+    entity = gemmi.Entity("1")
+    entity.entity_type = gemmi.EntityType.Polymer
+    entity.polymer_type = gemmi.PolymerType.PeptideD if p.d_amino_acids else gemmi.PolymerType.PeptideL
+    codes = D_THREE_LETTER if p.d_amino_acids else THREE_LETTER
+    entity.full_sequence = [codes[letter] for letter in p.sequence]
+    entity.subchains = ["A"]
+    structure.entities.append(entity)
+    for number, (coordinates, plddt) in enumerate(zip(p.coordinates, p.plddt, strict=True), start=1):
+        model = gemmi.Model(number)
+        model.add_chain(gemmi.Chain("A"))
+        for place, letter in enumerate(p.sequence):
+            residue = gemmi.Residue()
+            residue.name, residue.seqid = codes[letter], gemmi.SeqId(place + 1, " ")
+            residue.label_seq, residue.subchain, residue.entity_id = place + 1, "A", "1"
+            residue.entity_type = gemmi.EntityType.Polymer
+            residue.het_flag = "A" if codes[letter] == THREE_LETTER[letter] else "H"
+            for name, position in zip(ATOMS, coordinates[place], strict=True):
+                if np.isnan(position).any():
+                    continue
+                atom = gemmi.Atom()
+                atom.name, atom.element, atom.occ = name, gemmi.Element(name[0]), 1.0
+                atom.pos = gemmi.Position(*(round(float(x), 3) + 0.0 for x in position))
+                atom.b_iso = round(float(plddt[place]), 2)
+                residue.add_atom(atom)
+            model["A"].add_residue(residue)
+        structure.add_model(model)
+    structure.assign_serial_numbers()
+    return structure
 
 
 def read_gemmi(text, form):

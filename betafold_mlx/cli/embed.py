@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.filling import default_cache, fill
 from betafold_mlx.data.cache import index_document
 from betafold_mlx.data.fill import Filled
 from betafold_mlx.data.plan import DEFAULT_WINDOWS, FEWEST_WINDOWS, MOST_WINDOWS
 from betafold_mlx.data.store import Dataset, dataset_sha256
+from betafold_mlx.distributed.ranks import join
 from betafold_mlx.esm.directory import describe_esm
 from betafold_mlx.files import to_json
 
@@ -43,6 +45,7 @@ from betafold_mlx.files import to_json
     help="Of the windows.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@device_option
 def embed(
     dataset: Path, embedder: Path, output: Path | None, windows: int | None, seed: int | None, as_json: bool
 ) -> None:
@@ -53,18 +56,21 @@ def embed(
     a window for ESM2-8M.
 
     The same command goes on after an interrupt or a full disk, makes damaged files again, and may run several times at
-    once to share the work.
+    once to share the work. Under `mlx.launch --backend ring` so do machines without a common disk: each has the whole
+    cache in the end.
 
     \b
     betafold-mlx embed datasets/mine --embedder weights/esm2_t6_8M_UR50D -o datasets/mine.esm2
     betafold-mlx train datasets/mine --embedder weights/esm2_t6_8M_UR50D --cache datasets/mine.esm2 -o runs/mine
     """  # noqa: D301 - click wants the character, not the escape
-    described = describe_esm(embedder)
-    data = Dataset.load(dataset)
-    known = described.embedder_config()
-    place = output or default_cache(dataset, known)
-    filled = fill(place, data, dataset_sha256(dataset), known, lambda: embedder, windows, seed)
-    click.echo(to_json(_document(filled)) if as_json else _report(filled), nl=False)
+    with join() as ranks:
+        described = describe_esm(embedder)
+        data = Dataset.load(dataset)
+        known = described.embedder_config()
+        place = output or default_cache(dataset, known)
+        filled = fill(place, data, dataset_sha256(dataset), known, lambda: embedder, windows, seed, ranks)
+        if ranks.main:
+            click.echo(to_json(_document(filled)) if as_json else _report(filled), nl=False)
 
 
 def _document(filled: Filled) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from betafold_mlx.cli.device import device_option
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.evaluation import SAMPLES, evaluate_model
@@ -78,6 +79,7 @@ SPLITS = ("validation", "test")
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Random seed of models and bootstrap."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@device_option
 @click.pass_context
 def evaluate(
     ctx: click.Context,

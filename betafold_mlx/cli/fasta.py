@@ -60,11 +60,24 @@ def read_records(source: str) -> Iterator[FastaRecord]:
             zipped = raw.peek(2).startswith(GZIP_MAGIC)
             binary = gzip.GzipFile(fileobj=raw) if zipped else raw
             # A letter of another encoding must not cost the file: it spoils no more than its own word.
-            yield from parse_fasta(io.TextIOWrapper(binary, encoding="utf-8", errors="replace"))
+            with io.TextIOWrapper(binary, encoding="utf-8", errors="replace") as text:
+                yield from parse_fasta(text)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BetafoldError("this is a truncated or damaged gzip file: fetch it again") from error
     except OSError as error:
         raise BetafoldError(f"cannot read {source}: {error.strerror or error}") from error
+
+
+def count_records(source: str) -> int | None:
+    """Return about how many records a FASTA file has; None of what can be read once only, and where it is damaged."""
+    try:
+        if source == "-" or not Path(source).is_file():
+            return None
+        with Path(source).open("rb") as raw:
+            zipped = raw.peek(2).startswith(GZIP_MAGIC)
+            return sum(line.startswith(b">") for line in (gzip.GzipFile(fileobj=raw) if zipped else raw))
+    except (OSError, EOFError, zlib.error):
+        return None
 
 
 def shown(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import click
 from betafold_mlx.cli.filling import default_cache, fill
 from betafold_mlx.data.cache import check_index, read_index
 from betafold_mlx.data.store import Dataset
+from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.train.batches import Featurizer
 from betafold_mlx.train.config import TrainConfig
@@ -25,6 +27,7 @@ def new_features(
     config: TrainConfig,
     embedder: str | None,
     cache: Path | None,
+    ranks: Ranks = ALONE,
 ) -> tuple[TrainConfig, Featurizer | None]:
     """Return the settings of a new run with its embedder in them, and what makes its features.
 
@@ -42,6 +45,8 @@ def new_features(
         ``residue`` (also where it is None) or the directory of a converted ESM-2.
     cache : Path or None
         The cache, where it is not the usual place.
+    ranks : Ranks
+        Who share the work of filling it.
 
     Raises
     ------
@@ -61,7 +66,7 @@ def new_features(
 
     known = describe_esm(directory).embedder_config()
     place = cache or default_cache(dataset, known)
-    filled = fill(place, data, fingerprint, known, lambda: directory, config.sampler.windows)
+    filled = fill(place, data, fingerprint, known, lambda: directory, config.sampler.windows, ranks=ranks)
     index = filled.cache.index
     return (
         dataclasses.replace(
@@ -81,6 +86,7 @@ def resumed_features(
     run: Path,
     embedder: str | None,
     cache: Path | None,
+    ranks: Ranks = ALONE,
 ) -> Featurizer | None:
     """Return what makes the features of a run that goes on.
 
@@ -88,7 +94,7 @@ def resumed_features(
 
     Parameters
     ----------
-    dataset, data, fingerprint, cache
+    dataset, data, fingerprint, cache, ranks
         As in `new_features`.
     config : TrainConfig
         The settings of the run.
@@ -117,4 +123,5 @@ def resumed_features(
     except BetafoldError as error:
         raise BetafoldError(f"{error} (the run {run} reads one: name it with --cache)") from error
     check_index(place, index, wanted, config.sampler.windows, config.sampler.windows_seed)
-    return fill(place, data, fingerprint, wanted, lambda: find_embedder(wanted, run, embedder)).cache
+    find = functools.partial(find_embedder, wanted, run, embedder)
+    return fill(place, data, fingerprint, wanted, find, ranks=ranks).cache

@@ -12,6 +12,7 @@ import click
 
 from betafold_mlx.data.fill import Embed, Filled, Reporter, fill_cache
 from betafold_mlx.data.store import Dataset
+from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.model.config import EmbedderConfig
 
 
@@ -23,12 +24,13 @@ def fill(
     find: Callable[[], Path],
     windows: int | None = None,
     seed: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Filled:
     """Make what a cache lacks, with a converted ESM-2.
 
     Parameters
     ----------
-    directory, dataset, dataset_sha256, embedder, windows, seed
+    directory, dataset, dataset_sha256, embedder, windows, seed, ranks
         As in `betafold_mlx.data.fill.fill_cache`.
     find : callable
         Returns the directory of the ESM-2. It is called where something is missing only.
@@ -48,7 +50,17 @@ def fill(
 
         return EsmEmbedder.load(find()).embed
 
-    return fill_cache(directory, dataset, dataset_sha256, embedder, load, windows, seed, reporter=_Progress())
+    return fill_cache(
+        directory,
+        dataset,
+        dataset_sha256,
+        embedder,
+        load,
+        windows,
+        seed,
+        reporter=_Progress() if ranks.main else None,
+        ranks=ranks,
+    )
 
 
 def default_cache(dataset: Path, embedder: EmbedderConfig) -> Path:

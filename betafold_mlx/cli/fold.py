@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import click
 
 from betafold_mlx.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
-from betafold_mlx.cli.fasta import is_fasta, read_records, shown
+from betafold_mlx.cli.device import device_option
+from betafold_mlx.cli.fasta import is_fasta
+from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import to_json
-from betafold_mlx.output import FORMATS, SUMMARY_FILE, OutputFolder
+from betafold_mlx.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name, save_files, save_report
 from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import SCHEMA_VERSION, Prediction
-from betafold_mlx.sequence import FastaRecord, Peptide
+from betafold_mlx.prediction import Prediction
+from betafold_mlx.sequence import Peptide
 from betafold_mlx.zoo import DEFAULT_MODEL
 
 AUTO = "auto"
-CHUNK = 64  # records folded together: enough to fill a batch, few enough to keep memory flat
+MOST_TOGETHER = 1024
+
+
+class _BatchSize(click.ParamType):
+    """A number of peptides, or None for ``auto``."""
+
+    name = "integer"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value.lower() == AUTO:
+            return None
+        if not value.isdecimal() or not 1 <= int(value) <= MOST_TOGETHER:
+            self.fail(f"{value!r} is neither {AUTO} nor a number from 1 to {MOST_TOGETHER}", param, ctx)
+        return int(value)
 
 
 @click.command()
@@ -74,7 +86,29 @@ CHUNK = 64  # records folded together: enough to fill a batch, few enough to kee
     metavar="|".join((*C_CAPS, NO_CAP)),
     help="Cap behind the last residue, placed by ideal geometry.",
 )
+@click.option(
+    "--output-format",
+    type=click.Choice(OUTPUT_FORMATS),
+    default="files",
+    help="Of a FASTA file: files for each peptide, or one container for all, predictions.jsonl or .parquet.",
+)
+@click.option(
+    "--batch-size",
+    type=_BatchSize(),
+    default=AUTO,
+    metavar="N|auto",
+    help=f"Peptides of a FASTA file to fold together, 1 to {MOST_TOGETHER}. auto: as the device and --samples allow.",
+)
+@click.option(
+    "--restart", is_flag=True, help="Drop the unfinished run of a FASTA file in the folder, and start anew."
+)
+@click.option(
+    "--report",
+    is_flag=True,
+    help="Write ID.html too: structure, confidence, plots and attention maps in one file, to look at offline.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@device_option
 def fold(
     peptide: str,
     output: Path,
@@ -88,13 +122,20 @@ def fold(
     d_amino_acids: bool,
     n_cap: str,
     c_cap: str,
+    output_format: str,
+    batch_size: int | None,
+    restart: bool,
+    report: bool,
     as_json: bool,
 ) -> None:
     """Fold one peptide, a FASTA file, or standard input.
 
-    Writes ID.cif (or .pdb) with the models, best first, and ID.json; for FASTA also summary.csv. The B-factor is the
-    predicted lDDT, 0 to 100. In FASTA headers the words `cyclic`, `disulfides=1-15,5-19`, `all-d`, `n-cap=ACE` and
-    `c-cap=NH2` state the chemistry. Caps are not modelled: the network folds the peptide without them.
+    Writes ID.cif (or .pdb) with the models, best first, and ID.json; for FASTA also summary.csv and, where a record
+    cannot be folded, errors.csv. The B-factor is the predicted lDDT, 0 to 100. In FASTA headers the words `cyclic`,
+    `disulfides=1-15,5-19`, `all-d`, `n-cap=ACE` and `c-cap=NH2` state the chemistry. Caps are not modelled: the network
+    folds the peptide without them.
+
+    A FASTA file that was interrupted, even by kill -9, is gone on with by the same command, and the result is the same.
 
     Without --model the best installed model folds: of those in weights/ that were trained on the bundled model's data,
     and whose ESM-2 lies there too and is a published one, that with the lowest validation RMSD; else betafold-mini.
@@ -103,9 +144,10 @@ def fold(
     \b
     betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS
     betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --format pdb
-    betafold-mlx fold GCCSDPRCAWRC --disulfide auto --samples 5
+    betafold-mlx fold GCCSDPRCAWRC --disulfide auto --samples 5 --report
     betafold-mlx fold KLAKLAKKLAKLAK --d-amino-acids --n-cap ACE --c-cap NH2
     betafold-mlx fold peptides.fasta -o structures --json
+    betafold-mlx fold library.fasta.gz -o library --output-format parquet
     """  # noqa: D301 - click wants the character, not the escape
     auto = [pair.lower() for pair in disulfides] == [AUTO]
     if AUTO in map(str.lower, disulfides) and not auto:
@@ -116,24 +158,70 @@ def fold(
                 "--cyclic, --disulfide I-J, --d-amino-acids, --n-cap and --c-cap are for one peptide: "
                 "in FASTA state them in the headers"
             )
-        run = _Run(_load(model, embedder), OutputFolder(output, format_), samples, seed, auto, as_json)
-        try:
-            run.fold_all(read_records(peptide))
-        finally:
-            run.write_summary()
-        if not run.ready:
-            raise BetafoldError(f"{'standard input' if peptide == '-' else peptide} holds no FASTA records")
+        if output_format != "files" and format_ != "cif":
+            raise click.UsageError("--format is of structure files: leave it out with --output-format")
+        if output_format != "files" and report:
+            raise click.UsageError(f"--report is a file of each peptide: it does not go with {output_format}")
+        # One peptide needs none of it.
+        from betafold_mlx.cli.library import fold_fasta
+        from betafold_mlx.library.run import Settings, automatic_batch_size
+
+        predictor = _load(model, embedder)
+        together = automatic_batch_size(samples) if batch_size is None else batch_size
+        command = _command() if report else None
+        settings = Settings(samples, seed, auto, output_format, format_, together, restart, command)
+        well = fold_fasta(peptide, predictor, output, settings, as_json)
     else:
+        if output_format != "files":
+            raise click.UsageError(f"--output-format {output_format} is for FASTA")
         try:
             pairs = [] if auto else [parse_pair(pair) for pair in disulfides]
             checked = Peptide.parse(peptide, cyclic, pairs, d_amino_acids, n_cap, c_cap)
         except BetafoldError as error:
             raise click.UsageError(str(error)) from error
-        run = _Run(_load(model, embedder), OutputFolder(output, format_), samples, seed, auto, as_json)
-        run.fold_chunk([_Entry(checked.sequence, checked.sequence, checked)])
-    run.print_results()
-    if run.failures or run.unmet:
+        predictor = _load(model, embedder)
+        prepare(output)
+        command = _command() if report else None
+        prediction = predictor.fold(checked, auto_disulfides=auto, samples=samples, seed=seed, details=report)
+        with Results(as_json) as results:
+            well = _write(prediction, output, FORMATS[format_], command, results)
+            results.end()
+    if not well:
         sys.exit(1)
+
+
+def _command() -> str:
+    """Return the command line for a report; say so where the report will lack its 3D viewer."""
+    from betafold_mlx.report import find_viewer  # only a report needs it
+
+    if find_viewer() is None:
+        click.echo(
+            "betafold-mlx: no 3D viewer is installed, so the report shows a flat picture: "
+            "get one with `betafold-mlx viewer install`",
+            err=True,
+        )
+    arguments = click.get_current_context().find_object(list) or []
+    return shlex.join(["betafold-mlx", *arguments])
+
+
+def _write(
+    prediction: Prediction,
+    directory: Path,
+    suffixes: tuple[str, ...],
+    command: str | None,
+    results: Results,
+) -> bool:
+    """Write the files of one peptide and print its results; return whether all went well."""
+    try:
+        name = safe_name(prediction.id)
+        files = save_files(prediction, directory, name, (*suffixes, ".json"))
+        if command is not None:
+            files.append(save_report(prediction, directory, name, command))
+        results.prediction(prediction, files)
+    except BetafoldError as error:
+        results.failure(prediction.id, error)
+        return False
+    return prediction.constraints_met
 
 
 def _load(model: str | None, embedder: Path | None) -> Predictor:
@@ -144,118 +232,3 @@ def _load(model: str | None, embedder: Path | None) -> Predictor:
         features = f" on {esm.label}" if esm else ""
         click.echo(f"betafold-mlx: folding with {loaded.name}{features}", err=True)
     return predictor
-
-
-class _Entry(NamedTuple):
-    """One record: its peptide, or what is wrong with it."""
-
-    id: str
-    text: str
-    checked: Peptide | BetafoldError
-
-
-class _Run:
-    """The results and failures of one call."""
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        folder: OutputFolder,
-        samples: int,
-        seed: int,
-        auto_disulfides: bool,
-        as_json: bool,
-    ) -> None:
-        self.predictor, self.folder, self.samples, self.seed = predictor, folder, samples, seed
-        self.auto_disulfides, self.as_json = auto_disulfides, as_json
-        # What is printed at the end, and no more: the predictions of a long file would fill the memory.
-        self.documents: list[dict[str, Any]] = []
-        self.lines: list[tuple[str, str]] = []
-        self.failures: list[dict[str, str]] = []
-        self.unmet = False
-        self.ready = False  # there is something to fold and a folder to write it to
-
-    def fold_all(self, records: Iterator[FastaRecord]) -> None:
-        """Fold records chunk by chunk; what cannot be folded is noted and passed over."""
-        while chunk := self._next_chunk(records):
-            self.fold_chunk(chunk)
-
-    @staticmethod
-    def _next_chunk(records: Iterator[FastaRecord]) -> list[_Entry]:
-        chunk = []
-        try:
-            for record in islice(records, CHUNK):
-                chunk.append(_checked(record))
-        except BetafoldError as error:  # the file itself is broken here: fold what came before
-            chunk.append(_Entry("input", "", error))
-        return chunk
-
-    def fold_chunk(self, chunk: list[_Entry]) -> None:
-        """Fold and write records, in their order."""
-        if not self.ready:
-            self.folder.prepare()
-            self.ready = True
-        good = [(entry.id, entry.checked) for entry in chunk if isinstance(entry.checked, Peptide)]
-        predictions = iter(
-            self.predictor.fold_many(
-                [peptide for _, peptide in good],
-                ids=[name for name, _ in good],
-                samples=self.samples,
-                seed=self.seed,
-                auto_disulfides=self.auto_disulfides,
-            )
-        )
-        for entry in chunk:
-            if isinstance(entry.checked, BetafoldError):
-                self._fail(entry, entry.checked)
-                continue
-            try:
-                self._keep(next(predictions))
-            except BetafoldError as error:
-                self._fail(entry, error)
-
-    def _keep(self, prediction: Prediction) -> None:
-        files = self.folder.save(prediction)
-        for warning in prediction.warnings:
-            click.echo(f"betafold-mlx: {shown(prediction.id)}: {warning}", err=True)
-        self.unmet |= not prediction.constraints_met
-        if self.as_json:
-            self.documents.append(prediction.to_dict() | {"files": [str(path) for path in files]})
-        else:
-            figures = f"{len(prediction.peptide):>2}  pLDDT {prediction.plddt[0].mean():5.1f}"
-            structure = prediction.secondary_structure[0]
-            self.lines.append((shown(prediction.id), f"{figures}  {structure}  {files[0]}"))
-
-    def _fail(self, entry: _Entry, error: BetafoldError) -> None:
-        self.failures.append({"id": entry.id, "error": str(error)})
-        self.folder.note_failure(entry.id, entry.text, str(error))
-        click.echo(f"betafold-mlx: {shown(entry.id)}: {error}", err=True)
-
-    def write_summary(self) -> None:
-        """Write the table of all records so far, where there are any."""
-        if self.ready:
-            try:
-                self.folder.write_summary()
-            except BetafoldError as error:
-                self._fail(_Entry(SUMMARY_FILE, "", error), error)
-
-    def print_results(self) -> None:
-        """Print a line for each peptide, or one JSON document."""
-        if self.as_json:
-            document = {
-                "schema_version": SCHEMA_VERSION,
-                "results": self.documents,
-                "errors": self.failures,
-            }
-            click.echo(to_json(document), nl=False)
-        width = max((len(name) for name, _ in self.lines), default=0)
-        for name, text in self.lines:
-            click.echo(f"{name:<{width}}  {text}")
-
-
-def _checked(record: FastaRecord) -> _Entry:
-    try:
-        peptide = record.peptide()
-        return _Entry(record.id or peptide.sequence, record.text, peptide)
-    except BetafoldError as error:
-        return _Entry(record.id or f"record at line {record.line}", record.text, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -18,12 +19,15 @@ INTERRUPTED = 128 + 2  # the shell's code for a process ended by SIGINT
 
 _COMMANDS = {
     "fold": "Fold peptides: sequence in, structure file out.",
+    "viewer": "Get the 3D viewer that reports show structures in.",
+    "serve": "Fold in the browser, and over HTTP.",
     "convert-esm": "Convert an ESM-2 checkpoint of Hugging Face into MLX arrays, verified.",
     "perplexity": "Score sequences with a converted ESM-2.",
     "dataset": "Fetch structures, build data sets of them, and inspect these.",
     "embed": "Embed a data set with a converted ESM-2, to train on its features.",
     "train": "Train a folding model.",
     "evaluate": "Score a model, or any tool's files, beside the baselines.",
+    "lab": "See how the Transformer works, and why it fails.",
 }
 
 
@@ -76,7 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
     """
     try:
         prepare_streams()
-        code = cli.main(arguments, prog_name="betafold-mlx", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        code = cli.main(given, prog_name="betafold-mlx", standalone_mode=False, obj=given)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # no complaint, but the help
@@ -101,5 +106,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _fail(message: str, code: int) -> None:
     one_line = " ".join(message.split())
-    print(f"betafold-mlx: {one_line}", file=sys.stderr)
+    rank = os.environ.get("MLX_RANK")  # one of several (see `betafold_mlx.distributed`)
+    speaker = "betafold-mlx" if rank in (None, "0") else f"betafold-mlx: rank {rank:.8}"
+    print(f"{speaker}: {one_line}", file=sys.stderr)
+    if rank is not None:
+        with contextlib.suppress(BetafoldError, OSError):
+            sys.stdout.flush()
+        os._exit(code)  # MLX cannot take down a ring that broke, and would abort
     sys.exit(code)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
+from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.fasta import is_fasta, read_records, shown
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.directory import LoadedEsm, load_esm
@@ -32,6 +33,7 @@ MIN_SEPARATION = 6
 )
 @click.option("--contacts", "with_contacts", is_flag=True, help="Add the predicted contact map.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@device_option
 def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool) -> None:
     """Score sequences with ESM-2: how likely is each residue, given all the others.
 

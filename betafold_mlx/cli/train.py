@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 
+from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.features import new_features, resumed_features
 from betafold_mlx.data.plan import FEWEST_WINDOWS, MOST_WINDOWS
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.data.windows import SamplerConfig
+from betafold_mlx.distributed.ranks import Ranks, join
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.train.checkpoint import check_free, read_run, start_run
 from betafold_mlx.train.config import TrainConfig
@@ -74,6 +76,12 @@ _DEFAULT = TrainConfig()
     default=_DEFAULT.sampler.tokens,
     help="Residues of a batch, padding included.",
 )
+@click.option(
+    "--substitutions",
+    type=click.FloatRange(0, 1),
+    default=_DEFAULT.sampler.substitutions,
+    help="Largest share of an example's residues exchanged for likely substitutes; not with --windows or a cache.",
+)
 @click.option("--warmup", type=click.IntRange(0), default=_DEFAULT.warmup, help="Warm-up steps.")
 @click.option(
     "--loss-weight",
@@ -97,6 +105,7 @@ _DEFAULT = TrainConfig()
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Of weights, dropout and data order."
 )
+@device_option
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -114,9 +123,10 @@ def train(
 
     With a converted ESM-2 as the embedder the model reads its features from a cache on disk, of a fixed number of
     windows (40,000 unless --windows says otherwise); the ESM-2 itself does not run while training.
+
+    Under `mlx.launch -n 2 --backend ring -- betafold-mlx train ...` the ranks share the examples of each step. The
+    first one writes the run; the others need the data set, and on their own disks also the ESM-2.
     """
-    data = Dataset.load(dataset)
-    fingerprint = dataset_sha256(dataset)
     if resume:
         given = [
             name
@@ -127,32 +137,43 @@ def train(
             raise click.UsageError(
                 f"--resume takes the run's own settings: leave out --{given[0].replace('_', '-')}"
             )
-        config = read_run(output, fingerprint)
-        features = resumed_features(dataset, data, fingerprint, config, output, embedder, cache)
-        trainer = Trainer(output, data, config, fingerprint, features, resume=True)
-    else:
-        check_free(output)  # before minutes of embedding
-        config = _config(options)
-        config, features = new_features(dataset, data, fingerprint, config, embedder, cache)
-        trainer = Trainer(
-            output, data, config, fingerprint, features
-        )  # first: what cannot be trained leaves no run behind
-        start_run(output, config, fingerprint)
-    finished = _run_with_bar(trainer)
+    with join() as ranks:
+        data = Dataset.load(dataset)
+        fingerprint = dataset_sha256(dataset)
+        if resume:
+            settings = ranks.from_main(lambda: read_run(output, fingerprint).to_dict())
+            config = TrainConfig.from_dict(settings)
+            features = resumed_features(dataset, data, fingerprint, config, output, embedder, cache, ranks)
+            trainer = Trainer(output, data, config, fingerprint, features, resume=True, ranks=ranks)
+        else:
+            ranks.from_main(lambda: check_free(output))  # before minutes of embedding
+            config = _config(options)
+            config, features = new_features(dataset, data, fingerprint, config, embedder, cache, ranks)
+            trainer = Trainer(
+                output, data, config, fingerprint, features, ranks=ranks
+            )  # first: what cannot be trained leaves no run behind
+            ranks.from_main(lambda: start_run(output, config, fingerprint))
+        _report(trainer, _run_with_bar(trainer) if ranks.main else trainer.run(), ranks)
+
+
+def _report(trainer: Trainer, finished: bool, ranks: Ranks) -> None:
     progress = trainer.progress
     if not finished:
-        click.echo(
-            f"stopped at step {progress.step} of {trainer.config.steps}: go on with --resume", err=True
-        )
+        if ranks.main:
+            click.echo(
+                f"stopped at step {progress.step} of {trainer.config.steps}: go on with --resume", err=True
+            )
         sys.exit(130)
-    click.echo(f"{output / 'best'}: validation RMSD {progress.best_score:.2f} A at step {progress.best_step}")
+    if ranks.main:
+        best = trainer.directory / "best"
+        click.echo(f"{best}: validation RMSD {progress.best_score:.2f} A at step {progress.best_step}")
 
 
 def _config(options: dict[str, Any]) -> TrainConfig:
     network = {
         name: options.pop(name) for name in ("layers", "width", "heads", "ffn_width", "dropout", "positions")
     }
-    sampler = SamplerConfig(windows=options.pop("windows"), tokens=options.pop("tokens"))
+    sampler = SamplerConfig(**{name: options.pop(name) for name in ("windows", "tokens", "substitutions")})
     loss = _loss_weights(options.pop("loss_weights"))
     return TrainConfig(network=ModelConfig(**network), sampler=sampler, loss=loss, **options)
 

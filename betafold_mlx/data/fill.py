@@ -2,10 +2,14 @@
 
 Whoever holds the lock of a shard makes it; locks end with their process. A shard appears whole under its name, so
 there are three states: whole, damaged (made again, alone), or not there yet.
+
+Ranks divide what is missing among them beforehand, and then hand round what some lack: on a common disk nothing, on
+disks of their own what the others made. All have the same whole cache in the end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,8 +32,9 @@ from betafold_mlx.data.locks import ByteLocks
 from betafold_mlx.data.plan import DEFAULT_WINDOWS, Plan, make_plan
 from betafold_mlx.data.shards import Shard, write_shard
 from betafold_mlx.data.store import Dataset
+from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import to_json, write_text
+from betafold_mlx.files import atomic_path, to_json, write_text
 from betafold_mlx.model.config import EmbedderConfig
 
 LOCK_FILE = ".lock"
@@ -48,7 +53,7 @@ class Filled(NamedTuple):
     cache : EmbeddingCache
         Whole, checked, open.
     made : int
-        Shards that were made here; the others were there, or another process made them.
+        Shards that were made here, or by any of the ranks; the others were there, or another process made them.
     """
 
     cache: EmbeddingCache
@@ -78,6 +83,7 @@ def fill_cache(
     seed: int | None = None,
     shard_size: int = SHARD_SIZE,
     reporter: Reporter | None = None,
+    ranks: Ranks = ALONE,
 ) -> Filled:
     """Make what a cache lacks, and check the rest.
 
@@ -98,7 +104,9 @@ def fill_cache(
     shard_size : int
         Sequences a shard of a new cache.
     reporter : Reporter, optional
-        Is told of the progress.
+        Is told of the progress, of several ranks of that of its own share.
+    ranks : Ranks
+        Who share the work.
 
     Returns
     -------
@@ -107,8 +115,8 @@ def fill_cache(
     Raises
     ------
     BetafoldError
-        A cache of another embedder, data set or plan, a folder that is something else, a full disk, or what `load` and
-        what it returns raise. Shards that are whole stay.
+        A cache of another embedder, data set or plan, a folder that is something else, a full disk, ranks that do not
+        make the same cache, or what `load` and what it returns raise. Shards that are whole stay.
     """
     reporter = reporter or Reporter()
     load = functools.cache(load)
@@ -125,10 +133,14 @@ def fill_cache(
                 index = _new_index(plan, embedder, dataset_sha256, shard_size)
                 load()  # an embedder that cannot be loaded makes no cache
                 write_text(directory / INDEX_FILE, to_json(index_document(index)))
-        reporter.begin(index.sequences)
+        ranks.same("a cache with", index_document(index))
         filler = _Filler(directory, index, plan, load, locks, reporter)
+        if ranks.size > 1:
+            filler.share(ranks)
+        else:
+            reporter.begin(index.sequences)
         shards = filler.run()
-    return Filled(EmbeddingCache(directory, index, plan, shards), filler.made)
+    return Filled(EmbeddingCache(directory, index, plan, shards), sum(ranks.gather(filler.made)))
 
 
 def _check_folder(directory: Path) -> None:
@@ -205,6 +217,36 @@ class _Filler:
             with self.locks.waiting(_FIRST_SHARD_LOCK + number, say):
                 shards[number] = self._whole(number)
         return [shards[number] for number in range(self.index.shards)]
+
+    def share(self, ranks: Ranks) -> None:
+        """Make this rank's share of the shards that no rank has, and get those that it lacks."""
+        there = set().union(*ranks.gather(self._there()))
+        missing = [number for number in range(self.index.shards) if number not in there]
+        mine = missing[ranks.share()]
+        self.reporter.begin(sum(len(self.index.part(number, self.plan)) for number in mine))
+        for number in mine:
+            with self.locks.waiting(_FIRST_SHARD_LOCK + number, lambda: None):
+                self._whole(number)
+        self.reporter = Reporter()  # what follows is quick
+        ranks.barrier()
+        holders = ranks.gather(self._there())
+        for number in range(self.index.shards):
+            has = [number in numbers for numbers in holders]
+            if any(has) and not all(has):
+                path, root = shard_path(self.directory, number), has.index(True)
+                data = ranks.broadcast_bytes(path.read_bytes() if root == ranks.rank else None, root)
+                if not has[ranks.rank]:
+                    with atomic_path(path) as temporary:
+                        temporary.write_bytes(data)
+
+    def _there(self) -> list[int]:
+        """Return the numbers of the shards that are whole here."""
+        found = []
+        for number in range(self.index.shards):
+            with contextlib.suppress(BetafoldError):
+                self.index.open_shard(self.directory, number, self.plan)
+                found.append(number)
+        return found
 
     def _whole(self, number: int) -> Shard:
         """Return a shard whose lock is held, made where it is not whole."""

@@ -98,7 +98,7 @@ class SamplerConfig:
     disulfide_share: float = 0.15
     unstated_disulfides: float = 0.3
     unstated_ring: float = 0.1
-    substitutions: float = 0.3
+    substitutions: float = 0.0
     windows: int | None = None
     windows_seed: int = 0
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.device import evaluated
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.directory import LoadedEsm, load_esm
 from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.model.inputs import pad_features
 
-BATCH_TOKENS = 1024
-"""Padded tokens run at once: bounds the memory; more of them are no faster on a processor."""
+BATCH_TOKENS = 512
+"""Tokens run at once: bounds the memory; more of them are no faster on a processor core, whose caches they leave."""
 
 
 class EsmEmbedder:
@@ -61,13 +63,12 @@ class EsmEmbedder:
         BetafoldError
             An embedding that is not finite, or too large for float16; the message names the sequence.
         """
+        batches = _batches([len(sequence) for sequence in sequences])
+        rows = [encode([sequences[index] for index in members]) for members in batches]
+        makers = [functools.partial(self.esm.model.embed, mx.array(tokens)) for tokens in rows]
         embeddings: dict[int, np.ndarray] = {}
-        waiting = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
-        while waiting:
-            count = max(1, BATCH_TOKENS // (len(sequences[waiting[0]]) + 2))
-            members, waiting = waiting[:count], waiting[count:]
-            tokens = encode([sequences[index] for index in members])
-            states = np.array(self.esm.model.embed(mx.array(tokens)))  # (B, T, E), <cls> first
+        for members, array in zip(batches, evaluated(makers), strict=True):
+            states = np.array(array)  # (B, T, E), <cls> first
             for row, index in enumerate(members):
                 inner = states[row, 1 : len(sequences[index]) + 1]
                 embeddings[index] = self._rounded(inner, sequences[index])
@@ -110,3 +111,17 @@ class EsmEmbedder:
                 f"{self.esm.label}: the embedding of {shown} is not finite: the weights are damaged, convert again"
             )
         return rounded
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Return the places of sequences of similar lengths, longest first, at most `BATCH_TOKENS` tokens together."""
+    waiting = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batches = []
+    while waiting:
+        most = max(1, BATCH_TOKENS // (lengths[waiting[0]] + 2))
+        count = -(
+            -len(waiting) // -(-len(waiting) // most)
+        )  # batches of equal sizes: side by side, none waits long
+        batches.append(waiting[:count])
+        waiting = waiting[count:]
+    return batches

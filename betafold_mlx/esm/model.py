@@ -7,7 +7,6 @@ is why `encode` hands out every state.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -16,6 +15,7 @@ import mlx.nn as nn
 from betafold_mlx.esm.config import EsmConfig
 from betafold_mlx.esm.tokenizer import EOS, MASK, PAD, TOKENS
 from betafold_mlx.model.attention import scaled_dot_product_attention
+from betafold_mlx.model.functions import gelu, natively
 
 TRAINING_MASK_RATIO = 0.15 * 0.8
 """Share of tokens that were masked in training: 15 % chosen, 80 % of these masked (Lin et al. 2023, A.2.1)."""
@@ -38,11 +38,6 @@ class Encoded(NamedTuple):
     states: mx.array
     hidden: list[mx.array]
     attention: list[mx.array]
-
-
-def gelu(x: mx.array) -> mx.array:
-    """Return x Phi(x), by the error function: the tanh approximation is off by 5e-4, and it adds up."""
-    return x * 0.5 * (1.0 + mx.erf(x * math.sqrt(0.5)))
 
 
 class RotaryAttention(nn.Module):
@@ -92,13 +87,14 @@ class RotaryAttention(nn.Module):
 
         queries, keys, values = turn(split(self.query(x))), turn(split(self.key(x))), split(self.value(x))
         weights = None
-        if return_weights:
+        if return_weights or not natively():  # on a CPU the fused kernel is no kernel, and its softmax slow
             attended, weights = scaled_dot_product_attention(queries, keys, values, mask)
         else:
             attended = mx.fast.scaled_dot_product_attention(
                 queries, keys, values, scale=head_width**-0.5, mask=mask[:, None, None, :]
             )
-        return self.output(attended.swapaxes(1, 2).reshape(batch, length, width)), weights
+        mixed = self.output(attended.swapaxes(1, 2).reshape(batch, length, width))
+        return mixed, weights if return_weights else None
 
 
 class Block(nn.Module):

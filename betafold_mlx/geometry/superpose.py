@@ -41,11 +41,13 @@ def superposition(
     translation : mx.array
         (..., 3), such that ``mobile @ rotation^T + translation`` is close to `target`.
     """
-    weights, count = _weights(mobile, mask)  # (..., n, 1), (..., 1, 1)
-    mobile, target = mx.where(weights > 0, mobile, 0.0), mx.where(weights > 0, target, 0.0)
-    mobile_centre = (weights * mobile).sum(axis=-2, keepdims=True) / count  # (..., 1, 3)
-    target_centre = (weights * target).sum(axis=-2, keepdims=True) / count
-    covariance = ((mobile - mobile_centre) * weights).swapaxes(-1, -2) @ ((target - target_centre) * weights)
+    mobile, target = _blank(mobile, mask), _blank(target, mask)
+    count = _count(mobile, mask)[..., None, None]
+    mobile_centre, target_centre = (
+        x.sum(axis=-2, keepdims=True) / count for x in (mobile, target)
+    )  # (..., 1, 3)
+    # Centring one side is enough, and what is masked stays zero on the other.
+    covariance = (mobile - mobile_centre).swapaxes(-1, -2) @ _blank(target - target_centre, mask)
     rotation = mx.stop_gradient(_rotation(_dominant_eigenvector(_quaternion_form(covariance))))
     translation = target_centre - mobile_centre @ rotation.swapaxes(-1, -2)
     return rotation, translation[..., 0, :]
@@ -85,24 +87,30 @@ def rmsd(
     mx.array
         (...), Angstrom; 0 where no pair counts.
     """
-    weights, count = _weights(mobile, mask)
-    mobile, target = mx.where(weights > 0, mobile, 0.0), mx.where(weights > 0, target, 0.0)
+    mobile, target = _blank(mobile, mask), _blank(target, mask)
     if superposed:
         mobile = superpose(mobile, target, mask)
-    squares = weights * (mobile - target) ** 2
-    return safe_sqrt(squares.sum(axis=(-1, -2)) / count[..., 0, 0])
+    squares = mx.square(_blank(mobile - target, mask))
+    return safe_sqrt(squares.sum(axis=(-1, -2)) / _count(mobile, mask))
 
 
-def _weights(points: mx.array, mask: mx.array | None) -> tuple[mx.array, mx.array]:
-    """Return weights 0 or 1 (..., n, 1) and their number (..., 1, 1), at least 1."""
+def _blank(points: mx.array, mask: mx.array | None) -> mx.array:
+    """Set masked points (..., n, 3) to zero, whatever they hold."""
+    return points if mask is None else mx.where(mask[..., None], points, 0.0)
+
+
+def _count(points: mx.array, mask: mx.array | None) -> mx.array:
+    """Return how many points count: (...), at least 1."""
     if mask is None:
-        mask = mx.ones(points.shape[:-1], dtype=mx.bool_)
-    weights = mask[..., None].astype(mx.float32)
-    return weights, mx.maximum(weights.sum(axis=-2, keepdims=True), 1.0)
+        return mx.full(points.shape[:-2], max(points.shape[-2], 1), dtype=mx.float32)
+    return mx.maximum(mask.sum(axis=-1), 1).astype(mx.float32)
 
 
 def _quaternion_form(covariance: mx.array) -> mx.array:
-    """Return Horn's symmetric matrix (..., 4, 4) of covariances (..., 3, 3), mobile axes by target axes."""
+    """Return Horn's symmetric matrices (4, 4, ...) of covariances (..., 3, 3), mobile axes by target axes.
+
+    Components come first from here on: a product of 4 x 4 matrices is then seven operations on long rows.
+    """
     s = [[covariance[..., i, j] for j in range(3)] for i in range(3)]
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = s
     rows = [
@@ -111,29 +119,29 @@ def _quaternion_form(covariance: mx.array) -> mx.array:
         [zx - xz, xy + yx, yy - xx - zz, yz + zy],
         [xy - yx, zx + xz, yz + zy, zz - xx - yy],
     ]
-    return mx.stack([mx.stack(row, axis=-1) for row in rows], axis=-2)
+    return mx.stack([mx.stack(row) for row in rows])
 
 
 def _dominant_eigenvector(form: mx.array) -> mx.array:
-    """Return a unit eigenvector (..., 4) of the largest eigenvalue of symmetric traceless (..., 4, 4)."""
-    form = _divide(form, mx.abs(form).max(axis=(-1, -2), keepdims=True))  # no overflow below, at any scale
+    """Return a unit eigenvector (4, ...) of the largest eigenvalue of symmetric traceless (4, 4, ...)."""
+    form = _divide(form, mx.abs(form).max(axis=(0, 1)))  # no overflow below, at any scale
     # No eigenvalue of a symmetric matrix is below minus its Frobenius norm. With a zero matrix: the identity.
-    size = mx.sqrt((form * form).sum(axis=(-1, -2), keepdims=True))
-    power = _divide(form, size) + mx.eye(4)
+    size = mx.sqrt(mx.square(form).sum(axis=(0, 1)))
+    power = _divide(form, size) + mx.eye(4).reshape(4, 4, *[1] * (form.ndim - 2))
     for squaring in range(_SQUARINGS):
         if squaring % _PER_NORMALISATION == 0:
-            trace = _diagonal(power).sum(axis=-1)  # the sum of the eigenvalues
-            power = power / trace[..., None, None]
-        power = power @ power
+            power = power / (
+                power[0, 0] + power[1, 1] + power[2, 2] + power[3, 3]
+            )  # the sum of the eigenvalues
+        first, *others = (power[:, k : k + 1] * power[k : k + 1] for k in range(4))
+        power = first + others[0] + others[1] + others[2]
     # Now a projector on the eigenspace, of rank 1 unless the optimum is not unique; any column lies in it,
     # and the one with the largest diagonal entry is the longest.
-    longest = mx.argmax(_diagonal(power), axis=-1)  # (...)
-    column = mx.take_along_axis(power, longest[..., None, None], axis=-1)[..., 0]  # (..., 4)
-    return column / mx.sqrt((column * column).sum(axis=-1, keepdims=True))
-
-
-def _diagonal(matrix: mx.array) -> mx.array:
-    return mx.diagonal(matrix, axis1=-2, axis2=-1)
+    longest = mx.argmax(mx.stack([power[k, k] for k in range(4)]), axis=0)  # (...)
+    column = mx.take_along_axis(power, mx.broadcast_to(longest[None, None], (4, 1, *longest.shape)), axis=1)[
+        :, 0
+    ]
+    return column / mx.sqrt(mx.square(column).sum(axis=0))
 
 
 def _divide(a: mx.array, b: mx.array) -> mx.array:
@@ -142,8 +150,8 @@ def _divide(a: mx.array, b: mx.array) -> mx.array:
 
 
 def _rotation(quaternion: mx.array) -> mx.array:
-    """Return the rotation matrices (..., 3, 3) of unit quaternions (..., 4), scalar part first."""
-    w, x, y, z = (quaternion[..., i] for i in range(4))
+    """Return the rotation matrices (..., 3, 3) of unit quaternions (4, ...), scalar part first."""
+    w, x, y, z = quaternion
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],

@@ -13,6 +13,8 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from betafold_mlx.model.functions import softmax
+
 
 def scaled_dot_product_attention(
     queries: mx.array,
@@ -46,9 +48,10 @@ def scaled_dot_product_attention(
     scores = (queries * (1.0 / math.sqrt(queries.shape[-1]))) @ keys.swapaxes(-1, -2)  # (B, H, L, L)
     if bias is not None:
         scores = scores + bias
-    # The lowest finite number, not -inf: a row without any real residue stays finite.
-    scores = mx.where(mask[:, None, None, :], scores, mx.finfo(scores.dtype).min)
-    weights = mx.softmax(scores, axis=-1)
+    # The lowest finite number, not -inf: a row without any real residue stays finite. The smaller of two numbers, not a
+    # choice between them: on a CPU `where` is twenty times slower.
+    limit = mx.where(mask, mx.inf, mx.finfo(scores.dtype).min)  # (B, L)
+    weights = softmax(mx.minimum(scores, limit[:, None, None, :]))
     return weights @ values, weights
 
 

@@ -78,9 +78,14 @@ class ModelConfig:
     dropout : float
         Share of each residual branch set to zero in training.
     positions : str
-        ``learned`` or ``sinusoidal`` absolute positions.
+        ``learned`` or ``sinusoidal`` absolute positions, or ``none``.
     max_length : int
         Longest sequence in residues.
+    relative : bool
+        Whether attention and the distance head are told how far apart two residues are, around a ring the shorter way.
+    norm : str
+        ``pre``: each branch normalises its own copy of the residual stream; ``post``: the stream is normalised after
+        each branch, as in Vaswani et al. 2017.
     """
 
     embedder: EmbedderConfig = field(default_factory=EmbedderConfig)
@@ -91,6 +96,8 @@ class ModelConfig:
     dropout: float = 0.1
     positions: str = "learned"
     max_length: int = 32
+    relative: bool = True
+    norm: str = "pre"
 
     def __post_init__(self) -> None:
         for name, largest in LARGEST.items():
@@ -105,8 +112,14 @@ class ModelConfig:
             raise BetafoldError(f"model config: width {self.width} must be even")
         if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
             raise BetafoldError(f"model config: dropout must lie in [0, 1), not {self.dropout!r:.40}")
-        if self.positions not in ("learned", "sinusoidal"):
-            raise BetafoldError(f"model config: positions {self.positions!r:.40}: 'learned' or 'sinusoidal'")
+        if self.positions not in ("learned", "sinusoidal", "none"):
+            raise BetafoldError(
+                f"model config: positions {self.positions!r:.40}: 'learned', 'sinusoidal' or 'none'"
+            )
+        if type(self.relative) is not bool:
+            raise BetafoldError(f"model config: relative must be true or false, not {self.relative!r:.40}")
+        if self.norm not in ("pre", "post"):
+            raise BetafoldError(f"model config: norm {self.norm!r:.40}: 'pre' or 'post'")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:

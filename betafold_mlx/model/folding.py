@@ -22,7 +22,7 @@ from betafold_mlx.model.heads import (
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
 from betafold_mlx.model.ramachandran import RamachandranHead, TorsionMixture
-from betafold_mlx.model.transformer import Transformer, dropout
+from betafold_mlx.model.transformer import Transformer, dropout, split_key
 from betafold_mlx.sequence import ALPHABET
 
 
@@ -83,7 +83,7 @@ class FoldingModel(nn.Module):
             self.positions = 0.02 * mx.random.normal((config.max_length, config.width))
         self.pair_bias = PairBias(config.heads, config.max_length)
         self.transformer = Transformer(
-            config.width, config.layers, config.heads, config.ffn_width, config.dropout
+            config.width, config.layers, config.heads, config.ffn_width, config.dropout, config.norm == "post"
         )
         self.torsion_head = TorsionHead(config.width)
         self.ramachandran_head = RamachandranHead(config.width)
@@ -101,7 +101,7 @@ class FoldingModel(nn.Module):
         inputs : ModelInputs
             B peptides, padded to L residues.
         key : mx.array, optional
-            Random key: dropout is on when it is given.
+            Random key, (2,) or (B, 2) one for each peptide: dropout is on when it is given.
         return_attention : bool
             Keep the attention maps.
 
@@ -117,10 +117,10 @@ class FoldingModel(nn.Module):
         length = inputs.residues.shape[1]
         if length > self.config.max_length:
             raise BetafoldError(f"{length} residues: this model reads at most {self.config.max_length}")
-        embedding_key, stack_key = (None, None) if key is None else mx.random.split(key)
+        embedding_key, stack_key = split_key(key, 2)
         states = self._embed(inputs) + self._positions(length)  # (B, L, D)
         states = dropout(states, self.config.dropout, embedding_key)
-        relative = relative_positions(inputs.mask.sum(axis=1), inputs.cyclic, length)  # (B, L, L)
+        relative = self._relative(inputs)  # (B, L, L)
         states, attention = self.transformer(
             states, inputs.mask, self.pair_bias(relative, inputs.bonded), stack_key, return_attention
         )
@@ -149,4 +149,12 @@ class FoldingModel(nn.Module):
     def _positions(self, length: int) -> mx.array:
         if self.config.positions == "learned":
             return self.positions[:length]
+        if self.config.positions == "none":
+            return mx.zeros((length, self.config.width))
         return sinusoidal_positions(length, self.config.width)
+
+    def _relative(self, inputs: ModelInputs) -> mx.array:
+        batch, length = inputs.mask.shape
+        if not self.config.relative:  # all pairs alike
+            return mx.zeros((batch, length, length), dtype=mx.int32)
+        return relative_positions(inputs.mask.sum(axis=1), inputs.cyclic, length)

@@ -9,12 +9,13 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.geometry import build_backbone, dihedral
+from betafold_mlx.lanes import Work, finish
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.refine.closing import BRIDGE_CB, close_bonds
 from betafold_mlx.refine.gradient import CA, CB, RING_PAIRS, C, N
-from betafold_mlx.refine.minimise import BONDED_STEPS, STEPS, minimise
+from betafold_mlx.refine.minimise import BONDED_STEPS, STEPS, minimising
 from betafold_mlx.refine.restraints import Restraints, restraints_from, take
 from betafold_mlx.refine.starts import draw_starts
 
@@ -53,6 +54,11 @@ class Ensemble(NamedTuple):
 
 
 def refine(folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int]) -> Ensemble:
+    """Draw structures and fit them; `refining` does it step by step."""
+    return finish(refining(folded, inputs, seed, numbers))
+
+
+def refining(folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int]) -> Work[Ensemble]:
     """Draw structures of a batch of peptides and fit them to the network's answer and the stated chemistry.
 
     Parameters
@@ -75,12 +81,12 @@ def refine(folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int
     batch, samples = len(inputs.mask), len(numbers)
     rows = np.repeat(np.arange(batch), samples)
     drawn = np.tile(np.asarray(numbers), batch)
-    torsions, misfit = _fit_all(restraints, rows, drawn, seed, 0)
+    torsions, misfit = yield from _fitting(restraints, rows, drawn, seed, 0)
     for attempt in range(1, ATTEMPTS):
         unmade = np.flatnonzero(misfit > 1.0)
         if not len(unmade):
             break
-        again, new_misfit = _fit_all(restraints, rows[unmade], drawn[unmade], seed, attempt)
+        again, new_misfit = yield from _fitting(restraints, rows[unmade], drawn[unmade], seed, attempt)
         better = new_misfit < misfit[unmade]
         torsions[unmade[better]], misfit[unmade[better]] = again[better], new_misfit[better]
     finished, coordinates = _finish(mx.array(torsions), take(restraints, rows))
@@ -93,9 +99,9 @@ def refine(folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int
     )
 
 
-def _fit_all(
+def _fitting(
     restraints: Restraints, rows: np.ndarray, numbers: np.ndarray, seed: int, attempt: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Work[tuple[np.ndarray, np.ndarray]]:
     """Fit sample `numbers[k]` of peptide `rows[k]`, `TOGETHER` of them at a time: torsions (n, L, 3), misfits (n,)."""
     torsions = np.zeros((len(rows), restraints.mask.shape[1], 3), dtype=np.float32)
     misfit = np.zeros(len(rows))
@@ -105,7 +111,8 @@ def _fit_all(
             chosen = alike[first : first + TOGETHER]
             filled = chosen[np.minimum(np.arange(-(-len(chosen) // MULTIPLE) * MULTIPLE), len(chosen) - 1)]
             part = take(restraints, rows[filled])
-            fitted = minimise(draw_starts(part, seed, numbers[filled], attempt), part, steps=steps)
+            starts = draw_starts(part, seed, numbers[filled], attempt)
+            fitted = yield from minimising(starts, part, steps=steps)
             fitted = close_bonds(fitted, part)
             torsions[chosen] = np.array(fitted)[: len(chosen)]
             misfit[chosen] = bond_misfit(fitted, part)[: len(chosen)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
+from betafold_mlx.lanes import Work, finish
 from betafold_mlx.refine.gradient import EnergyGradient, EnergyWeights
 from betafold_mlx.refine.restraints import Restraints
 
@@ -26,6 +27,13 @@ PULL_EVERY = 8
 def minimise(
     torsions: mx.array, restraints: Restraints, weights: EnergyWeights | None = None, steps: int = STEPS
 ) -> mx.array:
+    """Lower the energy of structures; `minimising` does it step by step."""
+    return finish(minimising(torsions, restraints, weights, steps))
+
+
+def minimising(
+    torsions: mx.array, restraints: Restraints, weights: EnergyWeights | None = None, steps: int = STEPS
+) -> Work[mx.array]:
     """Lower the energy of structures by Adam (Kingma & Ba 2015), each by itself.
 
     Parameters
@@ -60,4 +68,5 @@ def minimise(
         unbiased = mx.sqrt(second / (1 - 0.98**step)) + 1e-6
         angles = angles - rate * (first / (1 - 0.9**step)) / unbiased
         mx.async_eval(angles, first, second)
+        yield
     return angles.transpose()

@@ -1,14 +1,15 @@
-"""ModelCIF categories of a predicted peptide, added to an mmCIF block that gemmi made."""
+"""ModelCIF categories of a predicted peptide, added to an mmCIF block that holds its atoms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import gemmi
 import numpy as np
 
 from betafold_mlx.structure.bonds import Pairs
 from betafold_mlx.structure.components import CHAIN, Link, Monomer
+from betafold_mlx.structure.mmcif import set_category
 
 _DICTIONARY = {
     "dict_name": "mmcif_ma.dic",
@@ -23,7 +24,6 @@ def add_modelcif(
     block: gemmi.cif.Block,
     *,
     chain: Sequence[Monomer],
-    polymer_type: str,
     plddt: np.ndarray,
     description: str,
     model_name: str,
@@ -40,8 +40,6 @@ def add_modelcif(
         Changed in place.
     chain : sequence of Monomer
         L residues, and caps where there are any.
-    polymer_type : str
-        As in ``_entity_poly.type``.
     plddt : numpy.ndarray
         (M, L), 0 to 100, as they are to be written. Caps have none.
     description : str
@@ -56,41 +54,23 @@ def add_modelcif(
         Bonds that close a ring or hold a cap.
     """
     models = range(1, len(plddt) + 1)
-    _set(block, "_audit_conform", _DICTIONARY.keys(), [_DICTIONARY.values()])
-    _set(
+    set_category(block, "_audit_conform", _DICTIONARY.keys(), [_DICTIONARY.values()])
+    set_category(
         block,
         "_software",
         ("pdbx_ordinal", "name", "version", "type", "classification", "description"),
         [(1, "betafold-mlx", version or None, "package", "model building", model_name or None)],
     )
-    _set(block, "_ma_software_group", ("ordinal_id", "group_id", "software_id"), [(1, 1, 1)])
-    _set(
+    set_category(block, "_ma_software_group", ("ordinal_id", "group_id", "software_id"), [(1, 1, 1)])
+    set_category(
         block,
         "_chem_comp",
         ("id", "type"),
         sorted({(monomer.name, monomer.type) for monomer in chain}),
     )
-    _set(block, "_entity", ("id", "type", "pdbx_description"), [(1, "polymer", description)])
-    _add_polymer(block, chain, polymer_type)
     _add_data(block, description, details, models)
     _add_quality(block, chain, plddt)
     _add_bonds(block, chain, disulfides, links)
-
-
-def _add_polymer(block: gemmi.cif.Block, chain: Sequence[Monomer], polymer_type: str) -> None:
-    """Add the sequence in one-letter codes: as it is, other components as ``(DAL)``, and as its parents."""
-    code = "".join(monomer.letter if monomer.standard else f"({monomer.name})" for monomer in chain)
-    canonical = "".join(monomer.letter for monomer in chain)
-    other = "no" if code == canonical else "yes"
-    _set(
-        block,
-        "_entity_poly",
-        (
-            *("entity_id", "type", "nstd_linkage", "nstd_monomer"),
-            *("pdbx_seq_one_letter_code", "pdbx_seq_one_letter_code_can", "pdbx_strand_id"),
-        ),
-        [(1, polymer_type, "no", other, code, canonical, CHAIN)],
-    )
 
 
 def _add_data(block: gemmi.cif.Block, description: str, details: str, models: Sequence[int]) -> None:
@@ -98,17 +78,19 @@ def _add_data(block: gemmi.cif.Block, description: str, details: str, models: Se
     target, first_model = 1, 2
     data = [(target, description, "target")]
     data += [(first_model + model - 1, f"Model {model}", "model coordinates") for model in models]
-    _set(block, "_ma_data", ("id", "name", "content_type"), data)
+    set_category(block, "_ma_data", ("id", "name", "content_type"), data)
     groups = [(1, target)] + [(2, row[0]) for row in data[1:]]
-    _set(
+    set_category(
         block,
         "_ma_data_group",
         ("ordinal_id", "group_id", "data_id"),
         [(ordinal, *row) for ordinal, row in enumerate(groups, start=1)],
     )
-    _set(block, "_ma_target_entity", ("entity_id", "data_id", "origin"), [(1, target, False)])
-    _set(block, "_ma_target_entity_instance", ("asym_id", "entity_id", "details"), [(CHAIN, 1, False)])
-    _set(
+    set_category(block, "_ma_target_entity", ("entity_id", "data_id", "origin"), [(1, target, False)])
+    set_category(
+        block, "_ma_target_entity_instance", ("asym_id", "entity_id", "details"), [(CHAIN, 1, False)]
+    )
+    set_category(
         block,
         "_ma_protocol_step",
         (
@@ -122,7 +104,7 @@ def _add_data(block: gemmi.cif.Block, description: str, details: str, models: Se
         ),
         [(1, 1, 1, "modeling", details or None, 1, 1, 2)],
     )
-    _set(
+    set_category(
         block,
         "_ma_model_list",
         ("ordinal_id", "model_name", "data_id", "model_type"),
@@ -132,7 +114,7 @@ def _add_data(block: gemmi.cif.Block, description: str, details: str, models: Se
 
 def _add_quality(block: gemmi.cif.Block, chain: Sequence[Monomer], plddt: np.ndarray) -> None:
     text = "predicted lDDT-CA, 0 to 100"
-    _set(
+    set_category(
         block,
         "_ma_qa_metric",
         ("id", "name", "description", "type", "mode", "software_group_id"),
@@ -141,7 +123,7 @@ def _add_quality(block: gemmi.cif.Block, chain: Sequence[Monomer], plddt: np.nda
             (_LOCAL, "pLDDT", text, "pLDDT", "local", 1),
         ],
     )
-    _set(
+    set_category(
         block,
         "_ma_qa_metric_global",
         ("ordinal_id", "model_id", "metric_id", "metric_value"),
@@ -153,7 +135,7 @@ def _add_quality(block: gemmi.cif.Block, chain: Sequence[Monomer], plddt: np.nda
         for label, monomer in enumerate(chain, start=1)
         if not monomer.cap
     ]
-    _set(
+    set_category(
         block,
         "_ma_qa_metric_local",
         (
@@ -187,18 +169,12 @@ def _add_bonds(
         tags += [f"ptnr{k}_label_{item}_id" for item in ("asym", "comp", "seq", "atom")]
         tags += [f"ptnr{k}_auth_{item}_id" for item in ("asym", "comp", "seq")]
         tags.append(f"ptnr{k}_symmetry")
-    _set(block, "_struct_conn", [*tags, "pdbx_dist_value"], rows)
-    _set(block, "_struct_conn_type", ("id",), [(kind,) for kind in sorted({str(row[1]) for row in rows})])
+    set_category(block, "_struct_conn", [*tags, "pdbx_dist_value"], rows)
+    set_category(
+        block, "_struct_conn_type", ("id",), [(kind,) for kind in sorted({str(row[1]) for row in rows})]
+    )
 
 
 def _partner(chain: Sequence[Monomer], position: int, atom: str) -> tuple[object, ...]:
     name = chain[position].name
     return CHAIN, name, position + 1, atom, CHAIN, name, chain[position].number, "1_555"
-
-
-def _set(
-    block: gemmi.cif.Block, category: str, tags: Iterable[str], rows: Iterable[Iterable[object]]
-) -> None:
-    """Write a category; None becomes ``?`` and False ``.``."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    block.set_mmcif_category(f"{category}.", dict(zip(tags, columns, strict=True)))

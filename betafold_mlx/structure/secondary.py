@@ -7,6 +7,8 @@ Regions grow from residues that meet strict criteria on CA-CA distances or on CA
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 _HELIX_D3, _HELIX_D4, _HELIX_ANGLE, _HELIX_DIHEDRAL = (5.3, 0.5), (6.4, 0.6), (89.0, 12.0), (50.0, 20.0)
@@ -15,6 +17,7 @@ _STRAND_DIHEDRAL = (-170.0, 45.0)  # across the turn: 145 to 180 and -180 to -12
 """(centre, half width) of each criterion, in Angstrom or degrees."""
 
 _MIN_HELIX, _MIN_STRAND, _SHORT_STRAND = 5, 4, 3
+_TOO_SHORT = 5
 _CONTACT_RANGE, _MIN_CONTACTS = (4.2, 5.2), 5
 """A strand of only three residues counts where five CA lie beside it, at the distance of a sheet's next
 strand."""
@@ -34,15 +37,40 @@ def assign_secondary_structure(ca: np.ndarray) -> str:
         L letters: ``H`` helix, ``E`` strand, ``C`` anything else. Up to five residues are too few to tell:
         all ``C``. A residue that meets both sets of criteria is a strand.
     """
-    ca = np.asarray(ca, dtype=np.float64)
-    length = len(ca)
-    if length <= 5:
-        return "C" * length
-    # Each measure belongs to the second of its CA atoms; it is NaN, which meets no criterion, where the chain
-    # ends.
-    d2, d3, d4 = (_padded(np.linalg.norm(ca[k:] - ca[:-k], axis=1), length) for k in (2, 3, 4))
-    bonds = ca[1:] - ca[:-1]
-    angle = _padded(_angles(-bonds[:-1], bonds[1:]), length)
+    return assign_secondary_structures([ca])[0]
+
+
+def assign_secondary_structures(chains: Sequence[np.ndarray]) -> list[str]:
+    """Return the secondary structure of each of N unbroken chains (`assign_secondary_structure`).
+
+    Together they take little longer than one.
+
+    Parameters
+    ----------
+    chains : sequence of numpy.ndarray
+        (L, 3) CA positions of each, Angstrom; L may differ.
+    """
+    lengths = [len(chain) for chain in chains]
+    if max(lengths, default=0) <= _TOO_SHORT:
+        return ["C" * length for length in lengths]
+    # A distance or an angle with an atom that is not there is NaN and meets no criterion.
+    ca = np.full((len(chains), max(lengths), 3), np.nan)
+    for row, chain in enumerate(chains):
+        ca[row, : len(chain)] = chain
+    letters = _letters(ca)
+    return [
+        "".join(row[:length]) if length > _TOO_SHORT else "C" * length
+        for row, length in zip(letters.tolist(), lengths, strict=True)
+    ]
+
+
+def _letters(ca: np.ndarray) -> np.ndarray:
+    """Return the letters (N, L) of chains (N, L, 3), which end where NaN begins."""
+    length = ca.shape[1]
+    # Each measure belongs to the second of its CA atoms.
+    d2, d3, d4 = (_padded(_norm(ca[:, k:] - ca[:, :-k]), length) for k in (2, 3, 4))
+    bonds = ca[:, 1:] - ca[:, :-1]
+    angle = _padded(_angles(-bonds[:, :-1], bonds[:, 1:]), length)
     dihedral = _padded(_dihedrals(bonds), length)
 
     relaxed_helix = _within(d3, _HELIX_D3) | _within(angle, _HELIX_ANGLE)
@@ -56,7 +84,7 @@ def assign_secondary_structure(ca: np.ndarray) -> str:
     long_strand = _runs(strict_strand, _MIN_STRAND)
     short_strand = _with_contacts(_runs(strict_strand, _SHORT_STRAND), ca)
     strand = _extend(long_strand | short_strand, relaxed_strand)
-    return "".join(np.where(strand, "E", np.where(helix, "H", "C")))
+    return np.where(strand, "E", np.where(helix, "H", "C"))
 
 
 def q3(predicted: str, target: str) -> float:
@@ -73,21 +101,27 @@ def q3(predicted: str, target: str) -> float:
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    """Put one NaN before the values and as many after as make up the length."""
-    return np.pad(values, (1, length - 1 - len(values)), constant_values=np.nan)
+    """Put one NaN before the values (N, n) and as many after as make up the length."""
+    padded = np.full((len(values), length), np.nan)
+    padded[:, 1 : values.shape[1] + 1] = values
+    return padded
+
+
+def _norm(vectors: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(vectors).sum(axis=-1))
 
 
 def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the angles between vectors (n, 3), degrees."""
-    return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), (a * b).sum(axis=1)))
+    """Return the angles between vectors (..., 3), degrees."""
+    return np.degrees(np.arctan2(_norm(np.cross(a, b)), (a * b).sum(axis=-1)))
 
 
 def _dihedrals(bonds: np.ndarray) -> np.ndarray:
-    """Return the dihedrals about the middle one of each three bonds in a row, (n, 3) -> (n - 2,), degrees."""
-    b1, b2, b3 = bonds[:-2], bonds[1:-1], bonds[2:]
+    """Return the dihedrals about the middle one of each three bonds in a row, (N, n, 3) -> (N, n - 2), degrees."""
+    b1, b2, b3 = bonds[:, :-2], bonds[:, 1:-1], bonds[:, 2:]
     normal = np.cross(b2, b3)
-    y = np.linalg.norm(b2, axis=1) * (b1 * normal).sum(axis=1)
-    return np.degrees(np.arctan2(y, (np.cross(b1, b2) * normal).sum(axis=1)))
+    y = _norm(b2) * (b1 * normal).sum(axis=-1)
+    return np.degrees(np.arctan2(y, (np.cross(b1, b2) * normal).sum(axis=-1)))
 
 
 def _within(values: np.ndarray, criterion: tuple[float, float]) -> np.ndarray:
@@ -101,32 +135,36 @@ def _within_turn(degrees: np.ndarray, criterion: tuple[float, float]) -> np.ndar
 
 
 def _runs(mask: np.ndarray, minimum: int) -> np.ndarray:
-    """Keep the True runs of at least `minimum` residues."""
+    """Keep the True runs (N, L) of at least `minimum` residues."""
     kept = np.zeros_like(mask)
-    for start, end in _regions(mask):
-        kept[start:end] = end - start >= minimum
+    for row, start, end in _regions(mask):
+        kept[row, start:end] = end - start >= minimum
     return kept
 
 
 def _extend(mask: np.ndarray, condition: np.ndarray) -> np.ndarray:
-    """Add to each True run the residue before and the residue after it, where those meet the condition."""
+    """Add to each True run (N, L) the residue before and the residue after it, where those meet the condition."""
     beside = np.zeros_like(mask)
-    beside[:-1] |= mask[1:]
-    beside[1:] |= mask[:-1]
+    beside[:, :-1] |= mask[:, 1:]
+    beside[:, 1:] |= mask[:, :-1]
     return mask | (beside & condition)
 
 
 def _with_contacts(mask: np.ndarray, ca: np.ndarray) -> np.ndarray:
-    """Keep the True runs whose residues have enough contacts in all."""
+    """Keep the True runs (N, L) whose residues have enough contacts in all."""
     kept = np.zeros_like(mask)
-    for start, end in _regions(mask):
-        distance = np.linalg.norm(ca[start:end, None] - ca, axis=-1)
+    for row, start, end in _regions(mask):
+        distance = _norm(ca[row, start:end, None] - ca[row])
         contacts = (distance > _CONTACT_RANGE[0]) & (distance <= _CONTACT_RANGE[1])
-        kept[start:end] = contacts.sum() >= _MIN_CONTACTS
+        kept[row, start:end] = contacts.sum() >= _MIN_CONTACTS
     return kept
 
 
-def _regions(mask: np.ndarray) -> np.ndarray:
-    """Return start and end (exclusive) of each True run, (runs, 2)."""
-    changes = np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))
-    return np.stack([np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)], axis=1)
+def _regions(mask: np.ndarray) -> list[tuple[int, int, int]]:
+    """Return chain, start and end (exclusive) of each True run of (N, L)."""
+    wide = np.zeros((len(mask), mask.shape[1] + 2), np.int8)
+    wide[:, 1:-1] = mask
+    changes = np.diff(wide, axis=1)
+    rows, starts = np.nonzero(changes == 1)
+    ends = np.nonzero(changes == -1)[1]
+    return list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))

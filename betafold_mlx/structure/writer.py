@@ -7,6 +7,7 @@ same bytes.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ import numpy as np
 from betafold_mlx.chemistry import C_CAPS, N_CAPS
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.sequence import residue_ids
+from betafold_mlx.structure.atoms import WrittenModel, written_model
 from betafold_mlx.structure.bonds import Pairs
 from betafold_mlx.structure.caps import place_caps
-from betafold_mlx.structure.components import CHAIN, Link, Monomer, monomers
+from betafold_mlx.structure.components import Link, Monomer, monomers
+from betafold_mlx.structure.mmcif import add_chain
 from betafold_mlx.structure.modelcif import add_modelcif
+from betafold_mlx.structure.pdbatoms import pdb_atoms
 from betafold_mlx.structure.pdbheader import pdb_header
 
 _LIMITS = (-990.0, 9990.0)
@@ -104,7 +108,7 @@ class PredictedModels:
         if self.cyclic and (self.n_cap or self.c_cap):
             raise BetafoldError("a cyclic peptide has no ends to cap")
 
-    @property
+    @functools.cached_property
     def chain(self) -> list[Monomer]:
         """The positions of the chain as they are written: residues and caps."""
         return monomers(self.sequence, self.d_amino_acids, self.n_cap, self.c_cap)
@@ -121,55 +125,28 @@ class PredictedModels:
         return said
 
 
-def to_structure(prediction: PredictedModels) -> gemmi.Structure:
-    """Return a prediction as a gemmi structure: chain A, residues 1 to L, models 1 to M.
+def to_mmcif(prediction: PredictedModels) -> str:
+    """Return a prediction as mmCIF text with ModelCIF categories.
 
     Occupancies are 1; the B-factor of every atom is the pLDDT of its residue, rounded to two digits, and 0 in caps.
-    There is no OXT. Coordinates are rounded to 0.001 A. Bonds are not part of it: gemmi writes none between atoms
-    that are absent, such as SG.
+    There is no OXT. Coordinates are rounded to 0.001 A.
     """
-    chain = prediction.chain
-    structure = gemmi.Structure()
-    structure.name = block_name(prediction.id)
-    structure.info["_entry.id"] = structure.name
-    structure.info["_struct.title"] = _title(prediction)
-    structure.info["_exptl.method"] = "THEORETICAL MODEL"
-    structure.entities.append(_entity(prediction))
-    for number, plddt in enumerate(prediction.plddt, start=1):
-        model = gemmi.Model(number)
-        model.add_chain(gemmi.Chain(CHAIN))
-        for label, (monomer, atoms) in enumerate(
-            zip(chain, _atoms(prediction, number - 1), strict=True), start=1
-        ):
-            b_factor = 0.0 if monomer.cap else round(float(plddt[monomer.number - 1]), 2)
-            model[CHAIN].add_residue(_residue(label, monomer, atoms, b_factor))
-        structure.add_model(model)
-    structure.assign_serial_numbers()
-    return structure
-
-
-def _atoms(prediction: PredictedModels, index: int) -> list[np.ndarray]:
-    """Return the atoms (n, 3) of each position of a model."""
-    coordinates = prediction.coordinates[index]
-    before, behind = place_caps(
-        prediction.sequence, coordinates, prediction.n_cap, prediction.c_cap, prediction.d_amino_acids
-    )
-    return [atoms for atoms in (before, *coordinates, behind) if len(atoms)]
-
-
-def to_mmcif(prediction: PredictedModels) -> str:
-    """Return a prediction as mmCIF text with ModelCIF categories."""
-    structure = to_structure(prediction)
-    groups = gemmi.MmcifOutputGroups(True)
-    groups.cell = groups.symmetry = False  # nothing was crystallised
-    groups.conn = groups.chem_comp = groups.software = False  # written by add_modelcif
-    block = structure.make_mmcif_block(groups)
-    add_modelcif(
+    name = block_name(prediction.id)
+    description = clean_text(prediction.id) or name
+    block = gemmi.cif.Block(name)
+    add_chain(
         block,
         chain=prediction.chain,
         polymer_type="polypeptide(D)" if prediction.d_amino_acids else "polypeptide(L)",
+        description=description,
+        title=_title(prediction),
+        models=_written(prediction),
+    )
+    add_modelcif(
+        block,
+        chain=prediction.chain,
         plddt=np.round(prediction.plddt.astype(np.float64), 2),
-        description=clean_text(prediction.id) or structure.name,
+        description=description,
         model_name=clean_text(prediction.model_name),
         version=clean_text(prediction.software_version),
         details=" ".join(prediction.remarks),
@@ -183,15 +160,10 @@ def to_mmcif(prediction: PredictedModels) -> str:
 
 
 def to_pdb(prediction: PredictedModels) -> str:
-    """Return a prediction as PDB text.
+    """Return a prediction as PDB text, its numbers as in `to_mmcif`.
 
     It has no HEADER record: that asks for a date, a classification and a PDB code.
     """
-    options = gemmi.PdbWriteOptions()
-    options.seqres_records = options.ssbond_records = options.link_records = False
-    options.minimal_file = True
-    options.cryst1_record = True
-    options.end_record = True
     header = pdb_header(
         title=_title(prediction),
         remarks=_remarks(prediction),
@@ -200,7 +172,7 @@ def to_pdb(prediction: PredictedModels) -> str:
         disulfides=prediction.disulfides,
         links=_links(prediction),
     )
-    return header + to_structure(prediction).make_pdb_string(options)
+    return header + pdb_atoms(_written(prediction))
 
 
 def block_name(text: str) -> str:
@@ -210,6 +182,8 @@ def block_name(text: str) -> str:
 
 def clean_text(text: str) -> str:
     """Return `text` as one line of printable ASCII, which is what CIF 1.1 and PDB files may hold."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())[:200]
     bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     ascii_text = bare.encode("ascii", "replace").decode()
     printable = "".join(c if c.isprintable() else " " for c in ascii_text)
@@ -220,47 +194,35 @@ def _title(prediction: PredictedModels) -> str:
     return clean_text(prediction.title) or clean_text(prediction.id) or "peptide"
 
 
-def _entity(prediction: PredictedModels) -> gemmi.Entity:
-    entity = gemmi.Entity("1")
-    entity.entity_type = gemmi.EntityType.Polymer
-    types = gemmi.PolymerType
-    entity.polymer_type = types.PeptideD if prediction.d_amino_acids else types.PeptideL
-    # Without it label_seq_id comes out as '.'.
-    entity.full_sequence = [monomer.name for monomer in prediction.chain]
-    entity.subchains = [CHAIN]
-    return entity
+def _written(prediction: PredictedModels) -> list[WrittenModel]:
+    """Return the atoms of each model as they are written."""
+    chain = prediction.chain
+    models = []
+    for index, plddt in enumerate(np.round(prediction.plddt.astype(np.float64), 2).tolist()):
+        b_factors = [0.0 if monomer.cap else plddt[monomer.number - 1] for monomer in chain]
+        models.append(written_model(chain, _atoms(prediction, index), b_factors))
+    return models
 
 
-def _residue(label: int, monomer: Monomer, atoms: np.ndarray, b_factor: float) -> gemmi.Residue:
-    residue = gemmi.Residue()
-    residue.name = monomer.name
-    residue.seqid = gemmi.SeqId(monomer.number, " ")
-    residue.label_seq = label
-    residue.subchain = CHAIN
-    residue.entity_id = "1"
-    residue.entity_type = gemmi.EntityType.Polymer
-    residue.het_flag = "A" if monomer.standard else "H"
-    for name, position in zip(monomer.atoms, atoms, strict=True):
-        if name == "CB" and (monomer.letter == "G" or np.isnan(position).any()):
-            continue
-        atom = gemmi.Atom()
-        atom.name = name
-        atom.element = gemmi.Element(name[0])
-        rounded = np.round(position.astype(np.float64), 3) + 0.0  # and no -0
-        atom.pos = gemmi.Position(*rounded.tolist())
-        atom.occ = 1.0
-        atom.b_iso = b_factor
-        residue.add_atom(atom)
-    return residue
+def _atoms(prediction: PredictedModels, index: int) -> list[np.ndarray]:
+    """Return the atoms (n, 3) of each position of a model."""
+    coordinates = prediction.coordinates[index]
+    before, behind = place_caps(
+        prediction.sequence, coordinates, prediction.n_cap, prediction.c_cap, prediction.d_amino_acids
+    )
+    return [atoms for atoms in (before, *coordinates, behind) if len(atoms)]
 
 
 def _links(prediction: PredictedModels) -> list[Link]:
     """Return the bonds that close the ring or hold the caps, with their lengths in model 1."""
-    chain, atoms = prediction.chain, _atoms(prediction, 0)
+    chain = prediction.chain
     last = len(chain) - 1
     pairs = [(last, 0)] if prediction.cyclic else []
     pairs += [(0, 1)] if prediction.n_cap else []
     pairs += [(last - 1, last)] if prediction.c_cap else []
+    if not pairs:
+        return []
+    atoms = _atoms(prediction, 0)
     links = []
     for i, j in pairs:
         c, n = atoms[i][chain[i].atoms.index("C")], atoms[j][chain[j].atoms.index("N")]

@@ -45,6 +45,8 @@ class Progress:
         The step it was measured at.
     stale : int
         Evaluations since then.
+    evaluated : int
+        The step of the last evaluation.
     finished : bool
         All steps done, or stopped early.
     """
@@ -53,6 +55,7 @@ class Progress:
     best_score: float | None = None
     best_step: int = 0
     stale: int = 0
+    evaluated: int = 0
     finished: bool = False
 
 
@@ -161,13 +164,17 @@ def load_last(directory: Path, model: FoldingModel, optimizer: optim.Optimizer) 
     optimizer.state = tree_unflatten(list(state.items()))
     path = last / "progress.json"
     try:
-        progress = Progress(**json.loads(path.read_text(encoding="utf-8")))
-        counts = (progress.step, progress.best_step, progress.stale)
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values.setdefault(
+            "evaluated", values["step"]
+        )  # an older version noted it not, and saved after evaluating
+        progress = Progress(**values)
+        counts = (progress.step, progress.best_step, progress.stale, progress.evaluated)
         if any(type(count) is not int or count < 0 for count in counts):
             raise ValueError("a counter is no counter")
         if not isinstance(progress.best_score, float | None) or type(progress.finished) is not bool:
             raise ValueError("a field of the wrong type")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BetafoldError(f"{path} is damaged: the run cannot be resumed") from error
     return progress
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import cut_window, whole_window
+from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.metrics import backbone_rmsd, torsion_error
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
@@ -53,8 +56,19 @@ def validation_batches(
     return batches
 
 
-def validate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]]) -> dict[str, float]:
+def validate(
+    model: FoldingModel, batches: list[tuple[Batch, np.ndarray]], ranks: Ranks = ALONE
+) -> dict[str, float]:
     """Fold the validation batches and return the mean errors.
+
+    Parameters
+    ----------
+    model : FoldingModel
+        What folds, the same on all ranks.
+    batches : list of (Batch, numpy.ndarray)
+        From `validation_batches`.
+    ranks : Ranks
+        Who share the batches; all get the same figures, and those of one process.
 
     Returns
     -------
@@ -65,28 +79,14 @@ def validate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]]) -> di
         ``score``: the mean RMSD of all, the lowest of which picks the best checkpoint. (Peptides are too few to count
         as much as the fragments: their noise would pick it.)
     """
-    rmsds, wholes, losses, errors, counts = [], [], [], np.zeros((2, 3)), np.zeros(3)
-    for batch, whole in batches:
-        folded = model(batch.inputs)
-        distance = backbone_rmsd(folded.coordinates, batch.targets.coordinates, batch.inputs.mask)
-        torsions, defined = batch.targets.torsions, batch.targets.defined
-        medians = mx.concatenate([folded.mixture.best_angles(), folded.torsions[..., 2:]], axis=-1)
-        error = mx.stack([torsion_error(angles, torsions) * defined for angles in (folded.torsions, medians)])
-        loss = mx.stack(
-            [
-                ramachandran_loss(folded.mixture, torsions, defined),
-                distogram_loss(folded.distogram, batch.targets.coordinates, batch.inputs.mask),
-            ],
-            axis=-1,
-        )
-        sums, number = error.sum(axis=(1, 2)), defined.sum(axis=(0, 1))
-        mx.eval(distance, sums, number, loss)
-        rmsds.append(np.array(distance))
-        losses.append(np.array(loss))
-        wholes.append(whole)
-        errors += np.array(sums)
-        counts += np.array(number)
-    distance_all, whole_all, loss_all = (np.concatenate(parts) for parts in (rmsds, wholes, losses))
+    mine = [_scores(model, batch) for batch, _ in batches[ranks.share()]]
+    shares = [iter(share) for share in ranks.gather(mine)]
+    scores = [next(shares[number % ranks.size]) for number in range(len(batches))]
+    distance_all, loss_all = (
+        np.concatenate([np.array(score[name], np.float32) for score in scores]) for name in ("rmsd", "losses")
+    )
+    whole_all = np.concatenate([whole for _, whole in batches])
+    errors, counts = (np.sum([score[name] for score in scores], axis=0) for name in ("errors", "counts"))
     figures: dict[str, float] = {}
     for name, chosen in (("fragment_rmsd", ~whole_all), ("peptide_rmsd", whole_all)):
         if chosen.any():
@@ -104,3 +104,26 @@ def validate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]]) -> di
             if chosen.any():
                 figures[kind + name] = float(loss_all[chosen, column].mean())
     return figures
+
+
+def _scores(model: FoldingModel, batch: Batch) -> dict[str, list[Any]]:
+    """Fold a batch, and return what the figures are made of as plain numbers."""
+    folded = model(batch.inputs)
+    torsions, defined = batch.targets.torsions, batch.targets.defined
+    medians = mx.concatenate([folded.mixture.best_angles(), folded.torsions[..., 2:]], axis=-1)
+    error = mx.stack([torsion_error(angles, torsions) * defined for angles in (folded.torsions, medians)])
+    loss = mx.stack(
+        [
+            ramachandran_loss(folded.mixture, torsions, defined),
+            distogram_loss(folded.distogram, batch.targets.coordinates, batch.inputs.mask),
+        ],
+        axis=-1,
+    )
+    found = {
+        "rmsd": backbone_rmsd(folded.coordinates, batch.targets.coordinates, batch.inputs.mask),
+        "losses": loss,
+        "errors": error.sum(axis=(1, 2)),
+        "counts": defined.sum(axis=(0, 1)),
+    }
+    mx.eval(found)
+    return {name: np.array(values).tolist() for name, values in found.items()}

@@ -1,0 +1,101 @@
+"""``betafold-mlx serve``."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from betafold_mlx.cli.device import device_option
+from betafold_mlx.errors import BetafoldError
+
+if TYPE_CHECKING:
+    from betafold_mlx.predict import Predictor
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is all of this machine's.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, help="Port to listen on; 0 is a free one."
+)
+@click.option(
+    "--model",
+    show_default="the best installed one",
+    help="Model directory, or the name of an installed model.",
+)
+@click.option(
+    "--embedder",
+    type=click.Path(path_type=Path),
+    show_default="found by its checksum",
+    help="Converted ESM-2 that the model was trained on.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(1, 1000),
+    default=16,
+    help="Folds that may wait; the next is answered with 503.",
+)
+@click.option("--max-samples", type=click.IntRange(1, 1000), default=20, help="Most models of one peptide.")
+@click.option(
+    "--max-records", type=click.IntRange(1, 10_000), default=1000, help="Most records of a FASTA batch."
+)
+@click.option(
+    "--allow-host",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="A name under which browsers may reach it, other than localhost; repeatable.",
+)
+@device_option
+def serve(
+    host: str,
+    port: int,
+    model: str | None,
+    embedder: Path | None,
+    queue: int,
+    max_samples: int,
+    max_records: int,
+    names: tuple[str, ...],
+) -> None:
+    """Serve a page to fold peptides in, and an HTTP interface.
+
+    It listens on this machine alone unless --host says otherwise, and sends nothing anywhere. It prints its address.
+    Ctrl-C or SIGTERM ends it when what is being folded is answered. Who can reach the port can use it: there are no
+    passwords, and no encryption.
+
+    \b
+    betafold-mlx serve
+    betafold-mlx serve --port 9000 --max-samples 100
+    curl --data GIGKFLHSAKKFGKAFVGEIMNS http://127.0.0.1:8765/foldSequence/v1/pdb/
+    """  # noqa: D301 - click wants the character, not the escape
+    try:
+        from betafold_mlx.serve import server
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("betafold_mlx"):
+            raise
+        raise BetafoldError(
+            f"serve needs {error.name}: install it with pip install 'betafold-mlx[serve]'"
+        ) from error
+    from betafold_mlx.serve.app import make_app
+    from betafold_mlx.serve.limits import Limits
+    from betafold_mlx.serve.worker import Worker
+
+    bound = server.listen(host, port)
+    worker = Worker(functools.partial(_load, model, embedder), queue)
+    limits = Limits(queue=queue, samples=max_samples, records=max_records)
+    app = make_app(worker, limits, [host, *names])
+    click.echo(server.address(bound))
+    sys.stdout.flush()
+    click.echo(f"betafold-mlx: folding with {worker.predictor.loaded.name}; Ctrl-C ends it", err=True)
+    server.serve(server.make_server(app), bound)
+    if app.state.stopped:
+        click.echo(f"betafold-mlx: FASTA batches that were not finished: {app.state.stopped}", err=True)
+
+
+def _load(model: str | None, embedder: Path | None) -> Predictor:
+    from betafold_mlx.predict import Predictor
+
+    return Predictor.load(model, embedder)

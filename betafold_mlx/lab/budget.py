@@ -1,0 +1,86 @@
+"""How much an experiment may do: steps and seeds, not a time, so that the same budget gives the same result."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from betafold_mlx.errors import BetafoldError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Sizes of the trained networks and of what they are measured on.
+
+    Attributes
+    ----------
+    name : str
+        What the user asked for.
+    steps : int
+        Optimiser steps of a run.
+    repeats : int
+        Seeds a variant.
+    width : int
+        Width of a residue's state.
+    layers : int
+        Transformer blocks, where depth is not the question.
+    tokens : int
+        Padded residues of a training batch.
+    items : int
+        Structures of a kind to measure on, at most.
+    windows : int
+        Training windows, where they are fixed.
+    """
+
+    name: str
+    steps: int
+    repeats: int
+    width: int
+    layers: int
+    tokens: int
+    items: int
+    windows: int
+
+    @property
+    def test_items(self) -> int:
+        """Structures of a kind, at most, where a trained network is looked into and none is trained."""
+        return 4 * self.items
+
+
+PRESETS = {
+    "quick": Budget("quick", 60, 2, 64, 2, 512, 60, 200),
+    "normal": Budget("normal", 250, 3, 96, 4, 768, 150, 1000),
+    "long": Budget("long", 2500, 5, 192, 4, 1536, 600, 10_000),
+}
+NORMAL_MINUTES = 8.0
+"""What ``normal`` takes for one experiment that trains nine networks, roughly, on two cores with OpenBLAS."""
+FEWEST_STEPS = 10
+
+
+def parse_budget(text: str) -> Budget:
+    """Return a budget by its name or for a number of minutes an experiment.
+
+    Minutes become steps of the ``normal`` budget by a fixed rate, whatever the machine: the clock decides nothing.
+
+    Raises
+    ------
+    BetafoldError
+        Neither a name nor a positive number.
+
+    Examples
+    --------
+    >>> parse_budget("normal").steps, parse_budget("16").steps
+    (250, 500)
+    """
+    if text in PRESETS:
+        return PRESETS[text]
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes <= 100_000:
+        raise BetafoldError(f"budget {text!r:.40}: give {', '.join(PRESETS)}, or minutes for each experiment")
+    normal = PRESETS["normal"]
+    steps = max(FEWEST_STEPS, round(normal.steps * minutes / NORMAL_MINUTES))
+    return dataclasses.replace(normal, name=f"{minutes:g} minutes", steps=steps)

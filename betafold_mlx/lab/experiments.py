@@ -1,0 +1,43 @@
+"""The experiments by name; the module of each is imported when it is run."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NamedTuple
+
+from betafold_mlx.lab.experiment import Lab, Outcome
+
+
+class Entry(NamedTuple):
+    """What is known of an experiment without running it."""
+
+    title: str
+    needs_data: bool
+
+
+EXPERIMENTS = {
+    "toy": Entry("Attention on copy and shift tasks, under right and wrong masks", False),
+    "attention": Entry("Attention maps of a trained network, and what its heads look at", False),
+    "mask": Entry("Padding masks that are wrong on purpose", True),
+    "positions": Entry("Learned, sinusoidal, ring-aware and no positions", True),
+    "depth": Entry("Layers and heads, and when overfitting sets in", True),
+    "dropout": Entry("Dropout of 0, 0.1 and 0.3", True),
+    "norm": Entry("Pre-LN against post-LN, and the gradients of the blocks", True),
+    "schedule": Entry("Warm-up and weight decay", True),
+    "distogram": Entry("With and without the distance head", True),
+    "failures": Entry("When and why predicted structures break", True),
+    "embeddings": Entry("What a language model adds", True),
+}
+
+
+def run_experiment(name: str, lab: Lab) -> Outcome:
+    """Run an experiment.
+
+    Raises
+    ------
+    BetafoldError
+        What it needs is missing or damaged.
+    """
+    outcome = importlib.import_module(f"betafold_mlx.lab.{name}").run(lab)
+    assert isinstance(outcome, Outcome)
+    return outcome

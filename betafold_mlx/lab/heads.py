@@ -1,0 +1,230 @@
+"""What attention heads look at, measured over many structures.
+
+A head that only follows positions gives each offset the same weight in every peptide. So the weight on the helix
+neighbours, or on the partner across a hairpin, is compared with that of the same offsets elsewhere, beside the weight
+that spreading evenly would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.tokenizer import encode
+from betafold_mlx.evaluate.bootstrap import FEWEST_CLUSTERS, ClusterBootstrap, interval
+from betafold_mlx.evaluate.classes import PAIRED_DISTANCE
+from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.inputs import collate, padded_length
+from betafold_mlx.sequence import Peptide
+from betafold_mlx.train.batches import Featurizer
+
+HELIX_OFFSETS = (-4, -3, 3, 4)
+FEWEST_APART = 3
+"""Residues along the chain between the two of a pair across a hairpin, at least."""
+
+_TOGETHER = 64
+
+Reader = Callable[[Sequence[Peptide]], list[np.ndarray]]
+"""Peptides -> (layers, heads, L, L) attention of each; rows listen to columns."""
+
+
+def network_reader(model: FoldingModel, featurizer: Featurizer | None) -> Reader:
+    """Return what reads the maps of a folding network."""
+
+    def read(peptides: Sequence[Peptide]) -> list[np.ndarray]:
+        maps: dict[int, np.ndarray] = {}
+        order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))
+        for first in range(0, len(order), _TOGETHER):
+            part = order[first : first + _TOGETHER]
+            batch = [peptides[index] for index in part]
+            padded = padded_length(max(map(len, batch)))
+            inputs = collate(batch, padded)
+            if featurizer is not None:
+                inputs = inputs._replace(features=featurizer([p.sequence for p in batch], padded))
+            attention = np.array(mx.stack(model(inputs, return_attention=True).attention, axis=1))
+            for row, index in enumerate(part):
+                length = len(peptides[index])
+                maps[index] = attention[row, :, :, :length, :length]
+        return [maps[index] for index in range(len(peptides))]
+
+    return read
+
+
+def esm_reader(embedder: EsmEmbedder) -> Reader:
+    """Return what reads the maps of an ESM-2, without its first and last token: rows sum to less than one."""
+
+    def read(peptides: Sequence[Peptide]) -> list[np.ndarray]:
+        maps = []
+        for peptide in peptides:
+            tokens = mx.array(encode([peptide.sequence]))
+            attention = mx.stack(embedder.esm.model.encode(tokens, return_attention=True).attention, axis=1)
+            maps.append(np.array(attention)[0, :, :, 1:-1, 1:-1])
+        return maps
+
+    return read
+
+
+class Weights(NamedTuple):
+    """Attention on wanted places, summed over residues, for n structures and H heads (layer by layer).
+
+    Attributes
+    ----------
+    sums : numpy.ndarray
+        (n, H) weight on the wanted places of the residues in question.
+    other_sums : numpy.ndarray
+        (n, H) what they would have if each head followed the offset alone: the head's mean weight at the same offsets
+        in residues or structures that are not in question.
+    even_sums : numpy.ndarray
+        (n,) what spreading evenly would give.
+    counts : numpy.ndarray
+        (n,) residues in question.
+    """
+
+    sums: np.ndarray
+    other_sums: np.ndarray
+    even_sums: np.ndarray
+    counts: np.ndarray
+
+
+def helix_weights(maps: Sequence[np.ndarray], states: Sequence[str]) -> Weights:
+    """Return the weight that helical residues give i+-3 and i+-4, against the other residues at the same offsets.
+
+    Parameters
+    ----------
+    maps : sequence of numpy.ndarray
+        n times (layers, heads, L, L).
+    states : sequence of str
+        Secondary structure of each, H, E and C.
+    """
+    wanted = [
+        [
+            (i, i + offset)
+            for i, state in enumerate(one)
+            if state == "H"
+            for offset in HELIX_OFFSETS
+            if 0 <= i + offset < len(one)
+        ]
+        for one in states
+    ]
+    others = [np.array([state != "H" for state in one]) for one in states]
+    counts = np.array([sum(state == "H" for state in one) for one in states])
+    return _weights(maps, wanted, others, counts)
+
+
+def partner_weights(maps: Sequence[np.ndarray], pairs: Sequence[Sequence[tuple[int, int]]]) -> Weights:
+    """Return the weight that paired residues give their partners, against the same offsets in structures without pairs.
+
+    Parameters
+    ----------
+    maps : sequence of numpy.ndarray
+        n times (layers, heads, L, L).
+    pairs : sequence of sequence of (int, int)
+        0-based pairs of each structure, each in one order.
+    """
+    wanted = [[pair for i, j in one for pair in ((i, j), (j, i))] for one in pairs]
+    others = [np.full(m.shape[-1], not one) for m, one in zip(maps, pairs, strict=True)]
+    counts = np.array([len(one) for one in wanted])
+    return _weights(maps, wanted, others, counts)
+
+
+def _weights(
+    maps: Sequence[np.ndarray],
+    wanted: Sequence[Sequence[tuple[int, int]]],
+    others: Sequence[np.ndarray],
+    counts: np.ndarray,
+) -> Weights:
+    flat = [one.reshape(-1, *one.shape[-2:]).astype(np.float64) for one in maps]  # (H, L, L)
+    reach = max((one.shape[-1] for one in flat), default=1)
+    heads = len(flat[0])
+    totals, numbers = np.zeros((2 * reach + 1, heads)), np.zeros(2 * reach + 1)
+    for one, rows in zip(flat, others, strict=True):
+        length = one.shape[-1]
+        for offset in range(1 - length, length):
+            inside = [i for i in range(max(0, -offset), min(length, length - offset)) if rows[i]]
+            totals[offset + reach] += one[:, inside, [i + offset for i in inside]].sum(axis=1)
+            numbers[offset + reach] += len(inside)
+    by_offset = totals / np.maximum(numbers, 1)[:, None]  # (offsets, H)
+    sums, elsewhere, even = np.zeros((len(flat), heads)), np.zeros((len(flat), heads)), np.zeros(len(flat))
+    for row, (one, places) in enumerate(zip(flat, wanted, strict=True)):
+        for i, j in places:
+            sums[row] += one[:, i, j]
+            elsewhere[row] += by_offset[j - i + reach]
+        even[row] = len(places) / one.shape[-1]
+    return Weights(sums, elsewhere, even, counts)
+
+
+def hairpin_pairs(ca: np.ndarray, states: str) -> list[tuple[int, int]]:
+    """Return the pairs across a hairpin: each residue of the first strand with the nearest CA of the second, if near.
+
+    Parameters
+    ----------
+    ca : numpy.ndarray
+        (L, 3) Angstrom.
+    states : str
+        Its states; two strands.
+    """
+    inside = np.array([False, *(state == "E" for state in states), False])
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    (a, b), (c, d) = edges[:2], edges[2:4]
+    apart = np.linalg.norm(ca[a:b, None] - ca[None, c:d], axis=-1)
+    nearest = {
+        (int(i + a), int(row.argmin() + c)) for i, row in enumerate(apart) if row.min() < PAIRED_DISTANCE
+    }
+    return sorted((i, j) for i, j in nearest if j - i >= FEWEST_APART)
+
+
+class Measured(NamedTuple):
+    """The head that stands out most, chosen on half of the clusters and measured on the others.
+
+    Attributes
+    ----------
+    head : int
+        Its number, counted through all layers.
+    weight, elsewhere, even : float
+        Mean weight on the wanted places of a residue in question, at the same offsets elsewhere, and spread evenly.
+    low, high : float or None
+        Ends of the 95 % interval of `weight` - `elsewhere`; None with few clusters.
+    clusters : int
+        Clusters it was measured on.
+    """
+
+    head: int
+    weight: float
+    elsewhere: float
+    even: float
+    low: float | None
+    high: float | None
+    clusters: int
+
+
+def best_head(weights: Weights, clusters: np.ndarray, seed: int) -> Measured | None:
+    """Choose a head on half of the clusters and measure it on the rest; None where either half has no residue.
+
+    The best of many heads looks good by chance on what it was chosen on.
+    """
+    known = np.flatnonzero(weights.counts > 0)
+    labels = np.unique(clusters[known], return_inverse=True)[1].reshape(-1)
+    choosing, measuring = known[labels % 2 == 0], known[labels % 2 == 1]
+    if not len(choosing) or not len(measuring):
+        return None
+    gain = (weights.sums - weights.other_sums)[choosing].sum(axis=0)
+    head = int(gain.argmax())
+    counts = weights.counts[measuring]
+    differences = (weights.sums - weights.other_sums)[measuring, head]
+    bootstrap = ClusterBootstrap(clusters[measuring], seed, 2000)
+    low, high = interval(bootstrap.pooled_mean(differences, counts))
+    enough = bootstrap.count >= FEWEST_CLUSTERS
+    total = counts.sum()
+    return Measured(
+        head,
+        float(weights.sums[measuring, head].sum() / total),
+        float(weights.other_sums[measuring, head].sum() / total),
+        float(weights.even_sums[measuring].sum() / total),
+        low if enough else None,
+        high if enough else None,
+        bootstrap.count,
+    )

@@ -1,0 +1,54 @@
+"""Padding masks that are wrong on purpose, in attention alone: lengths, geometry and losses stay right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.transformer import Transformer
+
+CHANGES: dict[str, Callable[[mx.array], mx.array]] = {
+    "no mask": lambda mask: mx.ones_like(mask),
+    "inverted": lambda mask: ~mask,
+    "off by one": lambda mask: mx.concatenate([mx.zeros_like(mask[:, :1]), mask[:, :-1]], axis=1),
+}
+"""``no mask``: padding is listened to. ``inverted``: nothing else is. ``off by one``: everything is shifted by a place,
+so the first residue is not heard, and one place of padding is."""
+
+
+class WronglyMasked(Transformer):
+    """A Transformer, with the same weights under the same names, that listens by another mask.
+
+    Parameters
+    ----------
+    right : Transformer
+        Whose blocks these are.
+    change : callable
+        (B, L) bool -> (B, L) bool, one of `CHANGES`.
+    """
+
+    def __init__(self, right: Transformer, change: Callable[[mx.array], mx.array]) -> None:
+        nn.Module.__init__(self)
+        self.blocks, self.norm = right.blocks, right.norm
+        self._change = change
+
+    def __call__(
+        self,
+        x: mx.array,
+        mask: mx.array,
+        bias: mx.array | None = None,
+        key: mx.array | None = None,
+        return_attention: bool = False,
+    ) -> tuple[mx.array, list[mx.array]]:
+        """Run the stack, as `Transformer`."""
+        return super().__call__(x, self._change(mask), bias, key, return_attention)
+
+
+def mask_wrongly(model: FoldingModel, change: str | None) -> FoldingModel:
+    """Give a model a wrong mask, by its name in `CHANGES`; None leaves it as it is. Returns the model."""
+    if change is not None:
+        model.transformer = WronglyMasked(model.transformer, CHANGES[change])
+    return model

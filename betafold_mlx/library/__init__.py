@@ -1,0 +1,1 @@
+"""Libraries of peptides: streamed, in flat memory, resumable after a kill."""

@@ -1,0 +1,161 @@
+"""Where the predictions of a library go: files of their own, or one container."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.library.appended import AppendedFile
+from betafold_mlx.output import FORMATS, save_files, save_report
+from betafold_mlx.prediction import Prediction
+
+
+class Sink(ABC):
+    """Takes predictions one by one, and from time to time makes sure of them.
+
+    Attributes
+    ----------
+    windows : int
+        Windows of records between two commits.
+    """
+
+    windows = 1
+
+    @abstractmethod
+    def restore(self, length: int) -> None:
+        """Go back to what `commit` returned, 0 for a new run; what came after that is removed."""
+
+    @abstractmethod
+    def write(self, name: str, prediction: Prediction) -> list[Path]:
+        """Write a prediction under its name.
+
+        Returns
+        -------
+        list of Path
+            The files in which it is.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses.
+        """
+
+    @abstractmethod
+    def commit(self) -> int:
+        """Write what is not yet written, and return how much there is."""
+
+    def finish(self) -> None:  # noqa: B027 - files of their own are where they belong
+        """Put a container in its place, where an older one may be; all is committed."""
+
+    def close(self) -> None:  # noqa: B027 - and are not left open
+        """Let go of open files."""
+
+
+def make_sink(output: str, directory: Path, format: str, report: str | None = None) -> Sink:
+    """Return the sink of a `betafold_mlx.output.OUTPUT_FORMATS`.
+
+    Raises
+    ------
+    BetafoldError
+        Parquet without pyarrow.
+    """
+    if output == "jsonl":
+        return JsonLinesSink(directory)
+    if output == "parquet":
+        from betafold_mlx.library.parquet import ParquetSink  # pyarrow is an extra, and heavy
+
+        return ParquetSink(directory)
+    return FilesSink(directory, format, report)
+
+
+class FilesSink(Sink):
+    """Files of its own for each peptide: structure, JSON, and a report where a command line for it is given.
+
+    Each appears whole, so there is nothing to commit.
+    """
+
+    def __init__(self, directory: Path, format: str, report: str | None = None) -> None:
+        self._directory = directory
+        self._report = report
+        self._suffixes = (*FORMATS[format], ".json")
+
+    def restore(self, length: int) -> None:
+        """Do nothing: what is written again is the same."""
+
+    def write(self, name: str, prediction: Prediction) -> list[Path]:
+        """Write the files."""
+        files = save_files(prediction, self._directory, name, self._suffixes)
+        if self._report is not None:
+            files.append(save_report(prediction, self._directory, name, self._report))
+        return files
+
+    def commit(self) -> int:
+        """Do nothing."""
+        return 0
+
+
+class JsonLinesSink(Sink):
+    """``predictions.jsonl``: a line for each peptide, its JSON document with its name and the coordinates.
+
+    Until it is whole it is called ``predictions.jsonl.part``.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "predictions.jsonl"
+        self._file = AppendedFile(directory / "predictions.jsonl.part")
+        self._lines: list[str] = []
+
+    def restore(self, length: int) -> None:
+        """Cut off what is not committed."""
+        part = self._file.path
+        # A process may have been killed between its last two steps.
+        if length and not part.exists() and self._path.exists() and self._path.stat().st_size == length:
+            self._path.replace(part)
+        self._file.restore(length)
+
+    def write(self, name: str, prediction: Prediction) -> list[Path]:
+        """Keep the line for the next commit."""
+        document = with_coordinates(name, prediction)
+        line = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        self._lines.append(line + "\n")
+        return [self._path]
+
+    def commit(self) -> int:
+        """Append the lines, and return how many bytes there are."""
+        self._file.append("".join(self._lines))
+        self._lines.clear()
+        return self._file.length
+
+    def finish(self) -> None:
+        """Give the file its name; where nothing was folded there is none."""
+        self._file.close()
+        try:
+            if self._file.length:
+                self._file.path.replace(self._path)
+            else:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise BetafoldError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def with_coordinates(name: str, prediction: Prediction) -> dict[str, Any]:
+    """Return the JSON document of a prediction with its name and, in each model, ``coordinates``.
+
+    They are L residues of 5 atoms (N, CA, C, O, CB) of x, y, z in Angstrom, rounded to 0.001; null for an atom that is
+    not there, the CB of glycine.
+    """
+    document = prediction.to_dict()
+    for model, residues in zip(
+        document["models"], prediction.coordinates.astype(float).round(3).tolist(), strict=True
+    ):
+        model["coordinates"] = [
+            [atom if atom[0] == atom[0] else None for atom in residue] for residue in residues
+        ]
+    return {"schema_version": document["schema_version"], "name": name} | document

@@ -1,0 +1,121 @@
+"""The chain of a predicted peptide in an mmCIF block: entry, entity, sequence and atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import gemmi
+
+from betafold_mlx.structure.atoms import WrittenModel
+from betafold_mlx.structure.components import CHAIN, Monomer
+
+
+def add_chain(
+    block: gemmi.cif.Block,
+    *,
+    chain: Sequence[Monomer],
+    polymer_type: str,
+    description: str,
+    title: str,
+    models: Sequence[WrittenModel],
+) -> None:
+    """Add what gemmi writes of a structure of one chain, in its order.
+
+    (Through `gemmi.Structure` and its atoms, one Python object each, it takes four times as long.)
+
+    Parameters
+    ----------
+    block : gemmi.cif.Block
+        Changed in place; its name becomes the entry's.
+    chain : sequence of Monomer
+        Residues, and caps where there are any.
+    polymer_type : str
+        As in ``_entity_poly.type``.
+    description : str
+        Name of the molecule.
+    title : str
+        Of the entry.
+    models : sequence of WrittenModel
+        Best first.
+    """
+    entry = block.name
+    set_category(block, "_entry", ("id",), [(entry,)])
+    set_category(block, "_entity", ("id", "type", "pdbx_description"), [(1, "polymer", description)])
+    _add_polymer(block, chain, polymer_type)
+    for nothing in ("_struct_ref", "_struct_ref_seq"):  # no reference sequence: gemmi leaves a line for each
+        block.init_loop(f"{nothing}.", ["id"])
+    set_category(block, "_exptl", ("entry_id", "method"), [(entry, "THEORETICAL MODEL")])
+    set_category(block, "_struct", ("entry_id", "title"), [(entry, title)])
+    set_category(block, "_struct_asym", ("id", "entity_id"), [(CHAIN, 1)])
+    set_category(block, "_atom_type", ("symbol",), [("C",), ("N",), ("O",)])
+    set_category(
+        block,
+        "_entity_poly_seq",
+        ("entity_id", "num", "mon_id", "hetero"),
+        [(1, number, monomer.name, None) for number, monomer in enumerate(chain, start=1)],
+    )
+    _add_atoms(block, models)
+
+
+def set_category(
+    block: gemmi.cif.Block, category: str, tags: Iterable[str], rows: Iterable[Iterable[object]]
+) -> None:
+    """Write a category; None becomes ``?`` and False ``.``."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    block.set_mmcif_category(f"{category}.", dict(zip(tags, columns, strict=True)))
+
+
+def _add_polymer(block: gemmi.cif.Block, chain: Sequence[Monomer], polymer_type: str) -> None:
+    """Add the sequence in one-letter codes: as it is, other components as ``(DAL)``, and as its parents."""
+    code = "".join(monomer.letter if monomer.standard else f"({monomer.name})" for monomer in chain)
+    canonical = "".join(monomer.letter for monomer in chain)
+    other = "no" if code == canonical else "yes"
+    set_category(
+        block,
+        "_entity_poly",
+        (
+            *("entity_id", "type", "nstd_linkage", "nstd_monomer"),
+            *("pdbx_seq_one_letter_code", "pdbx_seq_one_letter_code_can", "pdbx_strand_id"),
+        ),
+        [(1, polymer_type, "no", other, code, canonical, CHAIN)],
+    )
+
+
+def _add_atoms(block: gemmi.cif.Block, models: Sequence[WrittenModel]) -> None:
+    monomers = [monomer for model in models for monomer in model.monomers]
+    names = [name for model in models for name in model.names]
+    count = len(names)
+    axes = [_numbers(xyz[axis] for model in models for xyz in model.coordinates) for axis in range(3)]
+    block.set_mmcif_category(
+        "_atom_site.",
+        {
+            "group_PDB": ["ATOM" if monomer.standard else "HETATM" for monomer in monomers],
+            "id": list(map(str, range(1, count + 1))),
+            "type_symbol": [name[0] for name in names],
+            "label_atom_id": names,
+            "label_alt_id": ["."] * count,
+            "label_comp_id": [monomer.name for monomer in monomers],
+            "label_asym_id": [CHAIN] * count,
+            "label_entity_id": ["1"] * count,
+            "label_seq_id": [str(position + 1) for model in models for position in model.positions],
+            "pdbx_PDB_ins_code": ["?"] * count,
+            "Cartn_x": axes[0],
+            "Cartn_y": axes[1],
+            "Cartn_z": axes[2],
+            "occupancy": ["1"] * count,
+            "B_iso_or_equiv": _numbers(b for model in models for b in model.b_factors),
+            "pdbx_formal_charge": ["?"] * count,
+            "auth_seq_id": [str(monomer.number) for monomer in monomers],
+            "auth_asym_id": [CHAIN] * count,
+            "pdbx_PDB_model_num": [
+                str(number) for number, model in enumerate(models, start=1) for _ in model.names
+            ],
+        },
+        raw=True,  # nothing here needs quotes
+    )
+
+
+def _numbers(values: Iterable[float]) -> list[str]:
+    """Return numbers as gemmi writes them: nine digits, no trailing zeros."""
+    numbers = tuple(values)
+    return ("%.9g " * len(numbers) % numbers).split()

@@ -1,0 +1,86 @@
+import json
+import sys
+
+import pytest
+from lab_helpers import TINY, tiny_lab
+from synthetic import make_dataset
+
+from betafold_mlx.cli.main import main
+from betafold_mlx.lab import budget
+from betafold_mlx.lab.experiment import Finding, Outcome
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["lab", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(budget.PRESETS, "quick", TINY)
+
+
+@pytest.mark.parametrize("experiment", ["norm", "failures", "all"])
+def test_without_data_it_says_how_to_make_some(capsys, experiment, tmp_path):
+    code, out, err = run(capsys, experiment, "-o", tmp_path / "lab")
+    assert code == 2 and not out and "dataset build" in err and err.count("\n") == 1
+    assert not (tmp_path / "lab").exists()
+
+
+def test_wrong_usage(capsys, tmp_path):
+    assert run(capsys, "cooking")[0] == 2
+    code, _, err = run(capsys, "toy", "--budget", "soon")
+    assert code == 2 and "minutes for each experiment" in err
+    code, _, err = run(capsys, "toy", "GIGKF")
+    assert code == 2 and "takes peptides" in err
+
+
+def test_without_matplotlib_it_says_how_to_get_it(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, out, err = run(capsys, "toy", "-o", tmp_path / "lab")
+    assert code == 1 and not out and "pip install 'betafold-mlx[lab]'" in err and err.count("\n") == 1
+
+
+def test_a_damaged_data_set_is_one_line(capsys, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    code, out, err = run(capsys, "norm", "--data", tmp_path, "-o", tmp_path / "lab")
+    assert code == 1 and not out and "is not a data set" in err and "Traceback" not in err
+
+
+def test_a_verdict_is_printed_and_a_page_written(capsys, tmp_path, tiny):
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    make_dataset(chains=6, peptides=6).save(tmp_path / "data set")
+    options = ("--data", tmp_path / "data set", "-o", tmp_path / "lab", "--budget", "quick")
+    code, out, err = run(capsys, "dropout", *options)
+    assert code == 0
+    assert "dropout 0.3 against dropout 0.1, backbone RMSD" in out and "no verdict" in out
+    assert out.endswith(f"{tmp_path / 'lab' / 'dropout' / 'index.html'}\n") and "run 3 of 3" in err
+    code, document, err = run(capsys, "dropout", *options, "--json")
+    assert err.count("done before") == 3
+    parsed = json.loads(document)
+    assert code == 0 and parsed["experiment"] == "dropout"
+    assert [f["verdict"] for f in parsed["findings"]] == out.splitlines()[: len(parsed["findings"])]
+    assert parsed["command"] in (tmp_path / "lab" / "dropout" / "index.html").read_text().replace(
+        "&#x27;", "'"
+    )
+
+
+def test_all_goes_on_after_a_failure(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    import betafold_mlx.cli.lab as module
+    from betafold_mlx.errors import BetafoldError
+
+    def experiment(name, lab):
+        if name == "mask":
+            raise BetafoldError("the mask slipped")
+        return Outcome([Finding(name, "Å", 1.0, None, None, 1, f"{name} says.")])
+
+    monkeypatch.setattr(module, "run_experiment", experiment)
+    data = tiny_lab(tmp_path).data
+    code, out, err = run(capsys, "all", "--data", data, "-o", tmp_path / "lab")
+    assert code == 1 and "lab mask: the mask slipped" in err
+    assert "toy says." in out and "embeddings says." in out and "mask says." not in out
+    code, out, _ = run(capsys, "all", "--data", data, "-o", tmp_path / "lab", "--json")
+    assert code == 1 and [d["experiment"] for d in json.loads(out) if "error" in d] == ["mask"]

@@ -1,0 +1,111 @@
+"""``--device``, the advice about OpenBLAS, and arrays that are evaluated side by side."""
+
+import functools
+import sys
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import betafold_mlx
+from betafold_mlx import lanes
+from betafold_mlx._blas import HOW_TO_GET
+from betafold_mlx.cli import device as option_module
+from betafold_mlx.cli.main import main
+from betafold_mlx.device import advice, evaluated, use_device
+from betafold_mlx.errors import BetafoldError
+
+PEPTIDE = "GIGKFLHSAKKF"
+COMMANDS = ("fold", "train", "embed", "evaluate", "perplexity")
+
+
+@pytest.fixture(autouse=True)
+def same_device():
+    """Leave the default device as it was."""
+    before = mx.default_device()
+    yield
+    mx.set_default_device(before)
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code, *capsys.readouterr()
+
+
+@pytest.fixture
+def without_gpu(monkeypatch):
+    monkeypatch.setattr(mx, "is_available", lambda device: device == mx.cpu)
+
+
+def test_a_gpu_that_is_not_there(capsys, tmp_path, without_gpu):
+    code, out, err = call(capsys, "fold", PEPTIDE, "-o", tmp_path / "out", "--device", "gpu")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "no GPU" in err and "--device" in err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_computes_has_the_option(capsys, command):
+    code, out, err = call(capsys, command, "--help")
+    assert code == 0 and "--device [gpu|cpu]" in out and err == ""
+
+
+def test_the_cpu_can_be_asked_for(capsys, tmp_path):
+    code, out, _ = call(capsys, "fold", PEPTIDE, "-o", tmp_path, "--device", "cpu")
+    assert code == 0 and out.startswith(PEPTIDE)
+    assert mx.default_device() == mx.Device(mx.cpu, 0)
+
+
+def test_python_users_get_an_error_too(without_gpu):
+    with pytest.raises(BetafoldError, match="no GPU"):
+        use_device("gpu")
+    before = mx.default_device()
+    use_device(None)
+    assert mx.default_device() == before
+
+
+@pytest.fixture
+def without_openblas(monkeypatch):
+    monkeypatch.setattr(betafold_mlx, "OPENBLAS", False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(option_module, "_advised", False)
+
+
+def test_openblas_is_advised_once(capsys, tmp_path, without_openblas):
+    fold = ("fold", PEPTIDE, "-o", tmp_path, "--device", "cpu")
+    code, _, err = call(capsys, *fold)
+    assert code == 0 and err.count(HOW_TO_GET) == 1 and "libopenblas0-pthread" in err
+    assert HOW_TO_GET not in call(capsys, *fold)[2]
+
+
+def test_nothing_is_advised_where_nothing_is_computed(capsys, without_openblas):
+    for arguments in (("--help",), ("fold", "--help"), ("--version",), ("fold",)):
+        assert HOW_TO_GET not in call(capsys, *arguments)[2]
+
+
+def test_nothing_is_advised_where_nothing_is_missing(monkeypatch, without_openblas):
+    assert advice() == HOW_TO_GET
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu, 0))
+    assert advice() is None
+    monkeypatch.undo()
+    assert (advice() is None) == (betafold_mlx.OPENBLAS or sys.platform == "darwin")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_arrays_side_by_side_are_those_of_one_after_another(monkeypatch, threads, count):
+    monkeypatch.setattr(lanes, "blas_threads", lambda: threads)
+    rng = np.random.default_rng(count)
+    matrices = [rng.standard_normal((40, 40)).astype(np.float32) for _ in range(count)]
+    made = []
+
+    def make(number):
+        made.append(number)
+        return mx.array(matrices[number]) @ mx.array(matrices[number])
+
+    results = evaluated([functools.partial(make, number) for number in range(count)])
+    for number, result in enumerate(results):
+        assert len(made) <= number + threads  # no more than a few at a time
+        exact = matrices[number].astype(np.float64) @ matrices[number]
+        np.testing.assert_allclose(np.array(result), exact, rtol=0, atol=1e-4)
+    assert made == list(range(count))

@@ -1,0 +1,55 @@
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib", reason="needs matplotlib")
+
+from betafold_mlx.lab.experiment import Finding, Outcome
+from betafold_mlx.lab.output import read_findings, write_outcome
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "_lab_results.py"
+FINDINGS = [
+    Finding("RMSD, a - b", "Å", 0.1234, -0.5, 0.75, 3, "a against b: no difference | seen."),
+    Finding("RMSD, c - b", "Å", float("nan"), None, None, 0, "c against b: nothing to compare."),
+]
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("lab_results", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_those_of_the_files(script, tmp_path):
+    command = "betafold-mlx lab norm --data 'a <b>'"
+    write_outcome(tmp_path / "norm", "Norm", command, Outcome(FINDINGS))
+    text = f"before\n{script.BEGIN}\nold numbers\n{script.END}\nafter\n"
+    written = script.with_results(text, tmp_path)
+    assert written.startswith("before\n") and written.endswith("\nafter\n") and "old numbers" not in written
+    assert f"### `lab norm`\n\n`{command}`" in written
+    assert "| RMSD, a - b | 0.123 Å | -0.5 to 0.75 | 3 | a against b: no difference / seen. |" in written
+    assert "| RMSD, c - b |  |  | 0 |" in written
+    assert script.with_results(written, tmp_path) == written
+
+
+def test_findings_come_back_as_they_were(tmp_path):
+    write_outcome(tmp_path / "norm", "Norm", "x", Outcome(FINDINGS[:1]))
+    assert read_findings(tmp_path / "norm") == FINDINGS[:1]
+
+
+def test_nothing_is_written_where_there_is_nothing(script, tmp_path):
+    with pytest.raises(ValueError, match="no results"):
+        script.with_results(f"{script.BEGIN}\n{script.END}", tmp_path)
+    with pytest.raises(ValueError, match="marks"):
+        script.with_results("text", tmp_path)
+    ended = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True)
+    assert ended.returncode == 1 and "holds no results" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_the_document_has_its_marks(script):
+    assert script.BEGIN in script.DOCUMENT.read_text() and script.END in script.DOCUMENT.read_text()

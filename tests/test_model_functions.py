@@ -1,0 +1,100 @@
+"""GELU and softmax of cheap operations, against float64."""
+
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betafold_mlx.model import functions
+from betafold_mlx.model.functions import exp_of_negative, gelu, natively, softmax
+
+
+@pytest.fixture(autouse=True)
+def cheap_operations(monkeypatch):
+    """Test those everywhere, on a GPU and on macOS too."""
+    monkeypatch.setattr(functions, "natively", lambda: False)
+
+
+def phi(x):
+    """Return the normal distribution function in float64."""
+    return np.vectorize(lambda value: 0.5 * math.erfc(-value / math.sqrt(2)))(x)
+
+
+def relative(got, exact):
+    return np.abs(np.array(got) / exact - 1).max()
+
+
+def test_exp_is_better_than_the_native_one():
+    x = np.linspace(-87.3, 0, 300_001, dtype=np.float32)
+    assert relative(exp_of_negative(mx.array(x)), np.exp(x.astype(np.float64))) < 2e-7
+
+
+def test_exp_ends_in_zero_and_begins_with_one():
+    x = mx.array([-mx.inf, mx.finfo(mx.float32).min, -1e4, -88.0, 0.0, -0.0])
+    assert exp_of_negative(x).tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_gelu():
+    x = np.linspace(-9, 9, 90_001, dtype=np.float32)
+    exact = x.astype(np.float64)
+    error = np.abs(np.array(gelu(mx.array(x))) - exact * phi(exact))
+    assert error.max() < 8e-7
+    far = mx.array([-1e30, -50.0, 0.0, 50.0, 1e30])
+    assert gelu(far).tolist() == [0, 0, 0, 50, mx.array(1e30).item()]
+
+
+def test_gradient_of_gelu():
+    x = np.linspace(-9, 9, 18_001, dtype=np.float32)
+    exact = x.astype(np.float64)
+    density = np.exp(-exact * exact / 2) / math.sqrt(2 * math.pi)
+    weight = np.cos(exact).astype(np.float32)
+    gradient = mx.grad(lambda values: (mx.array(weight) * gelu(values)).sum())(mx.array(x))
+    assert np.abs(np.array(gradient) - weight * (phi(exact) + exact * density)).max() < 3e-6
+
+
+@given(
+    st.integers(1, 40),
+    st.floats(0, 60),
+    st.floats(-1e4, 1e4),
+    st.integers(0, 2**31 - 1),
+)
+def test_softmax(size, spread, shift, seed):
+    scores = (shift + spread * np.random.default_rng(seed).standard_normal((3, size))).astype(np.float32)
+    below = scores.astype(np.float64) - scores.max(axis=-1, keepdims=True)
+    exact = np.exp(below)
+    exact /= exact.sum(axis=-1, keepdims=True)
+    got = np.array(softmax(mx.array(scores)))
+    seen = exact > 1e-37
+    allowed = 5e-7 - below * 2**-24  # the second: the difference of two scores is rounded, whatever exp does
+    assert (np.abs(got[seen] / exact[seen] - 1) < allowed[seen]).all()
+    assert got[~seen].max(initial=0) < 1.2e-37
+
+
+def test_softmax_of_a_masked_row():
+    lowest = mx.finfo(mx.float32).min
+    weights = softmax(mx.array([[lowest] * 4, [lowest, 3.0, lowest, lowest]]))
+    assert weights.tolist() == [[0.25] * 4, [0, 1, 0, 0]]
+
+
+def test_gradient_of_softmax():
+    rng = np.random.default_rng(0)
+    scores, weight = rng.standard_normal((2, 5, 7)).astype(np.float32)
+    p = np.exp(scores.astype(np.float64))
+    p /= p.sum(axis=-1, keepdims=True)
+    exact = p * (weight - (p * weight).sum(axis=-1, keepdims=True))
+    gradient = mx.grad(lambda values: (mx.array(weight) * softmax(values)).sum())(mx.array(scores))
+    np.testing.assert_allclose(np.array(gradient), exact, rtol=0, atol=1e-6)
+
+
+def test_native_operations_are_for_gpus_and_macos(monkeypatch):
+    monkeypatch.setattr(functions.sys, "platform", "linux")
+    with mx.stream(mx.cpu):
+        assert not natively()
+    monkeypatch.setattr(functions.sys, "platform", "darwin")
+    assert natively()
+    monkeypatch.setattr(functions.sys, "platform", "linux")
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu, 0))
+    assert natively()

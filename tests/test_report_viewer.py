@@ -1,0 +1,173 @@
+"""The 3D viewer: fetched on request, checked, found again, and never taken for what it is not."""
+
+import base64
+import hashlib
+import io
+import os
+import stat
+import tarfile
+
+import pytest
+
+from betafold_mlx.cli.main import main
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.report import find_viewer
+from betafold_mlx.report.viewer import PACKAGE, Package, install_viewer, viewer_folder
+
+SCRIPT, LICENCE = b"var $3Dmol = {}; // \xce\xb1", b"do as you like"
+
+
+def archive_of(files):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return made.getvalue()
+
+
+def package_of(archive, script=SCRIPT):
+    return Package(
+        "3dmol",
+        "0.0.1",
+        base64.b64encode(hashlib.sha512(archive).digest()).decode(),
+        hashlib.sha256(script).hexdigest(),
+        "package/build/3Dmol-min.js",
+        "package/LICENSE",
+    )
+
+
+ARCHIVE = archive_of(
+    {"package/build/3Dmol-min.js": SCRIPT, "package/LICENSE": LICENCE, "package/../../bad": b"x"}
+)
+TOY = package_of(ARCHIVE)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("BETAFOLD_VIEWER", str(tmp_path / "viewers"))
+    return tmp_path / "viewers" / "3dmol-0.0.1"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "given.tgz"
+    path.write_bytes(ARCHIVE)
+    return path
+
+
+def npm(tmp_path, monkeypatch, script):
+    """Put an npm of our own first on the path."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_what_is_installed_is_found_with_its_licence(archive, folder):
+    assert find_viewer(TOY) is None
+    assert install_viewer(archive, TOY) == folder == viewer_folder(TOY)
+    assert sorted(path.name for path in folder.iterdir()) == ["3Dmol-min.js", "LICENSE"]
+    viewer = find_viewer(TOY)
+    assert viewer is not None and viewer.name == "3Dmol.js 0.0.1"
+    assert viewer.script == SCRIPT.decode() and viewer.licence == LICENCE.decode()
+    assert install_viewer(archive, TOY) == folder  # and again
+
+
+def test_what_was_changed_afterwards_is_not_used(archive, folder):
+    install_viewer(archive, TOY)
+    (folder / "3Dmol-min.js").write_bytes(SCRIPT + b";alert(1)")
+    assert find_viewer(TOY) is None
+    install_viewer(archive, TOY)
+    assert find_viewer(TOY) is not None
+
+
+def test_a_neighbour_in_the_folder_stays(archive, folder):
+    keep = folder.parent / "keep"
+    keep.parent.mkdir(parents=True)
+    keep.write_text("mine")
+    install_viewer(archive, TOY)
+    assert keep.read_text() == "mine"
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["3dmol-0.0.1", "keep"]
+
+
+def test_without_a_variable_it_is_in_the_users_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("BETAFOLD_VIEWER")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert viewer_folder(TOY) == tmp_path / "betafold-mlx" / "3dmol-0.0.1"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert viewer_folder(TOY) == tmp_path / "home" / ".local" / "share" / "betafold-mlx" / "3dmol-0.0.1"
+
+
+def test_npm_fetches_exactly_the_release(tmp_path, monkeypatch, archive, folder):
+    npm(tmp_path, monkeypatch, f'echo "$@" > "{tmp_path}/asked"; cp "{archive}" 3dmol-0.0.1.tgz')
+    install_viewer(package=TOY)
+    assert find_viewer(TOY) is not None
+    assert (tmp_path / "asked").read_text().split()[0] == "pack"
+    assert (tmp_path / "asked").read_text().split()[-1] == "3dmol@0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo no such network >&2; exit 1", r"npm did not fetch the viewer \(no such network\).*--from"),
+        ("exit 0", r"npm did not fetch the viewer \(exit code 0\)"),
+        ("echo other > 3dmol-0.0.1.tgz", "3dmol-0.0.1.tgz: its checksum is another"),
+    ],
+)
+def test_npm_that_fails_is_one_line_and_nothing_is_left(tmp_path, monkeypatch, folder, script, message):
+    npm(tmp_path, monkeypatch, script)
+    with pytest.raises(BetafoldError, match=message):
+        install_viewer(package=TOY)
+    assert not folder.parent.exists()
+
+
+def test_no_npm(tmp_path, monkeypatch, folder):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        BetafoldError, match=r"npm.* is not installed: install Node.js, or .*npm pack 3dmol@0.0.1"
+    ):
+        install_viewer(package=TOY)
+    assert not folder.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"not an archive", "cannot unpack"),
+        (archive_of({"package/LICENSE": b"x"}), "cannot unpack"),
+        (archive_of({"package/build/3Dmol-min.js": b"another", "package/LICENSE": b"x"}), "is not that of"),
+    ],
+)
+def test_a_release_that_is_not_what_it_should_be(tmp_path, folder, data, message):
+    path = tmp_path / "x.tgz"
+    path.write_bytes(data)
+    with pytest.raises(BetafoldError, match=message):
+        install_viewer(path, package_of(data))
+    assert not folder.parent.exists()
+
+
+def test_the_command_refuses_another_archive_in_one_line(archive, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["viewer", "install", "--from", str(archive)])
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert (
+        error
+        == f"betafold-mlx: {archive} is not {PACKAGE.archive}: its checksum is another; fetch it again\n"
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["viewer", "install", "--from", str(archive) + "x"])
+    assert stop.value.code == 1 and "cannot read" in capsys.readouterr().err
+
+
+def test_the_command_tells_where(archive, folder, capsys, monkeypatch):
+    monkeypatch.setattr("betafold_mlx.cli.viewer.install_viewer", lambda path: install_viewer(path, TOY))
+    with pytest.raises(SystemExit) as stop:
+        main(["viewer", "install", "--from", str(archive)])
+    assert stop.value.code == 0
+    out = capsys.readouterr()
+    assert out.out == f"{folder}\n" and "is installed, its licence beside it" in out.err

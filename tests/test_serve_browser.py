@@ -1,0 +1,216 @@
+"""The page in a real browser: headless Chromium, driven by playwright."""
+
+import base64
+import io
+import itertools
+import os
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette", reason="serve needs starlette and uvicorn: the extra serve")
+pytest.importorskip("playwright", reason="needs playwright: the extra dev")
+
+from playwright import sync_api as playwright
+from serve_helpers import PEPTIDE, running
+
+from betafold_mlx.report import find_viewer
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if CHROMIUM is None:
+    pytest.skip("needs Chromium (Debian: apt-get install chromium)", allow_module_level=True)
+
+playwright.expect.set_options(timeout=60_000)
+SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to have one as root
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *SOFTWARE_GL])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(server, browser):
+    """A page of the server; nothing may go wrong in it, and it may ask nobody else."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(60_000)
+    opened = context.new_page()
+    wrong, asked = [], []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda message: wrong.append(message.text) if "Refused" in message.text else None)
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto(f"http://127.0.0.1:{server.port}/")
+    playwright.expect(opened.locator("#model")).to_contain_text("toy")
+    yield opened
+    context.close()
+    assert wrong == []
+    here = (f"http://127.0.0.1:{server.port}/", "data:", "blob:")
+    assert [url for url in asked if not url.startswith(here)] == []
+
+
+def fold(page, sequence=PEPTIDE):
+    page.fill("#sequence", sequence)
+    page.click("#submit")
+    playwright.expect(page.locator("#result")).to_be_visible()
+    playwright.expect(page.locator("#submit")).to_be_enabled()
+
+
+def download(page, selector):
+    with page.expect_download() as waiting:
+        page.click(selector)
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def test_fold_bond_switch_download(page):
+    page.fill("#sequence", PEPTIDE.lower())
+    page.click("button.residue[data-place='3']")
+    playwright.expect(page.locator("#disulfides-hint")).to_contain_text("Cysteine 3 with")
+    page.keyboard.press("Tab")  # the next cysteine
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#bonds")).to_contain_text("Cys 3 \u2013 Cys 11")
+    page.check("#cyclic")
+    playwright.expect(page.locator("#n_cap")).to_be_disabled()
+    page.fill("#samples", "2")
+    page.fill("#id", "sunflower")
+    page.click("#submit")
+    report = page.frame_locator("#report")
+    playwright.expect(report.locator("h1")).to_have_text("sunflower")
+    playwright.expect(report.locator("body")).to_contain_text("--cyclic --disulfide 3-11 --samples 2")
+
+    switch = report.get_by_role("radio", name=re.compile("^2")).or_(
+        report.get_by_role("button", name=re.compile("^2"))
+    )
+    switch.first.focus()
+    page.keyboard.press("Space")
+    chosen = switch.first.evaluate("e => e.checked || e.getAttribute('aria-pressed') === 'true'")
+    assert chosen
+
+    name, data = download(page, "[data-kind=cif]")
+    assert name == "sunflower.cif"
+    model = gemmi.make_structure_from_block(gemmi.cif.read_string(data.decode()).sole_block())
+    assert len(model) == 2 and len(model[0][0]) == len(PEPTIDE)
+    assert download(page, "[data-kind=html]")[0] == "sunflower.html"
+
+
+COUNT_COLOURS = """async (png) => {
+  const image = await createImageBitmap(await (await fetch("data:image/png;base64," + png)).blob());
+  const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+  context.drawImage(image, 0, 0);
+  return new Set(new Uint32Array(context.getImageData(0, 0, image.width, image.height).data.buffer)).size;
+}"""
+
+
+def colours(browser, png):
+    """Return how many colours a picture has."""
+    blank = browser.new_page()
+    try:
+        return blank.evaluate(COUNT_COLOURS, base64.b64encode(png).decode())
+    finally:
+        blank.close()
+
+
+@pytest.mark.skipif(find_viewer() is None, reason="needs the 3D viewer: betafold-mlx viewer install")
+def test_the_3d_canvas_is_not_blank(page, browser):
+    fold(page)
+    canvas = page.frame_locator("#report").locator("canvas").first
+    playwright.expect(canvas).to_be_visible()
+    page.wait_for_timeout(1000)  # to be drawn
+    assert colours(browser, canvas.screenshot()) > 50
+
+
+def test_wrong_input_is_told_by_its_field_until_it_is_mended(page):
+    page.fill("#sequence", "GRCTX")
+    page.fill("#samples", "0")
+    page.click("#submit")
+    error = page.locator("#sequence-error")
+    playwright.expect(error).to_contain_text("'X' at position 5")
+    playwright.expect(page.locator("#samples-error")).to_contain_text("from 1 to 20")
+    field = page.locator("#sequence")
+    assert field.get_attribute("aria-invalid") == "true" and field.evaluate(
+        "e => e === document.activeElement"
+    )
+    below = error.bounding_box()["y"] - field.bounding_box()["y"] - field.bounding_box()["height"]
+    assert 0 <= below < 60
+    page.keyboard.press("End")
+    page.keyboard.press("Backspace")
+    playwright.expect(error).to_be_empty()
+    assert field.get_attribute("aria-invalid") is None
+    assert not page.locator("#result").is_visible()
+
+
+def test_the_history_is_of_this_tab(page, browser, server):
+    fold(page)
+    page.fill("#id", "<img src=x onerror=alert(1)>")
+    fold(page, "KLAKLAK")
+    entries = page.locator("#history button")
+    playwright.expect(entries).to_have_count(2)
+    playwright.expect(entries.first).to_contain_text("<img src=x")
+    page.reload()
+    playwright.expect(entries).to_have_count(2)
+    entries.nth(1).click()
+    playwright.expect(page.locator("#result-title")).to_have_text(PEPTIDE)
+    assert page.input_value("#sequence") == PEPTIDE
+    other = browser.new_page()
+    other.goto(f"http://127.0.0.1:{server.port}/")
+    playwright.expect(other.locator("#model")).to_contain_text("toy")
+    assert other.locator("#history button").count() == 0
+    other.close()
+    page.click("#forget")
+    playwright.expect(entries).to_have_count(0)
+
+
+def test_a_fasta_file(page, tmp_path):
+    (tmp_path / "some.fasta").write_text(f">one\n{PEPTIDE}\n><b>two</b>\nXX\n")
+    page.get_by_role("tab", name="One peptide").focus()
+    page.keyboard.press("ArrowRight")
+    page.set_input_files("#file", tmp_path / "some.fasta")
+    playwright.expect(page.locator("#fasta")).to_have_value(re.compile("^>one"))
+    page.click("#batch-submit")
+    playwright.expect(page.locator("#batch-state")).to_have_text("Done: 2 of 2 records, 1 of them failed")
+    playwright.expect(page.locator("#batch-rows tr.failed")).to_contain_text("<b>two</b>")
+    name, data = download(page, "#batch-downloads a")
+    assert name == "betafold-mlx.zip"
+    assert set(zipfile.ZipFile(io.BytesIO(data)).namelist()) == {
+        "one.cif",
+        "one.json",
+        "summary.csv",
+        "errors.csv",
+    }
+    page.get_by_role("button", name="one", exact=True).click()
+    playwright.expect(page.locator("#result-title")).to_have_text("one")
+
+
+def test_nothing_is_wider_than_the_window(page):
+    page.click("#example")
+    playwright.expect(page.locator("#result")).to_be_visible()
+    for width, scheme in itertools.product((1280, 400, 360), ("light", "dark")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        for tab in ("#tab-many", "#tab-one"):
+            page.click(tab)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        brightness = np.mean([int(number) for number in re.findall(r"\d+", ground)][:3])
+        assert (brightness < 128) == (scheme == "dark")
+
+
+def test_the_description_can_be_read(page):
+    page.click("text=HTTP interface")
+    playwright.expect(page.locator("#operations section")).to_have_count(9)
+    page.get_by_role("link", name="FoldRequest").first.click()
+    playwright.expect(page.locator("#schema-FoldRequest")).to_contain_text("d_amino_acids")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -48,8 +47,9 @@ def advice() -> str | None:
 def evaluated(makers: Sequence[Callable[[], mx.array]]) -> Iterator[mx.array]:
     """Build independent arrays and evaluate them; on a CPU, several at once.
 
-    MLX multiplies matrices with all threads of the BLAS, and does all else with one. With more arrays than one to make,
-    each thread can work on one of its own instead.
+    MLX multiplies matrices with all threads of the BLAS, and does all else with one. Here each array has one thread,
+    and as many are made at once as there are; an array by itself has one as well, so that its last digits depend
+    neither on the number of processors nor on what is made beside it.
 
     Parameters
     ----------
@@ -61,19 +61,13 @@ def evaluated(makers: Sequence[Callable[[], mx.array]]) -> Iterator[mx.array]:
     mx.array
         The evaluated arrays, in order.
     """
-    streams = lanes()[: len(makers)]
-    if len(streams) <= 1:
-        for make in makers:
-            array = make()
-            mx.eval(array)
-            yield array
-        return
+    streams = lanes()
     for first in range(0, len(makers), len(streams)):
         arrays = []
         for make, stream in zip(makers[first:], streams, strict=False):
             with mx.stream(stream):
                 arrays.append(make())
-        with single_threaded_blas() if len(arrays) == len(streams) else contextlib.nullcontext():
+        with single_threaded_blas():
             mx.eval(arrays)
         yield from arrays
 

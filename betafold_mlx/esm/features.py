@@ -15,6 +15,9 @@ from betafold_mlx.esm.directory import LoadedEsm, load_esm
 from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.model.inputs import pad_features
 
+FEWEST_TO_DIVIDE = 8
+"""Sequences that make two batches at least."""
+
 BATCH_TOKENS = 512
 """Tokens run at once: bounds the memory; more of them are no faster on a processor core, whose caches they leave."""
 
@@ -116,12 +119,13 @@ class EsmEmbedder:
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
     """Return the places of sequences of similar lengths, longest first, at most `BATCH_TOKENS` tokens together."""
     waiting = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    batches = []
+    batches: list[list[int]] = []
     while waiting:
         most = max(1, BATCH_TOKENS // (lengths[waiting[0]] + 2))
-        count = -(
-            -len(waiting) // -(-len(waiting) // most)
-        )  # batches of equal sizes: side by side, none waits long
+        number = -(-len(waiting) // most)
+        if not batches and len(waiting) >= FEWEST_TO_DIVIDE:
+            number = max(number, 2)  # something for a second processor
+        count = -(-len(waiting) // number)  # batches of equal sizes: side by side, none waits long
         batches.append(waiting[:count])
         waiting = waiting[count:]
     return batches

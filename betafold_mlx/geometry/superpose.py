@@ -41,6 +41,9 @@ def superposition(
     translation : mx.array
         (..., 3), such that ``mobile @ rotation^T + translation`` is close to `target`.
     """
+    if mobile.shape[-2] == 0:  # a product over nothing does not return from OpenBLAS
+        mobile, target = (mx.zeros((*x.shape[:-2], 1, 3)) for x in (mobile, target))
+        mask = None
     mobile, target = _blank(mobile, mask), _blank(target, mask)
     count = _count(mobile, mask)[..., None, None]
     mobile_centre, target_centre = (

@@ -290,14 +290,14 @@ def test_every_check_runs_and_failures_are_named(checkout: Path) -> None:
         "ruff format --check .",
         "mypy",
         f"shellcheck --external-sources {shell_files}",
-        "pytest",
+        "pytest --numprocesses auto --dist loadfile",
     ):
         assert ran in lines
     assert lines[-1].startswith("scripts/test: everything passed")
 
     failed = start(program, FAILING="ruff format")
     assert failed.returncode == 1
-    assert "pytest" in failed.stdout.splitlines()  # a failure does not hide what comes after it
+    assert "pytest --numprocesses auto --dist loadfile" in failed.stdout.splitlines()  # a failure does not hide what comes after it
     assert failed.stdout.splitlines()[-1] == "scripts/test: FAILED: ruff format"
 
 

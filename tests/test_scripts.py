@@ -297,7 +297,9 @@ def test_every_check_runs_and_failures_are_named(checkout: Path) -> None:
 
     failed = start(program, FAILING="ruff format")
     assert failed.returncode == 1
-    assert "pytest --numprocesses auto --dist loadfile" in failed.stdout.splitlines()  # a failure does not hide what comes after it
+    assert (
+        "pytest --numprocesses auto --dist loadfile" in failed.stdout.splitlines()
+    )  # a failure does not hide what comes after it
     assert failed.stdout.splitlines()[-1] == "scripts/test: FAILED: ruff format"
 
 

@@ -2,7 +2,9 @@
 
 By default glibc takes large arrays from the system with `mmap` and gives them back when they are freed, and the next
 operation page-faults the same memory in again: an elementwise operation on 20 MB then spends most of its time in the
-kernel. MLX's CPU allocator is plain `malloc`, so two parameters of glibc's (``man 3 mallopt``) remove that.
+kernel. MLX's CPU allocator is plain `malloc`, so two parameters of glibc's (``man 3 mallopt``) remove that. They
+hold for the heap of the process. Threads would get heaps of their own, which go back to the system as soon as they are
+empty: a third parameter has them all use the one.
 """
 
 from __future__ import annotations
@@ -11,12 +13,16 @@ import ctypes
 import os
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of <malloc.h>
 _KEPT_BYTES = 1 << 30
+_SET_BY_THE_USER = (
+    *("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_"),
+    *("MALLOC_ARENA_MAX", "MALLOC_ARENA_TEST", "GLIBC_TUNABLES"),
+)
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep up to 1 GiB of freed memory at the top of the heap, and make no mappings for smaller arrays.
+    """Let glibc keep up to 1 GiB of freed memory at the top of one heap for all threads, and make no mappings.
 
     What the user set by ``MALLOC_*`` or ``GLIBC_TUNABLES`` is left alone.
 
@@ -25,10 +31,10 @@ def keep_freed_memory() -> bool:
     bool
         True where it was done; False where it is not needed (macOS), not there (musl), or set by the user.
     """
-    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
-    if not sys.platform.startswith("linux") or any(name in os.environ for name in names):
+    if not sys.platform.startswith("linux") or any(name in os.environ for name in _SET_BY_THE_USER):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return all(mallopt(option, _KEPT_BYTES) == 1 for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD))
+    options = {_M_MMAP_THRESHOLD: _KEPT_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES, _M_ARENA_MAX: 1}
+    return all(mallopt(option, value) == 1 for option, value in options.items())

@@ -90,7 +90,7 @@ def ca_distance_error(predicted_ca: mx.array, target_ca: mx.array, mask: mx.arra
         (...), Angstrom; 0 where there is no pair.
     """
     difference, pairs = _distance_differences(predicted_ca, target_ca, mask)
-    return _mean(mx.abs(difference), pairs, axis=(-1, -2))
+    return masked_mean(mx.abs(difference), pairs, axis=(-1, -2))
 
 
 def drmsd(predicted: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
@@ -100,7 +100,7 @@ def drmsd(predicted: mx.array, target: mx.array, mask: mx.array | None = None) -
     those of `ca_distance_error`; the points may be any atoms. The gradient at 0 is 0.
     """
     difference, pairs = _distance_differences(predicted, target, mask)
-    return safe_sqrt(_mean(difference * difference, pairs, axis=(-1, -2)))
+    return safe_sqrt(masked_mean(difference * difference, pairs, axis=(-1, -2)))
 
 
 def lddt(
@@ -132,7 +132,7 @@ def lddt(
     pairs = mask[..., :, None] & mask[..., None, :] & ~mx.eye(length, dtype=mx.bool_)
     pairs = pairs & (target_distances <= LDDT_RADIUS)
     kept = (deviation[..., None] <= mx.array(LDDT_THRESHOLDS)).astype(mx.float32).mean(axis=-1)  # (..., L, L)
-    return _mean(kept, pairs, axis=-1 if per_residue else (-1, -2))
+    return masked_mean(kept, pairs, axis=-1 if per_residue else (-1, -2))
 
 
 def gdt_ts(predicted_ca: mx.array, target_ca: mx.array, mask: mx.array | None = None) -> mx.array:
@@ -203,7 +203,7 @@ def _mask_or_ones(points: mx.array, mask: mx.array | None) -> mx.array:
     return mx.ones(points.shape[:-1], dtype=mx.bool_) if mask is None else mask
 
 
-def _mean(values: mx.array, where: mx.array, axis: int | tuple[int, int]) -> mx.array:
+def masked_mean(values: mx.array, where: mx.array, axis: int | tuple[int, int]) -> mx.array:
     """Return the mean of the values that count, 0 where there is none."""
     count = where.sum(axis=axis)
     return mx.where(where, values, 0.0).sum(axis=axis) / mx.maximum(count, 1)

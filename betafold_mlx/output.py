@@ -9,10 +9,13 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import write_text
-from betafold_mlx.prediction import Prediction
+
+if TYPE_CHECKING:
+    from betafold_mlx.prediction import Prediction
 
 FORMATS = {"cif": (".cif",), "pdb": (".pdb",), "both": (".cif", ".pdb")}
 OUTPUT_FORMATS = ("files", "jsonl", "parquet")

@@ -6,24 +6,22 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.closure import Bond, measure_bonds
-from betafold_mlx.details import Details, read_details
+from betafold_mlx.assemble import Models, assemble, ranked_pairings
+from betafold_mlx.details import read_details
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.lanes import Work, side_by_side
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
-from betafold_mlx.pairing import Pairing, rank_pairings
 from betafold_mlx.prediction import Prediction
 from betafold_mlx.refine.confidence import confidence_features
 from betafold_mlx.refine.ensemble import refining
-from betafold_mlx.sequence import MAX_LENGTH, TRAINED_LENGTHS, Peptide
-from betafold_mlx.structure.caps import crowded_caps
+from betafold_mlx.sequence import MAX_LENGTH, Peptide
 from betafold_mlx.zoo import find_embedder, find_model
 
 if TYPE_CHECKING:
@@ -33,9 +31,6 @@ __all__ = ["Prediction", "Predictor"]
 
 BATCH_SIZE = 64
 """Peptides folded together: more do not make it faster on a CPU."""
-
-UNCERTAIN = 50.0
-"""Mean pLDDT below which a prediction carries a warning."""
 
 
 class Predictor:
@@ -227,7 +222,9 @@ class Predictor:
         )
         for (_, members), together in zip(batches, side_by_side(works), strict=True):
             for index, models in zip(members, together, strict=True):
-                predictions[index] = self._prediction(names[index], models, seed)
+                predictions[index] = assemble(
+                    models, names[index], seed, self.loaded, self.describe_embedder()
+                )
         return [predictions[index] for index in range(len(peptides))]
 
     def _folding(
@@ -238,7 +235,7 @@ class Predictor:
         seed: int,
         auto_disulfides: bool,
         details: bool,
-    ) -> Work[list[_Models]]:
+    ) -> Work[list[Models]]:
         """Fold peptides of one padded length together, a few samples at a time."""
         network = self.loaded.model
         ask: Callable[[ModelInputs], Folded] = (
@@ -248,7 +245,7 @@ class Predictor:
         folded = ask(inputs)
         mx.async_eval(folded.distogram, folded.mixture.log_weights)
         yield
-        pairings = [_pairings(peptide, folded, row) for row, peptide in enumerate(peptides)]
+        pairings = [ranked_pairings(peptide, folded, row) for row, peptide in enumerate(peptides)]
         if auto_disulfides and any(pairings):
             peptides = [
                 replace(peptide, disulfides=ranked[0].disulfides) if ranked else peptide
@@ -261,7 +258,7 @@ class Predictor:
         arrays = (ensemble.coordinates, confidence, ensemble.torsions)
         coordinates, plddt, torsions = (np.array(array) for array in arrays)
         return [
-            _Models(
+            Models(
                 peptide,
                 coordinates[row, :, :n],
                 plddt[row, :, :n],
@@ -285,82 +282,3 @@ class Predictor:
         if self.embedder is not None:
             return self.embedder.esm.to_dict()
         return {"kind": "residue", "label": self.loaded.model.config.embedder.describe()}
-
-    def _prediction(self, name: str, models: _Models, seed: int) -> Prediction:
-        peptide = models.peptide
-        made = np.array([all(b.formed for b in measure_bonds(peptide, x)) for x in models.coordinates])
-        # What has its bonds comes first, then what is more confident.
-        order = np.lexsort((-models.plddt.mean(axis=1), ~made))
-        coordinates, plddt, torsions = (x[order] for x in (models.coordinates, models.plddt, models.torsions))
-        if not (np.isfinite(coordinates).all() and np.isfinite(plddt).all()):
-            raise BetafoldError(f"model {self.loaded.name} gives no finite numbers: its weights are damaged")
-        glycine = np.array([letter == "G" for letter in peptide.sequence])
-        coordinates[:, glycine, 4] = np.nan
-        if not peptide.cyclic:
-            torsions[:, 0, 0] = np.nan
-            torsions[:, -1, 1:] = np.nan
-        bonds = tuple(measure_bonds(peptide, model) for model in coordinates)
-        prediction = Prediction(
-            id=name,
-            peptide=peptide,
-            coordinates=coordinates,
-            plddt=plddt,
-            torsions=torsions,
-            bonds=bonds,
-            seed=seed,
-            model_name=self.loaded.name,
-            model_sha256=self.loaded.sha256,
-            embedder=self.describe_embedder(),
-            pairings=models.pairings,
-            warnings=(
-                *_warnings(peptide, bonds[0], float(plddt[0].mean()), models.pairings),
-                *crowded_caps(peptide.sequence, coordinates[0], peptide.n_cap, peptide.c_cap),
-            ),
-            details=models.details,
-        )
-        return prediction.mirrored() if peptide.d_amino_acids else prediction
-
-
-class _Models(NamedTuple):
-    """All models of one peptide: (S, L, 5, 3), (S, L) and (S, L, 3), in the order they were drawn."""
-
-    peptide: Peptide
-    coordinates: np.ndarray
-    plddt: np.ndarray
-    torsions: np.ndarray
-    pairings: tuple[Pairing, ...]
-    details: Details | None
-
-
-def _pairings(peptide: Peptide, folded: Folded, row: int) -> tuple[Pairing, ...]:
-    """Rank the ways to bond the cysteines where none is stated; nothing where one is."""
-    if peptide.disulfides or peptide.sequence.count("C") < 2:
-        return ()
-    length = len(peptide)
-    distogram = np.array(folded.distogram[row, :length, :length])
-    return rank_pairings(peptide.sequence, distogram, peptide.cyclic)
-
-
-def _warnings(
-    peptide: Peptide, bonds: Sequence[Bond], plddt: float, pairings: Sequence[Pairing]
-) -> tuple[str, ...]:
-    warnings = []
-    shortest, longest = TRAINED_LENGTHS
-    if not shortest <= len(peptide) <= longest:
-        warnings.append(
-            f"{len(peptide)} residues: the model was trained on {shortest} to {longest}, so expect less of it here"
-        )
-    if plddt < UNCERTAIN:
-        warnings.append(
-            f"mean pLDDT {plddt:.0f}: low confidence; it may have no fold of its own, or one unlike the training data"
-        )
-    if pairings:
-        first = ",".join(f"{i}-{j}" for i, j in pairings[0].disulfides)
-        sure = f"{first}, with probability {pairings[0].probability:.2f} among the ways to bond all cysteines"
-        warnings.append(
-            f"bonded as the model prefers: {sure}"
-            if peptide.disulfides
-            else f"no disulfides stated; the model prefers {sure}"
-        )
-    warnings += [f"{bond.describe()}: not formed in this model" for bond in bonds if not bond.formed]
-    return tuple(warnings)

@@ -7,7 +7,6 @@ import functools
 import io
 import math
 import platform
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,7 +24,7 @@ from betafold_mlx.files import to_json, write_text
 from betafold_mlx.geometry.mirror import mirror_image
 from betafold_mlx.pairing import Pairing
 from betafold_mlx.sequence import Peptide
-from betafold_mlx.spread import Spread, measure_spread
+from betafold_mlx.spread import Spread, laid_on_first, measure_spread
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.structure.writer import PredictedModels, to_mmcif, to_pdb
 
@@ -163,7 +162,7 @@ class Prediction:
         return PredictedModels(
             id=self.id,
             sequence=self.sequence,
-            coordinates=self.coordinates,
+            coordinates=laid_on_first(self.coordinates),
             plddt=self.plddt,
             cyclic=any(kind == "ring" for kind, _ in formed),
             disulfides=tuple(sorted(residues for kind, residues in formed if kind == "disulfide")),
@@ -209,11 +208,7 @@ class Prediction:
         except ImportError as error:
             raise BetafoldError("biotite is not installed: get it with `pip install biotite`") from error
         file = pdbx.CIFFile.read(io.StringIO(self.to_mmcif()))
-        with (
-            warnings.catch_warnings()
-        ):  # the names by the author are the same as the others, and not in the file
-            warnings.simplefilter("ignore", UserWarning)
-            return pdbx.get_structure(file, model=model, extra_fields=["b_factor"], include_bonds=True)
+        return pdbx.get_structure(file, model=model, extra_fields=["b_factor"], include_bonds=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction without coordinates as plain JSON values; torsions in degrees."""

@@ -29,6 +29,20 @@ class Spread(NamedTuple):
     per_residue: tuple[float, ...]
 
 
+def laid_on_first(coordinates: np.ndarray) -> np.ndarray:
+    """Return models (M, L, 5, 3) Angstrom, each moved so that its backbone lies best on the first's, which stays."""
+    if len(coordinates) == 1:
+        return coordinates
+    atoms = coordinates.astype(np.float64)
+    backbone = atoms[:, :, :3].reshape(len(atoms), -1, 3)
+    middle = backbone.mean(axis=1)
+    centred = backbone - middle[:, None]
+    turn = rotations_onto(centred, centred[0])
+    laid = (atoms - middle[:, None, None]) @ turn[:, None] + middle[0]
+    laid[0] = atoms[0]
+    return laid.astype(coordinates.dtype)
+
+
 def measure_spread(coordinates: np.ndarray) -> Spread:
     """Measure how models differ: (M, L, 5, 3) Angstrom, best first."""
     count, length = coordinates.shape[:2]
@@ -45,18 +59,25 @@ def measure_spread(coordinates: np.ndarray) -> Spread:
             leaders.append(number)
             near = [len(leaders) - 1]
         clusters.append(near[0] + 1)
-    ca = (models @ _rotations(models, models[0]))[:, 1::3]  # of N, CA, C
+    ca = (models @ rotations_onto(models, models[0]))[:, 1::3]  # of N, CA, C
     deviation = np.sqrt(np.square(ca - ca.mean(axis=0)).sum(axis=-1).mean(axis=0))
     return Spread(tuple(clusters), tuple(to_first.tolist()), tuple(deviation.tolist()))
 
 
+def measure_apart(coordinates: np.ndarray) -> np.ndarray:
+    """Return the backbone RMSD of models (M, L, A, 3), N, CA, C first, to each other: (M, M) Angstrom."""
+    models = coordinates[:, :, :3].astype(np.float64).reshape(len(coordinates), -1, 3)
+    models -= models.mean(axis=1, keepdims=True)
+    return np.stack([_apart(models, target) for target in models])
+
+
 def _apart(models: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return the RMSD (K,) of models (K, n, 3) to a target (n, 3), all of them centred, after superposition."""
-    laid = models @ _rotations(models, target)
+    laid = models @ rotations_onto(models, target)
     return np.sqrt(np.square(laid - target).sum(axis=-1).mean(axis=-1))
 
 
-def _rotations(models: np.ndarray, target: np.ndarray) -> np.ndarray:
+def rotations_onto(models: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return the rotations R (K, 3, 3) for which models @ R lie best on the target (Kabsch 1976, no reflection)."""
     left, _, right = np.linalg.svd(np.swapaxes(models, 1, 2) @ target)
     left[:, :, 2] *= np.sign(np.linalg.det(left) * np.linalg.det(right))[:, None]

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.model.config import EmbedderConfig
-from betafold_mlx.model.directory import CONFIG_FILE, read_config
+from betafold_mlx.model.config import CONFIG_FILE, MODEL_TYPE, EmbedderConfig
 
 DEFAULT_MODEL = "betafold-mini"
 _PACKAGE = Path(__file__).resolve().parent
@@ -81,6 +80,17 @@ def best_model() -> Path:
     return best
 
 
+def installed_models() -> list[str]:
+    """Return the names of the installed models, the bundled one first; nothing but ``config.json`` files is read."""
+    names = set()
+    for directory in _directories(_WEIGHTS):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            document = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
+            if isinstance(document, dict) and document.get("model_type") == MODEL_TYPE:
+                names.add(directory.name)
+    return sorted(names, key=lambda name: (name != DEFAULT_MODEL, name))
+
+
 def find_embedder(wanted: EmbedderConfig, near: Path, given: str | Path | None = None) -> Path:
     """Return the directory of the frozen embedder that a model reads.
 
@@ -135,6 +145,8 @@ class _Standing(NamedTuple):
 
 
 def _standing(directory: Path) -> _Standing | None:
+    from betafold_mlx.model.directory import read_config  # MLX: not to list the models
+
     try:
         config, dataset = read_config(directory)
         document = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))

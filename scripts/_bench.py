@@ -28,6 +28,7 @@ from _bench_measure import (
 )
 from _bench_processes import Run, fold_command, run, write_fasta
 from _bench_report import table
+from _bench_triangle_report import plot, summary
 
 import betafold_mlx
 from betafold_mlx._blas import blas_name, usable_processors
@@ -70,12 +71,15 @@ SECTIONS = {
     "bonds": Section("fold with stated bonds, one peptide at a time", "bonds", {}, {}),
 }
 PROCESSES = ("cold", "library")
-NAMES = (*SECTIONS, *PROCESSES, "profile")
+NAMES = (*SECTIONS, *PROCESSES, "profile", "triangle")
 
 
 @click.command()
+@click.argument("sections", metavar="[SECTION]...", nargs=-1, type=click.Choice(NAMES))
 @click.option("--quick", is_flag=True, help="One round, few repeats, small libraries.")
-@click.option("--only", type=click.Choice(NAMES), multiple=True, help="This section; repeatable.")
+@click.option(
+    "--only", type=click.Choice(NAMES), multiple=True, help="The same as to name a section; repeatable."
+)
 @click.option(
     "--rounds",
     type=click.IntRange(1, 20),
@@ -85,9 +89,23 @@ NAMES = (*SECTIONS, *PROCESSES, "profile")
 @click.option(
     "--threads", type=click.IntRange(1), default=None, help="Of each library.  [the usable processors]"
 )
+@click.option(
+    "--plot",
+    "picture",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Draw the section triangle into this file (.png, .svg or .pdf).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def bench(quick: bool, only: tuple[str, ...], rounds: int | None, threads: int | None, as_json: bool) -> None:
-    """Measure how fast this is, and its peers at the same, on this machine.
+def bench(
+    sections: tuple[str, ...],
+    quick: bool,
+    only: tuple[str, ...],
+    rounds: int | None,
+    threads: int | None,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure how fast this is, and its peers at the same, on this machine: all sections, or the named ones.
 
     Each library runs in processes of its own, in turns, with the same number of threads. Times are medians over the
     repeats of all rounds with quartiles; a ratio is the median over rounds of the peer's time by ours. Where other
@@ -101,7 +119,7 @@ def bench(quick: bool, only: tuple[str, ...], rounds: int | None, threads: int |
     versions: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="betafold-bench-") as name:
         folder = Path(name)
-        for section in only or NAMES:
+        for section in (*sections, *only) or NAMES:
             _say(section)
             if section in SECTIONS:
                 result = _compare(SECTIONS[section], folder, environment, rounds, quick, versions)
@@ -109,6 +127,13 @@ def bench(quick: bool, only: tuple[str, ...], rounds: int | None, threads: int |
                 result = _cold(folder, environment, rounds, quick)
             elif section == "library":
                 result = _library(folder, environment, quick)
+            elif section == "triangle":
+                answer = _work("_bench_triangle", "triangle", folder, environment, quick)
+                versions.update(answer["versions"])
+                result = {"what": "triangle attention and updates of the pairs, by length and width"}
+                result |= summary(answer["times"])
+                if picture:
+                    plot(result["rows"], picture)
             else:
                 answer = _work("_bench_profile", "profile", folder, environment, quick)
                 versions.update(answer["versions"])

@@ -32,6 +32,8 @@ LIBRARY = 10**9
 @click.option("--windows", type=click.IntRange(21), default=1000, help="Of the cache.")
 @click.option("--steps", type=click.IntRange(2), default=12, help="Training steps of a round.")
 @click.option("--tokens", type=click.IntRange(64), default=3072, help="Residues of a training batch.")
+@click.option("--peptides", type=click.IntRange(1), default=1024, help="Of the library that is folded.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, help="Of them, folded together.")
 @click.option("--rounds", type=click.IntRange(1), default=3, help="Of one rank, two ranks and half a batch.")
 @click.option("--width", type=click.IntRange(8), help="Of the network, instead of the usual one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
@@ -41,6 +43,8 @@ def bench(
     windows: int,
     steps: int,
     tokens: int,
+    peptides: int,
+    batch_size: int,
     rounds: int,
     width: int | None,
     as_json: bool,
@@ -60,6 +64,7 @@ def bench(
         "versions": {"betafold-mlx": __version__, "mlx": version("mlx"), "openblas": OPENBLAS},
         "training": training(one, two, half, tokens)
         | {"seconds_one_process_on_all_cores": _median(free, "steps")},
+        "folding": folding(str(dataset), peptides, batch_size, rounds),
     }
     if embedder is not None:
         report["embedding"] = embedding(dataset, embedder, windows, rounds)
@@ -123,6 +128,43 @@ def embedding(dataset: Path, embedder: Path, windows: int, rounds: int) -> dict[
     }
 
 
+def folding(dataset: str, peptides: int, batch_size: int, rounds: int) -> dict[str, Any]:
+    """Return the peptides a second of one rank and of two into files, and what bounds more of them.
+
+    The main rank writes what the others fold, so n machines make min(n r, 1 / w, B / b) peptides a second: r is the
+    rate of one, w the seconds that it takes the main one to unpack and write a peptide, b its bytes on the way, and B
+    the bytes a second of the network.
+    """
+    task = {
+        "what": "fold",
+        "dataset": dataset,
+        "peptides": peptides,
+        "batch_size": batch_size,
+        "output": "files",
+    }
+    one, two = [], []
+    for number in range(rounds):
+        click.echo(f"folding, round {number + 1} of {rounds}", err=True)
+        one.append(run(task, 1))
+        two.append(run(task, 2))
+    rate = statistics.median(single["rate"] for single in one)
+    writing = statistics.median(single["writing"] for single in one)
+    size = one[0]["bytes"]
+    return {
+        "peptides_a_second_one_rank": rate,
+        "peptides_a_second_two_ranks": statistics.median(double["rate"] for double in two),
+        "speed_up": statistics.median(
+            double["rate"] / single["rate"] for single, double in zip(one, two, strict=True)
+        ),
+        "seconds_to_write_a_peptide": writing,
+        "bytes_of_a_peptide": size,
+        "most_peptides_a_second": {
+            f"{gigabits} Gbit/s": min(1 / writing, gigabits * 1e9 / 8 / size) for gigabits in NETWORKS
+        },
+        "days_for_a_billion_on_one_core": LIBRARY / rate / 86_400,
+    }
+
+
 def run(task: dict[str, Any], size: int, all_cores: bool = False) -> Any:
     """Run a task with so many ranks, each on one core or on all, and return what the main one printed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -173,6 +215,17 @@ def table(report: dict[str, Any]) -> str:
     for network, speeds in train["predicted_speed_up"].items():
         told = ", ".join(f"{n} machines {speed:.2f}" for n, speed in speeds.items())
         lines.append(f"predicted, machines of one core over {network}: {told}")
+    found = report["folding"]
+    most = ", ".join(f"{rate:.0f} over {name}" for name, rate in found["most_peptides_a_second"].items())
+    lines.append(
+        f"fold: {found['peptides_a_second_one_rank']:.0f} peptides a second with one rank, "
+        f"{found['peptides_a_second_two_ranks']:.0f} with two ({found['speed_up']:.2f} times as fast); "
+        f"a billion would take one core {found['days_for_a_billion_on_one_core']:.0f} days"
+    )
+    lines.append(
+        f"the first rank takes {1e3 * found['seconds_to_write_a_peptide']:.2f} ms to write a peptide that another "
+        f"folded, {found['bytes_of_a_peptide'] / 1e3:.1f} kB: at most {most} peptides a second, however many ranks"
+    )
     if "embedding" in report:
         found = report["embedding"]
         lines.append(

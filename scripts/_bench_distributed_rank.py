@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -22,8 +23,17 @@ from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.distributed.ranks import Ranks, join
 from betafold_mlx.esm.directory import describe_esm
 from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.library.run import fold_library
+from betafold_mlx.library.settings import Settings
+from betafold_mlx.library.share import help_main
+from betafold_mlx.library.sinks import make_sink
+from betafold_mlx.library.wire import pack_folded, unpack_folded
+from betafold_mlx.library.work import Folded, Task, Work
+from betafold_mlx.library.writer import Observer
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import named_arrays
+from betafold_mlx.predict import Predictor
+from betafold_mlx.sequence import ALPHABET, FastaRecord, Peptide
 from betafold_mlx.train.checkpoint import start_run
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
@@ -87,6 +97,36 @@ def embed(ranks: Ranks, folder: Path, dataset: Path, task: dict[str, Any]) -> di
     return {"rate": filled.cache.index.sequences / (time.perf_counter() - begin)}
 
 
+def fold(ranks: Ranks, folder: Path, dataset: Path, task: dict[str, Any]) -> dict[str, Any]:
+    """Return the peptides a second that are folded and written, and what one costs that another rank folded.
+
+    Loading the model does not count.
+    """
+    rng = random.Random(0)
+    sequences = ["".join(rng.choices(ALPHABET, k=rng.randint(10, 30))) for _ in range(task["peptides"])]
+    predictor = Predictor.load("betafold-mini")
+    settings = Settings(output=task["output"], batch_size=task["batch_size"])
+    some = [Peptide(sequence) for sequence in sequences[: settings.window]]
+    predictor.fold_many(some[: settings.batch_size])
+    ranks.barrier()
+    begin = time.perf_counter()
+    if not ranks.main:
+        help_main(predictor, settings, ranks)
+        return {}
+    records = (FastaRecord(f"p{n}", "", sequence, 2 * n + 1) for n, sequence in enumerate(sequences))
+    done = fold_library(predictor, records, folder / "out", settings, Observer(), ranks)
+    seconds = time.perf_counter() - begin
+    names = [f"p{n}" for n in range(len(some))]
+    sink = make_sink(settings.output, folder / "out", settings.format)
+    work, window = Work(predictor, settings, sink), Task(names, names, some)
+    predictions = work.fold(window)
+    sent = pack_folded(Folded(predictions, work.render(window, predictions)))
+    begin = time.perf_counter()
+    sink.write(names, unpack_folded(sent).rendered or [])
+    writing = (time.perf_counter() - begin) / len(some)
+    return {"rate": done.records / seconds, "writing": writing, "bytes": len(sent) / len(some)}
+
+
 def _seconds(work: Any) -> float:
     work()
     begin = time.perf_counter()
@@ -99,7 +139,7 @@ if __name__ == "__main__":
     assert betafold_mlx.__version__
     task = json.loads(sys.argv[1])
     with join() as ranks:
-        measure = {"train": train, "embed": embed}[task["what"]]
+        measure = {"train": train, "embed": embed, "fold": fold}[task["what"]]
         found = measure(ranks, Path(task["folder"]), Path(task["dataset"]), task)
         if ranks.main:
             print(json.dumps(found))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from _bench_triangle_report import lines as triangle_lines
+
 
 def table(report: dict[str, Any]) -> str:
     """Return a report as text."""
@@ -24,6 +26,8 @@ def table(report: dict[str, Any]) -> str:
             lines += _library(section)
         if "parts" in section:
             lines += _profile(section)
+        if "exponents" in section:
+            lines += triangle_lines(section)
         lines += [f"left out: {peer} ({why})" for peer, why in section.get("left_out", {}).items()]
     return "\n".join(lines) + "\n"
 

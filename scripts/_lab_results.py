@@ -1,4 +1,4 @@
-"""Write the findings of a lab folder into ``docs/lab.md``: no number there is typed by hand."""
+"""Write the findings of a lab folder into ``docs/lab.md`` and the model card: no number there is typed by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from betafold_mlx.lab.experiment import Finding
 from betafold_mlx.lab.experiments import EXPERIMENTS
 from betafold_mlx.lab.output import PAGE, read_findings
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "lab.md"
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "lab.md"
+CARD = ROOT / "weights" / "betafold-mini" / "README.md"
+ON_CARD = ("recipe", "limits")
+"""Experiments whose tables stand in the model card too, between ``<!-- lab NAME -->`` and ``<!-- /lab NAME -->``."""
 BEGIN, END = "<!-- results: written by scripts/lab-results -->", "<!-- end of results -->"
 
 
@@ -27,6 +31,20 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"lab-results: {error}")
     write_text(DOCUMENT, text)
+    write_text(CARD, on_card(CARD.read_text(encoding="utf-8"), folder))
+
+
+def on_card(text: str, folder: Path) -> str:
+    """Return the model card with the tables of its experiments; what was not done stays as it is."""
+    for name in ON_CARD:
+        findings = read_findings(folder / name)
+        if findings:
+            begin, end = f"<!-- lab {name} -->", f"<!-- /lab {name} -->"
+            before, rest = text.split(begin)
+            after = rest.split(end)[1]
+            made = f"`{command(folder / name / PAGE)}`\n\n{tables(findings)}"
+            text = f"{before}{begin}\n{made}{end}{after}"
+    return text
 
 
 def with_results(text: str, folder: Path) -> str:
@@ -53,12 +71,49 @@ def section(name: str, folder: Path) -> str:
     findings = read_findings(folder)
     if not findings:
         return ""
-    lines = [f"### `lab {name}`", "", f"`{command(folder / PAGE)}`", ""]
-    lines += ["| measure | value | 95 % | n | verdict |", "|---|---|---|---|---|"]
-    lines += [
-        "| " + " | ".join(cell.replace("|", "/") for cell in cells(finding)) + " |" for finding in findings
-    ]
-    return "\n".join(lines) + "\n"
+    return f"### `lab {name}`\n\n`{command(folder / PAGE)}`\n\n{tables(findings)}"
+
+
+def tables(findings: list[Finding]) -> str:
+    """Return findings in Markdown: differences of variants as one table, the others line by line."""
+    compared: dict[str, dict[str, Finding]] = {}  # variant -> measure -> finding
+    others, baselines = [], set()
+    for finding in findings:
+        measure, _, pair = finding.measure.rpartition(", ")
+        variant, is_pair, baseline = pair.rpartition(" - ")
+        if measure and is_pair:
+            unit = f" ({finding.unit})" if finding.unit else ""
+            compared.setdefault(variant, {})[f"{measure}{unit}"] = finding
+            baselines.add(baseline)
+        else:
+            others.append(finding)
+    parts = []
+    if compared:
+        measures = list(dict.fromkeys(measure for row in compared.values() for measure in row))
+        lines = [f"| less {' or '.join(sorted(baselines))} | " + " | ".join(measures) + " |"]
+        lines.append("|---" * (len(measures) + 1) + "|")
+        lines += [
+            f"| {variant} | " + " | ".join(difference(row.get(measure)) for measure in measures) + " |"
+            for variant, row in compared.items()
+        ]
+        parts.append("\n".join(lines))
+    if others:
+        lines = ["| measure | value | 95 % | n | verdict |", "|---|---|---|---|---|"]
+        lines += [
+            "| " + " | ".join(cell.replace("|", "/") for cell in cells(finding)) + " |" for finding in others
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def difference(finding: Finding | None) -> str:
+    """Return a difference with its interval, in bold where that excludes zero."""
+    if finding is None or math.isnan(finding.value):
+        return ""
+    if finding.low is None or finding.high is None:
+        return f"{finding.value:+.2f}"
+    written = f"{finding.value:+.2f} ({finding.low:+.2f} to {finding.high:+.2f})"
+    return f"**{written}**" if finding.low > 0 or finding.high < 0 else written
 
 
 def cells(finding: Finding) -> list[str]:

@@ -27,6 +27,7 @@ def test_the_figures(tmp_path):
     make_dataset(held_out=1).save(tmp_path / "set")
     convert(read_checkpoint(TINY), tmp_path / "tiny", "owner/tiny")
     options = ["--steps", "4", "--rounds", "1", "--tokens", "64", "--width", "32", "--windows", "500"]
+    options += ["--peptides", "24", "--batch-size", "2"]
     command = [sys.executable, str(SCRIPT), "set", "--embedder", "tiny", *options, "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
@@ -47,8 +48,18 @@ def test_the_figures(tmp_path):
     assert embedded["days_for_a_billion_on_one_core"] == pytest.approx(
         1e9 / embedded["sequences_a_second_one_rank"] / 86_400
     )
+    folded = report["folding"]
+    for name in ("one_rank", "two_ranks"):
+        assert 0 < folded[f"peptides_a_second_{name}"] < 1e4
+    assert folded["speed_up"] == pytest.approx(
+        folded["peptides_a_second_two_ranks"] / folded["peptides_a_second_one_rank"]
+    )
+    assert 1e3 < folded["bytes_of_a_peptide"] < 1e5 and 0 < folded["seconds_to_write_a_peptide"] < 1
+    slow, fast = folded["most_peptides_a_second"].values()
+    assert slow <= fast <= 1 / folded["seconds_to_write_a_peptide"]
+    assert slow <= 125e6 / folded["bytes_of_a_peptide"]
     lines = script().table(report).splitlines()
-    assert len(lines) == 7 and f"{train['speed_up']:.2f} times as fast" in lines[1]
+    assert len(lines) == 9 and f"{train['speed_up']:.2f} times as fast" in lines[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "tiny"]
 
 

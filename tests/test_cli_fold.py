@@ -423,14 +423,15 @@ def test_json_is_utf_8_in_every_locale(run, tmp_path, encoding):
     assert code == 0 and result["id"] == "日本é😀" and (tmp_path / result["files"][0]).is_file()
 
 
-def test_an_interrupt_while_modules_load_waits_for_them(tmp_path):
+@pytest.mark.parametrize("module", ["mlx.core", "gemmi"])
+def test_an_interrupt_while_modules_load_waits_for_them(tmp_path, module):
     program = (
         "import os, signal, sys, types\nfrom betafold_mlx.cli import main\n"
         "class Loader:\n"
         "    def find_spec(self, name, *rest):\n"
-        "        if name == 'gemmi': os.kill(os.getpid(), signal.SIGINT); print('loading')\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT); print('loading')\n"
         "sys.meta_path.insert(0, Loader())\n"
-        "main.main(['fold', '--help'])"
+        "main.main(['fold', 'GIGKFLHSAKKF'])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (130, "loading\n")
@@ -461,9 +462,9 @@ def test_no_temporary_folder_and_no_compiler_are_needed(run, tmp_path):
 
 
 def test_help_and_version(run):
-    for arguments in ((), ("dataset",)):
+    for arguments, heading in (((), "Fold:\n"), (("dataset",), "Commands:\n")):
         code, out, err = run(*arguments)
-        assert (code, out) == (2, "") and err.startswith("Usage: ") and "Commands:\n" in err
+        assert (code, out) == (2, "") and err.startswith("Usage: ") and heading in err
     code, out, _ = run("--help")
     assert code == 0 and out.index("fold") < out.index("train") < out.index("evaluate")
     code, out, _ = run("--version")

@@ -6,7 +6,7 @@ from lab_helpers import TINY, tiny_lab
 from synthetic import make_dataset
 
 from betafold_mlx.cli.main import main
-from betafold_mlx.lab import budget
+from betafold_mlx.lab import budget, experiments
 from betafold_mlx.lab.experiment import Finding, Outcome
 
 
@@ -69,7 +69,6 @@ def test_a_verdict_is_printed_and_a_page_written(capsys, tmp_path, tiny):
 
 def test_all_goes_on_after_a_failure(capsys, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
-    import betafold_mlx.cli.lab as module
     from betafold_mlx.errors import BetafoldError
 
     def experiment(name, lab):
@@ -77,7 +76,7 @@ def test_all_goes_on_after_a_failure(capsys, tmp_path, monkeypatch):
             raise BetafoldError("the mask slipped")
         return Outcome([Finding(name, "Å", 1.0, None, None, 1, f"{name} says.")])
 
-    monkeypatch.setattr(module, "run_experiment", experiment)
+    monkeypatch.setattr(experiments, "run_experiment", experiment)
     data = tiny_lab(tmp_path).data
     code, out, err = run(capsys, "all", "--data", data, "-o", tmp_path / "lab")
     assert code == 1 and "lab mask: the mask slipped" in err

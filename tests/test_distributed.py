@@ -111,7 +111,70 @@ def test_values_come_in_order_however_late(star):
     assert together(*(lambda one=one: talk(one) for one in star())) == [expected] * 3
 
 
+def test_bytes_of_any_size_go_between_the_main_rank_and_another_beside_all_else(star):
+    first, second, third = star()
+    big = np.random.default_rng(0).bytes(3 * control._PIECE + 17)
+    sent = [big, b"", b"\n[", big[: control._PIECE], b"x"]
+
+    def talk(one):
+        for number, data in enumerate(sent):
+            one.send(data, 0)
+            if number == 2:
+                assert one.exchange(one.rank) == [0, 1, 2]
+        return [one.receive(0) for _ in range(2)]
+
+    def main():
+        told = first.exchange(0)
+        for peer in (1, 2):
+            first.send(b"%d" % peer, peer)
+        for peer in (2, 1):
+            first.send(big[peer:], peer)
+        return told, [[first.receive(peer) for _ in sent] for peer in (1, 2)]
+
+    results = together(main, lambda: talk(second), lambda: talk(third))
+    assert results == [([0, 1, 2], [sent] * 2), [b"1", big[1:]], [b"2", big[2:]]]
+
+
+def test_a_process_by_itself_has_nobody_to_send_to():
+    with pytest.raises(ValueError, match="nobody"):
+        ALONE.send(b"", 0)
+    with pytest.raises(ValueError, match="nobody"):
+        ALONE.receive(0)
+
+
 # A rank that is gone
+
+
+def test_bytes_that_did_not_come_whole_are_a_rank_that_is_lost(star):
+    first, second = star(size=2)
+    second.send(b"whole", 0)
+    second._peers[0].sendall(b'["piece", [10, true]]\nhalf')
+    die(second)
+    assert first.receive(1) == b"whole"
+    with pytest.raises(RankLostError, match="rank 1 was lost: its process ended"):
+        first.receive(1)
+
+
+@pytest.mark.parametrize("announced", [b"[-1, true]", b"[9e9, true]", b"[1048577, true]", b"7", b"[null, 1]"])
+def test_more_bytes_than_a_rank_sends_are_something_else(star, announced):
+    first, second = star(size=2)
+    second._peers[0].sendall(b'["piece", %s]\n' % announced)
+    with pytest.raises(RankLostError, match="something else"):
+        first.receive(1)
+
+
+def test_a_rank_that_takes_nothing_more_is_lost(star):
+    """Its process was stopped: what is sent to it fills the buffers, and then waits."""
+    first, _ = star(size=2)
+    listening = first._peers[1]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:  # where nobody reads
+        ours.settimeout(0.3)
+        first._peers[1] = ours
+        first.send(bytes(1 << 24), 1)
+        first._peers[1] = listening
+    with pytest.raises(RankLostError, match="rank 1 was lost: no sign of life"):
+        first.receive(1)
 
 
 def test_a_connection_that_ends_is_a_rank_that_is_lost(star):
@@ -132,6 +195,24 @@ def test_what_all_said_counts_where_one_is_gone_since(star):
     ]
     with pytest.raises(RankLostError):
         first.exchange("e")
+
+
+def test_a_rank_that_has_left_is_not_lost_to_one_that_hears_the_last_word_later(star, monkeypatch):
+    first, second, third = star()
+    send = first._send
+
+    def slow(peer, kind, *rest):
+        if peer == 2 and kind == "value":
+            time.sleep(0.5)  # rank 1 has heard it meanwhile, and gone
+        send(peer, kind, *rest)
+
+    monkeypatch.setattr(first, "_send", slow)
+    results = together(
+        lambda: first.exchange(0),
+        lambda: (second.exchange(1), second.close())[0],
+        lambda: third.exchange(2),
+    )
+    assert results == [[0, 1, 2]] * 3
 
 
 def test_silence_is_a_rank_that_is_lost(star, monkeypatch):

@@ -17,7 +17,7 @@ from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment
 from betafold_mlx.lab.output import read_findings, write_outcome
 from betafold_mlx.lab.series import Run
 
-TRAINED = ("norm", "dropout", "schedule", "distogram", "positions", "mask")
+TRAINED = ("norm", "dropout", "schedule", "distogram", "positions", "mask", "recipe")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def lab(tmp_path_factory):
     return tiny_lab(folder, model=str(tiny_model(folder / "model")))
 
 
-@pytest.mark.parametrize("name", [*TRAINED, "failures"])
+@pytest.mark.parametrize("name", [*TRAINED, "failures", "limits"])
 def test_an_experiment_fills_its_folder(lab, name):
     outcome = run_experiment(name, lab)
     files = write_outcome(lab.directory / name, EXPERIMENTS[name].title, f"lab {name}", outcome)

@@ -4,7 +4,10 @@ import pytest
 from mlx.utils import tree_flatten
 from toy_models import toy_model
 
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.lab.masks import CHANGES, mask_wrongly
+from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.sequence import Peptide
 
@@ -51,3 +54,9 @@ def test_the_weights_keep_their_names():
     after = dict(tree_flatten(mask_wrongly(model, "no mask").parameters()))
     assert before.keys() == after.keys()
     assert all(mx.array_equal(before[name], after[name]).item() for name in before)
+
+
+def test_a_pair_trunk_is_refused():
+    config = ModelConfig(width=32, layers=1, heads=4, ffn_width=64, trunk="pairformer", pair_width=32)
+    with pytest.raises(BetafoldError, match="pair trunk"):
+        mask_wrongly(FoldingModel(config), "no mask")

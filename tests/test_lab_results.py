@@ -12,8 +12,10 @@ from betafold_mlx.lab.output import read_findings, write_outcome
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "_lab_results.py"
 FINDINGS = [
-    Finding("RMSD, a - b", "Å", 0.1234, -0.5, 0.75, 3, "a against b: no difference | seen."),
+    Finding("RMSD, a - b", "Å", 0.1234, -0.5, 0.75, 3, "a against b: no difference seen."),
     Finding("RMSD, c - b", "Å", float("nan"), None, None, 0, "c against b: nothing to compare."),
+    Finding("phi error, c - b", "°", 2.0, 1.0, 3.0, 3, "c against b: worse."),
+    Finding("loss of copy", "nats", 0.1234, None, None, 3, "learned | well."),
 ]
 
 
@@ -32,9 +34,22 @@ def test_the_tables_are_those_of_the_files(script, tmp_path):
     written = script.with_results(text, tmp_path)
     assert written.startswith("before\n") and written.endswith("\nafter\n") and "old numbers" not in written
     assert f"### `lab norm`\n\n`{command}`" in written
-    assert "| RMSD, a - b | 0.123 Å | -0.5 to 0.75 | 3 | a against b: no difference / seen. |" in written
-    assert "| RMSD, c - b |  |  | 0 |" in written
+    assert "| less b | RMSD (Å) | phi error (°) |\n|---|---|---|\n" in written
+    assert "| a | +0.12 (-0.50 to +0.75) |  |\n| c |  | **+2.00 (+1.00 to +3.00)** |\n" in written
+    assert "| loss of copy | 0.123 nats |  | 3 | learned / well. |" in written
     assert script.with_results(written, tmp_path) == written
+
+
+def test_the_card_has_the_tables_of_its_experiments(script, tmp_path):
+    write_outcome(tmp_path / "recipe", "Recipe", "betafold-mlx lab recipe", Outcome(FINDINGS[:1]))
+    text = (
+        "<!-- lab recipe -->\nstale\n<!-- /lab recipe -->\n<!-- lab limits -->\nkept\n<!-- /lab limits -->\n"
+    )
+    written = script.on_card(text, tmp_path)
+    assert "stale" not in written and "kept" in written and "`betafold-mlx lab recipe`" in written
+    assert "| a | +0.12 (-0.50 to +0.75) |" in written and script.on_card(written, tmp_path) == written
+    for name in script.ON_CARD:
+        assert f"<!-- lab {name} -->" in script.CARD.read_text()
 
 
 def test_findings_come_back_as_they_were(tmp_path):

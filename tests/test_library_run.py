@@ -14,10 +14,11 @@ import pytest
 from library_helpers import Quick, contents, fasta, fold, toy_predictor
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.library import journal, run, sinks
+from betafold_mlx.library import journal, run, settings, sinks
+from betafold_mlx.library.appended import AppendedFile
 from betafold_mlx.library.journal import STATE_FILE
-from betafold_mlx.library.run import Observer, automatic_batch_size
-from betafold_mlx.prediction import Prediction
+from betafold_mlx.library.settings import Settings, automatic_batch_size
+from betafold_mlx.library.writer import Observer
 from betafold_mlx.sequence import parse_fasta
 
 NEEDS_PYARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
@@ -110,9 +111,9 @@ def steps(monkeypatch, at):
     def torn(file, text):
         append(file, text[: len(text) // 2])
 
-    append = run.AppendedFile.append
-    monkeypatch.setattr(run.AppendedFile, "append", killing(append, torn))
-    monkeypatch.setattr(Prediction, "save", killing(Prediction.save))
+    append = AppendedFile.append
+    monkeypatch.setattr(AppendedFile, "append", killing(append, torn))
+    monkeypatch.setattr(sinks, "write_text", killing(sinks.write_text))
     monkeypatch.setattr(journal.Journal, "write", killing(journal.Journal.write))
     monkeypatch.setattr(journal.Journal, "remove", killing(journal.Journal.remove))
     for sink in (sinks.FilesSink, sinks.JsonLinesSink, parquet_sink()):
@@ -224,7 +225,7 @@ def test_a_run_goes_on_with_its_own_model_and_library_only(quick, unfinished, mo
         with pytest.raises(BetafoldError, match="an unfinished run of another library"):
             fold(quick, other, unfinished)
     with monkeypatch.context() as patch:
-        patch.setattr(run, "versions", lambda: {"mlx": "99"})
+        patch.setattr(settings, "versions", lambda: {"mlx": "99"})
         with pytest.raises(BetafoldError, match="other versions"):
             fold(quick, fasta(COUNT), unfinished)
     quick.loaded = dataclasses.replace(quick.loaded, sha256="1" * 64)
@@ -272,15 +273,15 @@ def test_a_full_disk_stops_the_run_and_it_goes_on(quick, tmp_path, monkeypatch):
     text = fasta(COUNT)
     fold(quick, text, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        save, calls = Prediction.save, []
+        write, calls = sinks.write_text, []
 
-        def full(self, path):
+        def full(path, text):
             calls.append(path)
             if len(calls) < 40:
-                return save(self, path)
+                return write(path, text)
             raise BetafoldError(f"cannot write {path}") from OSError(errno.ENOSPC, "full")
 
-        patch.setattr(Prediction, "save", full)
+        patch.setattr(sinks, "write_text", full)
         with pytest.raises(BetafoldError, match="cannot write"):
             fold(quick, text, tmp_path / "out")
     assert not any(row["error"].startswith("cannot write") for row in rows(tmp_path / "out", "errors.csv"))
@@ -329,7 +330,7 @@ def test_a_library_is_read_a_window_ahead_and_not_more(quick, tmp_path):
             yield f">p{number}"
             yield "GIGKFLHSAKKF"
 
-    run.fold_library(quick, parse_fasta(lines()), tmp_path, run.Settings(batch_size=2), Watch())
+    run.fold_library(quick, parse_fasta(lines()), tmp_path, Settings(batch_size=2), Watch())
     assert written == 80 and most <= 3 * 8 + 1
 
 
@@ -352,4 +353,4 @@ def test_the_automatic_batch_grows_smaller_with_the_samples():
 
 
 def test_everything_that_decides_the_output_has_words_for_its_change(quick):
-    assert set(run._identity(quick, run.Settings())) == set(journal._OTHER)
+    assert set(settings.identity(quick, Settings())) == set(journal._OTHER)

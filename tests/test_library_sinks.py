@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from library_helpers import Quick, fold
 
-from betafold_mlx.library.run import Observer
+from betafold_mlx.library.writer import Observer
 
 LIBRARY = ">one\nGIGKFLHSAKKF\n>one all-d c-cap=NH2\nGRCTKSIPPICFPD\n>bad\nX\n>three cyclic\nCCCC\n"
 

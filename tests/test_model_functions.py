@@ -1,4 +1,4 @@
-"""GELU and softmax of cheap operations, against float64."""
+"""GELU, sigmoid and softmax of cheap operations, against float64."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betafold_mlx.model import functions
-from betafold_mlx.model.functions import exp_of_negative, gelu, natively, softmax
+from betafold_mlx.model.functions import exp_of_negative, gelu, natively, sigmoid, softmax
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +53,19 @@ def test_gradient_of_gelu():
     weight = np.cos(exact).astype(np.float32)
     gradient = mx.grad(lambda values: (mx.array(weight) * gelu(values)).sum())(mx.array(x))
     assert np.abs(np.array(gradient) - weight * (phi(exact) + exact * density)).max() < 3e-6
+
+
+def test_sigmoid_and_its_gradient():
+    x = np.linspace(-300, 300, 600_001, dtype=np.float32)
+    exact = 1 / (1 + np.exp(-x.astype(np.float64)))
+    weight = np.cos(x)
+    gradient = mx.grad(lambda values: (mx.array(weight) * sigmoid(values)).sum())(mx.array(x))
+    assert np.abs(np.array(sigmoid(mx.array(x))) - exact).max() < 2e-6
+    assert np.abs(np.array(gradient) - weight * exact * (1 - exact)).max() < 2e-6
+    far = mx.array([-mx.inf, -1e30, -1e4, 0.0, 1e4, 1e30, mx.inf])
+    assert sigmoid(far).tolist() == [0, 0, 0, 0.5, 1, 1, 1]
+    assert mx.isfinite(mx.grad(lambda values: sigmoid(values).sum())(far)).all().item()
+    assert sigmoid(mx.array([0.0], dtype=mx.bfloat16)).dtype == mx.bfloat16
 
 
 @given(

@@ -165,7 +165,7 @@ def test_the_command_refuses_another_archive_in_one_line(archive, capsys):
 
 
 def test_the_command_tells_where(archive, folder, capsys, monkeypatch):
-    monkeypatch.setattr("betafold_mlx.cli.viewer.install_viewer", lambda path: install_viewer(path, TOY))
+    monkeypatch.setattr("betafold_mlx.report.viewer.install_viewer", lambda path: install_viewer(path, TOY))
     with pytest.raises(SystemExit) as stop:
         main(["viewer", "install", "--from", str(archive)])
     assert stop.value.code == 0

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import backbone_of, random_sequence
 
-from betafold_mlx.spread import ALIKE, measure_spread
+from betafold_mlx.spread import ALIKE, laid_on_first, measure_spread
 
 
 def models(seed, count, noise):
@@ -50,3 +50,17 @@ def test_clusters_are_led_by_the_best_model_that_is_alike():
     spread = measure_spread(made)
     assert spread.clusters[:4] == (1, 2, 1, 2) and spread.clusters[4] == 3
     assert spread.rmsd_to_first[1] > ALIKE and spread.rmsd_to_first[2] == pytest.approx(0, abs=1e-2)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5))
+def test_models_are_laid_on_the_first_as_biotite_does(seed, count):
+    made = models(seed, count, 2.0)
+    made[:, 3, 4] = np.nan  # glycine has no CB
+    laid = laid_on_first(made)
+    np.testing.assert_array_equal(laid[0], made[0])
+    backbone = made[:, :, :3].reshape(count, -1, 3)
+    for model, atoms in zip(laid, backbone, strict=True):
+        fitted = struc.superimpose(backbone[0], atoms)[0]
+        np.testing.assert_allclose(model[:, :3].reshape(-1, 3), fitted, atol=1e-4)
+    assert (np.isnan(laid) == np.isnan(made)).all()

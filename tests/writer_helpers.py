@@ -1,7 +1,6 @@
 """Predictions to write into files, and independent readers of what was written."""
 
 import io
-import warnings
 
 import biotite.structure.io.pdb as biotite_pdb
 import biotite.structure.io.pdbx as biotite_pdbx
@@ -95,13 +94,7 @@ def read_gemmi(text, form):
 
 
 def read_biotite(text, form):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        if form is to_pdb:
-            return biotite_pdb.PDBFile.read(io.StringIO(text)).get_structure(
-                extra_fields=["b_factor", "occupancy"]
-            )
-        file = biotite_pdbx.CIFFile.read(io.StringIO(text))
-        return biotite_pdbx.get_structure(
-            file, extra_fields=["b_factor", "occupancy"], use_author_fields=False
-        )
+    fields = ["b_factor", "occupancy"]
+    if form is to_pdb:
+        return biotite_pdb.PDBFile.read(io.StringIO(text)).get_structure(extra_fields=fields)
+    return biotite_pdbx.get_structure(biotite_pdbx.CIFFile.read(io.StringIO(text)), extra_fields=fields)

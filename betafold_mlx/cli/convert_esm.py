@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from betafold_mlx.download import Progress
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.parameters import Folder
+from betafold_mlx.cli.progress import LiveLine
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.checkpoint import read_checkpoint
-from betafold_mlx.esm.convert import DTYPES, Conversion, check_output, convert
-from betafold_mlx.esm.directory import SCHEMA_VERSION
-from betafold_mlx.esm.hub import check_hub_id, fetch_checkpoint
-from betafold_mlx.esm.mapping import pattern_table
-from betafold_mlx.esm.published import CHECKS, DEFAULT_HUB_ID, PUBLISHED
 from betafold_mlx.files import to_json
 
+if TYPE_CHECKING:
+    from betafold_mlx.download import Progress
+    from betafold_mlx.esm.convert import Conversion
 
-@click.command("convert-esm")
+DTYPES = ("float32", "float16")
+"""Those of `betafold_mlx.esm.convert`, which takes time to load."""
+
+
+@click.command(
+    "convert-esm",
+    cls=Command,
+    examples=(
+        "betafold-mlx convert-esm",
+        "betafold-mlx convert-esm facebook/esm2_t12_35M_UR50D --dtype float16",
+        "betafold-mlx convert-esm --from esm2_t6_8M_UR50D -o weights/esm2_t6_8M_UR50D",
+    ),
+)
 @click.argument("hub_id", metavar="[HUB_ID]", required=False)
 @click.option(
     "--from",
     "folder",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     help="Convert this local folder, laid out as on the hub, instead of downloading.",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     show_default="weights/NAME",
-    help="Directory to write.",
+    help="Folder to write.",
 )
-@click.option(
-    "--dtype", type=click.Choice(list(DTYPES)), default="float32", help="Type of the stored weights."
-)
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", help="Type of the stored weights.")
 @click.option("--force", is_flag=True, help="Replace an older conversion at the output.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def convert_esm(
@@ -48,12 +59,13 @@ def convert_esm(
     HUB_ID is facebook/esm2_t6_8M_UR50D where nothing else is said; any ESM-2 size will do. A broken download goes on
     where it stopped when the command is given again. Without a network, copy config.json and model.safetensors into a
     folder and give it with --from.
+    """
+    with loading():
+        from betafold_mlx.esm.checkpoint import read_checkpoint
+        from betafold_mlx.esm.convert import check_output, convert
+        from betafold_mlx.esm.hub import check_hub_id, fetch_checkpoint
+        from betafold_mlx.esm.published import CHECKS, DEFAULT_HUB_ID
 
-    \b
-    betafold-mlx convert-esm
-    betafold-mlx convert-esm facebook/esm2_t12_35M_UR50D --dtype float16
-    betafold-mlx convert-esm --from esm2_t6_8M_UR50D -o weights/esm2_t6_8M_UR50D
-    """  # noqa: D301 - click wants the character, not the escape
     try:
         name = check_hub_id(hub_id or DEFAULT_HUB_ID)
     except BetafoldError as error:
@@ -66,7 +78,11 @@ def convert_esm(
         conversion = convert(read_checkpoint(folder), output, name, dtype, force=force)
     else:
         downloads = output.resolve().parent / f".{output.resolve().name}.download"
-        commit = fetch_checkpoint(name, downloads, _announce)
+        line = LiveLine()
+        try:
+            commit = fetch_checkpoint(name, downloads, functools.partial(_announce, line))
+        finally:
+            line.hide()
         conversion = convert(read_checkpoint(downloads), output, name, dtype, "hub", commit, force)
         shutil.rmtree(downloads, ignore_errors=True)
     if not conversion.esm.published:
@@ -74,20 +90,23 @@ def convert_esm(
     click.echo(to_json(_document(conversion)) if as_json else _report(conversion), nl=False)
 
 
-def _announce(name: str) -> Progress | None:
+def _announce(line: LiveLine, name: str) -> Progress | None:
     """Return what shows a download's progress: nothing where nobody watches."""
-    if not sys.stderr.isatty():
-        return None
 
     def show(have: int, size: int) -> None:
-        end = "\n" if have >= size else ""
-        sys.stderr.write(f"\r{name}  {have / 1e6:,.1f} of {size / 1e6:,.1f} MB{end}")
-        sys.stderr.flush()
+        text = f"{name}  {have / 1e6:,.1f} of {size / 1e6:,.1f} MB"
+        if have < size:
+            line.show(text)
+        else:
+            line.hide()
+            click.echo(text, err=True)
 
-    return show
+    return show if line.live else None
 
 
 def _document(conversion: Conversion) -> dict[str, object]:
+    from betafold_mlx.esm.directory import SCHEMA_VERSION
+
     esm = conversion.esm
     return {
         "schema_version": SCHEMA_VERSION,
@@ -104,6 +123,9 @@ def _document(conversion: Conversion) -> dict[str, object]:
 
 
 def _report(conversion: Conversion) -> str:
+    from betafold_mlx.esm.mapping import pattern_table
+    from betafold_mlx.esm.published import PUBLISHED
+
     esm, verification = conversion.esm, conversion.verification
     config = esm.config
     mapped = sum(row.target is not None for row in conversion.rows)

@@ -9,15 +9,21 @@ from pathlib import Path
 import click
 
 from betafold_mlx.cli.fetch import fetch
-from betafold_mlx.data.build import build_dataset
-from betafold_mlx.data.known_splits import KnownSplits, entry_list
-from betafold_mlx.data.report import empty_splits, format_report
-from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
+from betafold_mlx.cli.help import Group
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.parameters import File, Folder, Seed
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    examples=(
+        "betafold-mlx dataset build peptides.jsonl.gz structures -o datasets/mine",
+        "betafold-mlx dataset info datasets/mine",
+        "betafold-mlx train datasets/mine -o runs/mine",
+    ),
+)
 def dataset() -> None:
     """Fetch structures, build data sets of them, and inspect these."""
 
@@ -25,16 +31,19 @@ def dataset() -> None:
 dataset.add_command(fetch)
 
 
-@dataset.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the new data set."
+@dataset.command(
+    examples=(
+        "betafold-mlx dataset build peptides.jsonl.gz chains.jsonl.gz -o data",
+        "betafold-mlx dataset build 1le0.pdb.gz structures -o data --force",
+        "betafold-mlx dataset build structures -o data --splits weights/betafold-mini/splits.txt",
+    ),
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Of the splits.")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=File())
+@click.option("-o", "--output", required=True, type=Folder(), help="Folder of the new data set.")
+@click.option("--seed", type=Seed(), default=0, help="Random seed of the splits.")
 @click.option(
     "--splits",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=File(),
     help="Keep the splits of another data set, as `dataset entries` lists them.",
 )
 @click.option("--force", is_flag=True, help="Replace an older data set.")
@@ -48,12 +57,12 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | Non
     With --splits a cluster goes where the entries of its members are in the other data set, to the earliest of train,
     validation and test; what that one has nothing of goes to train. So a model that was trained on the other data set
     can be measured on the test split of this one, too.
+    """
+    with loading():
+        from betafold_mlx.data.build import build_dataset
+        from betafold_mlx.data.known_splits import KnownSplits
+        from betafold_mlx.data.report import empty_splits, format_report
 
-    \b
-    betafold-mlx dataset build peptides.jsonl.gz chains.jsonl.gz -o data
-    betafold-mlx dataset build 1le0.pdb.gz structures/ -o data --force
-    betafold-mlx dataset build structures -o data --splits weights/betafold-mini/splits.txt
-    """  # noqa: D301 - click wants the character, not the escape
     _check_output(output, force)
     known = None if splits is None else KnownSplits.read(splits)
     built, failed = build_dataset(sources, seed, progress=_say, known=known)
@@ -69,11 +78,17 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | Non
         sys.exit(1)
 
 
-@dataset.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@dataset.command(
+    examples=("betafold-mlx dataset info datasets/mine", "betafold-mlx dataset info datasets/mine --json")
+)
+@click.argument("directory", metavar="DIR", type=Folder())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def info(directory: Path, as_json: bool) -> None:
     """Say what a data set holds, after checking that it is whole."""
+    with loading():
+        from betafold_mlx.data.report import format_report
+        from betafold_mlx.data.store import Dataset, dataset_sha256
+
     loaded = Dataset.load(directory)
     digest = dataset_sha256(directory)
     if as_json:
@@ -86,14 +101,19 @@ def info(directory: Path, as_json: bool) -> None:
     click.echo(format_report(loaded.report), nl=False)
 
 
-@dataset.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the lists.")
+@dataset.command(examples=("betafold-mlx dataset entries datasets/mine -o lists",))
+@click.argument("directory", metavar="DIR", type=Folder())
+@click.option("-o", "--output", required=True, type=Folder(), help="Folder of the lists.")
 def entries(directory: Path, output: Path) -> None:
-    """List the PDB entries of a data set, for others to fetch, and the splits that they are in, for others to keep.
+    """List the PDB entries of a data set and their splits.
 
-    Writes pdb_ids.txt, for `dataset fetch --ids`, and splits.txt, for `dataset build --splits`.
+    Writes pdb_ids.txt, by which others fetch the entries (`dataset fetch --ids`), and splits.txt, by which others keep
+    the splits (`dataset build --splits`).
     """
+    with loading():
+        from betafold_mlx.data.known_splits import KnownSplits, entry_list
+        from betafold_mlx.data.store import Dataset, dataset_sha256
+
     loaded, digest = Dataset.load(directory), dataset_sha256(directory)
     lists = {"pdb_ids.txt": entry_list(loaded, digest), "splits.txt": KnownSplits.of(loaded, digest).text()}
     for name, text in lists.items():
@@ -107,6 +127,8 @@ def _say(message: str) -> None:
 
 def _check_output(output: Path, force: bool) -> None:
     """Refuse, before minutes of work, an output folder that must not or cannot be written."""
+    from betafold_mlx.data.store import is_dataset
+
     if not output.name:
         raise BetafoldError(f"cannot write {output}: name a new folder")
     try:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from betafold_mlx.cli.loading import loading
+
 _advised = False
 
 
@@ -25,7 +27,8 @@ def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @functools.wraps(command)
     def run(*args: Any, device: str | None, **kwargs: Any) -> Any:
-        from betafold_mlx.device import use_device  # MLX: not for --help of what imports it late
+        with loading():
+            from betafold_mlx.device import use_device
 
         use_device(device)
         _advise()

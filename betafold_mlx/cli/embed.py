@@ -3,46 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from betafold_mlx.cli.device import device_option
-from betafold_mlx.cli.filling import default_cache, fill
-from betafold_mlx.data.cache import index_document
-from betafold_mlx.data.fill import Filled
-from betafold_mlx.data.plan import DEFAULT_WINDOWS, FEWEST_WINDOWS, MOST_WINDOWS
-from betafold_mlx.data.store import Dataset, dataset_sha256
-from betafold_mlx.distributed.ranks import join
-from betafold_mlx.esm.directory import describe_esm
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.parameters import Folder, Seed, Windows
 from betafold_mlx.files import to_json
 
+if TYPE_CHECKING:
+    from betafold_mlx.data.fill import Filled
 
-@click.command()
-@click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+@click.command(
+    cls=Command,
+    examples=(
+        "betafold-mlx embed datasets/mine --embedder weights/esm2_t6_8M_UR50D -o datasets/mine.esm2",
+        "betafold-mlx train datasets/mine --embedder weights/esm2_t6_8M_UR50D --cache datasets/mine.esm2 -o runs/mine",
+    ),
+)
+@click.argument("dataset", metavar="DATASET", type=Folder(exists=True, file_okay=False))
 @click.option(
     "--embedder",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     required=True,
-    help="Converted ESM-2 directory (see convert-esm), of any size.",
+    help="Converted ESM-2 (see convert-esm), of any size.",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     show_default="DATASET.esm2-SIZE-SHA256",
     help="Folder of the cache.",
 )
 @click.option(
     "--windows",
-    type=click.IntRange(FEWEST_WINDOWS, MOST_WINDOWS),
-    show_default=f"those of the cache, else {DEFAULT_WINDOWS}",
+    type=Windows(),
+    show_default="those of the cache, else 40,000",
     help="Windows of training chains to draw.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, 2**31 - 1),
+    type=Seed(),
     show_default="that of the cache, else 0",
-    help="Of the windows.",
+    help="Random seed of the windows.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
@@ -58,11 +64,13 @@ def embed(
     The same command goes on after an interrupt or a full disk, makes damaged files again, and may run several times at
     once to share the work. Under `mlx.launch --backend ring` so do machines without a common disk: each has the whole
     cache in the end.
+    """
+    with loading():
+        from betafold_mlx.cli.filling import default_cache, fill
+        from betafold_mlx.data.store import Dataset, dataset_sha256
+        from betafold_mlx.distributed.ranks import join
+        from betafold_mlx.esm.directory import describe_esm
 
-    \b
-    betafold-mlx embed datasets/mine --embedder weights/esm2_t6_8M_UR50D -o datasets/mine.esm2
-    betafold-mlx train datasets/mine --embedder weights/esm2_t6_8M_UR50D --cache datasets/mine.esm2 -o runs/mine
-    """  # noqa: D301 - click wants the character, not the escape
     with join() as ranks:
         described = describe_esm(embedder)
         data = Dataset.load(dataset)
@@ -74,6 +82,8 @@ def embed(
 
 
 def _document(filled: Filled) -> dict[str, object]:
+    from betafold_mlx.data.cache import index_document
+
     cache = filled.cache
     return {
         **index_document(cache.index),

@@ -6,78 +6,94 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from betafold_mlx.cli.device import device_option
-from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.model import model_options
+from betafold_mlx.cli.parameters import MODEL, File, Folder, Late, Number, Seed
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.evaluate.evaluation import SAMPLES, evaluate_model
-from betafold_mlx.evaluate.external import evaluate_files
-from betafold_mlx.evaluate.folding import Say
-from betafold_mlx.evaluate.items import split_items
-from betafold_mlx.evaluate.references import load_references
-from betafold_mlx.evaluate.report import build_report
-from betafold_mlx.evaluate.tables import render
 from betafold_mlx.files import to_json
-from betafold_mlx.predict import Predictor
+
+if TYPE_CHECKING:
+    from betafold_mlx.evaluate.folding import Say
+    from betafold_mlx.predict import Predictor
 
 SPLITS = ("validation", "test")
 
 
-@click.command()
-@click.argument("dataset", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--model",
-    show_default="the best installed one",
-    help="Model directory, or the name of an installed model.",
+def _samples() -> int:
+    from betafold_mlx.evaluate.evaluation import SAMPLES
+
+    return SAMPLES
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "betafold-mlx evaluate datasets/mine",
+        "betafold-mlx evaluate datasets/mine --model runs/mine/best --beside betafold-mini",
+        "betafold-mlx evaluate --predictions esmfold --references peptides.jsonl.gz --json",
+    ),
+    sections={
+        "A model on a data set": (
+            "model",
+            "embedder",
+            "beside",
+            "split",
+            "samples",
+            "limit",
+            "scope",
+            "device",
+        ),
+        "Anybody's structure files": ("predictions", "references"),
+    },
 )
-@click.option(
-    "--embedder",
-    type=click.Path(path_type=Path),
-    show_default="found by its checksum",
-    help="Converted ESM-2 that the model was trained on.",
-)
+@click.argument("dataset", metavar="[DATASET]", required=False, type=Folder())
+@model_options
 @click.option(
     "--beside",
+    type=MODEL,
     default=None,
     help="Another model, to compare with structure by structure: betafold-mini, say.",
 )
 @click.option("--split", type=click.Choice(SPLITS), default="test", help="Split of the data set to score on.")
 @click.option(
-    "--limit", type=click.IntRange(1), default=None, help="At most so many of each kind: a quick look."
+    "--limit",
+    type=Number(1),
+    show_default="all of them",
+    help="At most so many of each kind: a quick look.",
 )
 @click.option(
     "--samples",
-    type=click.IntRange(1, 1000),
-    default=SAMPLES,
-    show_default=True,
+    cls=Late,
+    type=Number(1, 1000),
+    default=_samples,
     help="Models of each item; the first is judged.",
 )
 @click.option(
     "--scope",
-    type=click.IntRange(1, 100_000),
-    default=None,
-    metavar="N",
+    type=Number(1, 100_000),
+    show_default="none",
     help="Also fold N random sequences, N shuffled fragments and some disordered peptides.",
 )
 @click.option(
     "--predictions",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     default=None,
     help="Folder of PDB or mmCIF files to score.",
 )
 @click.option(
     "--references",
-    type=click.Path(path_type=Path),
+    type=File(),
     default=None,
     help="What to score them against: a data set, backbone JSON lines, or structure files.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Random seed of models and bootstrap."
-)
+@click.option("--seed", type=Seed(), default=0, help="Random seed of models and bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
 @click.pass_context
@@ -111,12 +127,11 @@ def evaluate(
     With --predictions and --references the files are matched by name to the ids (1le0_A.pdb, 1le0_A_model_2.cif),
     else by identical sequence; B-factors in 0-100 or 0-1 are read as pLDDT. What cannot be scored is listed, and the
     exit code is then 1.
+    """
+    with loading():
+        from betafold_mlx.evaluate.tables import render
+        from betafold_mlx.predict import Predictor
 
-    \b
-    betafold-mlx evaluate peptides.ds
-    betafold-mlx evaluate peptides.ds --model runs/esm2/best --beside betafold-mini
-    betafold-mlx evaluate --predictions esmfold --references peptides.jsonl.gz --json
-    """  # noqa: D301 - click reads the backspace
     started = time.perf_counter()
 
     def say(text: str) -> None:
@@ -155,6 +170,12 @@ def evaluate(
 def _of_model(
     directory: Path, predictor: Predictor, other: Predictor | None, command: dict[str, Any], say: Say
 ) -> dict[str, Any]:
+    with loading():
+        from betafold_mlx.data.store import Dataset, dataset_sha256
+        from betafold_mlx.evaluate.evaluation import evaluate_model
+        from betafold_mlx.evaluate.items import split_items
+        from betafold_mlx.evaluate.report import build_report
+
     data = Dataset.load(directory)
     items = split_items(data, command["split"], command["limit"])
     if not items:
@@ -211,6 +232,12 @@ def _of_files(
     command: dict[str, Any],
     say: Say,
 ) -> dict[str, Any]:
+    with loading():
+        from betafold_mlx.data.store import is_dataset
+        from betafold_mlx.evaluate.external import evaluate_files
+        from betafold_mlx.evaluate.references import load_references
+        from betafold_mlx.evaluate.report import build_report
+
     if not is_dataset(references) and ctx.get_parameter_source("split") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--split is for a data set, and these references are none")
     known = load_references(references, split)

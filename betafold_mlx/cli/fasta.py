@@ -7,12 +7,15 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from betafold_mlx.cli.terminal import plain
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import FastaRecord, Peptide, parse_fasta
-from betafold_mlx.structure.rawfile import GZIP_MAGIC
+
+if TYPE_CHECKING:
+    from betafold_mlx.sequence import FastaRecord
 
 WIDEST = 40  # characters of a name on the terminal
 
@@ -40,6 +43,8 @@ def is_fasta(text: str) -> bool:
 
 
 def _is_peptide(text: str) -> bool:
+    from betafold_mlx.sequence import Peptide
+
     try:
         Peptide.parse(text)
     except BetafoldError:
@@ -55,6 +60,9 @@ def read_records(source: str) -> Iterator[FastaRecord]:
     BetafoldError
         A binary or damaged file, or one that cannot be read; the records before the damage come first.
     """
+    from betafold_mlx.sequence import parse_fasta
+    from betafold_mlx.structure.rawfile import GZIP_MAGIC
+
     try:
         with open(0 if source == "-" else source, "rb", closefd=source != "-") as raw:
             zipped = raw.peek(2).startswith(GZIP_MAGIC)
@@ -70,6 +78,8 @@ def read_records(source: str) -> Iterator[FastaRecord]:
 
 def count_records(source: str) -> int | None:
     """Return about how many records a FASTA file has; None of what can be read once only, and where it is damaged."""
+    from betafold_mlx.structure.rawfile import GZIP_MAGIC
+
     try:
         if source == "-" or not Path(source).is_file():
             return None
@@ -82,5 +92,5 @@ def count_records(source: str) -> int | None:
 
 def shown(name: str) -> str:
     """Return a name for the terminal: short, and without what would steer it."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in name[: WIDEST + 1])
-    return plain if len(plain) <= WIDEST else plain[: WIDEST - 3] + "..."
+    text = plain(name[: WIDEST + 1])
+    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."

@@ -6,54 +6,78 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from betafold_mlx.data.archive import DEFAULT_URL, MISSING_FILE, check_url
-from betafold_mlx.data.fetch import JOBS, RETRIES, FetchReport, fetch_entries
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.parameters import File, Folder, Late, Number
+from betafold_mlx.cli.progress import LiveLine
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
-from betafold_mlx.structure.entry import EntryList, read_entry_list
-from betafold_mlx.structure.rawfile import read_lines
+
+if TYPE_CHECKING:
+    from betafold_mlx.data.fetch import FetchReport
+    from betafold_mlx.structure.entry import EntryList
 
 SCHEMA_VERSION = 1
 _MOST_CONNECTIONS = 8
 _SHOWN = 20  # lines of one kind before the rest is only counted
 
 
-@click.command()
+def _url() -> str:
+    from betafold_mlx.data.archive import DEFAULT_URL
+
+    return DEFAULT_URL
+
+
+def _jobs() -> int:
+    from betafold_mlx.data.fetch import JOBS
+
+    return JOBS
+
+
+def _retries() -> int:
+    from betafold_mlx.data.fetch import RETRIES
+
+    return RETRIES
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "betafold-mlx dataset fetch --ids weights/betafold-mini/pdb_ids.txt -o structures",
+        "betafold-mlx dataset fetch --ids ids.txt -o structures "
+        "--url 'https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/{middle}/{id}.cif.gz'",
+    ),
+)
 @click.option(
     "--ids",
     required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=File(allow_dash=True),
     help="PDB ids, one a line, # for comments; - is standard input.",
 )
+@click.option("-o", "--output", required=True, type=Folder(), help="Folder of the files.")
 @click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder of the files.",
-)
-@click.option(
-    "--jobs", type=click.IntRange(1, _MOST_CONNECTIONS), default=JOBS, help="Connections at a time."
+    "--jobs", cls=Late, type=Number(1, _MOST_CONNECTIONS), default=_jobs, help="Connections at a time."
 )
 @click.option(
     "--url",
     "template",
+    cls=Late,
     metavar="TEMPLATE",
-    default=DEFAULT_URL,
-    help="Where the files are; {id} is filled in.",
+    default=_url,
+    help="Where the files are; {id} is filled in, and {middle}, the two characters before its last.",
 )
 @click.option(
     "--retries",
-    type=click.IntRange(0, 20),
-    default=RETRIES,
+    cls=Late,
+    type=Number(0, 20),
+    default=_retries,
     help="Further attempts where the server is busy.",
 )
-@click.option("--ask-again", is_flag=True, help=f"Ask also for entries that {MISSING_FILE} lists.")
+@click.option("--ask-again", is_flag=True, help="Ask also for entries that DIR/missing.txt lists.")
 @click.option("--missing-ok", is_flag=True, help="Entries that the archive does not have are no failure.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def fetch(
@@ -71,12 +95,11 @@ def fetch(
     Each is checked when it comes: it is whole, and the file of that entry. Give the same command again after an
     interrupt or a failure, and it goes on; files that are there and whole are kept. Entries that the archive does not
     have, mostly obsolete ones, are listed in DIR/missing.txt, and not asked for again.
+    """
+    with loading():
+        from betafold_mlx.data.archive import check_url
+        from betafold_mlx.data.fetch import fetch_entries
 
-    \b
-    betafold-mlx dataset fetch --ids weights/betafold-mini/pdb_ids.txt -o structures
-    betafold-mlx dataset fetch --ids ids.txt -o structures \\
-      --url https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/{middle}/{id}.cif.gz
-    """  # noqa: D301 - click wants the character, not the escape
     try:
         check_url(template)
     except BetafoldError as error:
@@ -98,6 +121,9 @@ def fetch(
 
 
 def _read(path: Path) -> EntryList:
+    from betafold_mlx.structure.entry import read_entry_list
+    from betafold_mlx.structure.rawfile import read_lines
+
     if str(path) == "-":
         try:
             wanted = read_entry_list(sys.stdin)
@@ -112,6 +138,8 @@ def _read(path: Path) -> EntryList:
 
 
 def _tell(report: FetchReport, count: int, output: Path) -> None:
+    from betafold_mlx.data.archive import MISSING_FILE
+
     _list(f"{entry}: {reason}; it was fetched anew" for entry, reason in sorted(report.replaced.items()))
     _list(f"{entry}: {reason}" for entry, reason in sorted(report.failed.items()))
     numbers = [
@@ -163,19 +191,20 @@ class _Bar:
     """How far it is: a line that lives on a terminal, else a line twice a minute."""
 
     def __init__(self, count: int) -> None:
-        self._count, self._live = count, sys.stderr.isatty()
+        self._count, self._line = count, LiveLine()
         self._told = time.monotonic()
-        self._shown = False
 
     def show(self, report: FetchReport) -> None:
         now = time.monotonic()
-        if now - self._told < (0.1 if self._live else 30.0):
+        if now - self._told < (0.1 if self._line.live else 30.0):
             return
-        self._told, self._shown = now, True
+        self._told = now
         done = len(report.fetched) + len(report.kept) + len(report.missing) + len(report.failed)
         text = f"{done:,} of {self._count:,} entries, {report.size / 1e6:,.1f} MB fetched"
-        click.echo(f"\r\x1b[K{text}" if self._live else text, err=True, nl=not self._live)
+        if self._line.live:
+            self._line.show(text)
+        else:
+            click.echo(text, err=True)
 
     def end(self) -> None:
-        if self._live and self._shown:
-            click.echo("\r\x1b[K", err=True, nl=False)
+        self._line.hide()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from betafold_mlx.cli.progress import LiveLine
 from betafold_mlx.data.fill import Embed, Filled, Reporter, fill_cache
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.distributed.ranks import ALONE, Ranks
@@ -73,7 +73,7 @@ class _Progress(Reporter):
     """Progress on standard error: a line that lives on a terminal, else a line every ten seconds."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        self._line = LiveLine()
         self._total = self._done = self._embedded = 0
         self._start = self._told = time.monotonic()
 
@@ -81,7 +81,8 @@ class _Progress(Reporter):
         self._total = sequences
 
     def say(self, text: str) -> None:
-        click.echo(f"{self._line_start()}betafold-mlx: {text}", err=True)
+        self._line.hide()
+        click.echo(f"betafold-mlx: {text}", err=True)
 
     def advance(self, sequences: int, embedded: bool) -> None:
         now = time.monotonic()
@@ -91,14 +92,15 @@ class _Progress(Reporter):
         elif not self._embedded:
             self._start = now
         last = self._done >= self._total
-        if not self._embedded or (now - self._told < (0.2 if self._live else 10) and not last):
+        if not self._embedded or (now - self._told < (0.2 if self._line.live else 10) and not last):
             return
         self._told = now
         rate = self._embedded / max(now - self._start, 1e-9)
         text = f"embedded {self._done:,} of {self._total:,} sequences, {rate:,.0f} a second"
         if not last:
             text += f", {(self._total - self._done) / rate:,.0f} s left"
-        click.echo(f"{self._line_start()}{text}", err=True, nl=last or not self._live)
-
-    def _line_start(self) -> str:
-        return "\r\x1b[K" if self._live else ""
+        if self._line.live and not last:
+            self._line.show(text)
+        else:
+            self._line.hide()
+            click.echo(text, err=True)

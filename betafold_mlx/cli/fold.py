@@ -5,19 +5,28 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from betafold_mlx.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
 from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.fasta import is_fasta
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.model import model_options
+from betafold_mlx.cli.parameters import PEPTIDE, AnyCase, Folder, Number, Seed
+from betafold_mlx.cli.ranks import check_library, with_ranks
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name, save_files, save_report
-from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import Peptide
 from betafold_mlx.zoo import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from betafold_mlx.distributed.ranks import Ranks
+    from betafold_mlx.predict import Predictor
+    from betafold_mlx.prediction import Prediction
 
 AUTO = "auto"
 MOST_TOGETHER = 1024
@@ -35,53 +44,67 @@ class _BatchSize(click.ParamType):
             self.fail(f"{value!r} is neither {AUTO} nor a number from 1 to {MOST_TOGETHER}", param, ctx)
         return int(value)
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return _auto(ctx, param, incomplete)
 
-@click.command()
-@click.argument("peptide", metavar="PEPTIDE|FASTA|-")
+
+def _auto(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(AUTO)] if AUTO.startswith(incomplete) else []
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS",
+        "betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --format pdb",
+        "betafold-mlx fold GCCSDPRCAWRC --disulfide auto --samples 5 --report",
+        "betafold-mlx fold KLAKLAKKLAKLAK --d-amino-acids --n-cap ACE --c-cap NH2",
+        "betafold-mlx fold peptides.fasta -o structures --json",
+        "betafold-mlx fold library.fasta.gz -o library --output-format parquet",
+    ),
+    sections={
+        "What to write": ("output", "format_", "samples", "seed", "report", "as_json"),
+        "The chemistry of one peptide": ("cyclic", "disulfides", "d_amino_acids", "n_cap", "c_cap"),
+        "The model": ("model", "embedder", "device"),
+        "A FASTA file": ("output_format", "batch_size", "restart"),
+    },
+)
+@click.argument("peptide", metavar="PEPTIDE|FASTA|-", type=PEPTIDE)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(file_okay=False),
     default=".",
     help="Folder for the files.",
 )
 @click.option(
     "--format", "format_", type=click.Choice(list(FORMATS)), default="cif", help="Structure file format."
 )
-@click.option(
-    "--model",
-    show_default="the best installed one",
-    help="Model directory, or the name of an installed model.",
-)
-@click.option(
-    "--embedder",
-    type=click.Path(path_type=Path),
-    show_default="found by its checksum",
-    help="Converted ESM-2 that the model was trained on.",
-)
-@click.option(
-    "--samples", type=click.IntRange(1, 1000), default=1, help="Models for each peptide, ranked best first."
-)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Random seed of the samples.")
+@model_options
+@click.option("--samples", type=Number(1, 1000), default=1, help="Models of each peptide, ranked best first.")
+@click.option("--seed", type=Seed(), default=0, help="Random seed of the samples.")
 @click.option("--cyclic", is_flag=True, help="The peptide is closed head to tail.")
 @click.option(
     "--disulfide",
     "disulfides",
     multiple=True,
     metavar="I-J|auto",
-    help="Bonded cysteines, 1-based; repeatable. auto: as the model prefers.",
+    shell_complete=_auto,
+    help="Bonded cysteines, counted from 1; repeatable. auto: as the model prefers.",
 )
 @click.option("--d-amino-acids", is_flag=True, help="All residues are D: the mirror image of the L fold.")
 @click.option(
     "--n-cap",
-    type=click.Choice([*N_CAPS, NO_CAP], case_sensitive=False),
+    type=AnyCase([*N_CAPS, NO_CAP]),
     default=NO_CAP,
     metavar="|".join((*N_CAPS, NO_CAP)),
     help="Cap before the first residue, placed by ideal geometry.",
 )
 @click.option(
     "--c-cap",
-    type=click.Choice([*C_CAPS, NO_CAP], case_sensitive=False),
+    type=AnyCase([*C_CAPS, NO_CAP]),
     default=NO_CAP,
     metavar="|".join((*C_CAPS, NO_CAP)),
     help="Cap behind the last residue, placed by ideal geometry.",
@@ -90,18 +113,16 @@ class _BatchSize(click.ParamType):
     "--output-format",
     type=click.Choice(OUTPUT_FORMATS),
     default="files",
-    help="Of a FASTA file: files for each peptide, or one container for all, predictions.jsonl or .parquet.",
+    help="Files of each peptide, or one container for all: predictions.jsonl or .parquet.",
 )
 @click.option(
     "--batch-size",
     type=_BatchSize(),
     default=AUTO,
     metavar="N|auto",
-    help=f"Peptides of a FASTA file to fold together, 1 to {MOST_TOGETHER}. auto: as the device and --samples allow.",
+    help=f"Peptides to fold together, 1 to {MOST_TOGETHER}. auto: as the device and --samples allow.",
 )
-@click.option(
-    "--restart", is_flag=True, help="Drop the unfinished run of a FASTA file in the folder, and start anew."
-)
+@click.option("--restart", is_flag=True, help="Drop the unfinished run in the folder, and start anew.")
 @click.option(
     "--report",
     is_flag=True,
@@ -109,6 +130,7 @@ class _BatchSize(click.ParamType):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
+@with_ranks
 def fold(
     peptide: str,
     output: Path,
@@ -127,32 +149,34 @@ def fold(
     restart: bool,
     report: bool,
     as_json: bool,
+    ranks: Ranks | None,
 ) -> None:
     """Fold one peptide, a FASTA file, or standard input.
 
-    Writes ID.cif (or .pdb) with the models, best first, and ID.json; for FASTA also summary.csv and, where a record
-    cannot be folded, errors.csv. The B-factor is the predicted lDDT, 0 to 100. In FASTA headers the words `cyclic`,
-    `disulfides=1-15,5-19`, `all-d`, `n-cap=ACE` and `c-cap=NH2` state the chemistry. Caps are not modelled: the network
-    folds the peptide without them.
+    Peptides have 4 to 32 of the 20 standard residues; the models were trained on 10 to 30.
 
-    A FASTA file that was interrupted, even by kill -9, is gone on with by the same command, and the result is the same.
+    Writes ID.cif (or .pdb) with the models, best first, and ID.json; for FASTA also summary.csv and, where a record
+    cannot be folded, errors.csv. The B-factor is the predicted lDDT, 0 to 100. A terminal shows the secondary structure
+    (H helix, E strand, C coil) on AlphaFold's colours of confidence; NO_COLOR=1 turns these off.
+
+    In FASTA headers the words `cyclic`, `disulfides=1-15,5-19`, `all-d`, `n-cap=ACE` and `c-cap=NH2` state the
+    chemistry. Caps are not modelled: the network folds the peptide without them. A FASTA file that was interrupted,
+    even by kill -9, is gone on with by the same command, and the result is the same.
+
+    Under `mlx.launch -n 2 --backend ring -- betafold-mlx fold library.fasta -o DIR` several ranks share the folding of
+    a FASTA file, here or on machines of their own. The first one reads and writes; the others need the model alone.
 
     Without --model the best installed model folds: of those in weights/ that were trained on the bundled model's data,
     and whose ESM-2 lies there too and is a published one, that with the lowest validation RMSD; else betafold-mini.
     Every file that is written names the model.
-
-    \b
-    betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS
-    betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --format pdb
-    betafold-mlx fold GCCSDPRCAWRC --disulfide auto --samples 5 --report
-    betafold-mlx fold KLAKLAKKLAKLAK --d-amino-acids --n-cap ACE --c-cap NH2
-    betafold-mlx fold peptides.fasta -o structures --json
-    betafold-mlx fold library.fasta.gz -o library --output-format parquet
-    """  # noqa: D301 - click wants the character, not the escape
+    """
     auto = [pair.lower() for pair in disulfides] == [AUTO]
     if AUTO in map(str.lower, disulfides) and not auto:
         raise click.UsageError("--disulfide auto and --disulfide I-J do not go together")
-    if peptide == "-" or is_fasta(peptide):
+    if ranks is not None:
+        check_library(ranks, peptide)
+    main = ranks is None or ranks.main
+    if peptide == "-" or ranks is not None or is_fasta(peptide):
         if cyclic or (disulfides and not auto) or d_amino_acids or {n_cap, c_cap} != {NO_CAP}:
             raise click.UsageError(
                 "--cyclic, --disulfide I-J, --d-amino-acids, --n-cap and --c-cap are for one peptide: "
@@ -162,18 +186,21 @@ def fold(
             raise click.UsageError("--format is of structure files: leave it out with --output-format")
         if output_format != "files" and report:
             raise click.UsageError(f"--report is a file of each peptide: it does not go with {output_format}")
-        # One peptide needs none of it.
-        from betafold_mlx.cli.library import fold_fasta
-        from betafold_mlx.library.run import Settings, automatic_batch_size
+        with loading():  # one peptide needs none of it
+            from betafold_mlx.cli.library import fold_fasta
+            from betafold_mlx.library.settings import Settings, automatic_batch_size
 
-        predictor = _load(model, embedder)
+        predictor = _load(model, embedder, main)
         together = automatic_batch_size(samples) if batch_size is None else batch_size
-        command = _command() if report else None
+        command = _command(main) if report else None
         settings = Settings(samples, seed, auto, output_format, format_, together, restart, command)
-        well = fold_fasta(peptide, predictor, output, settings, as_json)
+        well = fold_fasta(peptide, predictor, output, settings, as_json, ranks)
     else:
         if output_format != "files":
             raise click.UsageError(f"--output-format {output_format} is for FASTA")
+        with loading():
+            from betafold_mlx.sequence import Peptide
+
         try:
             pairs = [] if auto else [parse_pair(pair) for pair in disulfides]
             checked = Peptide.parse(peptide, cyclic, pairs, d_amino_acids, n_cap, c_cap)
@@ -183,18 +210,18 @@ def fold(
         prepare(output)
         command = _command() if report else None
         prediction = predictor.fold(checked, auto_disulfides=auto, samples=samples, seed=seed, details=report)
-        with Results(as_json) as results:
+        with Results(as_json, each_model=True) as results:
             well = _write(prediction, output, FORMATS[format_], command, results)
             results.end()
     if not well:
         sys.exit(1)
 
 
-def _command() -> str:
+def _command(tell: bool = True) -> str:
     """Return the command line for a report; say so where the report will lack its 3D viewer."""
     from betafold_mlx.report import find_viewer  # only a report needs it
 
-    if find_viewer() is None:
+    if tell and find_viewer() is None:
         click.echo(
             "betafold-mlx: no 3D viewer is installed, so the report shows a flat picture: "
             "get one with `betafold-mlx viewer install`",
@@ -224,11 +251,14 @@ def _write(
     return prediction.constraints_met
 
 
-def _load(model: str | None, embedder: Path | None) -> Predictor:
+def _load(model: str | None, embedder: Path | None, tell: bool = True) -> Predictor:
     """Load the model, and say what the user did not ask for: a choice, weights that are not what they seem."""
+    with loading():
+        from betafold_mlx.predict import Predictor
+
     predictor = Predictor.load(model, embedder)
     loaded, esm = predictor.loaded, predictor.embedder and predictor.embedder.esm
-    if (model is None and loaded.name != DEFAULT_MODEL) or (esm and not esm.published):
+    if tell and ((model is None and loaded.name != DEFAULT_MODEL) or (esm and not esm.published)):
         features = f" on {esm.label}" if esm else ""
         click.echo(f"betafold-mlx: folding with {loaded.name}{features}", err=True)
     return predictor

@@ -9,21 +9,55 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from betafold_mlx.cli.device import device_option
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.parameters import MODEL, Folder, Named, Seed
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 from betafold_mlx.lab.budget import PRESETS, Budget, parse_budget
-from betafold_mlx.lab.experiment import Lab
-from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment
-from betafold_mlx.lab.figures import require_matplotlib
-from betafold_mlx.lab.output import write_outcome
 
 ALL = "all"
 
 
+def _experiments() -> dict[str, str]:
+    """Return the titles of the experiments by name."""
+    from betafold_mlx.lab.experiments import EXPERIMENTS
+
+    return {name: entry.title for name, entry in EXPERIMENTS.items()} | {ALL: "All of them"}
+
+
+class _Experiment(Named):
+    """The name of an experiment."""
+
+    def __init__(self) -> None:
+        super().__init__("EXPERIMENT", _experiments)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(click.Choice(list(_experiments())).convert(value, param, ctx))
+
+
+class _Lab(Command):
+    """Its help lists the experiments."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Experiments"):
+            formatter.write_dl(list(_experiments().items()))
+        super().format_options(ctx, formatter)
+
+
 class _BudgetType(click.ParamType):
-    name = f"{'|'.join(PRESETS)}|MINUTES"
+    name = "budget"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return f"{'|'.join(PRESETS)}|MINUTES"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in PRESETS if name.startswith(incomplete)]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Budget:
         if isinstance(value, Budget):
@@ -35,23 +69,25 @@ class _BudgetType(click.ParamType):
 
 
 @click.command(
-    epilog="\b\nExperiments:\n"
-    + "\n".join(f"  {name:<11} {entry.title}" for name, entry in EXPERIMENTS.items())
-    + f"\n  {ALL:<11} all of them"
+    cls=_Lab,
+    examples=(
+        "betafold-mlx lab toy",
+        "betafold-mlx lab attention GIGKFLHSAKKFGKAFVGEIMNS",
+        "betafold-mlx lab depth --data datasets/mine --budget quick",
+        "betafold-mlx lab all --data datasets/mine --budget long -o results",
+    ),
 )
-@click.argument("experiment", metavar="EXPERIMENT", type=click.Choice([*EXPERIMENTS, ALL]))
+@click.argument("experiment", metavar="EXPERIMENT", type=_Experiment())
 @click.argument("peptides", metavar="[PEPTIDE]...", nargs=-1)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("lab"), help="Folder of the lab."
-)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1000), default=0, help="The first seed.")
+@click.option("-o", "--output", type=Folder(), default="lab", help="Folder of the lab.")
+@click.option("--seed", type=Seed(1000), default=0, help="The first random seed.")
 @click.option("--budget", type=_BudgetType(), default="normal", help="How much to do for each experiment.")
-@click.option("--data", type=click.Path(path_type=Path), help="Data set made by `dataset build`.")
-@click.option("--model", show_default="the best installed one", help="Trained model to look into.")
+@click.option("--data", type=Folder(), help="Data set made by `dataset build`.")
 @click.option(
-    "--embedder", type=click.Path(path_type=Path), help="Converted ESM-2, for attention and embeddings."
+    "--model", type=MODEL, show_default="the best installed one", help="Trained model to look into."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--embedder", type=Folder(), help="Converted ESM-2, for attention and embeddings.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
 @click.pass_context
 def lab(
@@ -70,7 +106,15 @@ def lab(
 
     Prints a verdict, and writes tables, figures and a page into OUTPUT/EXPERIMENT. The same seed and budget give the
     same tables. Training runs are kept in OUTPUT/runs: the same command goes on where it was stopped.
+
+    All but `toy` and `attention` need --data; `attention` and `failures` train nothing.
     """
+    with loading():
+        from betafold_mlx.lab.experiment import Lab
+        from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment
+        from betafold_mlx.lab.figures import require_matplotlib
+        from betafold_mlx.lab.output import write_outcome
+
     names = list(EXPERIMENTS) if experiment == ALL else [experiment]
     if peptides and experiment != "attention":
         raise click.UsageError("only `lab attention` takes peptides")

@@ -9,29 +9,54 @@ from pathlib import Path
 from betafold_mlx.cli.fasta import count_records, read_records
 from betafold_mlx.cli.progress import Progress
 from betafold_mlx.cli.results import Results
+from betafold_mlx.cli.terminal import is_live
+from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.library.run import Observer, Outcome, Settings, fold_library
+from betafold_mlx.library.run import fold_library
+from betafold_mlx.library.settings import Settings
+from betafold_mlx.library.share import agree, help_main
+from betafold_mlx.library.writer import Observer, Outcome
 from betafold_mlx.predict import Predictor
 
 
-def fold_fasta(source: str, predictor: Predictor, directory: Path, settings: Settings, as_json: bool) -> bool:
-    """Fold the records of a FASTA file or of standard input (``-``).
+def fold_fasta(
+    source: str,
+    predictor: Predictor,
+    directory: Path,
+    settings: Settings,
+    as_json: bool,
+    ranks: Ranks | None = None,
+) -> bool:
+    """Fold the records of a FASTA file or of standard input (``-``), or help the main rank with it.
 
     Returns
     -------
     bool
-        All were folded, and all stated bonds formed.
+        All were folded, and all stated bonds formed. True for a rank that helped to the end: ``mlx.launch`` ends the
+        main one as soon as another fails.
 
     Raises
     ------
     BetafoldError
-        As `fold_library`, and where there are no records.
+        As `fold_library`, where there are no records, and where ranks would fold differently.
     """
-    progress = Progress(count_records(source) if sys.stderr.isatty() else None)
+    if ranks is None:
+        return _fold(source, predictor, directory, settings, as_json, ALONE)
+    settings = agree(predictor, settings, ranks)
+    if ranks.main:
+        return _fold(source, predictor, directory, settings, as_json, ranks)
+    help_main(predictor, settings, ranks)
+    return True
+
+
+def _fold(
+    source: str, predictor: Predictor, directory: Path, settings: Settings, as_json: bool, ranks: Ranks
+) -> bool:
+    progress = Progress(count_records(source) if is_live(sys.stderr) else None)
     with Results(as_json, progress) as results:
         try:
             done = fold_library(
-                predictor, read_records(source), directory, settings, _Teller(results, progress)
+                predictor, read_records(source), directory, settings, _Teller(results, progress), ranks
             )
         finally:
             progress.hide()

@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import os
-import signal
 import sys
-from collections.abc import Iterator
 
 import click
+from click.shell_completion import CompletionItem
 
 from betafold_mlx import __version__
+from betafold_mlx.cli.help import Group
+from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.streams import prepare_streams
 from betafold_mlx.errors import BetafoldError
 
 INTERRUPTED = 128 + 2  # the shell's code for a process ended by SIGINT
 
-_COMMANDS = {
-    "fold": "Fold peptides: sequence in, structure file out.",
-    "viewer": "Get the 3D viewer that reports show structures in.",
-    "serve": "Fold in the browser, and over HTTP.",
-    "convert-esm": "Convert an ESM-2 checkpoint of Hugging Face into MLX arrays, verified.",
-    "perplexity": "Score sequences with a converted ESM-2.",
-    "dataset": "Fetch structures, build data sets of them, and inspect these.",
-    "embed": "Embed a data set with a converted ESM-2, to train on its features.",
-    "train": "Train a folding model.",
-    "evaluate": "Score a model, or any tool's files, beside the baselines.",
-    "lab": "See how the Transformer works, and why it fails.",
+_SECTIONS = {
+    "Fold": {
+        "fold": "Fold peptides: sequence in, structure file out.",
+        "viewer": "Get the 3D viewer that reports show structures in.",
+        "serve": "Fold in the browser, and over HTTP.",
+    },
+    "Train a model of your own": {
+        "dataset": "Fetch structures, build data sets of them, inspect these.",
+        "train": "Train a folding model.",
+        "evaluate": "Score a model, or any tool's files, beside the baselines.",
+    },
+    "Use ESM-2": {
+        "convert-esm": "Convert an ESM-2 of Hugging Face for MLX, verified.",
+        "embed": "Embed a data set with it, to train on its features.",
+        "perplexity": "Score sequences with it.",
+    },
+    "Learn": {
+        "lab": "See how the Transformer works, and why it fails.",
+    },
+    "Shell": {
+        "completion": "Complete commands, options and names in your shell.",
+    },
 }
+_COMMANDS = {name: text for commands in _SECTIONS.values() for name, text in commands.items()}
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """A group that imports a command's module only when the command is used: `fold` must start at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -41,35 +55,49 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
-        with _interrupts_put_off():
+        with loading():
             command = getattr(importlib.import_module(f"betafold_mlx.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], _COMMANDS, 1)
+            ctx.fail(f"No such command {args[0]!r:.60}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+        width = max(map(len, _COMMANDS))
+        for heading, commands in _SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:<{width}}", text) for name, text in commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = [
+            CompletionItem(name, help=text) for name, text in _COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
 
-@contextlib.contextmanager
-def _interrupts_put_off() -> Iterator[None]:
-    """Let a Ctrl-C wait: MLX and gemmi abort the process when one comes while they are loaded."""
-    came: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if came and callable(previous):
-        previous(came[0], None)
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    examples=(
+        "betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS",
+        "betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --report",
+        "betafold-mlx fold peptides.fasta -o structures",
+        "betafold-mlx fold --help",
+    ),
+)
 @click.version_option(__version__, prog_name="betafold-mlx")
 def cli() -> None:
     """Small-peptide structure prediction, native to MLX.
 
-    betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS
+    The sequence of a peptide goes in; a backbone structure comes out, with a confidence for every residue. Results are
+    on standard output, messages on standard error. Exit code 0: all done; 1: something failed; 2: wrong usage;
+    130: interrupted.
     """
 
 

@@ -5,31 +5,43 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.fasta import is_fasta, read_records, shown
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.parameters import PEPTIDE, Folder
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.directory import LoadedEsm, load_esm
-from betafold_mlx.esm.scoring import SequenceScore, parse_sequence, predict_contacts, score_sequence
 from betafold_mlx.files import to_json
-from betafold_mlx.sequence import ALPHABET, FastaRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from betafold_mlx.esm.directory import LoadedEsm
+    from betafold_mlx.esm.scoring import SequenceScore
+    from betafold_mlx.sequence import FastaRecord
 
 SCHEMA_VERSION = 1
 MIN_SEPARATION = 6
 """The contact head was fitted on pairs at least so far apart (Rao et al. 2020); nearer ones are not listed."""
 
 
-@click.command()
-@click.argument("peptide", metavar="PEPTIDE|FASTA|-")
+@click.command(
+    cls=Command,
+    examples=(
+        "betafold-mlx perplexity GIGKFLHSAKKFGKAFVGEIMNS --embedder weights/esm2_t6_8M_UR50D",
+        "betafold-mlx perplexity peptides.fasta --embedder weights/esm2_t6_8M_UR50D --contacts --json",
+    ),
+)
+@click.argument("peptide", metavar="PEPTIDE|FASTA|-", type=PEPTIDE)
 @click.option(
     "--embedder",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     required=True,
-    help="Converted ESM-2 directory (see convert-esm), of any size.",
+    help="Converted ESM-2 (see convert-esm), of any size.",
 )
 @click.option("--contacts", "with_contacts", is_flag=True, help="Add the predicted contact map.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
@@ -39,11 +51,11 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
 
     Masks one residue at a time. The pseudo-perplexity is exp of minus the mean log-probability: 1 where the model is
     sure of every residue, about 20 where it knows nothing. Up to 1022 residues; X, B, Z, U, O are read as well.
+    """
+    with loading():
+        from betafold_mlx.esm.directory import load_esm
+        from betafold_mlx.esm.scoring import predict_contacts, score_sequence
 
-    \b
-    betafold-mlx perplexity GIGKFLHSAKKFGKAFVGEIMNS --embedder weights/esm2_t6_8M_UR50D
-    betafold-mlx perplexity peptides.fasta --embedder weights/esm2_t6_8M_UR50D --contacts --json
-    """  # noqa: D301 - click wants the character, not the escape
     records = _records(peptide) if peptide == "-" or is_fasta(peptide) else iter([_one(peptide)])
     esm = load_esm(embedder)
     results: list[dict[str, Any]] = []
@@ -66,6 +78,8 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
 
 
 def _one(text: str) -> tuple[str, str]:
+    from betafold_mlx.esm.scoring import parse_sequence
+
     try:
         sequence = parse_sequence(text)
     except BetafoldError as error:
@@ -88,6 +102,8 @@ def _records(source: str) -> Iterator[tuple[str, str | BetafoldError]]:
 
 
 def _checked(record: FastaRecord) -> tuple[str, str | BetafoldError]:
+    from betafold_mlx.esm.scoring import parse_sequence
+
     try:
         sequence = parse_sequence(record.text)
     except BetafoldError as error:
@@ -96,6 +112,8 @@ def _checked(record: FastaRecord) -> tuple[str, str | BetafoldError]:
 
 
 def _result(name: str, score: SequenceScore, contacts: np.ndarray | None) -> dict[str, Any]:
+    from betafold_mlx.sequence import ALPHABET
+
     result: dict[str, Any] = {
         "id": name,
         "sequence": score.sequence,
@@ -120,6 +138,8 @@ def _document(
 
 
 def _table(name: str, score: SequenceScore, contacts: np.ndarray | None) -> str:
+    import numpy as np
+
     lines = [f"{shown(name)}  {len(score.sequence)} residues  pseudo-perplexity {score.perplexity:.2f}"]
     lines.append("  place  residue   log p      p  most likely      p")
     best = score.alternatives.max(axis=1)
@@ -135,6 +155,8 @@ def _table(name: str, score: SequenceScore, contacts: np.ndarray | None) -> str:
 
 def _strongest(sequence: str, contacts: np.ndarray) -> list[str]:
     """List the L most likely contacts."""
+    import numpy as np
+
     first, second = np.triu_indices(len(sequence), MIN_SEPARATION)
     if not len(first):
         return [f"  contacts: no two residues are {MIN_SEPARATION} apart"]

@@ -1,15 +1,43 @@
-"""A progress bar with rate and remaining time, on standard error where that is a terminal."""
+"""Progress on standard error, where that is a terminal: a line that is written anew, a bar with rate and time left."""
 
 from __future__ import annotations
 
 import sys
 import time
 
+from betafold_mlx.cli.terminal import clipped, columns, is_live
+
 _BAR = 20  # characters
 
 
+class LiveLine:
+    """One line at the bottom of a terminal. It is never wider than that: what wraps cannot be taken back.
+
+    Attributes
+    ----------
+    live : bool
+        Whether there is a terminal; elsewhere nothing is shown.
+    """
+
+    def __init__(self) -> None:
+        self.live = is_live(sys.stderr)
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Write the line anew."""
+        if self.live:
+            print(f"\r\x1b[K{clipped(text, columns(sys.stderr) - 1)}", end="", file=sys.stderr, flush=True)
+            self._shown = True
+
+    def hide(self) -> None:
+        """Make way for other lines."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._shown = False
+
+
 class Progress:
-    """One line that lives at the bottom of a terminal.
+    """How far a library is, on a line at the bottom of a terminal.
 
     Parameters
     ----------
@@ -18,11 +46,10 @@ class Progress:
     """
 
     def __init__(self, total: int | None) -> None:
-        self._live = sys.stderr.isatty()
+        self._line = LiveLine()
         self._total = total
         self._before = self._done = 0
         self._start = time.monotonic()
-        self._shown = False
 
     def begin(self, before: int) -> None:
         """Count from here: so many were done before."""
@@ -31,18 +58,12 @@ class Progress:
     def advance(self, peptides: int) -> None:
         """So many more are done: show the line anew."""
         self._done += peptides
-        if self._live:
-            line = progress_line(
-                self._done, self._total, self._done - self._before, time.monotonic() - self._start
-            )
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-            self._shown = True
+        seconds = time.monotonic() - self._start
+        self._line.show(progress_line(self._done, self._total, self._done - self._before, seconds))
 
     def hide(self) -> None:
         """Make way for other lines."""
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._shown = False
+        self._line.hide()
 
 
 def progress_line(done: int, total: int | None, now: int, seconds: float) -> str:

@@ -1,19 +1,30 @@
-"""What `fold` tells the user: results on standard output, as lines or one JSON document, and messages on the other."""
+"""What `fold` tells the user: results on standard output, messages on the other.
+
+A terminal gets a table (`betafold_mlx.cli.table`). Where standard output leads elsewhere there is a line a peptide,
+which programs may read: name, length, the word ``pLDDT``, its mean, secondary structure and file, with two spaces or
+more between them. With ``--json`` there is one document.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from betafold_mlx.cli.fasta import shown
 from betafold_mlx.cli.progress import Progress
+from betafold_mlx.cli.table import Row, Table, painted, rows_of
+from betafold_mlx.cli.terminal import columns, is_coloured, is_terminal
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
-from betafold_mlx.prediction import SCHEMA_VERSION, Prediction
+
+if TYPE_CHECKING:
+    from betafold_mlx.prediction import Prediction
 
 MOST_MESSAGES = 1000
 """Lines on standard error, of a library; all of them are in its summary."""
@@ -30,11 +41,17 @@ class Results:
         One JSON document, not a line for each peptide. It is whole where the command comes to its end.
     progress : Progress, optional
         Makes way for what is printed.
+    each_model : bool
+        In a table each model of a peptide has a row, the first ten at least.
     """
 
-    def __init__(self, as_json: bool, progress: Progress | None = None) -> None:
+    def __init__(self, as_json: bool, progress: Progress | None = None, each_model: bool = False) -> None:
         self._document = _Document() if as_json else None
+        self._coloured = is_coloured(sys.stdout)
+        self._table = Table(self._coloured) if is_terminal(sys.stdout) and not as_json else None
+        self._each_model = each_model
         self._progress = progress
+        self._rows: list[Row] = []
         self._lines: list[tuple[str, str]] = []
         self._width = 0
         self._messages = 0
@@ -53,9 +70,13 @@ class Results:
             self._print(
                 self._document.result(prediction.to_dict() | {"files": [str(path) for path in files]})
             )
+        elif self._table is not None:
+            self._rows += rows_of(prediction, str(files[0]), self._each_model)
         else:
             figures = f"{len(prediction.peptide):>2}  pLDDT {prediction.plddt[0].mean():5.1f}"
             structure = prediction.secondary_structure[0]
+            if self._coloured:
+                structure = painted(structure, prediction.plddt[0])
             self._lines.append((shown(prediction.id), f"{figures}  {structure}  {files[0]}"))
 
     def failure(self, identifier: str, error: BetafoldError) -> None:
@@ -66,6 +87,10 @@ class Results:
 
     def flush(self) -> None:
         """Print what is still held: names share a column, as wide as the widest so far."""
+        if self._table is not None:
+            self._print(self._table.text(self._rows, columns(sys.stdout)))
+            self._rows.clear()
+            return
         self._width = max([self._width, *(len(name) for name, _ in self._lines)])
         self._print("".join(f"{name:<{self._width}}  {text}\n" for name, text in self._lines))
         self._lines.clear()
@@ -90,7 +115,7 @@ class Results:
         if self._progress:
             self._progress.hide()
         with contextlib.suppress(BrokenPipeError):  # who read them has enough; the files are still wanted
-            click.echo(text, nl=False)
+            click.echo(text, nl=False, color=True)  # whether there are colours is decided already
 
     def _message(self, text: str) -> None:
         self._messages += 1
@@ -138,6 +163,8 @@ class _Document:
         self._errors.close()
 
     def _head(self) -> str:
+        from betafold_mlx.prediction import SCHEMA_VERSION
+
         resumed = "" if self.resumed_after is None else f'  "resumed_after": {self.resumed_after},\n'
         return f'{{\n  "schema_version": {SCHEMA_VERSION},\n{resumed}  "results": ['
 

@@ -10,38 +10,40 @@ from typing import TYPE_CHECKING
 import click
 
 from betafold_mlx.cli.device import device_option
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.model import model_options
+from betafold_mlx.cli.parameters import Number
 from betafold_mlx.errors import BetafoldError
 
 if TYPE_CHECKING:
     from betafold_mlx.predict import Predictor
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is all of this machine's.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, help="Port to listen on; 0 is a free one."
+@click.command(
+    cls=Command,
+    examples=(
+        "betafold-mlx serve",
+        "betafold-mlx serve --port 9000 --max-samples 100",
+        "curl -d GIGKFLHSAKKFGKAFVGEIMNS http://127.0.0.1:8765/foldSequence/v1/pdb/",
+    ),
 )
 @click.option(
-    "--model",
-    show_default="the best installed one",
-    help="Model directory, or the name of an installed model.",
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    help="Address to listen on; 0.0.0.0 is all of this machine's.",
 )
-@click.option(
-    "--embedder",
-    type=click.Path(path_type=Path),
-    show_default="found by its checksum",
-    help="Converted ESM-2 that the model was trained on.",
-)
+@click.option("--port", type=Number(0, 65535), default=8765, help="Port to listen on; 0 is a free one.")
+@model_options
 @click.option(
     "--queue",
-    type=click.IntRange(1, 1000),
+    type=Number(1, 1000),
     default=16,
     help="Folds that may wait; the next is answered with 503.",
 )
-@click.option("--max-samples", type=click.IntRange(1, 1000), default=20, help="Most models of one peptide.")
-@click.option(
-    "--max-records", type=click.IntRange(1, 10_000), default=1000, help="Most records of a FASTA batch."
-)
+@click.option("--max-samples", type=Number(1, 1000), default=20, help="Most models of one peptide.")
+@click.option("--max-records", type=Number(1, 10_000), default=1000, help="Most records of a FASTA batch.")
 @click.option(
     "--allow-host",
     "names",
@@ -65,14 +67,10 @@ def serve(
     It listens on this machine alone unless --host says otherwise, and sends nothing anywhere. It prints its address.
     Ctrl-C or SIGTERM ends it when what is being folded is answered. Who can reach the port can use it: there are no
     passwords, and no encryption.
-
-    \b
-    betafold-mlx serve
-    betafold-mlx serve --port 9000 --max-samples 100
-    curl --data GIGKFLHSAKKFGKAFVGEIMNS http://127.0.0.1:8765/foldSequence/v1/pdb/
-    """  # noqa: D301 - click wants the character, not the escape
+    """
     try:
-        from betafold_mlx.serve import server
+        with loading():
+            from betafold_mlx.serve import server
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("betafold_mlx"):
             raise

@@ -5,106 +5,196 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from betafold_mlx.cli.device import device_option
-from betafold_mlx.cli.features import new_features, resumed_features
-from betafold_mlx.data.plan import FEWEST_WINDOWS, MOST_WINDOWS
-from betafold_mlx.data.store import Dataset, dataset_sha256
-from betafold_mlx.data.windows import SamplerConfig
-from betafold_mlx.distributed.ranks import Ranks, join
-from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.train.checkpoint import check_free, read_run, start_run
-from betafold_mlx.train.config import TrainConfig
-from betafold_mlx.train.loop import Trainer
-from betafold_mlx.train.losses import LossWeights
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.parameters import Folder, Late, Named, Number, Real, Seed, Windows
+from betafold_mlx.cli.terminal import is_live
+from betafold_mlx.model.config import PAIR_OPTIONS, TRIANGLES, TRUNK_DTYPES, TRUNKS, ModelConfig
 
-_DEFAULT = TrainConfig()
+if TYPE_CHECKING:
+    from betafold_mlx.distributed.ranks import Ranks
+    from betafold_mlx.train.config import TrainConfig
+    from betafold_mlx.train.loop import Trainer
+    from betafold_mlx.train.losses import LossWeights
+
+_NETWORK = ModelConfig()
+
+_OF_THE_PAIRS = ("triangle", "trunk_dtype", *PAIR_OPTIONS)
+_OF_THE_NETWORK = (
+    *("layers", "width", "heads", "ffn_width", "dropout", "positions", "trunk"),
+    *_OF_THE_PAIRS,
+)
 
 
-@click.command()
-@click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+def _training(name: str) -> Callable[[], Any]:
+    """Return what gives the default of a setting of training."""
+
+    def default() -> Any:
+        from betafold_mlx.train.config import TrainConfig
+
+        return getattr(TrainConfig, name)
+
+    return default
+
+
+def _sampling(name: str) -> Callable[[], Any]:
+    """Return what gives the default of a setting of the sampler."""
+
+    def default() -> Any:
+        from betafold_mlx.data.windows import SamplerConfig
+
+        return getattr(SamplerConfig, name)
+
+    return default
+
+
+def _embedders() -> dict[str, str]:
+    return {"residue": "an embedding learned with the model"}
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "betafold-mlx train datasets/mine -o runs/mine",
+        "betafold-mlx train datasets/mine -o runs/mine --resume",
+        "betafold-mlx train datasets/mine -o runs/small --width 128 --ffn-width 512 --steps 1000",
+        "betafold-mlx train datasets/mine -o runs/esm2 --embedder weights/esm2_t6_8M_UR50D",
+    ),
+    sections={
+        "The run": ("output", "resume", "seed", "device"),
+        "What reads the residues": ("embedder", "cache", "windows"),
+        "The network": _OF_THE_NETWORK,
+        "The training": (
+            *("steps", "learning_rate", "warmup", "tokens", "substitutions", "loss_weights"),
+            *("evaluate_every", "patience"),
+        ),
+    },
+)
+@click.argument("dataset", metavar="DATASET", type=Folder(exists=True, file_okay=False))
+@click.option("-o", "--output", required=True, type=Folder(), help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint, with its own settings.")
 @click.option(
     "--embedder",
-    metavar="residue|DIR",
+    type=Named("residue|DIR", _embedders, "dir"),
     show_default="residue",
     help="What reads the residues: an embedding learned with the model, or a converted ESM-2, of any size.",
 )
 @click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     show_default="DATASET.esm2-SIZE-SHA256",
     help="Embeddings of the data set by that ESM-2 (see embed). What it lacks is made first.",
 )
 @click.option(
     "--windows",
-    type=click.IntRange(FEWEST_WINDOWS, MOST_WINDOWS),
+    type=Windows(),
     show_default="new ones at each step; of a cache, its own",
     help="Draw from so many fixed windows of the training chains.",
 )
-@click.option("--steps", type=click.IntRange(1), default=_DEFAULT.steps, help="Optimiser steps.")
 @click.option(
-    "--layers", type=click.IntRange(1, 12), default=_DEFAULT.network.layers, help="Transformer blocks."
+    "--steps", cls=Late, type=Number(1), default=_training("steps"), help="Optimiser steps, at most."
 )
-@click.option(
-    "--width", type=click.IntRange(8), default=_DEFAULT.network.width, help="Width of a residue's state."
-)
-@click.option("--heads", type=click.IntRange(1), default=_DEFAULT.network.heads, help="Attention heads.")
-@click.option(
-    "--ffn-width", type=click.IntRange(8), default=_DEFAULT.network.ffn_width, help="Feed-forward width."
-)
-@click.option(
-    "--dropout", type=click.FloatRange(0, 0.9), default=_DEFAULT.network.dropout, help="Dropout rate."
-)
+@click.option("--layers", type=Number(1, 12), default=_NETWORK.layers, help="Transformer blocks.")
+@click.option("--width", type=Number(8), default=_NETWORK.width, help="Width of a residue's state.")
+@click.option("--heads", type=Number(1), default=_NETWORK.heads, help="Attention heads.")
+@click.option("--ffn-width", type=Number(8), default=_NETWORK.ffn_width, help="Feed-forward width.")
+@click.option("--dropout", type=Real(0, 0.9), default=_NETWORK.dropout, help="Dropout rate.")
 @click.option(
     "--positions", type=click.Choice(["learned", "sinusoidal"]), default="learned", help="Absolute positions."
 )
 @click.option(
+    "--trunk",
+    type=click.Choice(TRUNKS),
+    default=_NETWORK.trunk,
+    help="Residues alone, or residues and pairs of residues; the options below are of the pairformer.",
+)
+@click.option(
+    "--triangle",
+    type=click.Choice(TRIANGLES),
+    default=_NETWORK.triangle,
+    help="Form of triangle attention.",
+)
+@click.option(
+    "--pair-width",
+    type=Number(*PAIR_OPTIONS["pair_width"]),
+    default=_NETWORK.pair_width,
+    help="Channels of a pair.",
+)
+@click.option(
+    "--pair-blocks",
+    type=Number(*PAIR_OPTIONS["pair_blocks"]),
+    default=_NETWORK.pair_blocks,
+    help="Updates of the pairs, among which the --layers are shared out.",
+)
+@click.option(
+    "--triangle-heads",
+    type=Number(*PAIR_OPTIONS["triangle_heads"]),
+    default=_NETWORK.triangle_heads,
+    help="Heads of triangle attention.",
+)
+@click.option(
+    "--recycles",
+    type=Number(*PAIR_OPTIONS["recycles"]),
+    default=_NETWORK.recycles,
+    help="Times that the trunk runs again on its result; in training a random number up to it.",
+)
+@click.option(
+    "--trunk-dtype",
+    type=click.Choice(TRUNK_DTYPES),
+    default=_NETWORK.trunk_dtype,
+    help="What pairs are computed in; bfloat16 is slow on most processors.",
+)
+@click.option(
     "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    default=_DEFAULT.learning_rate,
-    help="Peak rate.",
+    cls=Late,
+    type=Real(0, min_open=True),
+    default=_training("learning_rate"),
+    help="Learning rate at its peak.",
 )
 @click.option(
     "--tokens",
-    type=click.IntRange(32),
-    default=_DEFAULT.sampler.tokens,
+    cls=Late,
+    type=Number(32),
+    default=_sampling("tokens"),
     help="Residues of a batch, padding included.",
 )
 @click.option(
     "--substitutions",
-    type=click.FloatRange(0, 1),
-    default=_DEFAULT.sampler.substitutions,
+    cls=Late,
+    type=Real(0, 1),
+    default=_sampling("substitutions"),
     help="Largest share of an example's residues exchanged for likely substitutes; not with --windows or a cache.",
 )
-@click.option("--warmup", type=click.IntRange(0), default=_DEFAULT.warmup, help="Warm-up steps.")
+@click.option("--warmup", cls=Late, type=Number(0), default=_training("warmup"), help="Steps of warm-up.")
 @click.option(
     "--loss-weight",
     "loss_weights",
     metavar="NAME=WEIGHT",
     multiple=True,
-    help="Weight of a part of the loss: torsion, ramachandran, distogram, drmsd, fape or confidence.",
+    help="Repeatable. Weight of a part of the loss: torsion, ramachandran, distogram, drmsd, fape or confidence.",
 )
 @click.option(
     "--evaluate-every",
-    type=click.IntRange(1),
-    default=_DEFAULT.evaluate_every,
+    cls=Late,
+    type=Number(1),
+    default=_training("evaluate_every"),
     help="Steps between evaluations.",
 )
 @click.option(
     "--patience",
-    type=click.IntRange(1),
-    default=_DEFAULT.patience,
+    cls=Late,
+    type=Number(1),
+    default=_training("patience"),
     help="Evaluations without a better one before stopping.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Of weights, dropout and data order."
-)
+@click.option("--seed", type=Seed(), default=0, help="Random seed of weights, dropout and data order.")
 @device_option
 @click.pass_context
 def train(
@@ -127,16 +217,24 @@ def train(
     Under `mlx.launch -n 2 --backend ring -- betafold-mlx train ...` the ranks share the examples of each step. The
     first one writes the run; the others need the data set, and on their own disks also the ESM-2.
     """
-    if resume:
-        given = [
-            name
-            for name in options
-            if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        ]
-        if given:
-            raise click.UsageError(
-                f"--resume takes the run's own settings: leave out --{given[0].replace('_', '-')}"
-            )
+    with loading():
+        from betafold_mlx.cli.features import new_features, resumed_features
+        from betafold_mlx.data.store import Dataset, dataset_sha256
+        from betafold_mlx.distributed.ranks import join
+        from betafold_mlx.train.checkpoint import check_free, read_run, start_run
+        from betafold_mlx.train.config import TrainConfig
+        from betafold_mlx.train.loop import Trainer
+
+    given = [
+        name for name in options if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if resume and given:
+        raise click.UsageError(
+            f"--resume takes the run's own settings: leave out --{given[0].replace('_', '-')}"
+        )
+    useless = [name for name in given if name in _OF_THE_PAIRS and options["trunk"] != "pairformer"]
+    if useless:
+        raise click.UsageError(f"--{useless[0].replace('_', '-')} goes with --trunk pairformer")
     with join() as ranks:
         data = Dataset.load(dataset)
         fingerprint = dataset_sha256(dataset)
@@ -170,15 +268,18 @@ def _report(trainer: Trainer, finished: bool, ranks: Ranks) -> None:
 
 
 def _config(options: dict[str, Any]) -> TrainConfig:
-    network = {
-        name: options.pop(name) for name in ("layers", "width", "heads", "ffn_width", "dropout", "positions")
-    }
+    from betafold_mlx.data.windows import SamplerConfig
+    from betafold_mlx.train.config import TrainConfig
+
+    network = {name: options.pop(name) for name in _OF_THE_NETWORK}
     sampler = SamplerConfig(**{name: options.pop(name) for name in ("windows", "tokens", "substitutions")})
     loss = _loss_weights(options.pop("loss_weights"))
     return TrainConfig(network=ModelConfig(**network), sampler=sampler, loss=loss, **options)
 
 
 def _loss_weights(given: tuple[str, ...]) -> LossWeights:
+    from betafold_mlx.train.losses import LossWeights
+
     names = [field.name for field in dataclasses.fields(LossWeights)]
     weights = {}
     for item in given:
@@ -203,6 +304,7 @@ def _run_with_bar(trainer: Trainer) -> bool:
         show_eta=True,
         show_pos=True,
         item_show_func=lambda item: item,
+        hidden=not is_live(sys.stderr),
     ) as bar:
 
         def report(figures: dict[str, Any]) -> None:

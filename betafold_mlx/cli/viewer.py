@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
-from betafold_mlx.report.viewer import PACKAGE, install_viewer
+from betafold_mlx.cli.help import Group
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.parameters import File
 
 
-@click.group()
+@click.group(cls=Group)
 def viewer() -> None:
     """Get the 3D viewer that `fold --report` puts into its files (3Dmol.js).
 
@@ -17,21 +19,24 @@ def viewer() -> None:
     """
 
 
-@viewer.command()
+@viewer.command(
+    examples=("betafold-mlx viewer install", "betafold-mlx viewer install --from 3dmol-2.5.5.tgz")
+)
 @click.option(
     "--from",
     "archive",
-    type=click.Path(path_type=Path),
+    type=File(),
     show_default="npm fetches it",
-    help=f"The archive {PACKAGE.archive}, got with `npm pack {PACKAGE.name}@{PACKAGE.version}` on another machine.",
+    help="The archive of the release, got with `npm pack 3dmol@2.5.5` on another machine.",
 )
 def install(archive: Path | None) -> None:
     """Fetch the viewer with npm, check it, and keep it for all reports.
 
-    \b
-    betafold-mlx viewer install
-    betafold-mlx viewer install --from 3dmol-2.5.5.tgz
-    """  # noqa: D301 - click wants the character, not the escape
+    Prints the folder that holds it.
+    """
+    with loading():
+        from betafold_mlx.report.viewer import PACKAGE, install_viewer
+
     folder = install_viewer(archive)
     click.echo(
         f"betafold-mlx: {PACKAGE.name} {PACKAGE.version} is installed, its licence beside it", err=True

@@ -2,7 +2,7 @@
 
 MLX's ring moves arrays. It knows nothing of errors, and waits for a peer that stopped as long as that takes. So every
 rank also keeps a connection to rank 0, which passes on what the others say. A process that dies closes its connection;
-a machine that is cut off falls silent. What goes over it is lines of JSON.
+a machine that is cut off falls silent. What goes over it is lines of JSON, and bytes behind a line that announces them.
 
 Rank 0 listens for the others at its own address in the ring, before the ring takes that: no other port has to be open.
 """
@@ -23,6 +23,7 @@ from betafold_mlx.errors import BetafoldError
 Address = tuple[str, int]
 
 _LONGEST_LINE = 1 << 28  # bytes; a validation of a thousand peptides takes 1e5
+_PIECE = 1 << 20  # bytes that are sent in one go: between them other words, and signs of life, get their turn
 _NAMING_SECONDS = 10.0  # a process that died is named at once
 _BEATS = 6  # signs of life in the time after which silence means death
 
@@ -48,9 +49,10 @@ class Control:
         self.rank, self.size, self.silence = rank, size, silence
         self._peers = peers
         self._heard: dict[int, deque[Any]] = {peer: deque() for peer in peers}
+        self._received: dict[int, deque[bytes]] = {peer: deque() for peer in peers}
         self._failure: str | None = None
         self._changed = threading.Condition()
-        self._sending = threading.Lock()
+        self._sending = {peer: threading.Lock() for peer in peers}
         self._closed = threading.Event()
         self._listeners = [threading.Thread(target=self._listen, args=(peer,), daemon=True) for peer in peers]
         for connection in peers.values():
@@ -79,6 +81,28 @@ class Control:
         for peer in self._peers:
             self._send(peer, "value", values)
         return values
+
+    def send(self, data: bytes, to: int) -> None:
+        """Send bytes to rank 0, or from there to another rank, one thread at a time for each of them.
+
+        What is sent to a rank that is gone is lost; who waits for its answer finds out.
+        """
+        pieces = [data[begin : begin + _PIECE] for begin in range(0, len(data), _PIECE)] or [b""]
+        for number, piece in enumerate(pieces, start=1):
+            if self._failure is not None:
+                return
+            self._send(to, "piece", [len(piece), number == len(pieces)], piece)
+
+    def receive(self, peer: int) -> bytes:
+        """Return what a rank sent next.
+
+        Raises
+        ------
+        RankLostError
+            Where another rank is gone.
+        """
+        self._wait(lambda: bool(self._received[peer]))
+        return self._received[peer].popleft()
 
     def watch(self, work: Callable[[], None]) -> None:
         """Do what waits for other ranks in a thread of its own, and wait for it only as long as all of them live.
@@ -123,8 +147,11 @@ class Control:
             self._send(peer, "failed", f"rank {self.rank} stopped: {reason}")
 
     def close(self) -> None:
-        """End the connections."""
+        """End the connections. A rank that says so is not lost: others may still have to hear what this one did."""
         self._closed.set()
+        if self._failure is None:
+            for peer in self._peers:
+                self._send(peer, "left")
         for connection in self._peers.values():
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_WR)  # what was sent still arrives
@@ -149,31 +176,55 @@ class Control:
                     raise TimeoutError
                 self._changed.wait(min(left, 1.0))
 
-    def _send(self, peer: int, kind: str, value: Any = None) -> None:
+    def _send(self, peer: int, kind: str, value: Any = None, behind: bytes = b"") -> None:
         line = json.dumps([kind, value]).encode() + b"\n"
-        with self._sending, contextlib.suppress(OSError):  # the listener of a broken connection says so
-            self._peers[peer].sendall(line)
+        try:
+            with self._sending[peer]:
+                self._peers[peer].sendall(line + behind)
+        except TimeoutError:  # half a line may have gone: nothing more can be said to this one
+            if kind != "failed":
+                self._fail(peer, self._silent(peer))
+        except OSError:
+            pass  # the listener of a broken connection says so
 
     def _listen(self, peer: int) -> None:
+        pieces: list[bytes] = []
         try:
             with self._peers[peer].makefile("rb") as lines:
                 while line := lines.readline(_LONGEST_LINE):
                     kind, value = json.loads(line)
+                    if kind == "left":
+                        return
                     if kind == "failed":
                         self._fail(peer, str(value))
                     elif kind == "value":
                         with self._changed:
                             self._heard[peer].append(value)
                             self._changed.notify_all()
+                    elif kind == "piece":
+                        size, last = value
+                        if not 0 <= size <= _PIECE:
+                            raise ValueError("more than a rank sends in one go")
+                        pieces.append(lines.read(size))
+                        if len(pieces[-1]) < size:
+                            break  # the end of the connection
+                        if last:
+                            with self._changed:
+                                self._received[peer].append(b"".join(pieces))
+                                self._changed.notify_all()
+                            pieces = []
             self._fail(peer, f"rank {peer} was lost: its process ended")
         except TimeoutError:
-            self._fail(peer, f"rank {peer} was lost: no sign of life for {self.silence:.0f} seconds")
+            self._fail(peer, self._silent(peer))
         except ConnectionError:
             self._fail(peer, f"rank {peer} was lost: its process ended")
         except OSError as error:
             self._fail(peer, f"rank {peer} was lost: {error.strerror or error}")
-        except ValueError:
+        except (ValueError, TypeError):
             self._fail(peer, f"rank {peer} was lost: it sent something else than a rank does")
+
+    def _silent(self, peer: int) -> str:
+        return f"rank {peer} was lost: no sign of life for {self.silence:.0f} seconds"
 
     def _fail(self, peer: int, message: str) -> None:
         if self._failure is not None or self._closed.is_set():

@@ -94,6 +94,23 @@ class Ranks:
         assert data is not None
         return data
 
+    def send(self, data: bytes, to: int) -> None:
+        """Send bytes from the main rank to another, or back: beside all that the ranks do together, at any time.
+
+        One thread at a time sends to a rank. What is sent to one that is gone is lost.
+        """
+        raise ValueError("a process by itself has nobody to send to")
+
+    def receive(self, sender: int) -> bytes:
+        """Return what another rank sent to this one next; wait for it.
+
+        Raises
+        ------
+        RankLostError
+            Where a rank is gone or gave up.
+        """
+        raise ValueError("a process by itself has nobody to hear from")
+
     def __enter__(self) -> Ranks:
         """Go to work."""
         return self
@@ -145,6 +162,14 @@ class RingRanks(Ranks):
         size = self.gather(None if data is None else len(data))[root]
         own = np.zeros(size, np.uint8) if data is None else np.frombuffer(data, np.uint8)
         return bytes(np.array(self.broadcast([mx.array(own)], root)[0]))
+
+    def send(self, data: bytes, to: int) -> None:
+        """As `Ranks.send`, over the control connections."""
+        self._control.send(data, to)
+
+    def receive(self, sender: int) -> bytes:
+        """As `Ranks.receive`, over the control connections."""
+        return self._control.receive(sender)
 
     def _all_sum(self, array: mx.array) -> mx.array:
         total = mx.distributed.all_sum(array, group=self._group, stream=self._stream)

@@ -32,6 +32,11 @@ PHI = Measure("phi error", "°", lambda run: run.mean("phi_error"))
 DISTOGRAM = Measure("distogram loss", "nats", lambda run: run.mean("distogram_loss"))
 USUAL = (RMSD, PHI, PSI, DISTOGRAM)
 
+INTERVALS = (
+    "The intervals are Student's over paired seeds, each by itself: of twenty comparisons that mean nothing, one looks "
+    "like a difference."
+)
+
 
 def findings(series: Series, baseline: str, measures: Sequence[Measure] = USUAL) -> list[Finding]:
     """Return the verdict on each variant against the baseline, by each measure."""
@@ -98,9 +103,7 @@ def outcome(series: Series, baseline: str, subject: str) -> Outcome:
             ),
         },
         notes=[
-            "The structures are those that the network's torsions build, without refinement. "
-            "The intervals are Student's over paired seeds, each by itself: of twenty comparisons that mean "
-            "nothing, one looks like a difference."
+            f"The structures are those that the network's torsions build, without refinement. {INTERVALS}"
         ],
     )
 

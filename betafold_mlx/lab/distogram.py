@@ -88,7 +88,7 @@ def _link(runs: list[Run]) -> Finding:
         -1: "worse distances go with better ones",
     }
     verdict = f"distogram loss and RMSD, rank correlation over structures: {words(found, '')}: {judged[found.sign]}."
-    return Finding("rank correlation of distogram loss and RMSD", "", *found, verdict)
+    return Finding("rank correlation of distogram loss and RMSD", "", *found[:4], verdict)
 
 
 @styled

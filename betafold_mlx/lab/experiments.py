@@ -25,7 +25,9 @@ EXPERIMENTS = {
     "norm": Entry("Pre-LN against post-LN, and the gradients of the blocks", True),
     "schedule": Entry("Warm-up and weight decay", True),
     "distogram": Entry("With and without the distance head", True),
+    "recipe": Entry("The training recipe, with one part of it left out or changed", True),
     "failures": Entry("When and why predicted structures break", True),
+    "limits": Entry("What limits the accuracy: the network, or the folding", True),
     "embeddings": Entry("What a language model adds", True),
 }
 

@@ -15,7 +15,7 @@ from betafold_mlx.evaluate.scoring import CA, Scores, score_structures
 from betafold_mlx.geometry import backbone_torsions, build_backbone, superpose
 from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
 from betafold_mlx.lab.figures import COLOURS, MARKS, new_figure, styled
-from betafold_mlx.lab.scoring import chemistry, fold_class
+from betafold_mlx.lab.scoring import described
 from betafold_mlx.lab.statistics import rank_correlation
 from betafold_mlx.lab.trained import load_trained
 from betafold_mlx.metrics import backbone_rmsd
@@ -105,11 +105,7 @@ def _item_rows(items: Sequence[Item], scores: Scores) -> list[dict[str, Any]]:
     torsion = sums[:, :2].sum(axis=1) / np.maximum(counts[:, :2].sum(axis=1), 1)
     return [
         {
-            "id": item.id,
-            "kind": item.kind,
-            "length": len(item),
-            "chemistry": chemistry(item),
-            "class": fold_class(item),
+            **described(item),
             "rmsd": float(scores.rmsd[index]),
             "torsion error": float(torsion[index]),
             "lddt": float(scores.mean_lddt[index]),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from betafold_mlx.evaluate.bootstrap import ClusterBootstrap, interval
 from betafold_mlx.evaluate.items import Item, split_items
 from betafold_mlx.lab.compare import marks, outcome
 from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
@@ -15,6 +14,7 @@ from betafold_mlx.lab.figures import COLOURS, MARKS, new_figure, styled
 from betafold_mlx.lab.masks import CHANGES, mask_wrongly
 from betafold_mlx.lab.scoring import ask, structure_rows
 from betafold_mlx.lab.series import Series, train_series
+from betafold_mlx.lab.statistics import clustered_difference, compared
 from betafold_mlx.lab.trained import load_trained
 from betafold_mlx.lab.variants import Variant, base_config
 from betafold_mlx.model.inputs import PADDED_LENGTHS
@@ -74,7 +74,7 @@ def _by_padding(lab: Lab, change: str | None, items: Sequence[Item]) -> list[dic
     for padded in PADDED_LENGTHS:
         fitting = [item for item in items if len(item) <= padded]
         answers = ask(model, fitting, trained.embedder, padded)
-        scored = structure_rows(fitting, answers.structures, answers.distogram_loss)
+        scored = structure_rows(fitting, answers)
         rows += [
             {**row, "padded": padded, "padding": padded - row["length"], "cluster": item.cluster}
             for row, item in zip(scored, fitting, strict=True)
@@ -84,23 +84,9 @@ def _by_padding(lab: Lab, change: str | None, items: Sequence[Item]) -> list[dic
 
 def _harm(name: str, found: dict[str, list[dict[str, Any]]], clusters: np.ndarray, seed: int) -> Finding:
     """Compare a wrong mask with the right one on the same structures and paddings."""
-    worse = np.array([a["rmsd"] - b["rmsd"] for a, b in zip(found[name], found[RIGHT], strict=True)])
-    bootstrap = ClusterBootstrap(clusters, seed, 2000)
-    low, high = interval(bootstrap.pooled_mean(worse, np.ones(len(worse))))
-    judged = "worse" if low > 0 else "better" if high < 0 else "no difference seen"
-    verdict = (
-        f"trained model, {name}: backbone RMSD {worse.mean():+.2f} Å (95 % {low:+.2f} to {high:+.2f}, "
-        f"{bootstrap.count} clusters): {judged}."
-    )
-    return Finding(
-        f"trained model: backbone RMSD, {name} - {RIGHT}",
-        "Å",
-        float(worse.mean()),
-        low,
-        high,
-        bootstrap.count,
-        verdict,
-    )
+    wrong, right = (np.array([row["rmsd"] for row in found[mask]]) for mask in (name, RIGHT))
+    found_difference = clustered_difference(wrong, right, clusters, seed)
+    return compared(f"trained model, {name}", RIGHT, "backbone RMSD", "Å", found_difference)
 
 
 def _classes(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.transformer import Transformer
 
@@ -39,16 +41,25 @@ class WronglyMasked(Transformer):
         self,
         x: mx.array,
         mask: mx.array,
-        bias: mx.array | None = None,
-        key: mx.array | None = None,
-        return_attention: bool = False,
+        *others: Any,
+        **named: Any,
     ) -> tuple[mx.array, list[mx.array]]:
         """Run the stack, as `Transformer`."""
-        return super().__call__(x, self._change(mask), bias, key, return_attention)
+        return super().__call__(x, self._change(mask), *others, **named)
 
 
 def mask_wrongly(model: FoldingModel, change: str | None) -> FoldingModel:
-    """Give a model a wrong mask, by its name in `CHANGES`; None leaves it as it is. Returns the model."""
+    """Give a model a wrong mask, by its name in `CHANGES`; None leaves it as it is.
+
+    Returns the model.
+
+    Raises
+    ------
+    BetafoldError
+        A model with a pair trunk.
+    """
     if change is not None:
+        if model.config.trunk != "transformer":
+            raise BetafoldError("masks can be broken in a Transformer alone: this model has a pair trunk")
         model.transformer = WronglyMasked(model.transformer, CHANGES[change])
     return model

@@ -1,7 +1,7 @@
-"""What a network says of structures, before any refinement: one row of figures a structure.
+"""What a network says of structures, one row of figures a structure.
 
-Folding refines the network's answer against its distances (`betafold_mlx.refine`); the lab asks what the network itself
-has learned, so it measures the structure that the torsions build.
+The lab asks what the network itself has learned, so it measures the structure that the torsions build; of what folding
+makes of the network's answer (`betafold_mlx.refine`) it measures the RMSD.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.scoring import CA, Scores, score_structures
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
+from betafold_mlx.refine.ensemble import refine
 from betafold_mlx.structure.secondary import assign_secondary_structure
 from betafold_mlx.train.batches import Featurizer, make_batch
 from betafold_mlx.train.losses import distogram_loss
@@ -39,10 +40,13 @@ class Answers(NamedTuple):
         n times (L, 5, 3) Angstrom.
     distogram_loss : numpy.ndarray
         (n,) nats: cross-entropy of the true C-alpha distances.
+    folded : list of numpy.ndarray
+        n times (L, 5, 3) Angstrom: the first sample of folding with the seed 0; empty unless asked for.
     """
 
     structures: list[np.ndarray]
     distogram_loss: np.ndarray
+    folded: list[np.ndarray]
 
 
 def ask(
@@ -50,6 +54,7 @@ def ask(
     items: Sequence[Item],
     featurizer: Featurizer | None = None,
     padded: int | None = None,
+    fold: bool = False,
 ) -> Answers:
     """Run the network on structures' sequences.
 
@@ -63,8 +68,11 @@ def ask(
         Of a frozen embedder.
     padded : int, optional
         Pad all to this length; by default each to the smallest of `PADDED_LENGTHS`.
+    fold : bool
+        Fold them too.
     """
     structures: dict[int, np.ndarray] = {}
+    refined: dict[int, np.ndarray] = {}
     losses = np.zeros(len(items))
     lengths = np.array([padded or padded_length(len(item)) for item in items])
     for length in PADDED_LENGTHS:
@@ -79,25 +87,35 @@ def ask(
             coordinates = np.array(folded.coordinates)
             losses[part] = np.array(loss)
             structures |= {index: coordinates[row, : len(items[index])] for row, index in enumerate(part)}
-    return Answers([structures[index] for index in range(len(items))], losses)
+            if fold:
+                first_sample = np.array(refine(folded, batch.inputs, 0, [0]).coordinates[:, 0])
+                refined |= {index: first_sample[row, : len(items[index])] for row, index in enumerate(part)}
+    return Answers(
+        [structures[index] for index in range(len(items))],
+        losses,
+        [refined[index] for index in sorted(refined)],
+    )
 
 
-def structure_rows(
-    items: Sequence[Item], structures: Sequence[np.ndarray], distogram: np.ndarray
-) -> list[dict[str, Any]]:
+def structure_rows(items: Sequence[Item], answers: Answers) -> list[dict[str, Any]]:
     """Return what is known of each structure and its prediction, as plain numbers and text.
 
     Parameters
     ----------
     items : sequence of Item
         n structures.
-    structures : sequence of numpy.ndarray
-        n predictions, (L, A, 3) Angstrom.
-    distogram : numpy.ndarray
-        (n,) nats.
+    answers : Answers
+        The network's.
     """
-    scores = score_structures(items, structures)
-    return [_row(item, structures[i], scores, i, float(distogram[i])) for i, item in enumerate(items)]
+    scores = score_structures(items, answers.structures)
+    rows = [
+        _row(item, answers.structures[i], scores, i, float(answers.distogram_loss[i]))
+        for i, item in enumerate(items)
+    ]
+    if answers.folded:
+        for row, rmsd in zip(rows, score_structures(items, answers.folded).rmsd, strict=True):
+            row["folded_rmsd"] = float(rmsd)
+    return rows
 
 
 def _row(item: Item, structure: np.ndarray, scores: Scores, index: int, loss: float) -> dict[str, Any]:
@@ -105,11 +123,7 @@ def _row(item: Item, structure: np.ndarray, scores: Scores, index: int, loss: fl
     first, middle, last = scores.thirds[index].tolist()
     reach, native = (_end_to_end(points) for points in (structure, item.coordinates))
     return {
-        "id": item.id,
-        "kind": item.kind,
-        "length": len(item),
-        "chemistry": chemistry(item),
-        "class": fold_class(item),
+        **described(item),
         "rmsd": float(scores.rmsd[index]),
         "phi_error": float(np.nanmean(error[:, 0])),
         "psi_error": float(np.nanmean(error[:, 1])),
@@ -120,6 +134,17 @@ def _row(item: Item, structure: np.ndarray, scores: Scores, index: int, loss: fl
         "distogram_loss": loss,
         "runaway": int(reach - native > RUNAWAY),
         "clash": int(_overlaps(structure)),
+    }
+
+
+def described(item: Item) -> dict[str, Any]:
+    """Return what is known of a structure before any prediction."""
+    return {
+        "id": item.id,
+        "kind": item.kind,
+        "length": len(item),
+        "chemistry": chemistry(item),
+        "class": fold_class(item),
     }
 
 

@@ -35,7 +35,7 @@ from betafold_mlx.train.loop import Trainer
 from betafold_mlx.train.validate import validate
 
 RUNS, RESULT_FILE, PROBES = "runs", "result.json", "probes"
-_VERSION = 1  # of the content of a result
+_VERSION = 2  # of the content of a result
 _TRAINING_BATCHES = 4
 """Batches of training windows that the training error is measured on, without dropout."""
 
@@ -136,13 +136,12 @@ def _run(lab: Lab, variant: Variant, seed: int, label: str) -> Run:
     finally:
         log.close()
     items = split_items(dataset, "validation", lab.budget.items)
-    answers = ask(trainer.model, items, variant.featurizer)
-    rows = structure_rows(items, answers.structures, answers.distogram_loss)
+    rows = structure_rows(items, ask(trainer.model, items, variant.featurizer, fold=True))
     short = [item for item in items if len(item) <= PADDED_LENGTHS[0]]
     by_padding = {}
     for padded in PADDED_LENGTHS:
         found = ask(trainer.model, short, variant.featurizer, padded) if short else None
-        padded_rows = structure_rows(short, found.structures, found.distogram_loss) if found else []
+        padded_rows = structure_rows(short, found) if found else []
         by_padding[str(padded)] = [row["rmsd"] for row in padded_rows]
     lines = [
         json.loads(line) for line in (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

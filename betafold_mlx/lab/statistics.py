@@ -13,18 +13,24 @@ from typing import NamedTuple
 
 import numpy as np
 
+from betafold_mlx.evaluate import bootstrap
 from betafold_mlx.lab.experiment import Finding
 
 _GRID = 200_001
+_RESAMPLES = 2000
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its 95 % interval; None where the repeats show no spread, as one alone."""
+    """A mean and the ends of its 95 % interval; None where the repeats show no spread, as one alone.
+
+    `of` says in the plural what was repeated.
+    """
 
     mean: float
     low: float | None
     high: float | None
     repeats: int
+    of: str = "repeats"
 
     @property
     def sign(self) -> int:
@@ -84,6 +90,16 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Int
     return mean_interval([a - b for a, b in zip(values, baseline, strict=True)])
 
 
+def clustered_difference(
+    values: np.ndarray, baseline: np.ndarray, clusters: np.ndarray, seed: int
+) -> Interval:
+    """Return the mean of `values` - `baseline`, (n,) over the same structures, with a bootstrap over clusters."""
+    difference = values - baseline
+    resamples = bootstrap.ClusterBootstrap(clusters, seed, _RESAMPLES)
+    low, high = bootstrap.interval(resamples.pooled_mean(difference, np.ones(len(difference))))
+    return Interval(float(difference.mean()), low, high, resamples.count, "clusters")
+
+
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Return Spearman's rank correlation of (n,) and (n,); equal values share their mean rank. NaN without spread."""
     ranks = [_ranks(np.asarray(values, dtype=np.float64)) for values in (first, second)]
@@ -107,10 +123,11 @@ def words(interval: Interval, unit: str, digits: int = 2) -> str:
     spaced = f" {unit}" if unit else ""
     if interval.low is None or interval.high is None:
         return (
-            f"{interval.mean:+.{digits}f}{spaced} ({interval.repeats} repeat{'s' * (interval.repeats > 1)})"
+            f"{interval.mean:+.{digits}f}{spaced} "
+            f"({interval.repeats} {interval.of if interval.repeats > 1 else interval.of[:-1]})"
         )
     ends = f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f}"
-    return f"{interval.mean:+.{digits}f}{spaced} (95 % {ends}, {interval.repeats} repeats)"
+    return f"{interval.mean:+.{digits}f}{spaced} (95 % {ends}, {interval.repeats} {interval.of})"
 
 
 def compared(

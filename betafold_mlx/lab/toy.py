@@ -195,7 +195,7 @@ def _verdict(task: str, mask: str, runs: list[Trained]) -> Finding:
     else:
         judged = "partly learned"
     verdict = f"{task}, mask {mask}: loss {found.mean:.3f} of {GUESSING:.2f} nats for guessing: {judged}."
-    return Finding(f"loss of {task}, mask {mask}", "nats", *found, verdict)
+    return Finding(f"loss of {task}, mask {mask}", "nats", *found[:4], verdict)
 
 
 @styled

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.library.sinks import Sink
+from betafold_mlx.library.sinks import Rendered, Sink
 from betafold_mlx.prediction import SCHEMA_VERSION, Prediction, versions
 
 try:
@@ -43,7 +43,7 @@ _FIELDS = [
     ("warnings", pa.list_(pa.string())),
 ]
 _FROM_DOCUMENT = ("rank", "cluster", "rmsd_to_first", "secondary_structure", "stated_bonds")
-_MODELS_TOGETHER = 4096  # in memory, and in a row group
+_MODELS_TOGETHER = 4096  # as many are in memory, and as many or a window more in a row group
 
 
 class ParquetSink(Sink):
@@ -61,7 +61,7 @@ class ParquetSink(Sink):
         self._part = directory / "predictions.parquet.part"
         self._growing = self._part / ".growing"
         self._count = 0
-        self._waiting: list[tuple[str, Prediction]] = []
+        self._waiting: list[pa.Table] = []
         self._models = 0
         self._writer: pq.ParquetWriter | None = None
 
@@ -85,13 +85,26 @@ class ParquetSink(Sink):
                 f"{self._part / min(wanted - found)} of the unfinished run is gone: start that anew with --restart"
             )
 
-    def write(self, name: str, prediction: Prediction) -> list[Path]:
+    def render(self, names: Sequence[str], predictions: Sequence[Prediction]) -> Rendered:
+        """Return a table of all models, as an Arrow stream."""
+        if not predictions:
+            return []
+        table = _table(list(zip(names, predictions, strict=True)), _schema(predictions[0]))
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table)
+        return [[stream.getvalue().to_pybytes()]]
+
+    def write(self, names: Sequence[str], rendered: Rendered) -> list[list[Path] | BetafoldError]:
         """Keep the models until there are enough of them to write."""
-        self._waiting.append((name, prediction))
-        self._models += len(prediction.coordinates)
+        for item in rendered:
+            assert isinstance(item, list)
+            table = pa.ipc.open_stream(item[0]).read_all()
+            self._waiting.append(table)
+            self._models += table.num_rows
         if self._models >= _MODELS_TOGETHER:
             self._write_group()
-        return [self._directory / _file_name(self._count)]
+        return [[self._directory / _file_name(self._count)] for _ in names]
 
     def commit(self) -> int:
         """End a file, and return how many there are."""
@@ -125,12 +138,12 @@ class ParquetSink(Sink):
                 self._growing.unlink(missing_ok=True)
 
     def _write_group(self) -> None:
-        schema = _schema(self._waiting[0][1])
+        table = pa.concat_tables(self._waiting)
         try:
             if self._writer is None:
                 self._part.mkdir(exist_ok=True)
-                self._writer = pq.ParquetWriter(self._growing, schema, compression="zstd")
-            self._writer.write_table(_table(self._waiting, schema))
+                self._writer = pq.ParquetWriter(self._growing, table.schema, compression="zstd")
+            self._writer.write_table(table)
         except OSError as error:
             raise self._refused(error) from error
         self._waiting.clear()

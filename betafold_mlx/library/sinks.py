@@ -1,20 +1,33 @@
-"""Where the predictions of a library go: files of their own, or one container."""
+"""Where the predictions of a library go: files of their own, or one container.
+
+What is to be written of predictions is made in one step (rendered), by whichever machine folded them, and written in
+another, by the one that has the files.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import to_json, write_text
 from betafold_mlx.library.appended import AppendedFile
-from betafold_mlx.output import FORMATS, save_files, save_report
+from betafold_mlx.output import FORMATS
 from betafold_mlx.prediction import Prediction
+
+Rendered = list[list[bytes] | BetafoldError]
+"""What is to be written of some predictions, in their order, or what is wrong with one: known to their sink alone."""
+
+_NO_MORE_WILL_DO = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""Failures of the file system that are none of one record: the run stops, to go on when they are mended."""
 
 
 class Sink(ABC):
-    """Takes predictions one by one, and from time to time makes sure of them.
+    """Takes predictions, and from time to time makes sure of them.
 
     Attributes
     ----------
@@ -29,18 +42,22 @@ class Sink(ABC):
         """Go back to what `commit` returned, 0 for a new run; what came after that is removed."""
 
     @abstractmethod
-    def write(self, name: str, prediction: Prediction) -> list[Path]:
-        """Write a prediction under its name.
+    def render(self, names: Sequence[str], predictions: Sequence[Prediction]) -> Rendered:
+        """Return what is to be written of predictions under these names; touch no file."""
+
+    @abstractmethod
+    def write(self, names: Sequence[str], rendered: Rendered) -> list[list[Path] | BetafoldError]:
+        """Write what `render` returned for these names.
 
         Returns
         -------
-        list of Path
-            The files in which it is.
+        list
+            For each name the files in which its prediction is, or why it is in none.
 
         Raises
         ------
         BetafoldError
-            Where the file system refuses.
+            Where the file system refuses more than one of them.
         """
 
     @abstractmethod
@@ -80,16 +97,48 @@ class FilesSink(Sink):
     def __init__(self, directory: Path, format: str, report: str | None = None) -> None:
         self._directory = directory
         self._report = report
-        self._suffixes = (*FORMATS[format], ".json")
+        self._suffixes = (*FORMATS[format], ".json", *([".html"] if report is not None else []))
 
     def restore(self, length: int) -> None:
         """Do nothing: what is written again is the same."""
 
-    def write(self, name: str, prediction: Prediction) -> list[Path]:
+    def render(self, names: Sequence[str], predictions: Sequence[Prediction]) -> Rendered:
+        """Return the texts of the files."""
+        return [self._texts(prediction) for prediction in predictions]
+
+    def write(self, names: Sequence[str], rendered: Rendered) -> list[list[Path] | BetafoldError]:
         """Write the files."""
-        files = save_files(prediction, self._directory, name, self._suffixes)
-        if self._report is not None:
-            files.append(save_report(prediction, self._directory, name, self._report))
+        return [self._files(name, texts) for name, texts in zip(names, rendered, strict=True)]
+
+    def _texts(self, prediction: Prediction) -> list[bytes] | BetafoldError:
+        try:
+            return [self._text(prediction, suffix).encode() for suffix in self._suffixes]
+        except BetafoldError as error:
+            return error
+
+    def _text(self, prediction: Prediction, suffix: str) -> str:
+        if suffix == ".cif":
+            return prediction.to_mmcif()
+        if suffix == ".pdb":
+            return prediction.to_pdb()
+        if suffix == ".json":
+            return to_json(prediction.to_dict())
+        from betafold_mlx.report import report_html  # only a report needs it
+
+        return report_html(prediction, self._report)
+
+    def _files(self, name: str, texts: list[bytes] | BetafoldError) -> list[Path] | BetafoldError:
+        if isinstance(texts, BetafoldError):
+            return texts
+        files = [self._directory / (name + suffix) for suffix in self._suffixes]
+        try:
+            for path, text in zip(files, texts, strict=True):
+                write_text(path, text.decode())
+        except BetafoldError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in _NO_MORE_WILL_DO:
+                raise
+            return error
         return files
 
     def commit(self) -> int:
@@ -116,12 +165,14 @@ class JsonLinesSink(Sink):
             self._path.replace(part)
         self._file.restore(length)
 
-    def write(self, name: str, prediction: Prediction) -> list[Path]:
-        """Keep the line for the next commit."""
-        document = with_coordinates(name, prediction)
-        line = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        self._lines.append(line + "\n")
-        return [self._path]
+    def render(self, names: Sequence[str], predictions: Sequence[Prediction]) -> Rendered:
+        """Return the lines."""
+        return [[_line(name, prediction)] for name, prediction in zip(names, predictions, strict=True)]
+
+    def write(self, names: Sequence[str], rendered: Rendered) -> list[list[Path] | BetafoldError]:
+        """Keep the lines for the next commit."""
+        self._lines += [line.decode() for item in rendered if isinstance(item, list) for line in item]
+        return [[self._path] for _ in names]
 
     def commit(self) -> int:
         """Append the lines, and return how many bytes there are."""
@@ -143,6 +194,12 @@ class JsonLinesSink(Sink):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _line(name: str, prediction: Prediction) -> bytes:
+    document = with_coordinates(name, prediction)
+    line = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return (line + "\n").encode()
 
 
 def with_coordinates(name: str, prediction: Prediction) -> dict[str, Any]:

@@ -8,7 +8,21 @@ from typing import Any
 
 from betafold_mlx.errors import BetafoldError
 
+CONFIG_FILE = "config.json"
+MODEL_TYPE = "betafold"
 SCHEMA_VERSION = 2
+
+PAIR_OPTIONS: dict[str, tuple[int, int]] = {
+    "pair_width": (32, 512),
+    "pair_blocks": (1, 8),
+    "triangle_heads": (1, 64),
+    "recycles": (0, 3),
+}
+"""Smallest and largest of what only the pair trunk has."""
+
+TRUNKS = ("transformer", "pairformer")
+TRIANGLES = ("softmax", "additive", "gated")
+TRUNK_DTYPES = ("float32", "bfloat16")
 
 LARGEST = {"width": 8192, "layers": 256, "heads": 256, "ffn_width": 65536, "max_length": 4096}
 """Far above any sensible network: a damaged or hostile ``config.json`` must not fill the memory."""
@@ -86,6 +100,21 @@ class ModelConfig:
     norm : str
         ``pre``: each branch normalises its own copy of the residual stream; ``post``: the stream is normalised after
         each branch, as in Vaswani et al. 2017.
+    trunk : str
+        ``transformer``: residues alone, with a bias of each pair; ``pairformer``: residues and pairs
+        (`betafold_mlx.model.pairformer`). All that follows is of the pairformer alone.
+    pair_width : int
+        Channels of a pair.
+    pair_blocks : int
+        Updates of the pairs. The ``layers`` blocks of residues are shared out among them.
+    triangle : str
+        Form of triangle attention: ``softmax``, ``additive`` or ``gated`` (`betafold_mlx.model.triangle`).
+    triangle_heads : int
+        Its heads.
+    recycles : int
+        Times that the trunk is run again on what came out of it; in training a random number up to it.
+    trunk_dtype : str
+        What pairs are computed in, ``float32`` or ``bfloat16``. Residues, heads and structures are always float32.
     """
 
     embedder: EmbedderConfig = field(default_factory=EmbedderConfig)
@@ -98,6 +127,13 @@ class ModelConfig:
     max_length: int = 32
     relative: bool = True
     norm: str = "pre"
+    trunk: str = "transformer"
+    pair_width: int = 64
+    pair_blocks: int = 2
+    triangle: str = "gated"
+    triangle_heads: int = 2
+    recycles: int = 0
+    trunk_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         for name, largest in LARGEST.items():
@@ -120,6 +156,22 @@ class ModelConfig:
             raise BetafoldError(f"model config: relative must be true or false, not {self.relative!r:.40}")
         if self.norm not in ("pre", "post"):
             raise BetafoldError(f"model config: norm {self.norm!r:.40}: 'pre' or 'post'")
+        for name, known in (("trunk", TRUNKS), ("triangle", TRIANGLES), ("trunk_dtype", TRUNK_DTYPES)):
+            if getattr(self, name) not in known:
+                raise BetafoldError(
+                    f"model config: {name} {getattr(self, name)!r:.40}: {', '.join(map(repr, known))}"
+                )
+        for name, (smallest, largest) in PAIR_OPTIONS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not smallest <= value <= largest:
+                raise BetafoldError(
+                    f"model config: {name} must be a whole number from {smallest} to {largest}, not {value!r:.40}"
+                )
+        if self.pair_width % 2 or self.pair_width % self.triangle_heads:
+            raise BetafoldError(
+                f"model config: pair_width {self.pair_width} is not an even multiple of "
+                f"{self.triangle_heads} triangle heads"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
@@ -142,6 +194,22 @@ class ModelConfig:
                 )
         return cls(embedder=EmbedderConfig(**embedder), **values)
 
+    def describe(self) -> str:
+        """Return the trunk in words, as a model card names it."""
+        words = f"{self.layers} layers of {self.width}, {self.heads} heads"
+        if self.trunk == "transformer":
+            return words
+        passes = f", run up to {self.recycles} times again" if self.recycles else ""
+        kind = "" if self.trunk_dtype == "float32" else f" in {self.trunk_dtype}"
+        return (
+            f"{words}, and {self.pair_blocks} updates of the pairs of residues, {self.pair_width} channels{kind}, "
+            f"{self.triangle} triangle attention with {self.triangle_heads} heads{passes}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as plain JSON values."""
-        return dataclasses.asdict(self)
+        """Return the config as plain JSON values; of a Transformer without what only the pair trunk has."""
+        values = dataclasses.asdict(self)
+        if self.trunk == "transformer":  # as earlier versions wrote it, so that they read it
+            for name in ("trunk", "triangle", "trunk_dtype", *PAIR_OPTIONS):
+                del values[name]
+        return values

@@ -13,10 +13,10 @@ from mlx.utils import tree_flatten
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_directory, file_sha256, to_json
-from betafold_mlx.model.config import SCHEMA_VERSION, ModelConfig
+from betafold_mlx.model.config import CONFIG_FILE, MODEL_TYPE, SCHEMA_VERSION, ModelConfig
 from betafold_mlx.model.folding import FoldingModel
 
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def read_config(directory: Path) -> tuple[ModelConfig, str | None]:
         raise BetafoldError(f"{directory} is not a model directory: it has no {CONFIG_FILE}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise BetafoldError(f"{path} cannot be read as JSON") from error
-    if not isinstance(document, dict) or document.get("model_type") != "betafold":
+    if not isinstance(document, dict) or document.get("model_type") != MODEL_TYPE:
         raise BetafoldError(f"{path} does not describe a betafold folding model")
     if document.get("schema_version") != SCHEMA_VERSION:
         raise BetafoldError(
@@ -197,7 +197,7 @@ def save_model(
         weights = {name: array.astype(dtype) for name, array in named_arrays(model.parameters()).items()}
         save_arrays(temporary / WEIGHTS_FILE, weights, {"format": "mlx"})
         document = {
-            "model_type": "betafold",
+            "model_type": MODEL_TYPE,
             "schema_version": SCHEMA_VERSION,
             "network": model.config.to_dict(),
             "training": training,

@@ -1,4 +1,4 @@
-"""The folding network: embedding -> Transformer -> torsions, distances and confidence -> backbone."""
+"""The folding network: embedding -> trunk -> torsions, distances and confidence -> backbone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from betafold_mlx.model.heads import (
     with_bounded_gradient,
 )
 from betafold_mlx.model.inputs import ModelInputs
+from betafold_mlx.model.pairformer import PairDistogramHead, Pairformer
 from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
 from betafold_mlx.model.ramachandran import RamachandranHead, TorsionMixture
 from betafold_mlx.model.transformer import Transformer, dropout, split_key
@@ -81,18 +82,30 @@ class FoldingModel(nn.Module):
             self.embedding = nn.Linear(config.embedder.width, config.width)
         if config.positions == "learned":
             self.positions = 0.02 * mx.random.normal((config.max_length, config.width))
-        self.pair_bias = PairBias(config.heads, config.max_length)
-        self.transformer = Transformer(
-            config.width, config.layers, config.heads, config.ffn_width, config.dropout, config.norm == "post"
-        )
+        if config.trunk == "pairformer":
+            self.pairformer = Pairformer(config)
+        else:
+            self.pair_bias = PairBias(config.heads, config.max_length)
+            self.transformer = Transformer(
+                *(config.width, config.layers, config.heads, config.ffn_width, config.dropout),
+                config.norm == "post",
+            )
         self.torsion_head = TorsionHead(config.width)
         self.ramachandran_head = RamachandranHead(config.width)
-        self.distogram_head = DistogramHead(config.width, config.max_length)
+        self.distogram_head: nn.Module
+        if config.trunk == "pairformer":
+            self.distogram_head = PairDistogramHead(config.pair_width)
+        else:
+            self.distogram_head = DistogramHead(config.width, config.max_length)
         self.confidence_head = ConfidenceHead(config.width)
         self.calibration = Calibration()
 
     def __call__(
-        self, inputs: ModelInputs, key: mx.array | None = None, return_attention: bool = False
+        self,
+        inputs: ModelInputs,
+        key: mx.array | None = None,
+        return_attention: bool = False,
+        recycles: int | None = None,
     ) -> Folded:
         """Fold a batch.
 
@@ -104,6 +117,8 @@ class FoldingModel(nn.Module):
             Random key, (2,) or (B, 2) one for each peptide: dropout is on when it is given.
         return_attention : bool
             Keep the attention maps.
+        recycles : int, optional
+            Passes of the pair trunk after the first, instead of the config's.
 
         Returns
         -------
@@ -121,9 +136,17 @@ class FoldingModel(nn.Module):
         states = self._embed(inputs) + self._positions(length)  # (B, L, D)
         states = dropout(states, self.config.dropout, embedding_key)
         relative = self._relative(inputs)  # (B, L, L)
-        states, attention = self.transformer(
-            states, inputs.mask, self.pair_bias(relative, inputs.bonded), stack_key, return_attention
-        )
+        if self.config.trunk == "pairformer":
+            passes = self.config.recycles if recycles is None else recycles
+            states, pairs, attention = self.pairformer(
+                states, inputs.mask, relative, inputs.bonded, passes, stack_key, return_attention
+            )
+            distogram = self.distogram_head(pairs)
+        else:
+            states, attention = self.transformer(
+                states, inputs.mask, self.pair_bias(relative, inputs.bonded), stack_key, return_attention
+            )
+            distogram = self.distogram_head(states, relative, inputs.bonded)
         vectors = self.torsion_head(states)
         torsions = vectors_to_angles(vectors)
         coordinates = build_backbone(with_bounded_gradient(torsions, vectors), inputs.residues, inputs.mask)
@@ -134,7 +157,7 @@ class FoldingModel(nn.Module):
             torsions,
             coordinates,
             self.ramachandran_head(states),
-            self.distogram_head(states, relative, inputs.bonded),
+            distogram,
             logits,
             attention,
         )

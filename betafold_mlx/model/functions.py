@@ -1,7 +1,7 @@
-"""Softmax and GELU for processors where the usual ways to them are slow.
+"""Softmax, sigmoid and GELU for processors where the usual ways to them are slow.
 
 On a CPU under Linux, MLX computes `exp` and `erf` one element after another (10 and 25 ns each), but multiplies,
-adds and divides whole vectors (0.1 ns an element). There both functions are made of such cheap operations, with
+adds and divides whole vectors (0.1 ns an element). There the functions are made of such cheap operations, with
 gradients of their own; on a GPU, and on macOS, the native operations are used. Both ways agree to rounding.
 """
 
@@ -87,6 +87,41 @@ def _softmax(scores: mx.array) -> mx.array:
 def _softmax_vjp(primals: mx.array, cotangent: mx.array, weights: mx.array) -> mx.array:
     weighted = cotangent * weights
     return weighted - weights * weighted.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(x: mx.array) -> mx.array:
+    """Return 1 / (1 + exp(-x)).
+
+    Parameters
+    ----------
+    x : mx.array
+        Any shape.
+
+    Returns
+    -------
+    mx.array
+        The same shape and type, within 2e-6.
+    """
+    if natively() or x.dtype != mx.float32:
+        return mx.sigmoid(x)
+    y: mx.array = _sigmoid(x)  # type: ignore[assignment]
+    return y
+
+
+@mx.custom_function
+def _sigmoid(x: mx.array) -> mx.array:
+    # exp(-x) = exp(u)^64 with u = -x / 64, and exp(u) = 1 + u + u^2 / 2 + u^3 / 6. The error of the series is below
+    # 1e-6, and the squarings grow that of the rounding to 2e-6: enough for a gate, and half the operations of an
+    # exponential to rounding. Where the power overflows, 1 / inf = 0 is right; beyond 102 the series would be negative.
+    power = _polynomial((-1 / (6 * 64**3), 1 / (2 * 64**2), -1 / 64, 1.0), mx.minimum(x, 100.0))
+    for _ in range(6):
+        power = power * power
+    return 1.0 / (power + 1.0)
+
+
+@_sigmoid.vjp
+def _sigmoid_vjp(x: mx.array, cotangent: mx.array, y: mx.array) -> mx.array:
+    return cotangent * (y - y * y)
 
 
 def gelu(x: mx.array) -> mx.array:

@@ -53,12 +53,16 @@ class Ensemble(NamedTuple):
     probability: mx.array
 
 
-def refine(folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int]) -> Ensemble:
+def refine(
+    folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int], effort: int = 1
+) -> Ensemble:
     """Draw structures and fit them; `refining` does it step by step."""
-    return finish(refining(folded, inputs, seed, numbers))
+    return finish(refining(folded, inputs, seed, numbers, effort))
 
 
-def refining(folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int]) -> Work[Ensemble]:
+def refining(
+    folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int], effort: int = 1
+) -> Work[Ensemble]:
     """Draw structures of a batch of peptides and fit them to the network's answer and the stated chemistry.
 
     Parameters
@@ -71,6 +75,8 @@ def refining(folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[i
         0 to 2^31 - 1.
     numbers : sequence of int
         Numbers of the samples to make; sample i is the same whatever else is made.
+    effort : int
+        So many times the usual number of steps.
 
     Returns
     -------
@@ -81,12 +87,14 @@ def refining(folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[i
     batch, samples = len(inputs.mask), len(numbers)
     rows = np.repeat(np.arange(batch), samples)
     drawn = np.tile(np.asarray(numbers), batch)
-    torsions, misfit = yield from _fitting(restraints, rows, drawn, seed, 0)
+    torsions, misfit = yield from _fitting(restraints, rows, drawn, seed, 0, effort)
     for attempt in range(1, ATTEMPTS):
         unmade = np.flatnonzero(misfit > 1.0)
         if not len(unmade):
             break
-        again, new_misfit = yield from _fitting(restraints, rows[unmade], drawn[unmade], seed, attempt)
+        again, new_misfit = yield from _fitting(
+            restraints, rows[unmade], drawn[unmade], seed, attempt, effort
+        )
         better = new_misfit < misfit[unmade]
         torsions[unmade[better]], misfit[unmade[better]] = again[better], new_misfit[better]
     finished, coordinates = _finish(mx.array(torsions), take(restraints, rows))
@@ -100,7 +108,7 @@ def refining(folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[i
 
 
 def _fitting(
-    restraints: Restraints, rows: np.ndarray, numbers: np.ndarray, seed: int, attempt: int
+    restraints: Restraints, rows: np.ndarray, numbers: np.ndarray, seed: int, attempt: int, effort: int
 ) -> Work[tuple[np.ndarray, np.ndarray]]:
     """Fit sample `numbers[k]` of peptide `rows[k]`, `TOGETHER` of them at a time: torsions (n, L, 3), misfits (n,)."""
     torsions = np.zeros((len(rows), restraints.mask.shape[1], 3), dtype=np.float32)
@@ -112,7 +120,7 @@ def _fitting(
             filled = chosen[np.minimum(np.arange(-(-len(chosen) // MULTIPLE) * MULTIPLE), len(chosen) - 1)]
             part = take(restraints, rows[filled])
             starts = draw_starts(part, seed, numbers[filled], attempt)
-            fitted = yield from minimising(starts, part, steps=steps)
+            fitted = yield from minimising(starts, part, steps=effort * steps)
             fitted = close_bonds(fitted, part)
             torsions[chosen] = np.array(fitted)[: len(chosen)]
             misfit[chosen] = bond_misfit(fitted, part)[: len(chosen)]

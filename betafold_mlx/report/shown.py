@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from betafold_mlx.prediction import Prediction
+from betafold_mlx.spread import rotations_onto
 
 MOST_MODELS = 20
 """More models make the file large and the choice long; all of them are in the structure file."""
@@ -46,13 +47,10 @@ def lay_out(coordinates: np.ndarray) -> np.ndarray:
     middle = backbone.mean(axis=1)
     centred = backbone - middle[:, None]
     first = centred[0]
-    # Kabsch 1976 onto the first model.
-    left, _, right = np.linalg.svd(centred.swapaxes(1, 2) @ first)
-    left[:, :, 2] *= np.sign(np.linalg.det(left) * np.linalg.det(right))[:, None]
     axes = np.linalg.svd(first, full_matrices=False)[2].T  # columns: directions of falling extent
     axes *= np.where(first[0] @ axes > 0, -1.0, 1.0)  # the first residue to the left and below
     axes[:, 2] *= np.sign(np.linalg.det(axes))
-    turn = left @ right @ axes
+    turn = rotations_onto(centred, first) @ axes
     return (atoms - middle[:, None, None]) @ turn[:, None]
 
 

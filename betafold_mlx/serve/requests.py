@@ -148,7 +148,7 @@ def fold_request(document: dict[str, Any], limits: Limits) -> FoldRequest:
     pairs = fields.disulfides()
     d_amino_acids = fields.flag("d_amino_acids")
     caps = {end: fields.text(end, None) if document.get(end) is not None else None for end in _CAPS}
-    samples, seed = fields.whole("samples", 1, 1, limits.samples), fields.whole("seed", 0, 0, MOST_SEED)
+    samples, seed = fields.sampling(limits)
     include, keep = fields.structures(()), fields.flag("keep")
 
     sequence = ""
@@ -191,7 +191,7 @@ def batch_request(document: dict[str, Any], limits: Limits) -> BatchRequest:
     fields = _Fields(document, _BATCH)
     text = fields.text("fasta", None)
     auto = fields.flag("auto_disulfides")
-    samples, seed = fields.whole("samples", 1, 1, limits.samples), fields.whole("seed", 0, 0, MOST_SEED)
+    samples, seed = fields.sampling(limits)
     include = fields.structures(("cif",))
     records: list[FastaRecord] = []
     if text is not None:
@@ -264,6 +264,10 @@ class _Fields:
             self._wrong(name, f"this must be a whole number from {low:,} to {high:,}")
             return default
         return value
+
+    def sampling(self, limits: Limits) -> tuple[int, int]:
+        """Return the number of models, and their seed."""
+        return self.whole("samples", 1, 1, limits.samples), self.whole("seed", 0, 0, MOST_SEED)
 
     def disulfides(self) -> list[tuple[int, int]] | str:
         """Return pairs of positions, or ``auto``."""

@@ -42,8 +42,6 @@ def add_chain(
     set_category(block, "_entry", ("id",), [(entry,)])
     set_category(block, "_entity", ("id", "type", "pdbx_description"), [(1, "polymer", description)])
     _add_polymer(block, chain, polymer_type)
-    for nothing in ("_struct_ref", "_struct_ref_seq"):  # no reference sequence: gemmi leaves a line for each
-        block.init_loop(f"{nothing}.", ["id"])
     set_category(block, "_exptl", ("entry_id", "method"), [(entry, "THEORETICAL MODEL")])
     set_category(block, "_struct", ("entry_id", "title"), [(entry, title)])
     set_category(block, "_struct_asym", ("id", "entity_id"), [(CHAIN, 1)])
@@ -52,8 +50,9 @@ def add_chain(
         block,
         "_entity_poly_seq",
         ("entity_id", "num", "mon_id", "hetero"),
-        [(1, number, monomer.name, None) for number, monomer in enumerate(chain, start=1)],
+        [(1, number, monomer.name, "n") for number, monomer in enumerate(chain, start=1)],
     )
+    _add_numbering(block, chain)
     _add_atoms(block, models)
 
 
@@ -81,6 +80,24 @@ def _add_polymer(block: gemmi.cif.Block, chain: Sequence[Monomer], polymer_type:
     )
 
 
+def _add_numbering(block: gemmi.cif.Block, chain: Sequence[Monomer]) -> None:
+    """Add which author's number each position of the sequence has: with a cap in front they differ by one."""
+    names = [monomer.name for monomer in chain]
+    numbers = [str(monomer.number) for monomer in chain]
+    positions = [str(position) for position in range(1, len(chain) + 1)]
+    same = {"asym_id": CHAIN, "entity_id": "1", "pdb_strand_id": CHAIN, "pdb_ins_code": ".", "hetero": "n"}
+    block.set_mmcif_category(
+        "_pdbx_poly_seq_scheme.",
+        {
+            **dict.fromkeys(("seq_id", "ndb_seq_num"), positions),
+            **dict.fromkeys(("pdb_seq_num", "auth_seq_num"), numbers),
+            **dict.fromkeys(("mon_id", "pdb_mon_id", "auth_mon_id"), names),
+            **{tag: [value] * len(chain) for tag, value in same.items()},
+        },
+        raw=True,
+    )
+
+
 def _add_atoms(block: gemmi.cif.Block, models: Sequence[WrittenModel]) -> None:
     monomers = [monomer for model in models for monomer in model.monomers]
     names = [name for model in models for name in model.names]
@@ -105,8 +122,11 @@ def _add_atoms(block: gemmi.cif.Block, models: Sequence[WrittenModel]) -> None:
             "occupancy": ["1"] * count,
             "B_iso_or_equiv": _numbers(b for model in models for b in model.b_factors),
             "pdbx_formal_charge": ["?"] * count,
+            # The author's names are the same but for the number; readers that ask for them find them all.
             "auth_seq_id": [str(monomer.number) for monomer in monomers],
+            "auth_comp_id": [monomer.name for monomer in monomers],
             "auth_asym_id": [CHAIN] * count,
+            "auth_atom_id": names,
             "pdbx_PDB_model_num": [
                 str(number) for number, model in enumerate(models, start=1) for _ in model.names
             ],

@@ -86,7 +86,8 @@ def _add_data(block: gemmi.cif.Block, description: str, details: str, models: Se
         ("ordinal_id", "group_id", "data_id"),
         [(ordinal, *row) for ordinal, row in enumerate(groups, start=1)],
     )
-    set_category(block, "_ma_target_entity", ("entity_id", "data_id", "origin"), [(1, target, False)])
+    # "designed" is what the dictionary has for a target that is no entry of a reference database.
+    set_category(block, "_ma_target_entity", ("entity_id", "data_id", "origin"), [(1, target, "designed")])
     set_category(
         block, "_ma_target_entity_instance", ("asym_id", "entity_id", "details"), [(CHAIN, 1, False)]
     )
@@ -107,8 +108,9 @@ def _add_data(block: gemmi.cif.Block, description: str, details: str, models: Se
     set_category(
         block,
         "_ma_model_list",
-        ("ordinal_id", "model_name", "data_id", "model_type"),
-        [(model, f"rank {model}", first_model + model - 1, "Ab initio model") for model in models],
+        # model_id is deprecated since dictionary 1.4.7, and mandatory before: with both, every version finds its key.
+        ("ordinal_id", "model_id", "model_name", "data_id", "model_type"),
+        [(model, model, f"rank {model}", first_model + model - 1, "Ab initio model") for model in models],
     )
 
 
@@ -157,11 +159,12 @@ def _add_bonds(
     index = {monomer.number: position for position, monomer in enumerate(chain)}
     rows: list[tuple[object, ...]] = []
     for count, (i, j) in enumerate(disulfides, start=1):
-        ends = (*_partner(chain, index[i], "SG"), *_partner(chain, index[j], "SG"))
-        rows.append((f"disulf{count}", "disulf", *ends, None))
+        # The sulfurs are not modelled, and an atom that is named here must be among those of the file.
+        ends = (*_partner(chain, index[i], None), *_partner(chain, index[j], None))
+        rows.append((f"disulf{count}", "disulf", *ends, None, "SG to SG, which are not modelled"))
     for count, link in enumerate(links, start=1):
         ends = (*_partner(chain, link.first, "C"), *_partner(chain, link.second, "N"))
-        rows.append((f"covale{count}", "covale", *ends, f"{link.length:.3f}"))
+        rows.append((f"covale{count}", "covale", *ends, f"{link.length:.3f}", None))
     if not rows:
         return
     tags = ["id", "conn_type_id"]
@@ -169,12 +172,12 @@ def _add_bonds(
         tags += [f"ptnr{k}_label_{item}_id" for item in ("asym", "comp", "seq", "atom")]
         tags += [f"ptnr{k}_auth_{item}_id" for item in ("asym", "comp", "seq")]
         tags.append(f"ptnr{k}_symmetry")
-    set_category(block, "_struct_conn", [*tags, "pdbx_dist_value"], rows)
+    set_category(block, "_struct_conn", [*tags, "pdbx_dist_value", "details"], rows)
     set_category(
         block, "_struct_conn_type", ("id",), [(kind,) for kind in sorted({str(row[1]) for row in rows})]
     )
 
 
-def _partner(chain: Sequence[Monomer], position: int, atom: str) -> tuple[object, ...]:
+def _partner(chain: Sequence[Monomer], position: int, atom: str | None) -> tuple[object, ...]:
     name = chain[position].name
     return CHAIN, name, position + 1, atom, CHAIN, name, chain[position].number, "1_555"

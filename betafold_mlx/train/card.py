@@ -28,7 +28,7 @@ def training_card(config: TrainConfig, step: int, figures: dict[str, float], dat
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in figures.items())
     return f"""# A betafold-mlx folding model
 
-Reads {network.embedder.describe()}; {network.layers} layers of {network.width}, {network.heads} heads.
+Reads {network.embedder.describe()}; {network.describe()}.
 Written by `betafold-mlx train` at step {step} of {config.steps} (seed {config.seed}), trained on a data set of
 {dataset}.
 

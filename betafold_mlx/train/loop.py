@@ -22,6 +22,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from betafold_mlx.data.store import Dataset
@@ -40,6 +41,7 @@ from betafold_mlx.train.card import training_card
 from betafold_mlx.train.checkpoint import MetricsLog, Progress
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.losses import total_loss
+from betafold_mlx.train.pieces import in_pieces
 from betafold_mlx.train.validate import validate, validation_batches
 
 Reporter = Callable[[dict[str, Any]], None]
@@ -227,8 +229,10 @@ class Trainer:
         names, arrays = zip(*sorted(tree_flatten(tree), key=lambda item: item[0]), strict=True)
         return tree_unflatten(list(zip(names, change(list(arrays)), strict=True)))
 
-    def _loss(self, batch: Batch, keys: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
-        folded = self.model(batch.inputs, keys)
+    def _loss(
+        self, batch: Batch, keys: mx.array, recycles: int | None = None
+    ) -> tuple[mx.array, dict[str, mx.array]]:
+        folded = self.model(batch.inputs, keys, recycles=recycles)
         return total_loss(folded, batch.targets, batch.inputs.mask, self.config.loss)
 
     def _step(self, step_function: Callable[..., Any]) -> dict[str, Any]:
@@ -237,7 +241,16 @@ class Trainer:
         keys = mx.random.split(mx.random.key((self.config.seed << 32) + step), len(windows))
         mine = self.ranks.share()
         batch = make_batch(windows[mine], padded, self.featurizer)
-        (loss, parts), gradients = step_function(batch, keys[mine])
+        if self.config.network.trunk == "pairformer":
+            # As many passes for all examples of a step, on all ranks.
+            recycles = int(
+                np.random.default_rng([self.config.seed, step]).integers(self.config.network.recycles + 1)
+            )
+            (loss, parts), gradients = in_pieces(
+                self.model, lambda some, own: step_function(some, own, recycles), batch, keys[mine]
+            )
+        else:
+            (loss, parts), gradients = step_function(batch, keys[mine])
         if self.ranks.size > 1:
             share = len(windows[mine]) / len(windows)
             (loss, parts), gradients = self._through(

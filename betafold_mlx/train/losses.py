@@ -12,7 +12,7 @@ import mlx.core as mx
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import frames
 from betafold_mlx.geometry.frames import distances
-from betafold_mlx.metrics import drmsd, lddt
+from betafold_mlx.metrics import drmsd, lddt, masked_mean
 from betafold_mlx.model.distogram import distance_bins
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.heads import PLDDT_BINS
@@ -91,8 +91,7 @@ def torsion_loss(vectors: mx.array, torsions: mx.array, defined: mx.array) -> mx
         (B,) mean over the defined torsions; 0 where there are none.
     """
     target = mx.stack([mx.cos(torsions), mx.sin(torsions)], axis=-1)  # (B, L, 3, 2)
-    squared = mx.square(vectors - target).sum(axis=-1) * defined
-    return squared.sum(axis=(1, 2)) / mx.maximum(defined.sum(axis=(1, 2)), 1)
+    return masked_mean(mx.square(vectors - target).sum(axis=-1), defined, (1, 2))
 
 
 def fape(predicted: mx.array, target: mx.array, mask: mx.array, clamp: float = 10.0) -> mx.array:
@@ -125,7 +124,7 @@ def fape(predicted: mx.array, target: mx.array, mask: mx.array, clamp: float = 1
     squared = mx.square(views[0] - views[1]).sum(axis=-1)
     distance = mx.minimum(mx.sqrt(squared + 1e-4), clamp) / 10.0  # (B, L, L * A)
     pairs = mask[:, :, None] & mx.repeat(mask, predicted.shape[2], axis=1)[:, None, :]
-    return (distance * pairs).sum(axis=(1, 2)) / mx.maximum(pairs.sum(axis=(1, 2)), 1)
+    return masked_mean(distance, pairs, (1, 2))
 
 
 def confidence_loss(logits: mx.array, achieved: mx.array, mask: mx.array) -> mx.array:
@@ -148,7 +147,7 @@ def confidence_loss(logits: mx.array, achieved: mx.array, mask: mx.array) -> mx.
     bins = mx.clip((achieved * PLDDT_BINS).astype(mx.int32), 0, PLDDT_BINS - 1)
     log_p = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     chosen = mx.take_along_axis(log_p, bins[..., None], axis=-1)[..., 0]
-    return -(chosen * mask).sum(axis=1) / mx.maximum(mask.sum(axis=1), 1)
+    return masked_mean(-chosen, mask, 1)
 
 
 def ramachandran_loss(mixture: TorsionMixture, torsions: mx.array, defined: mx.array) -> mx.array:
@@ -169,9 +168,7 @@ def ramachandran_loss(mixture: TorsionMixture, torsions: mx.array, defined: mx.a
         (B,) mean over residues with a defined phi or psi, in nats.
     """
     known = defined[..., :2]
-    density = mixture.log_density(torsions[..., :2], known)
-    counts = known.any(axis=-1)
-    return -(density * counts).sum(axis=1) / mx.maximum(counts.sum(axis=1), 1)
+    return masked_mean(-mixture.log_density(torsions[..., :2], known), known.any(axis=-1), 1)
 
 
 def distogram_loss(logits: mx.array, coordinates: mx.array, mask: mx.array) -> mx.array:
@@ -196,7 +193,7 @@ def distogram_loss(logits: mx.array, coordinates: mx.array, mask: mx.array) -> m
     chosen = mx.take_along_axis(logits, bins[..., None], axis=-1)[..., 0] - mx.logsumexp(logits, axis=-1)
     place = mx.arange(ca.shape[1])
     pairs = mask[:, :, None] & mask[:, None, :] & (place[None, :] - place[:, None] >= 2)
-    return -(chosen * pairs).sum(axis=(1, 2)) / mx.maximum(pairs.sum(axis=(1, 2)), 1)
+    return masked_mean(-chosen, pairs, (1, 2))
 
 
 def total_loss(

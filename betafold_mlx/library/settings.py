@@ -1,0 +1,76 @@
+"""How a library is folded and written, and how many of its peptides together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from betafold_mlx.predict import Predictor
+from betafold_mlx.prediction import versions
+
+BATCHES_A_WINDOW = 4
+"""Records that are sorted by length together, in batches: enough to fill most of these."""
+
+MODELS_TOGETHER = 512
+"""Models of a batch, all its samples counted, that ``--batch-size auto`` allows: bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a library is folded and written.
+
+    Attributes
+    ----------
+    samples, seed, auto_disulfides
+        As in `betafold_mlx.predict.Predictor.fold`.
+    output : str
+        One of `betafold_mlx.output.OUTPUT_FORMATS`.
+    format : str
+        Of structure files: ``cif``, ``pdb`` or ``both``.
+    batch_size : int
+        Peptides folded together.
+    restart : bool
+        Drop an unfinished run of the folder.
+    report : str or None
+        The command line, where each peptide gets a report that shows it; for files only.
+    """
+
+    samples: int = 1
+    seed: int = 0
+    auto_disulfides: bool = False
+    output: str = "files"
+    format: str = "cif"
+    batch_size: int = 64
+    restart: bool = False
+    report: str | None = None
+
+    @property
+    def window(self) -> int:
+        """Records that are read, folded and written together."""
+        return BATCHES_A_WINDOW * self.batch_size
+
+
+def automatic_batch_size(samples: int) -> int:
+    """Return how many peptides to fold together on the device in use, for so many models of each."""
+    largest = 128 if mx.default_device() == mx.gpu else 64
+    return max(1, min(largest, MODELS_TOGETHER // samples))
+
+
+def identity(predictor: Predictor, settings: Settings) -> dict[str, Any]:
+    """Return all that decides what the output will be, but for the library: plain JSON values."""
+    return {
+        "output": settings.output,
+        "format": settings.format,
+        "report": settings.report is not None,
+        "samples": settings.samples,
+        "seed": settings.seed,
+        "disulfides": "auto" if settings.auto_disulfides else "stated",
+        "batch_size": settings.batch_size,
+        "device": "gpu" if mx.default_device() == mx.gpu else "cpu",
+        "model": predictor.loaded.name,
+        "model_sha256": predictor.loaded.sha256,
+        "embedder": predictor.describe_embedder(),
+        "versions": versions(),
+    }

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betafold_mlx.model import functions
-from betafold_mlx.model.functions import exp_of_negative, gelu, natively, sigmoid, softmax
+from betafold_mlx.model.functions import cross_entropy, exp_of_negative, gelu, natively, sigmoid, softmax
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +100,39 @@ def test_gradient_of_softmax():
     exact = p * (weight - (p * weight).sum(axis=-1, keepdims=True))
     gradient = mx.grad(lambda values: (mx.array(weight) * softmax(values)).sum())(mx.array(scores))
     np.testing.assert_allclose(np.array(gradient), exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0, 300.0])
+def test_cross_entropy_and_its_gradient(spread):
+    rng = np.random.default_rng(4)
+    logits = (spread * rng.standard_normal((5, 7, 46))).astype(np.float32)
+    chosen = rng.integers(0, 46, (5, 7))
+    weights = rng.standard_normal((5, 7)).astype(np.float32)
+    exact = logits.astype(np.float64)
+    shifted = exact - exact.max(axis=-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    entropy = -np.take_along_axis(log_p, chosen[..., None], axis=-1)[..., 0]
+    got = cross_entropy(mx.array(logits), mx.array(chosen))
+    np.testing.assert_allclose(np.array(got), entropy, rtol=1e-6, atol=1e-6)
+
+    slope = mx.grad(lambda x: (mx.array(weights) * cross_entropy(x, mx.array(chosen))).sum())(
+        mx.array(logits)
+    )
+    own = np.arange(46) == chosen[..., None]
+    np.testing.assert_allclose(
+        np.array(slope), (np.exp(log_p) - own) * weights[..., None], atol=2e-6 * (1 + spread)
+    )
+
+
+def test_native_cross_entropy_is_the_same(monkeypatch):
+    rng = np.random.default_rng(5)
+    logits, chosen = (
+        mx.array(rng.standard_normal((9, 12)).astype(np.float32)),
+        mx.array(rng.integers(0, 12, 9)),
+    )
+    cheap = np.array(cross_entropy(logits, chosen))
+    monkeypatch.setattr(functions, "natively", lambda: True)
+    np.testing.assert_allclose(np.array(cross_entropy(logits, chosen)), cheap, atol=1e-6)
 
 
 def test_native_operations_are_for_gpus_and_macos(monkeypatch):

@@ -39,7 +39,8 @@ def dataset():
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE", 3)
+    for trunk in pieces.PIECES:
+        monkeypatch.setitem(pieces.PIECES, trunk, 3)
 
 
 def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(tmp_path, dataset):
@@ -120,7 +121,7 @@ def test_the_gradient_in_pieces_is_that_of_the_batch(dataset, monkeypatch):
     one, two = [], []
     for found, number in ((one, 1), (two, 3)):
         monkeypatch.setattr(pieces, "blas_threads", lambda number=number: number)
-        found += tree_flatten(in_pieces(model, function, batch, keys))
+        found += tree_flatten(in_pieces(model, function, batch, keys, 3))
     for (name, ours), (_, others), (_, theirs) in zip(one, two, whole, strict=True):
         assert mx.array_equal(ours, others).item(), name  # whatever runs beside it
         size = float(mx.abs(theirs).max())
@@ -140,6 +141,7 @@ def test_an_error_in_a_piece_reaches_the_step(dataset):
             fails,
             make_batch(windows, padded),
             mx.random.split(mx.random.key(1), len(windows)),
+            3,
         )
 
 

@@ -119,6 +119,7 @@ def draw_runs(series: Series, measures: Sequence[Measure]) -> Figure:
         axis.set_yticks(range(len(series)), list(series))
         axis.set_ylim(len(series) - 0.5, -0.5)
         axis.set_xlabel(f"{measure.name} ({measure.unit})")
+        axis.locator_params(axis="x", nbins=6)
         axis.grid(axis="x", color="0.9")
         axis.set_axisbelow(True)
     return figure

@@ -117,6 +117,7 @@ def draw(series: Series) -> Figure:
     left.set_ylabel("backbone RMSD (Å)")
     right.set_xlabel("training step")
     right.set_ylabel("torsion loss")
+    right.set_ylim(0, 1)  # the first steps fall from above
     for axis in (left, right):
         axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(series))
     return figure

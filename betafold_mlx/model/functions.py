@@ -89,6 +89,46 @@ def _softmax_vjp(primals: mx.array, cotangent: mx.array, weights: mx.array) -> m
     return weighted - weights * weighted.sum(axis=-1, keepdims=True)
 
 
+def cross_entropy(logits: mx.array, chosen: mx.array) -> mx.array:
+    """Return minus the log probability of a class.
+
+    Parameters
+    ----------
+    logits : mx.array
+        (..., n) float32.
+    chosen : mx.array
+        (...) int, the class of each.
+
+    Returns
+    -------
+    mx.array
+        (...) nats.
+    """
+    if natively():
+        picked = mx.take_along_axis(logits, chosen[..., None], axis=-1)[..., 0]
+        return mx.logsumexp(logits, axis=-1) - picked
+    entropy: mx.array = _cross_entropy(logits, chosen)  # type: ignore[assignment]
+    return entropy
+
+
+@mx.custom_function
+def _cross_entropy(logits: mx.array, chosen: mx.array) -> mx.array:
+    below = logits - logits.max(axis=-1, keepdims=True)
+    picked = mx.take_along_axis(below, chosen[..., None], axis=-1)[..., 0]
+    return mx.log(exp_of_negative(below).sum(axis=-1)) - picked
+
+
+@_cross_entropy.vjp
+def _cross_entropy_vjp(
+    primals: tuple[mx.array, mx.array], cotangent: mx.array, entropy: mx.array
+) -> tuple[mx.array, mx.array]:
+    logits, chosen = primals
+    picked = mx.take_along_axis(logits, chosen[..., None], axis=-1)
+    probability = exp_of_negative(mx.minimum(logits - (entropy[..., None] + picked), 0.0))
+    own = chosen[..., None] == mx.arange(logits.shape[-1])
+    return (probability - own) * cotangent[..., None], mx.zeros_like(chosen)
+
+
 def sigmoid(x: mx.array) -> mx.array:
     """Return 1 / (1 + exp(-x)).
 

@@ -41,7 +41,7 @@ from betafold_mlx.train.card import training_card
 from betafold_mlx.train.checkpoint import MetricsLog, Progress
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.losses import total_loss
-from betafold_mlx.train.pieces import in_pieces
+from betafold_mlx.train.pieces import PIECES, in_pieces
 from betafold_mlx.train.validate import validate, validation_batches
 
 Reporter = Callable[[dict[str, Any]], None]
@@ -241,16 +241,16 @@ class Trainer:
         keys = mx.random.split(mx.random.key((self.config.seed << 32) + step), len(windows))
         mine = self.ranks.share()
         batch = make_batch(windows[mine], padded, self.featurizer)
-        if self.config.network.trunk == "pairformer":
-            # As many passes for all examples of a step, on all ranks.
-            recycles = int(
-                np.random.default_rng([self.config.seed, step]).integers(self.config.network.recycles + 1)
-            )
-            (loss, parts), gradients = in_pieces(
-                self.model, lambda some, own: step_function(some, own, recycles), batch, keys[mine]
-            )
-        else:
-            (loss, parts), gradients = step_function(batch, keys[mine])
+        network = self.config.network
+        # As many passes of a pair trunk for all examples of a step, on all ranks.
+        recycles = int(np.random.default_rng([self.config.seed, step]).integers(network.recycles + 1))
+        (loss, parts), gradients = in_pieces(
+            self.model,
+            lambda some, own: step_function(some, own, recycles),
+            batch,
+            keys[mine],
+            PIECES[network.trunk],
+        )
         if self.ranks.size > 1:
             share = len(windows[mine]) / len(windows)
             (loss, parts), gradients = self._through(

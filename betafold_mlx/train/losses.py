@@ -15,6 +15,7 @@ from betafold_mlx.geometry.frames import distances
 from betafold_mlx.metrics import drmsd, lddt, masked_mean
 from betafold_mlx.model.distogram import distance_bins
 from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.functions import cross_entropy
 from betafold_mlx.model.heads import PLDDT_BINS
 from betafold_mlx.model.ramachandran import TorsionMixture
 
@@ -145,9 +146,7 @@ def confidence_loss(logits: mx.array, achieved: mx.array, mask: mx.array) -> mx.
         (B,).
     """
     bins = mx.clip((achieved * PLDDT_BINS).astype(mx.int32), 0, PLDDT_BINS - 1)
-    log_p = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    chosen = mx.take_along_axis(log_p, bins[..., None], axis=-1)[..., 0]
-    return masked_mean(-chosen, mask, 1)
+    return masked_mean(cross_entropy(logits, bins), mask, 1)
 
 
 def ramachandran_loss(mixture: TorsionMixture, torsions: mx.array, defined: mx.array) -> mx.array:
@@ -190,10 +189,10 @@ def distogram_loss(logits: mx.array, coordinates: mx.array, mask: mx.array) -> m
     """
     ca = coordinates[:, :, 1]
     bins = distance_bins(distances(ca, ca))
-    chosen = mx.take_along_axis(logits, bins[..., None], axis=-1)[..., 0] - mx.logsumexp(logits, axis=-1)
+    entropy = cross_entropy(logits, bins)
     place = mx.arange(ca.shape[1])
     pairs = mask[:, :, None] & mask[:, None, :] & (place[None, :] - place[:, None] >= 2)
-    return masked_mean(-chosen, pairs, (1, 2))
+    return masked_mean(entropy, pairs, (1, 2))
 
 
 def total_loss(

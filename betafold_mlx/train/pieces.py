@@ -1,7 +1,7 @@
 """The gradient of a step, a few examples at a time.
 
-The pair trunk holds n^2 vectors for each of its operations, most of them elementwise, to which MLX gives one
-thread. So a batch is cut into pieces, which run side by side, each with one thread: all processors are busy, and the
+Most operations of a step are elementwise, and to these MLX gives one thread; the pair trunk does them on n^2 vectors.
+So a batch is cut into pieces, which run side by side, each with one thread: all processors are busy, and the
 memory is that of a few pieces. How a batch is cut depends on its size alone, and the sums have a fixed order: the
 result has the same bits however many processors there are.
 
@@ -25,8 +25,9 @@ from mlx.utils import tree_map
 from betafold_mlx._blas import blas_threads, single_threaded_blas
 from betafold_mlx.train.batches import Batch
 
-PIECE = 24
-"""Examples of a piece: four pieces of the usual batch."""
+PIECES = {"transformer": 48, "pairformer": 24}
+"""Examples of a piece by the trunk: two and four pieces of the usual batch of 96. Smaller ones cost more than they
+bring: products of matrices become slow, or MLX waits for its own small operations."""
 
 
 class _Workers:
@@ -56,7 +57,7 @@ _workers: dict[int, _Workers] = {}
 
 
 def in_pieces(
-    model: nn.Module, function: Callable[[Batch, mx.array], Any], batch: Batch, keys: mx.array
+    model: nn.Module, function: Callable[[Batch, mx.array], Any], batch: Batch, keys: mx.array, size: int
 ) -> Any:
     """Return the mean over the examples of what `function` returns for pieces of a batch, evaluated.
 
@@ -70,13 +71,15 @@ def in_pieces(
         B examples.
     keys : mx.array
         (B, 2) their random keys.
+    size : int
+        Examples of a piece, at most.
     """
     if mx.default_device().type != mx.DeviceType.cpu:  # a GPU has one queue, and wants large batches
         return function(batch, keys)
     count = len(keys)
     weights = model.parameters()
     mx.eval(batch, keys, weights)
-    parts = [slice(first, min(first + PIECE, count)) for first in range(0, count, PIECE)]
+    parts = [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
     def build(part: slice) -> Any:
         try:

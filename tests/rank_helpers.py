@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -37,14 +38,17 @@ def start_ranks(folder, *commands, timeout=None):
 
 
 def ended(processes, seconds=300):
-    """Wait for all; return (code, output, errors) of each, without what MLX's ring itself prints."""
+    """Wait for all; return (code, output, errors) of each, without what MLX's ring itself prints.
+
+    That comes in pieces, the end of the line by itself: what we say may stand behind it in the same line.
+    """
     results = []
     try:
         for process in processes:
             out, err = process.communicate(timeout=seconds)
             assert "Traceback" not in err, err
-            lines = [line for line in err.splitlines() if not line.startswith("[ring]")]
-            results.append((process.returncode, out, "\n".join(lines)))
+            lines = [re.sub(r"^\[ring\].*?(?=betafold-mlx: |$)", "", line) for line in err.splitlines()]
+            results.append((process.returncode, out, "\n".join(filter(None, lines))))
     finally:
         for process in processes:
             if process.poll() is None:

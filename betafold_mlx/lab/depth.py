@@ -12,7 +12,7 @@ from betafold_mlx.lab.series import Run, Series, train_series
 from betafold_mlx.lab.statistics import mean_interval, words
 from betafold_mlx.lab.variants import Variant, base_config, with_network
 
-BASELINE = "4 layers, 8 heads"
+BASELINE = "4 layers of 8 heads"
 SHAPES = ((1, 8), (2, 8), (4, 8), (6, 8), (4, 4))
 """Layers, heads."""
 
@@ -22,7 +22,7 @@ def run(lab: Lab) -> Outcome:
     base = base_config(lab.budget, fixed_windows=True)
     variants = [
         Variant(
-            f"{layers} layer{'s' * (layers > 1)}, {heads} heads",
+            f"{layers} layer{'s' * (layers > 1)} of {heads} heads",
             with_network(base, layers=layers, heads=heads),
         )
         for layers, heads in SHAPES

@@ -9,7 +9,7 @@ from betafold_mlx.lab.experiment import Lab, Outcome
 from betafold_mlx.lab.series import train_series
 from betafold_mlx.lab.variants import Variant, base_config
 
-BASELINE = "warm-up, decay 0.05"
+BASELINE = "warm-up and decay 0.05"
 
 
 def run(lab: Lab) -> Outcome:

@@ -41,6 +41,7 @@ from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.sequence import ALPHABET
 from betafold_mlx.train.batches import Batch
 from betafold_mlx.train.losses import LossWeights, Targets, total_loss
+from betafold_mlx.train.pieces import PIECES, in_pieces
 
 SUPERPOSED = "superposed.npy"
 RING, BRIDGE, BOTH = "ring of 14", "2 disulfides in 15", "ring of 14 with a disulfide"
@@ -79,13 +80,14 @@ def head(folder: Path, quick: bool) -> Times:
     times = {INFERENCE: measure(lambda: mx.eval(outputs(network(few))), quick)}
     optimizer = optim.AdamW(1e-4)
 
-    def loss_of(key: mx.array) -> mx.array:
-        return total_loss(network(batch.inputs, key), batch.targets, batch.inputs.mask, LossWeights())[0]
+    def loss_of(some: Batch, keys: mx.array) -> mx.array:
+        return total_loss(network(some.inputs, keys), some.targets, some.inputs.mask, LossWeights())[0]
 
     step = nn.value_and_grad(network, loss_of)
+    keys = mx.random.split(mx.random.key(0), len(batch.inputs.mask))
 
-    def train() -> None:
-        value, gradients = step(mx.random.key(0))
+    def train() -> None:  # as `betafold_mlx.train.loop` does
+        value, gradients = in_pieces(network, step, batch, keys, PIECES["transformer"])
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         optimizer.update(network, gradients)
         mx.eval(network.parameters(), optimizer.state, value)

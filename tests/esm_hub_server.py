@@ -65,12 +65,10 @@ def serve(files, **options):
                 status = hub.status.get(self.path)
                 if isinstance(status, list):
                     status = status.pop(0) if status else None
-            try:
-                threading.Event().wait(hub.slow)
-                self.respond(method, status)
-            finally:
-                with hub.lock:
-                    hub.busy -= 1
+            threading.Event().wait(hub.slow)
+            with hub.lock:  # before the answer: who has it may already ask for more
+                hub.busy -= 1
+            self.respond(method, status)
 
         def respond(self, method, status):
             part = self.headers.get("Range")

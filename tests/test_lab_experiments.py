@@ -12,10 +12,11 @@ import numpy as np
 from lab_helpers import tiny_lab
 from test_lab_attention import tiny_model
 
-from betafold_mlx.lab import depth, embeddings
+from betafold_mlx.lab import depth, embeddings, limits, recipe
 from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment
 from betafold_mlx.lab.output import read_findings, write_outcome
 from betafold_mlx.lab.series import Run
+from betafold_mlx.lab.variants import base_config
 
 TRAINED = ("norm", "dropout", "schedule", "distogram", "positions", "mask", "recipe")
 
@@ -27,7 +28,12 @@ def lab(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", [*TRAINED, "failures", "limits"])
-def test_an_experiment_fills_its_folder(lab, name):
+def test_an_experiment_fills_its_folder(lab, name, monkeypatch):
+    monkeypatch.setattr(limits, "SAMPLES", 6)
+    changes = recipe.changes
+    assert len(changes(base_config(lab.budget))) == 9
+    few = (recipe.BASELINE, "peptides only")  # the others take as long
+    monkeypatch.setattr(recipe, "changes", lambda base: {name: changes(base)[name] for name in few})
     outcome = run_experiment(name, lab)
     files = write_outcome(lab.directory / name, EXPERIMENTS[name].title, f"lab {name}", outcome)
     assert all(file.is_file() and file.stat().st_size for file in files)

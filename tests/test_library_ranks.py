@@ -21,7 +21,7 @@ from betafold_mlx.output import OUTPUT_FORMATS
 
 SCRIPT = Path(__file__).with_name("rank_fold.py")
 COUNT = 203  # windows of 8: 25 whole ones and a part
-GO_ON = "the same command goes on, with any number of ranks"
+GO_ON = "the same command goes on, with any number of processes"
 
 
 @pytest.fixture

@@ -30,18 +30,22 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 MOST_TOGETHER = 1024
+MOST_AT_ONCE = 64
 
 
-class _BatchSize(click.ParamType):
-    """A number of peptides, or None for ``auto``."""
+class _Count(click.ParamType):
+    """A number, or None for ``auto``."""
 
     name = "integer"
+
+    def __init__(self, most: int) -> None:
+        self._most = most
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         if value.lower() == AUTO:
             return None
-        if not value.isdecimal() or not 1 <= int(value) <= MOST_TOGETHER:
-            self.fail(f"{value!r} is neither {AUTO} nor a number from 1 to {MOST_TOGETHER}", param, ctx)
+        if not value.isdecimal() or not 1 <= int(value) <= self._most:
+            self.fail(f"{value!r} is neither {AUTO} nor a number from 1 to {self._most}", param, ctx)
         return int(value)
 
     def shell_complete(
@@ -117,10 +121,17 @@ def _auto(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 )
 @click.option(
     "--batch-size",
-    type=_BatchSize(),
+    type=_Count(MOST_TOGETHER),
     default=AUTO,
     metavar="N|auto",
     help=f"Peptides to fold together, 1 to {MOST_TOGETHER}. auto: as the device and --samples allow.",
+)
+@click.option(
+    "--processes",
+    type=_Count(MOST_AT_ONCE),
+    default=AUTO,
+    metavar="N|auto",
+    help=f"Processes to share a FASTA file, 1 to {MOST_AT_ONCE}. auto: one a processor, as they are needed.",
 )
 @click.option("--restart", is_flag=True, help="Drop the unfinished run in the folder, and start anew.")
 @click.option(
@@ -146,6 +157,7 @@ def fold(
     c_cap: str,
     output_format: str,
     batch_size: int | None,
+    processes: int | None,
     restart: bool,
     report: bool,
     as_json: bool,
@@ -175,6 +187,8 @@ def fold(
         raise click.UsageError("--disulfide auto and --disulfide I-J do not go together")
     if ranks is not None:
         check_library(ranks, peptide)
+        if processes is not None:
+            raise click.UsageError("--processes is for one machine: mlx.launch starts the ranks")
     main = ranks is None or ranks.main
     if peptide == "-" or ranks is not None or is_fasta(peptide):
         if cyclic or (disulfides and not auto) or d_amino_acids or {n_cap, c_cap} != {NO_CAP}:
@@ -194,7 +208,7 @@ def fold(
         together = automatic_batch_size(samples) if batch_size is None else batch_size
         command = _command(main) if report else None
         settings = Settings(samples, seed, auto, output_format, format_, together, restart, command)
-        well = fold_fasta(peptide, predictor, output, settings, as_json, ranks)
+        well = fold_fasta(peptide, predictor, output, settings, as_json, ranks, processes)
     else:
         if output_format != "files":
             raise click.UsageError(f"--output-format {output_format} is for FASTA")

@@ -10,8 +10,9 @@ from betafold_mlx.cli.fasta import count_records, read_records
 from betafold_mlx.cli.progress import Progress
 from betafold_mlx.cli.results import Results
 from betafold_mlx.cli.terminal import is_live
-from betafold_mlx.distributed.ranks import ALONE, Ranks
+from betafold_mlx.distributed.ranks import Ranks
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.library.processes import Processes, automatic_processes
 from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import Settings
 from betafold_mlx.library.share import agree, help_main
@@ -26,8 +27,20 @@ def fold_fasta(
     settings: Settings,
     as_json: bool,
     ranks: Ranks | None = None,
+    processes: int | None = None,
 ) -> bool:
     """Fold the records of a FASTA file or of standard input (``-``), or help the main rank with it.
+
+    Parameters
+    ----------
+    source, predictor, directory, settings
+        What, with what, where to, and how.
+    as_json : bool
+        Print one JSON document.
+    ranks : Ranks, optional
+        That share the work.
+    processes : int, optional
+        That share it where there are no ranks; by default as many as keep the machine busy.
 
     Returns
     -------
@@ -41,7 +54,8 @@ def fold_fasta(
         As `fold_library`, where there are no records, and where ranks would fold differently.
     """
     if ranks is None:
-        return _fold(source, predictor, directory, settings, as_json, ALONE)
+        with Processes(predictor, settings, processes or automatic_processes()) as helped:
+            return _fold(source, predictor, directory, settings, as_json, helped)
     settings = agree(predictor, settings, ranks)
     if ranks.main:
         return _fold(source, predictor, directory, settings, as_json, ranks)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+from betafold_mlx._blas import single_threaded_blas
 from betafold_mlx.distributed.control import RankLostError
 from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.library.journal import Done, Journal
 from betafold_mlx.library.lock import folder_lock
 from betafold_mlx.library.order import InOrder
+from betafold_mlx.library.processes import Processes
 from betafold_mlx.library.records import Entry, Reader
 from betafold_mlx.library.settings import Settings, identity
 from betafold_mlx.library.share import GO_ON, dismiss, lend, windows_ahead
@@ -50,7 +53,7 @@ def fold_library(
     observer : Observer
         Is told.
     ranks : Ranks
-        Of which this is the main one; the others are in `betafold_mlx.library.share.help_main`.
+        Or `Processes`. Of them this is the main one; the others are in `betafold_mlx.library.share.help_main`.
 
     Returns
     -------
@@ -88,10 +91,15 @@ def fold_library(
             try:
                 thread.submit(writer.restore).result()  # what cannot be written is found before the work
                 writing = thread.submit(_write_all, writer, order)
+                taken = order.take()  # before others are asked: a small library needs nobody else
                 lend(order, ranks)
-                while taken := order.take():
+                while taken:
                     number, window = taken
-                    order.put(number, Folded(work.fold(window.task), None))
+                    # What helps on this machine has the other processors.
+                    helped = isinstance(ranks, Processes) and ranks.started
+                    with single_threaded_blas() if helped else contextlib.nullcontext():
+                        order.put(number, Folded(work.fold(window.task), None))
+                    taken = order.take()
                 writing.result()
                 return thread.submit(writer.finish).result()
             except RankLostError as error:

@@ -13,6 +13,9 @@ from betafold_mlx.prediction import versions
 BATCHES_A_WINDOW = 4
 """Records that are sorted by length together, in batches: enough to fill most of these."""
 
+PEPTIDES_TOGETHER = 128
+"""That ``--batch-size auto`` allows: more are no faster on a CPU, fewer are slower."""
+
 MODELS_TOGETHER = 512
 """Models of a batch, all its samples counted, that ``--batch-size auto`` allows: bounds the memory."""
 
@@ -42,7 +45,7 @@ class Settings:
     auto_disulfides: bool = False
     output: str = "files"
     format: str = "cif"
-    batch_size: int = 64
+    batch_size: int = PEPTIDES_TOGETHER
     restart: bool = False
     report: str | None = None
 
@@ -53,9 +56,8 @@ class Settings:
 
 
 def automatic_batch_size(samples: int) -> int:
-    """Return how many peptides to fold together on the device in use, for so many models of each."""
-    largest = 128 if mx.default_device() == mx.gpu else 64
-    return max(1, min(largest, MODELS_TOGETHER // samples))
+    """Return how many peptides to fold together, for so many models of each."""
+    return max(1, min(PEPTIDES_TOGETHER, MODELS_TOGETHER // samples))
 
 
 def identity(predictor: Predictor, settings: Settings) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from betafold_mlx.library.writer import Window
 from betafold_mlx.predict import Predictor
 from betafold_mlx.prediction import Prediction
 
-GO_ON = "the same command goes on, with any number of ranks"
+GO_ON = "the same command goes on, with any number of processes"
 
 _AT_A_TIME = 2  # tasks of another rank: one to do, and one to go on with
 _END = b""

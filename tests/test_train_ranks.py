@@ -186,10 +186,12 @@ def test_more_ranks_than_examples_are_refused(place, dataset):
 
 
 def test_a_long_way_between_evaluations_is_saved_on_the_way(tmp_path, place, dataset, monkeypatch):
-    from betafold_mlx.train import loop
+    from betafold_mlx.train import run as run_module
 
     clock = iter(range(0, 10_000, 50))  # seconds: every look at it is 50 later
-    monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
+    monkeypatch.setattr(
+        run_module, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))})
+    )
     config = dataclasses.replace(CONFIG, evaluate_every=20)
     start_run(tmp_path / "run", config, "d" * 64)
     found = []

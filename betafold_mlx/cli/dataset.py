@@ -63,7 +63,7 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | Non
         from betafold_mlx.data.known_splits import KnownSplits
         from betafold_mlx.data.report import empty_splits, format_report
 
-    _check_output(output, force)
+    check_output(output, force)
     known = None if splits is None else KnownSplits.read(splits)
     built, failed = build_dataset(sources, seed, progress=_say, known=known)
     text = format_report(built.report)
@@ -125,8 +125,14 @@ def _say(message: str) -> None:
     click.echo(f"betafold-mlx: {message}", err=True)
 
 
-def _check_output(output: Path, force: bool) -> None:
-    """Refuse, before minutes of work, an output folder that must not or cannot be written."""
+def check_output(output: Path, force: bool) -> None:
+    """Refuse, before minutes of work, an output folder that must not or cannot be written.
+
+    Raises
+    ------
+    BetafoldError
+        Saying why, and what to do.
+    """
     from betafold_mlx.data.store import is_dataset
 
     if not output.name:

@@ -15,12 +15,15 @@ from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.help import Command
 from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.parameters import Folder, Late, Named, Number, Real, Seed, Windows
-from betafold_mlx.cli.terminal import is_live
+from betafold_mlx.cli.training import run_with_bar
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import PAIR_OPTIONS, TRIANGLES, TRUNK_DTYPES, TRUNKS, ModelConfig
 
 if TYPE_CHECKING:
+    from betafold_mlx.data.store import Dataset
     from betafold_mlx.distributed.ranks import Ranks
-    from betafold_mlx.train.config import TrainConfig
+    from betafold_mlx.train.batches import Featurizer
+    from betafold_mlx.train.config import Mix, TrainConfig
     from betafold_mlx.train.loop import Trainer
     from betafold_mlx.train.losses import LossWeights
 
@@ -31,6 +34,7 @@ _OF_THE_NETWORK = (
     *("layers", "width", "heads", "ffn_width", "dropout", "positions", "trunk"),
     *_OF_THE_PAIRS,
 )
+_OF_THE_SAMPLER = ("windows", "tokens", "disulfide_share", "substitutions")
 
 
 def _training(name: str) -> Callable[[], Any]:
@@ -66,13 +70,23 @@ def _embedders() -> dict[str, str]:
         "betafold-mlx train datasets/mine -o runs/mine --resume",
         "betafold-mlx train datasets/mine -o runs/small --width 128 --ffn-width 512 --steps 1000",
         "betafold-mlx train datasets/mine -o runs/esm2 --embedder weights/esm2_t6_8M_UR50D",
+        "betafold-mlx train datasets/mine -o runs/mixed --distilled datasets/labels --mix-until 2000",
     ),
     sections={
         "The run": ("output", "resume", "seed", "device"),
         "What reads the residues": ("embedder", "cache", "windows"),
+        "Distilled data": ("distilled", "mix", "mix_until"),
         "The network": _OF_THE_NETWORK,
         "The training": (
-            *("steps", "learning_rate", "warmup", "tokens", "substitutions", "loss_weights"),
+            *(
+                "steps",
+                "learning_rate",
+                "warmup",
+                "tokens",
+                "disulfide_share",
+                "substitutions",
+                "loss_weights",
+            ),
             *("evaluate_every", "patience"),
         ),
     },
@@ -97,6 +111,19 @@ def _embedders() -> dict[str, str]:
     type=Windows(),
     show_default="new ones at each step; of a cache, its own",
     help="Draw from so many fixed windows of the training chains.",
+)
+@click.option("--distilled", type=Folder(), help="Data set made by `distill`, to train on beside DATASET.")
+@click.option(
+    "--mix",
+    metavar="experimental=X,distilled=X",
+    show_default="experimental=0.5,distilled=0.5",
+    help="Weights of the two: their ratio is that of the examples of each batch.",
+)
+@click.option(
+    "--mix-until",
+    type=Number(1),
+    show_default="the last step",
+    help="Take the distilled data out after so many steps.",
 )
 @click.option(
     "--steps", cls=Late, type=Number(1), default=_training("steps"), help="Optimiser steps, at most."
@@ -166,6 +193,13 @@ def _embedders() -> dict[str, str]:
     help="Residues of a batch, padding included.",
 )
 @click.option(
+    "--disulfide-share",
+    cls=Late,
+    type=Real(0, 1),
+    default=_sampling("disulfide_share"),
+    help="Share of the windows of chains that are placed around a disulfide; not with --windows or a cache.",
+)
+@click.option(
     "--substitutions",
     cls=Late,
     type=Real(0, 1),
@@ -204,6 +238,7 @@ def train(
     resume: bool,
     embedder: str | None,
     cache: Path | None,
+    distilled: Path | None,
     **options: Any,
 ) -> None:
     """Train a folding model on a data set made by `dataset build`.
@@ -214,15 +249,19 @@ def train(
     With a converted ESM-2 as the embedder the model reads its features from a cache on disk, of a fixed number of
     windows (40,000 unless --windows says otherwise); the ESM-2 itself does not run while training.
 
+    With --distilled a part of each batch comes from a distilled data set. The confidence learns from experimental
+    structures alone, and only these are validated on. To go on with such a run, name the data set again.
+
     Under `mlx.launch -n 2 --backend ring -- betafold-mlx train ...` the ranks share the examples of each step. The
     first one writes the run; the others need the data set, and on their own disks also the ESM-2.
     """
     with loading():
         from betafold_mlx.cli.features import new_features, resumed_features
+        from betafold_mlx.data.mix import check_origins
         from betafold_mlx.data.store import Dataset, dataset_sha256
         from betafold_mlx.distributed.ranks import join
         from betafold_mlx.train.checkpoint import check_free, read_run, start_run
-        from betafold_mlx.train.config import TrainConfig
+        from betafold_mlx.train.config import Mix, TrainConfig
         from betafold_mlx.train.loop import Trainer
 
     given = [
@@ -232,26 +271,109 @@ def train(
         raise click.UsageError(
             f"--resume takes the run's own settings: leave out --{given[0].replace('_', '-')}"
         )
+    mix, until = options.pop("mix"), options.pop("mix_until")
+    weights = _mix(mix) if mix is not None else {}
+    if distilled is None and (weights or until):
+        raise click.UsageError(
+            f"--mix{'-until' if until else ''} goes with --distilled, the data set to mix in"
+        )
     useless = [name for name in given if name in _OF_THE_PAIRS and options["trunk"] != "pairformer"]
     if useless:
         raise click.UsageError(f"--{useless[0].replace('_', '-')} goes with --trunk pairformer")
     with join() as ranks:
         data = Dataset.load(dataset)
         fingerprint = dataset_sha256(dataset)
+        labels = None if distilled is None else Dataset.load(distilled)
+        check_origins(data, fingerprint, labels)  # before minutes of embedding
         if resume:
             settings = ranks.from_main(lambda: read_run(output, fingerprint).to_dict())
             config = TrainConfig.from_dict(settings)
+            _check_mix(config.mix, distilled, output)
             features = resumed_features(dataset, data, fingerprint, config, output, embedder, cache, ranks)
-            trainer = Trainer(output, data, config, fingerprint, features, resume=True, ranks=ranks)
+            features = _with_distilled(features, config, output, embedder, distilled, labels, ranks)
+            trainer = Trainer(
+                output, data, config, fingerprint, features, resume=True, ranks=ranks, distilled=labels
+            )
         else:
             ranks.from_main(lambda: check_free(output))  # before minutes of embedding
             config = _config(options)
+            if distilled is not None:
+                config = dataclasses.replace(
+                    config, mix=Mix(dataset_sha256(distilled), **weights, until=until)
+                )
             config, features = new_features(dataset, data, fingerprint, config, embedder, cache, ranks)
+            features = _with_distilled(features, config, output, embedder, distilled, labels, ranks)
             trainer = Trainer(
-                output, data, config, fingerprint, features, ranks=ranks
+                output, data, config, fingerprint, features, ranks=ranks, distilled=labels
             )  # first: what cannot be trained leaves no run behind
             ranks.from_main(lambda: start_run(output, config, fingerprint))
-        _report(trainer, _run_with_bar(trainer) if ranks.main else trainer.run(), ranks)
+        _report(trainer, run_with_bar(trainer) if ranks.main else trainer.run(), ranks)
+
+
+def _mix(text: str) -> dict[str, float]:
+    """Return the weights of a mix by the names of the origins."""
+    from betafold_mlx.data.store import ORIGINS
+
+    items = [item.partition("=") for item in text.split(",")]
+    try:
+        weights = {name.strip(): float(number) for name, _, number in items}
+    except ValueError:
+        weights = {}
+    known = sorted(weights) == sorted(ORIGINS) and len(items) == len(ORIGINS)
+    if (
+        not known
+        or not all(0 <= weight < math.inf for weight in weights.values())
+        or not any(weights.values())
+    ):
+        raise click.UsageError(
+            f"--mix {text!r:.60}: write {ORIGINS[0]}=X,{ORIGINS[1]}=X with numbers from 0, not both of them 0"
+        )
+    return weights
+
+
+def _check_mix(mix: Mix | None, distilled: Path | None, run: Path) -> None:
+    """Check that a run goes on with the distilled data that it began with, or with none."""
+    from betafold_mlx.data.store import dataset_sha256
+
+    if mix is None and distilled is not None:
+        raise BetafoldError(f"the run {run} has no distilled data: leave out --distilled")
+    if mix is not None and distilled is None:
+        raise BetafoldError(f"the run {run} mixes in distilled data: name that data set with --distilled")
+    if mix is not None and distilled is not None and mix.dataset_sha256 != dataset_sha256(distilled):
+        raise BetafoldError(f"{run} was trained with another distilled data set: resume with that one")
+
+
+def _with_distilled(
+    features: Featurizer | None,
+    config: TrainConfig,
+    run: Path,
+    embedder: str | None,
+    distilled: Path | None,
+    labels: Dataset | None,
+    ranks: Ranks,
+) -> Featurizer | None:
+    """Return what makes the features of both data sets: the distilled one has a cache of its own beside it."""
+    if features is None or distilled is None or labels is None:
+        return features
+    from betafold_mlx.cli.filling import default_cache, fill
+    from betafold_mlx.data.cache import EmbeddingCache
+    from betafold_mlx.data.mix import MixedFeatures
+    from betafold_mlx.data.store import dataset_sha256
+    from betafold_mlx.zoo import find_embedder
+
+    assert isinstance(features, EmbeddingCache)
+    wanted, sampler = config.network.embedder, config.sampler
+    filled = fill(
+        default_cache(distilled, wanted),
+        labels,
+        dataset_sha256(distilled),
+        wanted,
+        lambda: find_embedder(wanted, run, embedder),
+        sampler.windows,
+        sampler.windows_seed,
+        ranks,
+    )
+    return MixedFeatures(features, filled.cache)
 
 
 def _report(trainer: Trainer, finished: bool, ranks: Ranks) -> None:
@@ -272,7 +394,7 @@ def _config(options: dict[str, Any]) -> TrainConfig:
     from betafold_mlx.train.config import TrainConfig
 
     network = {name: options.pop(name) for name in _OF_THE_NETWORK}
-    sampler = SamplerConfig(**{name: options.pop(name) for name in ("windows", "tokens", "substitutions")})
+    sampler = SamplerConfig(**{name: options.pop(name) for name in _OF_THE_SAMPLER})
     loss = _loss_weights(options.pop("loss_weights"))
     return TrainConfig(network=ModelConfig(**network), sampler=sampler, loss=loss, **options)
 
@@ -293,27 +415,3 @@ def _loss_weights(given: tuple[str, ...]) -> LossWeights:
                 f"--loss-weight {item!r:.40}: write NAME=WEIGHT with one of {', '.join(names)} and a number from 0"
             )
     return LossWeights(**weights)
-
-
-def _run_with_bar(trainer: Trainer) -> bool:
-    config, start = trainer.config, trainer.progress.step
-    with click.progressbar(
-        length=config.steps - start,
-        label="training",
-        file=sys.stderr,
-        show_eta=True,
-        show_pos=True,
-        item_show_func=lambda item: item,
-        hidden=not is_live(sys.stderr),
-    ) as bar:
-
-        def report(figures: dict[str, Any]) -> None:
-            if "validation" in figures:
-                shown = "  ".join(f"{name} {value:.2f}" for name, value in figures["validation"].items())
-                click.echo(f"\nstep {figures['step']}: {shown}", err=True)
-            else:
-                done = figures["step"] - start
-                rate = done / max(bar.last_eta - bar.start, 1e-9) if done > 1 else 0.0
-                bar.update(1, f"loss {figures['loss']:.3f}  {rate:.2f} steps/s")
-
-        return trainer.run(report)

@@ -77,7 +77,7 @@ def build_dataset(
 
     records = _with_rows([records[n] for n in kept])
     coordinates = np.concatenate([backbones[n].coordinates for n in kept]).astype(np.float32)
-    torsions, mask = _torsions(coordinates, records)
+    torsions, mask = flat_torsions(coordinates, records)
     fragments, not_cut = cut_fragments(records, np.random.default_rng([seed, 2]))
     progress(f"cut {len(fragments)} evaluation windows from {sum(not r.is_peptide for r in records)} chains")
     sources = [{"name": str(s["name"]), "sha256": str(s["sha256"])} for s in reading.sources]
@@ -155,7 +155,7 @@ def _clustered(
     if known is not None:
         splits[:] = known.assign(clusters, labels)
     progress(f"{len(long)} chains in {len(set(components))} clusters")
-    names = _unique_ids(backbones)
+    names = unique_ids(backbones)
     return [
         Record(
             id=names[n],
@@ -178,7 +178,7 @@ def _clustered(
     ]
 
 
-def _unique_ids(backbones: Sequence[Backbone]) -> list[str]:
+def unique_ids(backbones: Sequence[Backbone]) -> list[str]:
     """Return the ids; the second of two equal ones gets a number."""
     taken: set[str] = set()
     names = []
@@ -216,7 +216,7 @@ def _with_rows(records: Sequence[Record]) -> list[Record]:
     return placed
 
 
-def _torsions(coordinates: np.ndarray, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+def flat_torsions(coordinates: np.ndarray, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
     """Return (R, 3) torsions in radians, 0 where undefined, and their (R, 3) mask.
 
     All records are one long chain here; what reaches past the end of a record is masked.

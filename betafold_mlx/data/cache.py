@@ -198,6 +198,9 @@ class EmbeddingCache:
         """Size of the shards on disk."""
         return sum(shard.path.stat().st_size for shard in self.shards)
 
+    def __contains__(self, sequence: object) -> bool:
+        return sequence in self._places
+
     def __call__(self, sequences: Sequence[str], padded: int) -> mx.array:
         """Return features of a batch, as `betafold_mlx.train.batches.Featurizer`.
 

@@ -75,6 +75,8 @@ def format_report(report: dict[str, Any]) -> str:
     ]
     reasons = ", ".join(f"{count} {reason}" for reason, count in report["dropped"].items()) or "nothing"
     lines += [f"kept {report['kept']} chains; left out: {reasons}", ""]
+    if "distillation" in report:
+        lines[-1:] = [f"distilled, not experimental: {report['distillation']['summary']}", ""]
     if "splits_of" in report:
         lines[-1:] = [f"splits kept from the data set {report['splits_of']}", ""]
     columns = ("peptides", "peptide_clusters", "chains", "chain_residues", "chain_clusters", "fragments")

@@ -28,6 +28,9 @@ SHORTEST, LONGEST = 10, 32
 """Residues of a peptide. Shorter records are dropped; longer ones are chains to cut windows from."""
 PEPTIDE_KINDS = ("free", "oligomer", "bound", "mhc_bound", "unknown")
 """Kinds that are peptides where their length is; a short ``segment`` of a chain, say, stays a chain."""
+EXPERIMENTAL, DISTILLED = ORIGINS = ("experimental", "distilled")
+"""Where structures are from: an experiment, or another model (`betafold_mlx.distill`). The second are to learn from,
+never to measure against."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,9 @@ class Dataset:
         ``name`` and ``sha256`` of each file the data set was built from.
     report : dict
         What was read, dropped and why, and the counts of each split.
+    origin : str
+        One of `ORIGINS`. A distilled data set is all ``train``, has no fragments, and its report says under
+        ``distillation`` who predicted it and which data set it was kept apart from.
     """
 
     records: list[Record]
@@ -129,6 +135,7 @@ class Dataset:
     fragments: list[Fragment] = field(default_factory=list)
     sources: list[dict[str, str]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+    origin: str = EXPERIMENTAL
 
     def peptides(self, split: str) -> list[Record]:
         """Return the whole peptides of a split."""
@@ -160,6 +167,8 @@ class Dataset:
         document = {
             "format": FORMAT,
             "schema_version": SCHEMA_VERSION,
+            # Said where it is not the usual one: the same structures go on to give the same bytes.
+            **({} if self.origin == EXPERIMENTAL else {"origin": self.origin}),
             "sources": self.sources,
             "report": self.report,
             "records": [dataclasses.asdict(record) for record in self.records],
@@ -198,6 +207,7 @@ class Dataset:
                 fragments,
                 list(document["sources"]),
                 dict(document["report"]),
+                document.get("origin", EXPERIMENTAL),
             )
             problem = next(_problems(dataset), None)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -291,6 +301,14 @@ def _problems(dataset: Dataset) -> Iterator[str]:
         known = 0 <= fragment.record < len(dataset.records)
         if not known or not _fits(fragment, dataset.records[fragment.record]):
             yield f"a fragment does not fit record {fragment.record}"
+
+    if dataset.origin not in ORIGINS:
+        yield "an unknown origin"
+    elif dataset.origin == DISTILLED:
+        if dataset.fragments or any(record.split != SPLITS[0] for record in dataset.records):
+            yield "distilled records outside of the train split"
+        if not isinstance(dataset.report["distillation"]["against"], str):
+            yield "a distilled data set that was kept apart from none"
 
 
 def _fits(fragment: Fragment, chain: Record) -> bool:

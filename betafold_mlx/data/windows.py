@@ -33,10 +33,14 @@ class Window:
         Sequence and the chemistry that is stated to the network.
     coordinates : numpy.ndarray
         (L, 4, 3) float32 Angstrom: N, CA, C, O.
+    confidence : float
+        How much it counts in the loss of the confidence: nothing where the structure is a prediction
+        (`betafold_mlx.data.mix`).
     """
 
     peptide: Peptide
     coordinates: np.ndarray
+    confidence: float = 1.0
 
 
 def cut_window(dataset: Dataset, record: Record, start: int, length: int) -> Window:
@@ -79,7 +83,7 @@ class SamplerConfig:
         Share of whole peptides; the rest are windows of chains.
     disulfide_share : float
         Share of the windows of chains that are placed around a disulfide: few chains have one, most free peptides
-        do.
+        do. It was not seen to help (`betafold_mlx.lab.recipe`).
     unstated_disulfides, unstated_ring : float
         Chance that the chemistry of an example is not told to the network, so that it also works unstated.
     substitutions : float
@@ -95,7 +99,7 @@ class SamplerConfig:
 
     tokens: int = 3072
     peptide_share: float = 0.15
-    disulfide_share: float = 0.15
+    disulfide_share: float = 0.0
     unstated_disulfides: float = 0.3
     unstated_ring: float = 0.1
     substitutions: float = 0.0
@@ -180,12 +184,22 @@ class WindowSampler:
             One of the buckets.
         """
         rng = np.random.default_rng([self.seed, step])
-        buckets = list(self._ranges)
+        padded = self.draw_length(rng)
+        return self.draw(rng, padded, self.batch_size(padded)), padded
+
+    def draw_length(self, rng: np.random.Generator) -> int:
+        """Draw the padded length of a batch: one of the buckets, by the number of lengths in it."""
         widths = np.array([high - low + 1 for low, high in self._ranges.values()], dtype=float)
-        padded = int(rng.choice(buckets, p=widths / widths.sum()))
+        return int(rng.choice(list(self._ranges), p=widths / widths.sum()))
+
+    def batch_size(self, padded: int) -> int:
+        """Return how many examples of a padded length make a batch."""
+        return max(1, self.config.tokens // padded)
+
+    def draw(self, rng: np.random.Generator, padded: int, count: int) -> list[Window]:
+        """Draw examples of one bucket; none where the data set has only whole peptides, of other lengths."""
         low, _ = self._ranges[padded]
         fitting = np.flatnonzero((self._peptide_lengths >= low) & (self._peptide_lengths <= padded))
-        count = max(1, self.config.tokens // padded)
         if not len(fitting):
             from_peptides = 0
         elif not self._chains:
@@ -202,7 +216,7 @@ class WindowSampler:
             bridged = int(rng.binomial(rest, self.config.disulfide_share)) if self._has_bridges(padded) else 0
             windows += self._bridged_windows(bridged, padded, rng)
             windows += self._chain_windows(rest - bridged, padded, rng)
-        return windows, padded
+        return windows
 
     def _fixed_windows(self, count: int) -> dict[int, np.ndarray]:
         """Return the fixed windows (n, 3) of each bucket: chain, first residue, length."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from betafold_mlx.data.store import PEPTIDE_KINDS, Dataset, Fragment, Record
+from betafold_mlx.data.store import EXPERIMENTAL, PEPTIDE_KINDS, Dataset, Fragment, Record
 from betafold_mlx.data.windows import cut_window, whole_window
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.sequence import Peptide
 
 FRAGMENT = "fragment"
@@ -61,7 +62,17 @@ def split_items(dataset: Dataset, split: str, limit: int | None = None) -> list[
     Returns
     -------
     list of Item
+
+    Raises
+    ------
+    BetafoldError
+        Where the data set holds predictions.
     """
+    if dataset.origin != EXPERIMENTAL:
+        raise BetafoldError(
+            f"this data set is {dataset.origin}: its structures are predictions, to learn from and not to measure "
+            "against; name one made by `dataset build`"
+        )
     items = [_fragment(dataset, fragment) for fragment in dataset.fragments if fragment.split == split]
     items += [_peptide(dataset, record) for record in dataset.peptides(split)]
     if limit is None:

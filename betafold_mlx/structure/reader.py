@@ -147,8 +147,15 @@ def read_structure(
     BetafoldError
         Where the file cannot be read, is damaged, or has no usable protein chain.
     """
+    structure = parse_structure(Path(path), first_model_only=first_model_only)
+    return read_parsed(path, structure, first_model_only=first_model_only, guess_disulfides=guess_disulfides)
+
+
+def read_parsed(
+    path: Path, structure: gemmi.Structure, *, first_model_only: bool = True, guess_disulfides: bool = False
+) -> StructureFile:
+    """Read the protein chains of a file that was parsed before, and perhaps changed: see `read_structure`."""
     path = Path(path)
-    structure = parse_structure(path, first_model_only=first_model_only)
     reader = _Reader(path, structure, first_model_only, guess_disulfides)
     for model in structure:
         reader.read_model(model)

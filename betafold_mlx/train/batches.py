@@ -18,7 +18,7 @@ Featurizer = Callable[[Sequence[str], int], mx.array]
 
 
 class Batch(NamedTuple):
-    """What a training step sees: the network's inputs and the experimental structures."""
+    """What a training step sees: the network's inputs and the structures to learn."""
 
     inputs: ModelInputs
     targets: Targets
@@ -49,7 +49,9 @@ def make_batch(windows: Sequence[Window], padded: int, featurizer: Featurizer | 
         coordinates[row, : len(window.peptide)] = window.coordinates
     points = mx.array(coordinates)
     torsions, defined = backbone_torsions(points, inputs.mask)
-    return Batch(inputs, Targets(points, torsions, defined, mx.ones((len(windows),))))
+    judged = [window.confidence for window in windows]
+    confidence = None if all(weight == 1.0 for weight in judged) else mx.array(judged)
+    return Batch(inputs, Targets(points, torsions, defined, mx.ones((len(windows),)), confidence))
 
 
 def observed_torsions(sampler: WindowSampler, batches: int = 16) -> np.ndarray:

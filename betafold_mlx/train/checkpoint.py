@@ -16,19 +16,33 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, overload
 
 import mlx.core as mx
+import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_unflatten
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_directory, atomic_path, to_json, write_text
 from betafold_mlx.model.directory import load_arrays, named_arrays, save_arrays, set_weights
-from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.train.config import TrainConfig
 
 RUN_FILE, METRICS_FILE, LAST, BEST = "run.json", "metrics.jsonl", "last", "best"
+
+
+class Settings(Protocol):
+    """The settings of a run, whatever it trains."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return them as plain JSON values."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Any:
+        """Build them from what `to_dict` returned."""
+
+
+S = TypeVar("S", bound=Settings)
 
 
 @dataclass
@@ -40,7 +54,7 @@ class Progress:
     step : int
         Steps done.
     best_score : float or None
-        Best validation figure so far, Angstrom.
+        Best validation figure so far; the lowest is the best.
     best_step : int
         The step it was measured at.
     stale : int
@@ -75,7 +89,7 @@ def check_free(directory: Path) -> None:
         raise BetafoldError(f"{directory} exists and is not an empty folder: choose another one for the run")
 
 
-def start_run(directory: Path, config: TrainConfig, dataset_sha256: str) -> None:
+def start_run(directory: Path, config: Settings, dataset_sha256: str) -> None:
     """Make a run folder.
 
     Raises
@@ -88,8 +102,25 @@ def start_run(directory: Path, config: TrainConfig, dataset_sha256: str) -> None
     write_text(directory / RUN_FILE, to_json(document))
 
 
-def read_run(directory: Path, dataset_sha256: str) -> TrainConfig:
+@overload
+def read_run(directory: Path, dataset_sha256: str) -> TrainConfig: ...
+@overload
+def read_run(directory: Path, dataset_sha256: str, kind: type[S]) -> S: ...
+def read_run(directory: Path, dataset_sha256: str, kind: Any = TrainConfig) -> Any:
     """Return the settings of a run that is to go on.
+
+    Parameters
+    ----------
+    directory : Path
+        The run folder.
+    dataset_sha256 : str
+        Fingerprint of the data set.
+    kind : type
+        Of the settings.
+
+    Returns
+    -------
+    TrainConfig, or of the kind that was asked for
 
     Raises
     ------
@@ -106,7 +137,7 @@ def read_run(directory: Path, dataset_sha256: str) -> TrainConfig:
         raise BetafoldError(f"{path} is damaged: the run cannot be resumed") from error
     if fingerprint != dataset_sha256:
         raise BetafoldError(f"{directory} was trained on another data set: resume with that one")
-    return TrainConfig.from_dict(settings)
+    return kind.from_dict(settings)
 
 
 @contextlib.contextmanager
@@ -132,7 +163,7 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def save_last(directory: Path, model: FoldingModel, optimizer: optim.Optimizer, progress: Progress) -> None:
+def save_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> None:
     """Write the checkpoint that ``--resume`` reads, whole or not at all."""
     with atomic_directory(directory / LAST) as temporary:
         save_arrays(temporary / "model.safetensors", named_arrays(model.parameters()))
@@ -140,7 +171,7 @@ def save_last(directory: Path, model: FoldingModel, optimizer: optim.Optimizer, 
         (temporary / "progress.json").write_text(to_json(asdict(progress)), encoding="utf-8")
 
 
-def load_last(directory: Path, model: FoldingModel, optimizer: optim.Optimizer) -> Progress:
+def load_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer) -> Progress:
     """Restore the last checkpoint into `model` and `optimizer`.
 
     Returns

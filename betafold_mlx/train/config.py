@@ -14,6 +14,40 @@ from betafold_mlx.train.losses import LossWeights
 
 
 @dataclass(frozen=True)
+class Mix:
+    """How a distilled data set takes part in a run.
+
+    Attributes
+    ----------
+    dataset_sha256 : str
+        Its fingerprint.
+    experimental, distilled : float
+        Weights: their ratio is that of the examples of a batch.
+    until : int or None
+        Steps after which it takes no part any more.
+    """
+
+    dataset_sha256: str
+    experimental: float = 0.5
+    distilled: float = 0.5
+    until: int | None = None
+
+    def __post_init__(self) -> None:
+        for weight in (self.experimental, self.distilled):
+            if type(weight) not in (int, float) or not 0 <= weight < math.inf:
+                raise BetafoldError("training: the weights of a mix must be zero or positive numbers")
+        if not 0 < self.experimental + self.distilled < math.inf:
+            raise BetafoldError("training: the weights of a mix must not all be zero")
+        if self.until is not None and (type(self.until) is not int or self.until < 1):
+            raise BetafoldError("training: a mix must last for at least 1 step")
+
+    @property
+    def share(self) -> float:
+        """Share of the distilled examples."""
+        return self.distilled / (self.experimental + self.distilled)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything that determines a run, with the data set and the versions.
 
@@ -43,6 +77,8 @@ class TrainConfig:
         Fit the confidence of the best weights to their errors on the validation split when the run is complete.
     patience : int
         Evaluations without a better one before the run stops early.
+    mix : Mix or None
+        The distilled data set that takes part; None for experimental structures alone.
     """
 
     network: ModelConfig = field(default_factory=ModelConfig)
@@ -58,6 +94,7 @@ class TrainConfig:
     evaluate_every: int = 250
     patience: int = 8
     calibrate: bool = True
+    mix: Mix | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "evaluate_every", "patience"):
@@ -80,8 +117,11 @@ class TrainConfig:
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values."""
-        return dataclasses.asdict(self) | {"network": self.network.to_dict()}
+        """Return the settings as plain JSON values; those of a run without a mix do not name it."""
+        values = dataclasses.asdict(self) | {"network": self.network.to_dict()}
+        if self.mix is None:
+            del values["mix"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
@@ -96,6 +136,7 @@ class TrainConfig:
             rest = dict(values)
             network = ModelConfig.from_dict(rest.pop("network"))
             sampler, loss = SamplerConfig(**rest.pop("sampler")), LossWeights(**rest.pop("loss"))
-            return cls(network=network, sampler=sampler, loss=loss, **rest)
+            mix = Mix(**rest.pop("mix")) if "mix" in rest else None
+            return cls(network=network, sampler=sampler, loss=loss, mix=mix, **rest)
         except (KeyError, TypeError) as error:
             raise BetafoldError(f"training settings of another version: {error}") from error

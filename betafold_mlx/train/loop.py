@@ -10,24 +10,18 @@ wherever it is computed: so many ranks take the step that one takes, but for the
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import signal
-import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import WindowSampler
-from betafold_mlx.distributed.control import RankLostError
 from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import save_model
@@ -38,19 +32,16 @@ from betafold_mlx.train import checkpoint
 from betafold_mlx.train.batches import Batch, Featurizer, make_batch, observed_torsions
 from betafold_mlx.train.calibrate import calibrate_directory
 from betafold_mlx.train.card import training_card
-from betafold_mlx.train.checkpoint import MetricsLog, Progress
+from betafold_mlx.train.checkpoint import Progress
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.losses import total_loss
+from betafold_mlx.train.mixing import described, mixed
 from betafold_mlx.train.pieces import PIECES, in_pieces
+from betafold_mlx.train.run import Run
 from betafold_mlx.train.validate import validate, validation_batches
 
-Reporter = Callable[[dict[str, Any]], None]
 
-SAVE_SECONDS = 300.0
-"""The most that a kill can cost, where evaluations are further apart."""
-
-
-class Trainer:
+class Trainer(Run):
     """One training run in one folder.
 
     Parameters
@@ -69,6 +60,8 @@ class Trainer:
         Go on from the folder's last checkpoint.
     ranks : Ranks
         Who share the work. Only the main one touches the run folder.
+    distilled : Dataset, optional
+        Distilled data to mix in, as ``config.mix`` says. It is never validated on.
 
     Raises
     ------
@@ -76,6 +69,9 @@ class Trainer:
         For an empty split, a damaged checkpoint, an embedder without features, ranks with different data or
         settings, or more ranks than a batch has examples.
     """
+
+    config: TrainConfig
+    model: FoldingModel
 
     def __init__(
         self,
@@ -86,6 +82,7 @@ class Trainer:
         featurizer: Featurizer | None = None,
         resume: bool = False,
         ranks: Ranks = ALONE,
+        distilled: Dataset | None = None,
     ) -> None:
         if (config.network.embedder.kind == "residue") != (featurizer is None):
             raise BetafoldError(
@@ -104,106 +101,19 @@ class Trainer:
         self.dataset_sha256 = dataset_sha256
         self.featurizer = featurizer
         self.sampler = WindowSampler(dataset, PADDED_LENGTHS, config.seed, config.sampler)
+        self.batches = mixed(self.sampler, dataset_sha256, distilled, config.mix)
         self.validation = validation_batches(dataset, featurizer)
         if not self.validation:
             raise BetafoldError(
                 "the data set has no validation fragments or peptides: build it with more data"
             )
-        self.dataset_name = f"{len(dataset.records)} records"
+        self.dataset_name = f"{len(dataset.records)} records" + described(distilled, config.mix)
         mx.random.seed(config.seed)  # the initial weights
         self.model = FoldingModel(config.network)
         self.optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = Progress(**ranks.from_main(lambda: dataclasses.asdict(self._start(resume))))
         self._synchronise()
-        self._stop = False
-
-    def run(self, report: Reporter = lambda event: None) -> bool:
-        """Train until the last step, the early stop, or an interrupt.
-
-        Parameters
-        ----------
-        report : callable
-            Is given each step's and evaluation's figures.
-
-        Returns
-        -------
-        bool
-            True when the run is complete, False when an interrupt stopped it (its state is saved).
-
-        Raises
-        ------
-        BetafoldError
-            Where another process trains in the folder, the file system refuses, or the loss is not a number.
-        RankLostError
-            Where another rank is gone. The main rank has saved the run.
-        """
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._signals())
-            log = None
-            if self.ranks.main:
-                stack.enter_context(checkpoint.locked(self.directory))
-                log = MetricsLog(self.directory, self.progress.step)
-                stack.callback(log.close)
-            try:
-                return self._run(log, report)
-            except RankLostError as error:
-                advice = "go on with --resume, with any number of ranks"
-                if log is not None and self.progress.step:
-                    self._save(log)
-                    advice = f"saved at step {self.progress.step}: {advice}"
-                raise RankLostError(str(error) if advice in str(error) else f"{error} ({advice})") from error
-
-    def _run(self, log: MetricsLog | None, report: Reporter) -> bool:
-        def tell(figures: dict[str, Any]) -> None:
-            if log is not None:
-                log.write(figures)
-                report(figures)
-
-        step_function = nn.value_and_grad(self.model, self._loss)
-        saved = time.monotonic()
-        while not self.progress.finished and not self._told_to_stop():
-            if not self._evaluation_is_due():
-                tell(self._step(step_function))
-            due = self._evaluation_is_due()
-            if due:
-                self._synchronise()
-                tell(self._evaluate())
-            if log is not None and (due or time.monotonic() - saved > SAVE_SECONDS):
-                if self.progress.finished and self.config.calibrate:  # before the run counts as complete
-                    calibrate_directory(self.directory / checkpoint.BEST, self.validation)
-                self._save(log)
-                saved = time.monotonic()
-        if log is not None and not self.progress.finished:
-            self._save(log)
-        return self.progress.finished
-
-    def _save(self, log: MetricsLog) -> None:
-        log.flush()
-        checkpoint.save_last(self.directory, self.model, self.optimizer, self.progress)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Let what would end the process end the run instead, after a step that all ranks have taken."""
-        numbers = [signal.SIGINT]
-        if self.ranks.size > 1:  # how the launcher ends ranks here, and on another machine; nohup ignores it
-            launcher = (signal.SIGTERM, signal.SIGHUP)
-            numbers += [number for number in launcher if signal.getsignal(number) != signal.SIG_IGN]
-        previous = {number: signal.signal(number, self._interrupt) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _interrupt(self, number: int, frame: types.FrameType | None) -> None:
-        if self._stop and number == signal.SIGINT:  # asked twice: do not wait for the step
-            raise KeyboardInterrupt
-        self._stop = True
-
-    def _told_to_stop(self) -> bool:
-        """Return whether any rank was interrupted: all stop at the same step."""
-        return any(self.ranks.gather(self._stop))
 
     def _start(self, resume: bool) -> Progress:
         """Set weights and optimiser to what the run starts or goes on with; return how far it is."""
@@ -237,7 +147,7 @@ class Trainer:
 
     def _step(self, step_function: Callable[..., Any]) -> dict[str, Any]:
         step = self.progress.step
-        windows, padded = self.sampler.batch(step)
+        windows, padded = self.batches.batch(step)
         keys = mx.random.split(mx.random.key((self.config.seed << 32) + step), len(windows))
         mine = self.ranks.share()
         batch = make_batch(windows[mine], padded, self.featurizer)
@@ -256,43 +166,23 @@ class Trainer:
             (loss, parts), gradients = self._through(
                 lambda arrays: self.ranks.sum([share * array for array in arrays]), ((loss, parts), gradients)
             )
-        gradients, norm = optim.clip_grad_norm(gradients, self.config.clip)
-        self.optimizer.learning_rate = self.config.learning_rate_at(step)
-        self.optimizer.update(self.model, gradients)
-        mx.eval(self.model.parameters(), self.optimizer.state, loss, parts, norm)
-        if not mx.isfinite(loss).item():
-            raise BetafoldError(f"the loss is not a number at step {step}: lower the learning rate")
-        self.progress.step = step + 1
-        return {
-            "step": step + 1,
-            "loss": loss.item(),
-            **{f"{name}_loss": part.item() for name, part in parts.items()},
-            "gradient_norm": norm.item(),
-            "learning_rate": self.config.learning_rate_at(step),
-        }
+        return self._update(loss, parts, gradients)
 
-    def _evaluation_is_due(self) -> bool:
+    def _validate(self) -> dict[str, float]:
+        return validate(self.model, self.validation, self.ranks)
+
+    def _keep(self, figures: dict[str, float]) -> None:
         step = self.progress.step
-        at_one = step > 0 and step % self.config.evaluate_every == 0
-        return (at_one or step >= self.config.steps) and self.progress.evaluated != step
+        training = {
+            "settings": self.config.to_dict(),
+            "dataset_sha256": self.dataset_sha256,
+            "step": step,
+            "validation": figures,
+        }
+        card = training_card(self.config, step, figures, self.dataset_name)
+        # Half precision: half the size, and what is scored later is what is shipped.
+        save_model(self.directory / checkpoint.BEST, self.model, card, training, mx.float16)
 
-    def _evaluate(self) -> dict[str, Any]:
-        progress = self.progress
-        figures = validate(self.model, self.validation, self.ranks)
-        progress.evaluated = progress.step
-        if progress.best_score is None or figures["score"] < progress.best_score:
-            progress.best_score, progress.best_step, progress.stale = figures["score"], progress.step, 0
-            training = {
-                "settings": self.config.to_dict(),
-                "dataset_sha256": self.dataset_sha256,
-                "step": progress.step,
-                "validation": figures,
-            }
-            card = training_card(self.config, progress.step, figures, self.dataset_name)
-            # Half precision: half the size, and what is scored later is what is shipped.
-            if self.ranks.main:
-                save_model(self.directory / checkpoint.BEST, self.model, card, training, mx.float16)
-        else:
-            progress.stale += 1
-        progress.finished = progress.step >= self.config.steps or progress.stale >= self.config.patience
-        return {"step": progress.step, "validation": figures, "best_step": progress.best_step}
+    def _complete(self) -> None:
+        if self.config.calibrate:
+            calibrate_directory(self.directory / checkpoint.BEST, self.validation)

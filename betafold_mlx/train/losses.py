@@ -52,7 +52,7 @@ class LossWeights:
 
 
 class Targets(NamedTuple):
-    """The experimental structure of a batch.
+    """The structures of a batch that are to be learned.
 
     Attributes
     ----------
@@ -64,12 +64,16 @@ class Targets(NamedTuple):
         (B, L, 3) bool, True where the torsion is defined.
     weights : mx.array
         (B,) weight of each peptide in the mean.
+    confidence : mx.array or None
+        (B,) factor of each peptide in the loss of the confidence, 0 where the structure is a prediction and no
+        measure of errors; None for 1.
     """
 
     coordinates: mx.array
     torsions: mx.array
     defined: mx.array
     weights: mx.array
+    confidence: mx.array | None = None
 
 
 def torsion_loss(vectors: mx.array, torsions: mx.array, defined: mx.array) -> mx.array:
@@ -212,7 +216,8 @@ def total_loss(
 
     def confidence() -> mx.array:
         achieved = mx.stop_gradient(lddt(ca, target_ca, mask))
-        return confidence_loss(folded.plddt_logits, achieved, mask)
+        loss = confidence_loss(folded.plddt_logits, achieved, mask)
+        return loss if targets.confidence is None else loss * targets.confidence
 
     computed = {
         "torsion": lambda: torsion_loss(folded.vectors, targets.torsions, targets.defined),

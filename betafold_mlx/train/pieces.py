@@ -16,14 +16,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map
 
 from betafold_mlx._blas import blas_threads, single_threaded_blas
-from betafold_mlx.train.batches import Batch
+
+T = TypeVar("T")
 
 PIECES = {"transformer": 48, "pairformer": 24}
 """Examples of a piece by the trunk: two and four pieces of the usual batch of 96. Smaller ones cost more than they
@@ -57,7 +58,7 @@ _workers: dict[int, _Workers] = {}
 
 
 def in_pieces(
-    model: nn.Module, function: Callable[[Batch, mx.array], Any], batch: Batch, keys: mx.array, size: int
+    model: nn.Module, function: Callable[[T, mx.array], Any], batch: T, keys: mx.array, size: int
 ) -> Any:
     """Return the mean over the examples of what `function` returns for pieces of a batch, evaluated.
 
@@ -67,8 +68,8 @@ def in_pieces(
         What is differentiated.
     function : callable
         Makes a tree of arrays, each a mean over examples, of a batch and its keys.
-    batch : Batch
-        B examples.
+    batch : tree of mx.array
+        B examples: arrays whose first axis they are, or None, in tuples.
     keys : mx.array
         (B, 2) their random keys.
     size : int
@@ -99,8 +100,5 @@ def in_pieces(
     return total
 
 
-def _part(batch: Batch, part: slice) -> Batch:
-    groups: list[Any] = [
-        tree_map(lambda array: None if array is None else array[part], group) for group in batch
-    ]
-    return Batch(*groups)
+def _part(batch: T, part: slice) -> T:
+    return tree_map(lambda array: None if array is None else array[part], batch)

@@ -1,0 +1,1 @@
+"""Distilled data sets: structures that models predict, to learn from beside experimental ones."""

@@ -1,0 +1,122 @@
+"""Sequences to label: those of a FASTA file, and likely mutants of what a data set trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from betafold_mlx.data.store import LONGEST, SHORTEST, Dataset
+from betafold_mlx.data.windows import SamplerConfig, WindowSampler
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.model.inputs import PADDED_LENGTHS
+from betafold_mlx.sequence import Peptide, parse_fasta
+from betafold_mlx.structure.rawfile import read_lines
+
+EXCHANGED = 0.3
+"""Largest share of exchanged residues of a mutant, unless the user says otherwise."""
+_FRUITLESS = 100
+"""Batches without a new mutant after which there are no more."""
+
+
+class Unlabelled(NamedTuple):
+    """A sequence to be labelled, or why it cannot be.
+
+    Attributes
+    ----------
+    id : str
+        Its name.
+    peptide : Peptide or None
+        What it is; None where it cannot be used.
+    problem : str
+        Why not; empty where it can.
+    """
+
+    id: str
+    peptide: Peptide | None
+    problem: str = ""
+
+
+def read_fasta(path: Path) -> Iterator[Unlabelled]:
+    """Yield the records of a FASTA file, plain or gzipped; headers may state chemistry, as in `fold`.
+
+    Raises
+    ------
+    BetafoldError
+        Where the file cannot be read.
+    """
+    for number, record in enumerate(parse_fasta(read_lines(path)), start=1):
+        name = record.id or f"record-{number}"
+        try:
+            yield Unlabelled(name, trainable(record.peptide()))
+        except BetafoldError as error:
+            yield Unlabelled(name, None, str(error))
+
+
+def trainable(peptide: Peptide) -> Peptide:
+    """Return a peptide as a data set holds it: caps, of which the network is not told, are left off.
+
+    Raises
+    ------
+    BetafoldError
+        D residues, or a length that is not trained on.
+    """
+    if peptide.d_amino_acids:
+        raise BetafoldError("D residues: a data set holds L peptides")
+    if not SHORTEST <= len(peptide) <= LONGEST:
+        raise BetafoldError(f"{len(peptide)} residues: peptides of {SHORTEST} to {LONGEST} are trained on")
+    return replace(peptide, n_cap=None, c_cap=None)
+
+
+def mutants(
+    dataset: Dataset,
+    number: int,
+    known: Callable[[str, bool], bool],
+    seed: int = 0,
+    exchanged: float = EXCHANGED,
+) -> Iterator[Unlabelled]:
+    """Yield mutants of training examples: residues exchanged for what evolution puts in their place (BLOSUM62).
+
+    Examples are drawn as training draws them, windows of chains and whole peptides of the train split with their
+    chemistry, and nothing of other splits. The share of exchanged residues is drawn evenly from 0 up
+    (`betafold_mlx.data.windows.SamplerConfig`); ends of disulfides stay.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its train split is used.
+    number : int
+        How many.
+    known : callable
+        Says of a sequence and whether it is a ring that there is a structure of it, as of a mutant without a
+        mutation: these are passed over.
+    seed : int
+        Of what is drawn.
+    exchanged : float
+        Largest share of a mutant's residues that are exchanged.
+
+    Raises
+    ------
+    BetafoldError
+        An empty train split, or fewer different mutants than asked for.
+    """
+    config = SamplerConfig(unstated_disulfides=0.0, unstated_ring=0.0, substitutions=exchanged)
+    sampler = WindowSampler(dataset, PADDED_LENGTHS, seed, config)
+    seen: set[Peptide] = set()
+    fruitless = 0
+    for step in count():
+        before = len(seen)
+        for window in sampler.batch(step)[0]:
+            peptide = window.peptide
+            if len(seen) == number:
+                return
+            if peptide not in seen and not known(peptide.sequence, peptide.cyclic):
+                seen.add(peptide)
+                yield Unlabelled(f"mutant-{len(seen)}", peptide)
+        fruitless = fruitless + 1 if len(seen) == before else 0
+        if fruitless == _FRUITLESS:
+            raise BetafoldError(
+                f"only {len(seen)} different mutants of this train split: ask for fewer than {number}"
+            )

@@ -1,0 +1,52 @@
+"""What a distilled data set changes in a run: where its batches come from, and what its card says."""
+
+from __future__ import annotations
+
+from betafold_mlx.data.mix import MixedSampler, check_origins, distilled_sampling
+from betafold_mlx.data.store import Dataset
+from betafold_mlx.data.windows import WindowSampler
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.model.inputs import PADDED_LENGTHS
+from betafold_mlx.train.config import Mix
+
+
+def mixed(
+    sampler: WindowSampler, dataset_sha256: str, distilled: Dataset | None, mix: Mix | None
+) -> WindowSampler | MixedSampler:
+    """Return what draws the batches of a run.
+
+    Parameters
+    ----------
+    sampler : WindowSampler
+        Of the experimental data set.
+    dataset_sha256 : str
+        Its fingerprint.
+    distilled : Dataset or None
+        The distilled data set.
+    mix : Mix or None
+        How it takes part.
+
+    Raises
+    ------
+    BetafoldError
+        One of the two is missing, or as `betafold_mlx.data.mix.check_origins`.
+    """
+    check_origins(sampler.dataset, dataset_sha256, distilled)
+    if (mix is None) != (distilled is None):
+        raise BetafoldError("the settings of a mix and its distilled data set do not go together")
+    if mix is None or distilled is None:
+        return sampler
+    config = distilled_sampling(sampler.config)
+    second = WindowSampler(distilled, PADDED_LENGTHS, sampler.seed, config)
+    return MixedSampler(sampler, second, mix.share, mix.until)
+
+
+def described(distilled: Dataset | None, mix: Mix | None) -> str:
+    """Return what a card adds to the number of experimental records."""
+    if distilled is None or mix is None:
+        return ""
+    until = "" if mix.until is None else f" up to step {mix.until}"
+    return (
+        f", and {len(distilled.records)} distilled ones (predictions, {mix.share:.0%} of the examples{until}; "
+        f"sha256 {mix.dataset_sha256:.12})"
+    )

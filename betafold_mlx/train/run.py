@@ -1,0 +1,228 @@
+"""What training has in common, whatever is trained: steps, evaluations, checkpoints and interrupts in one folder."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import signal
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+
+from betafold_mlx.distributed.control import RankLostError
+from betafold_mlx.distributed.ranks import ALONE, Ranks
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.train import checkpoint
+from betafold_mlx.train.checkpoint import MetricsLog, Progress
+
+Reporter = Callable[[dict[str, Any]], None]
+
+SAVE_SECONDS = 300.0
+"""The most that a kill can cost, where evaluations are further apart."""
+
+
+class DivergedError(BetafoldError):
+    """A run whose loss is no longer a number."""
+
+
+class Schedule(Protocol):
+    """What `Run` asks of the settings of a run."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps, at most."""
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between evaluations."""
+
+    @property
+    def patience(self) -> int:
+        """Evaluations without a better one before the run stops early."""
+
+    @property
+    def clip(self) -> float:
+        """Largest global norm of the gradient."""
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step."""
+
+
+class Run(abc.ABC):
+    """Steps, evaluations and checkpoints in one folder, whatever is trained.
+
+    Attributes
+    ----------
+    directory : Path
+        The run folder.
+    config : Schedule
+        Settings.
+    ranks : Ranks
+        Who share the work. Only the main one touches the run folder.
+    model : nn.Module
+        What is trained.
+    optimizer : optim.Optimizer
+        With what.
+    progress : Progress
+        How far the run is.
+    """
+
+    directory: Path
+    config: Schedule
+    ranks: Ranks = ALONE
+    model: nn.Module
+    optimizer: optim.Optimizer
+    progress: Progress
+    _stop: bool = False
+
+    def run(self, report: Reporter = lambda event: None) -> bool:
+        """Train until the last step, the early stop, or an interrupt.
+
+        Parameters
+        ----------
+        report : callable
+            Is given each step's and evaluation's figures.
+
+        Returns
+        -------
+        bool
+            True when the run is complete, False when an interrupt stopped it (its state is saved).
+
+        Raises
+        ------
+        BetafoldError
+            Where another process trains in the folder, the file system refuses, or the loss is not a number.
+        RankLostError
+            Where another rank is gone. The main rank has saved the run.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._signals())
+            log = None
+            if self.ranks.main:
+                stack.enter_context(checkpoint.locked(self.directory))
+                log = MetricsLog(self.directory, self.progress.step)
+                stack.callback(log.close)
+            try:
+                return self._run(log, report)
+            except RankLostError as error:
+                advice = "go on with --resume, with any number of ranks"
+                if log is not None and self.progress.step:
+                    self._save(log)
+                    advice = f"saved at step {self.progress.step}: {advice}"
+                raise RankLostError(str(error) if advice in str(error) else f"{error} ({advice})") from error
+
+    def _run(self, log: MetricsLog | None, report: Reporter) -> bool:
+        def tell(figures: dict[str, Any]) -> None:
+            if log is not None:
+                log.write(figures)
+                report(figures)
+
+        step_function = nn.value_and_grad(self.model, self._loss)
+        saved = time.monotonic()
+        while not self.progress.finished and not self._told_to_stop():
+            if not self._evaluation_is_due():
+                tell(self._step(step_function))
+            due = self._evaluation_is_due()
+            if due:
+                self._synchronise()
+                tell(self._evaluate())
+            if log is not None and (due or time.monotonic() - saved > SAVE_SECONDS):
+                if self.progress.finished:
+                    self._complete()  # before the run counts as complete
+                self._save(log)
+                saved = time.monotonic()
+        if log is not None and not self.progress.finished:
+            self._save(log)
+        return self.progress.finished
+
+    def _save(self, log: MetricsLog) -> None:
+        log.flush()
+        checkpoint.save_last(self.directory, self.model, self.optimizer, self.progress)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let what would end the process end the run instead, after a step that all ranks have taken."""
+        numbers = [signal.SIGINT]
+        if self.ranks.size > 1:  # how the launcher ends ranks here, and on another machine; nohup ignores it
+            launcher = (signal.SIGTERM, signal.SIGHUP)
+            numbers += [number for number in launcher if signal.getsignal(number) != signal.SIG_IGN]
+        previous = {number: signal.signal(number, self._interrupt) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: types.FrameType | None) -> None:
+        if self._stop and number == signal.SIGINT:  # asked twice: do not wait for the step
+            raise KeyboardInterrupt
+        self._stop = True
+
+    def _told_to_stop(self) -> bool:
+        """Return whether any rank was interrupted: all stop at the same step."""
+        return any(self.ranks.gather(self._stop))
+
+    @abc.abstractmethod
+    def _loss(self, *arguments: Any) -> tuple[mx.array, dict[str, mx.array]]:
+        """Return the loss and its parts."""
+
+    @abc.abstractmethod
+    def _step(self, step_function: Callable[..., Any]) -> dict[str, Any]:
+        """Take a step with the loss and its gradient; return its figures."""
+
+    @abc.abstractmethod
+    def _validate(self) -> dict[str, float]:
+        """Return the validation figures; the lowest ``score`` is the best."""
+
+    @abc.abstractmethod
+    def _keep(self, figures: dict[str, float]) -> None:
+        """Write the model with its figures as the best one, on the main rank."""
+
+    def _complete(self) -> None:  # noqa: B027 - nothing to do is an answer
+        """Finish the best model after the last step, on the main rank."""
+
+    def _synchronise(self) -> None:
+        """Make all ranks go on from the same weights."""
+        mx.eval(self.model.parameters(), self.optimizer.state)
+
+    def _update(self, loss: mx.array, parts: dict[str, mx.array], gradients: Any) -> dict[str, Any]:
+        """Take an optimiser step; return its figures."""
+        step = self.progress.step
+        gradients, norm = optim.clip_grad_norm(gradients, self.config.clip)
+        self.optimizer.learning_rate = self.config.learning_rate_at(step)
+        self.optimizer.update(self.model, gradients)
+        mx.eval(self.model.parameters(), self.optimizer.state, loss, parts, norm)
+        if not mx.isfinite(loss).item():
+            raise DivergedError(f"the loss is not a number at step {step}: lower the learning rate")
+        self.progress.step = step + 1
+        return {
+            "step": step + 1,
+            "loss": loss.item(),
+            **{f"{name}_loss": part.item() for name, part in parts.items()},
+            "gradient_norm": norm.item(),
+            "learning_rate": self.config.learning_rate_at(step),
+        }
+
+    def _evaluation_is_due(self) -> bool:
+        step = self.progress.step
+        at_one = step > 0 and step % self.config.evaluate_every == 0
+        return (at_one or step >= self.config.steps) and self.progress.evaluated != step
+
+    def _evaluate(self) -> dict[str, Any]:
+        progress = self.progress
+        figures = self._validate()
+        progress.evaluated = progress.step
+        if progress.best_score is None or figures["score"] < progress.best_score:
+            progress.best_score, progress.best_step, progress.stale = figures["score"], progress.step, 0
+            if self.ranks.main:
+                self._keep(figures)
+        else:
+            progress.stale += 1
+        progress.finished = progress.step >= self.config.steps or progress.stale >= self.config.patience
+        return {"step": progress.step, "validation": figures, "best_step": progress.best_step}

@@ -67,7 +67,7 @@ def test_options_of_every_command(complete, context, shell):
         name
         for param in context.command.get_params(context)
         if isinstance(param, click.Option)
-        for name in param.opts
+        for name in (*param.opts, *param.secondary_opts)
         if name.startswith("--")
     }
     assert set(offered) == known

@@ -25,10 +25,16 @@ _SECTIONS = {
         "viewer": "Get the 3D viewer that reports show structures in.",
         "serve": "Fold in the browser, and over HTTP.",
     },
+    "Generate": {
+        "generate": "Generate peptide backbones: shapes, no sequences.",
+    },
     "Train a model of your own": {
         "dataset": "Fetch structures, build data sets of them, inspect these.",
         "train": "Train a folding model.",
+        "train-generator": "Train a generator of backbones.",
+        "distill": "Label sequences with a model, to train on beside experiments.",
         "evaluate": "Score a model, or any tool's files, beside the baselines.",
+        "evaluate-generator": "Measure a generator beside the baselines.",
     },
     "Use ESM-2": {
         "convert-esm": "Convert an ESM-2 of Hugging Face for MLX, verified.",

@@ -1,0 +1,123 @@
+"""``betafold-mlx evaluate-generator``."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+
+import click
+
+from betafold_mlx.cli.device import device_option
+from betafold_mlx.cli.generate import DEFAULT_GENERATOR, load_default_generator, sampling_default
+from betafold_mlx.cli.help import Command
+from betafold_mlx.cli.loading import loading
+from betafold_mlx.cli.parameters import MODEL, File, Folder, Late, Number, Real, Seed
+from betafold_mlx.files import to_json, write_text
+
+SPLITS = ("validation", "test")
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "betafold-mlx evaluate-generator datasets/mine",
+        "betafold-mlx evaluate-generator datasets/mine --model runs/shapes/best -o report.html",
+    ),
+    sections={
+        "What to measure": ("split", "num", "seed"),
+        "The model": ("model", "steps", "ode_steps", "gamma", "device"),
+        "What to write": ("output", "as_json"),
+    },
+)
+@click.argument("dataset", metavar="DATASET", type=Folder())
+@click.option("--split", type=click.Choice(SPLITS), default="test", help="Split that is held out.")
+@click.option(
+    "--num", type=Number(1, 100_000), default=300, help="Samples, at most: one a held-out structure."
+)
+@click.option(
+    "--seed", type=Seed(repeats=3), default=0, help="Random seed of samples, baselines and bootstrap."
+)
+@click.option(
+    "--model", type=MODEL, show_default=DEFAULT_GENERATOR, help="A generator: installed, or its directory."
+)
+@click.option(
+    "--steps",
+    cls=Late,
+    type=Number(1, 10_000),
+    default=sampling_default("steps"),
+    help="Steps at the coarsest scale.",
+)
+@click.option(
+    "--ode-steps",
+    cls=Late,
+    type=Number(1, 10_000),
+    default=sampling_default("ode_steps"),
+    help="Steps at each later scale.",
+)
+@click.option(
+    "--gamma",
+    cls=Late,
+    type=Real(0, 10),
+    default=sampling_default("gamma"),
+    help="Temperature of the noise: less, the most usual shapes.",
+)
+@click.option("-o", "--output", type=File(), help="Write a page with pictures of samples: report.html.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@device_option
+def evaluate_generator(
+    dataset: Path,
+    split: str,
+    num: int,
+    seed: int,
+    model: str | None,
+    steps: int,
+    ode_steps: int,
+    gamma: float,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure a generator of backbones on a data set made by `dataset build`.
+
+    Samples are made as long as structures of the split, and set beside random coils (each residue with the torsions of
+    any training residue), copies of training fragments, and the held-out structures themselves: are they valid before
+    and after the fit, like known structures, unlike each other, new, and do they do what is asked of them.
+    """
+    with loading():
+        from betafold_mlx.data.store import Dataset, dataset_sha256
+        from betafold_mlx.generate.evaluation import evaluate_generator as measure
+        from betafold_mlx.generate.favoured import favoured_region, training_angles
+        from betafold_mlx.generate.page import generator_page
+        from betafold_mlx.generate.sampler import SamplingConfig
+        from betafold_mlx.generate.tables import render
+
+    started = time.perf_counter()
+
+    def say(line: str) -> None:
+        click.echo(f"{time.perf_counter() - started:6.1f} s  {line}", err=True)
+
+    data, generator = Dataset.load(dataset), load_default_generator(model)
+    sampling = SamplingConfig(steps=steps, ode_steps=ode_steps, gamma=gamma)
+    measured, samples = measure(generator, data, split, num, seed, sampling, say)
+    digest = dataset_sha256(dataset)
+    notes = []
+    if generator.trained_on is None:
+        notes.append(
+            f"{generator.name} does not say what it was trained on: it may have seen the held-out structures"
+        )
+    elif generator.trained_on != digest:
+        notes.append(f"{generator.name} was trained on other data: it may have seen the held-out structures")
+    report = {
+        "command": {"dataset": str(dataset), "split": split, "num": num, "seed": seed, "steps": steps}
+        | {"ode_steps": ode_steps, "gamma": gamma},
+        "model": {"name": generator.name, "sha256": generator.sha256},
+        "dataset": {"sha256": digest},
+        "notes": notes,
+        **measured,
+    }
+    if output is not None:
+        arguments = click.get_current_context().find_object(list) or []
+        region = favoured_region(training_angles(data))
+        write_text(output, generator_page(report, samples, region, shlex.join(["betafold-mlx", *arguments])))
+        say(f"wrote {output}")
+    click.echo(to_json(report) if as_json else render(report), nl=False)

@@ -1,0 +1,118 @@
+"""The favoured region of the Ramachandran plot: the smallest that holds so many of the residues of a data set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from betafold_mlx.data.store import Dataset
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.generate.regions import CELL
+
+SHARE = 0.98
+"""Of the training residues of all types, that lies in the favoured region: as in S. C. Lovell et al., Proteins 50, 437
+(2003)."""
+
+BIN, SMOOTHING = 5, 7.5
+"""Degrees: cells of the density, and the standard deviation of the normal distribution that it is smoothed with."""
+
+
+@dataclass(frozen=True)
+class FavouredRegion:
+    """A region of the Ramachandran plot.
+
+    Attributes
+    ----------
+    density : numpy.ndarray
+        (72, 72) smoothed share of residues by phi, then psi, from -180 degrees up.
+    level : float
+        Cells with at least this density are favoured.
+    """
+
+    density: np.ndarray
+    level: float
+
+    def holds(self, angles: np.ndarray) -> np.ndarray:
+        """Tell which of (..., 2) phi, psi in radians are favoured: (...) bool."""
+        phi, psi = np.moveaxis(_cells(angles, BIN), -1, 0)
+        return self.density[phi, psi] >= self.level
+
+
+def favoured_region(angles: np.ndarray, share: float = SHARE) -> FavouredRegion:
+    """Return the region that holds a share of residues.
+
+    Parameters
+    ----------
+    angles : numpy.ndarray
+        (R, 2) phi, psi in radians.
+    share : float
+        From 0 to 1.
+
+    Raises
+    ------
+    BetafoldError
+        Where there are no residues.
+    """
+    if not len(angles):
+        raise BetafoldError("there are no residues with phi and psi to learn the Ramachandran plot from")
+    counts = _counts(angles, BIN)
+    offset = np.arange(len(counts)) * BIN
+    kernel = np.exp(-0.5 * np.square(np.minimum(offset, 360 - offset) / SMOOTHING))
+    wave = np.fft.rfft2(np.outer(kernel, kernel) / kernel.sum() ** 2)
+    density = np.maximum(np.fft.irfft2(np.fft.rfft2(counts) * wave, s=counts.shape), 0.0) / len(angles)
+    phi, psi = np.moveaxis(_cells(angles, BIN), -1, 0)
+    found = np.sort(density[phi, psi])
+    return FavouredRegion(density, float(found[math.floor((1.0 - share) * len(found))]))
+
+
+def training_angles(dataset: Dataset) -> np.ndarray:
+    """Return phi and psi of all residues of the training split that have both: (R, 2) radians."""
+    rows = training_rows(dataset)
+    both = dataset.torsion_mask[rows, :2].all(axis=1)
+    return dataset.torsions[rows[both], :2].astype(np.float64)
+
+
+def training_rows(dataset: Dataset) -> np.ndarray:
+    """Return the rows of the training split in the arrays of a data set.
+
+    Raises
+    ------
+    BetafoldError
+        Where it is empty.
+    """
+    records = [record for record in dataset.records if record.split == "train"]
+    if not records:
+        raise BetafoldError("the data set has no training records")
+    return np.concatenate([np.arange(record.start, record.start + record.length) for record in records])
+
+
+def count_torsions(dataset: Dataset, glycine: bool) -> np.ndarray:
+    """Return how many residues of the training split lie in each cell of `betafold_mlx.generate.regions`: (18, 18).
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Data set.
+    glycine : bool
+        Count Gly; otherwise all that is neither Gly nor Pro.
+    """
+    rows = training_rows(dataset)
+    letters = np.array(
+        list("".join(record.sequence for record in dataset.records if record.split == "train"))
+    )
+    wanted = letters == "G" if glycine else (letters != "G") & (letters != "P")
+    wanted &= dataset.torsion_mask[rows, :2].all(axis=1)
+    return _counts(dataset.torsions[rows[wanted], :2], CELL).astype(int)
+
+
+def _cells(angles: np.ndarray, size: int) -> np.ndarray:
+    return np.floor((np.degrees(angles) + 180.0) / size).astype(int) % (360 // size)
+
+
+def _counts(angles: np.ndarray, size: int) -> np.ndarray:
+    cells = _cells(angles, size)
+    counts = np.zeros((360 // size, 360 // size))
+    np.add.at(counts, (cells[:, 0], cells[:, 1]), 1.0)
+    return counts

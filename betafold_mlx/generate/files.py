@@ -1,0 +1,264 @@
+"""Generated backbones as files: PDB and mmCIF that say that they carry no sequence, and tables of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+
+from betafold_mlx import __version__
+from betafold_mlx.files import write_text
+from betafold_mlx.generate.backbones import GeneratedBackbone, Request
+from betafold_mlx.generate.regions import PLACEHOLDERS
+from betafold_mlx.prediction import versions
+from betafold_mlx.structure.atoms import WrittenModel, written_model
+from betafold_mlx.structure.components import CHAIN, Monomer, monomers
+from betafold_mlx.structure.mmcif import add_chain, set_category
+from betafold_mlx.structure.pdbatoms import pdb_atoms
+from betafold_mlx.structure.pdbheader import pdb_header
+from betafold_mlx.structure.writer import block_name, clean_text
+
+SCHEMA_VERSION = 1
+SUMMARY_FILE, DOCUMENT_FILE = "summary.csv", "generation.json"
+SUMMARY_COLUMNS = (
+    "id",
+    "length",
+    "status",
+    "problems",
+    "fit_rmsd",
+    "overlap",
+    "radius_of_gyration",
+    "secondary_structure",
+    "shape_rmsd",
+    "motif_rmsd",
+    "secondary_kept",
+    "files",
+)
+
+_DICTIONARY = {
+    "dict_name": "mmcif_ma.dic",
+    "dict_version": "1.4.9",
+    "dict_location": "https://raw.githubusercontent.com/ihmwg/ModelCIF/fece26d/dist/mmcif_ma.dic",
+}
+
+
+class BackboneWriter:
+    """Writes backbones, and remembers what it wrote.
+
+    Parameters
+    ----------
+    directory : Path
+        Where they go.
+    suffixes : sequence of str
+        ``.cif``, ``.pdb``.
+    request : Request
+        What was asked for.
+    model_name, model_sha256 : str
+        The generator.
+    keep_failed : bool
+        Whether to write the structures of failed samples too.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        suffixes: Sequence[str],
+        request: Request,
+        model_name: str,
+        model_sha256: str,
+        keep_failed: bool = False,
+    ) -> None:
+        self.directory, self.request = directory, request
+        self._suffixes, self._keep_failed = suffixes, keep_failed
+        self._model = {"name": model_name, "sha256": model_sha256}
+        self._samples: list[dict[str, Any]] = []
+
+    def write(self, backbone: GeneratedBackbone) -> list[Path]:
+        """Write the structure of a sample, unless it failed; return its files.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses.
+        """
+        paths: list[Path] = []
+        if not backbone.problems or self._keep_failed:
+            forms = {".cif": to_mmcif, ".pdb": to_pdb}
+            for suffix in self._suffixes:
+                path = self.directory / f"{backbone.id}{suffix}"
+                write_text(path, forms[suffix](backbone, self.request, self._model["name"]))
+                paths.append(path)
+        self._samples.append(backbone.to_dict() | {"files": [path.name for path in paths]})
+        return paths
+
+    def document(self) -> dict[str, Any]:
+        """Return all that is known of the samples so far, as plain JSON values."""
+        failed = sum(sample["status"] == "failed" for sample in self._samples)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "generated backbones",
+            "about": _about(self.request.residue),
+            "model": self._model,
+            "settings": settings(self.request),
+            "made": len(self._samples),
+            "failed": failed,
+            "samples": self._samples,
+            "versions": dict(versions()),
+        }
+
+    def finish(self, text: str) -> list[Path]:
+        """Write the table of the samples, and `text`, the JSON document, beside them; return their paths.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses.
+        """
+        paths = [self.directory / SUMMARY_FILE, self.directory / DOCUMENT_FILE]
+        write_text(paths[0], summary_text(self._samples))
+        write_text(paths[1], text)
+        return paths
+
+
+def settings(request: Request) -> dict[str, Any]:
+    """Return a request as plain JSON values: what makes the same samples again."""
+    sampling = request.sampling
+    return {
+        "length": list(request.lengths),
+        "num": request.count,
+        "seed": request.seed,
+        "steps": sampling.steps,
+        "ode_steps": sampling.ode_steps,
+        "gamma": sampling.gamma,
+        "residue": request.residue,
+        "prompt": request.shape and {"source": request.shape.source, "points": request.shape.points.tolist()},
+        "motif": request.motif
+        and {
+            "source": request.motif.source,
+            "at": request.motif.start + 1,
+            "residues": len(request.motif),
+        },
+        "secondary": request.secondary,
+    }
+
+
+def summary_text(samples: Iterable[dict[str, Any]]) -> str:
+    """Return samples (`GeneratedBackbone.to_dict` with ``files``) as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(SUMMARY_COLUMNS)
+    for sample in samples:
+        row = sample | {"problems": "; ".join(sample["problems"]), "files": " ".join(sample["files"])}
+        writer.writerow([row.get(column, "") for column in SUMMARY_COLUMNS])
+    return text.getvalue()
+
+
+def to_mmcif(backbone: GeneratedBackbone, request: Request, model_name: str) -> str:
+    """Return a sample as mmCIF text with the ModelCIF categories that say how it was made. It has no confidence."""
+    block = gemmi.cif.Block(block_name(backbone.id))
+    chain = _chain(backbone, request)
+    description = f"generated backbone of {len(backbone)} residues, no sequence"
+    add_chain(
+        block,
+        chain=chain,
+        polymer_type="polypeptide(L)",
+        description=description,
+        title=_title(backbone, request, model_name),
+        models=[_written(backbone, chain)],
+    )
+    set_category(block, "_audit_conform", _DICTIONARY.keys(), [_DICTIONARY.values()])
+    set_category(
+        block,
+        "_software",
+        ("pdbx_ordinal", "name", "version", "type", "classification", "description"),
+        [(1, "betafold-mlx", __version__, "package", "model building", clean_text(model_name) or None)],
+    )
+    set_category(block, "_ma_software_group", ("ordinal_id", "group_id", "software_id"), [(1, 1, 1)])
+    set_category(block, "_chem_comp", ("id", "type"), sorted({(each.name, each.type) for each in chain}))
+    data = [(1, description, "target"), (2, "Generated backbone", "model coordinates")]
+    set_category(block, "_ma_data", ("id", "name", "content_type"), data)
+    set_category(block, "_ma_data_group", ("ordinal_id", "group_id", "data_id"), [(1, 1, 1), (2, 2, 2)])
+    set_category(block, "_ma_target_entity", ("entity_id", "data_id", "origin"), [(1, 1, "designed")])
+    set_category(
+        block, "_ma_target_entity_instance", ("asym_id", "entity_id", "details"), [(CHAIN, 1, False)]
+    )
+    set_category(
+        block,
+        "_ma_protocol_step",
+        (
+            *("ordinal_id", "protocol_id", "step_id", "method_type", "details"),
+            *("software_group_id", "input_data_group_id", "output_data_group_id"),
+        ),
+        [(1, 1, 1, "modeling", " ".join(_remarks(backbone, request, model_name)), 1, 1, 2)],
+    )
+    set_category(
+        block,
+        "_ma_model_list",
+        ("ordinal_id", "model_id", "model_name", "data_id", "model_type"),
+        [(1, 1, backbone.id, 2, "Other")],
+    )
+    options = gemmi.cif.WriteOptions()
+    options.align_loops = 30
+    options.prefer_pairs = True
+    return block.as_string(options)
+
+
+def to_pdb(backbone: GeneratedBackbone, request: Request, model_name: str) -> str:
+    """Return a sample as PDB text, its numbers as in `to_mmcif`."""
+    chain = _chain(backbone, request)
+    header = pdb_header(
+        title=_title(backbone, request, model_name),
+        remarks=_remarks(backbone, request, model_name),
+        models=1,
+        chain=chain,
+        disulfides=(),
+        links=(),
+    )
+    return header + pdb_atoms([_written(backbone, chain)])
+
+
+def _chain(backbone: GeneratedBackbone, request: Request) -> list[Monomer]:
+    return monomers(len(backbone) * PLACEHOLDERS[request.residue], False, None, None)
+
+
+def _written(backbone: GeneratedBackbone, chain: Sequence[Monomer]) -> WrittenModel:
+    middle = np.nanmean(backbone.fit.coordinates.astype(np.float64), axis=(0, 1))
+    return written_model(chain, list(backbone.fit.coordinates - middle), [0.0] * len(chain))
+
+
+def _title(backbone: GeneratedBackbone, request: Request, model_name: str) -> str:
+    made_by = f"betafold-mlx {__version__}, model {model_name}"
+    return clean_text(
+        f"{backbone.id}: backbone generated by {made_by}; poly-{request.residue} is a placeholder"
+    )
+
+
+def _about(residue: str) -> str:
+    return (
+        "Generated by a model, not observed and not predicted from a sequence. "
+        f"Every residue is written as {residue}, a placeholder: no sequence was designed."
+    )
+
+
+def _remarks(backbone: GeneratedBackbone, request: Request, model_name: str) -> list[str]:
+    said = [
+        _about(request.residue),
+        clean_text(
+            f"Sample {backbone.number + 1} of seed {request.seed}, betafold-mlx {__version__}, model {model_name}."
+        ),
+        "Ideal bond lengths and angles, torsions fitted to the C-alpha trace that the model drew: "
+        f"{backbone.fit.rmsd:.2f} A RMSD. B-factor 0: there is no confidence.",
+    ]
+    if backbone.motif_rmsd is not None and request.motif is not None:
+        first, last = request.motif.start + 1, request.motif.start + len(request.motif)
+        said.append(
+            f"Residues {first} to {last} hold the motif {clean_text(request.motif.source)}: "
+            f"{backbone.motif_rmsd:.2f} A backbone RMSD."
+        )
+    said += [f"FAILED: {problem}." for problem in backbone.problems]
+    return said

@@ -1,0 +1,168 @@
+"""Flow matching: the loss that the generator is trained on, and the paths that it samples along.
+
+A structure x and noise e are joined by a straight line, x_t = t x + (1 - t) e, along which a point moves with the
+velocity x - e. The network learns the mean velocity at x_t, and a path along it leads from noise to structures (Lipman
+et al. 2023). What flows at a later scale is what it adds to the coarser one: the same path, seen from a moving origin.
+Everything here is in units of the noise of a scale (`betafold_mlx.generate.network.noise_scale`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from betafold_mlx.generate.layout import Layout
+from betafold_mlx.generate.network import BackboneGenerator, centred, noise_scale, surroundings
+from betafold_mlx.metrics import masked_mean
+
+TIME_POWER = 1.0 / 1.9
+"""Times are u^(1/1.9) of an even u, which is Beta(1.9, 1): more of them where the fine detail is settled."""
+
+EARLIEST = 0.05
+"""The SDE takes 1/t no larger than at this time."""
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """What the generator is made used to in training.
+
+    Attributes
+    ----------
+    noisy_context : bool
+        Blur the coarser scales that the Transformer reads: context' = w x + (1 - w) e, w even in [0, 1].
+    scheduled_sampling : bool
+        With probability 1/2 the coarser scales are the model's own estimate.
+    self_conditioning : bool
+        With probability 1/2 the decoder is told its own earlier estimate.
+    """
+
+    noisy_context: bool = True
+    scheduled_sampling: bool = True
+    self_conditioning: bool = True
+
+
+def flow_loss(
+    model: BackboneGenerator,
+    traces: Sequence[mx.array],
+    layout: Layout,
+    keys: mx.array,
+    config: FlowConfig,
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """Return the mean squared error of the velocity.
+
+    Parameters
+    ----------
+    model : BackboneGenerator
+        The network.
+    traces : sequence of mx.array
+        (B, S_k, 3) of each scale, Angstrom, zero-centred; zero at padding.
+    layout : Layout
+        Of the batch.
+    keys : mx.array
+        (B, 2) random keys: what is drawn for an example does not depend on its company.
+    config : FlowConfig
+        What is blurred, and what comes from the model itself.
+
+    Returns
+    -------
+    loss : mx.array
+        Scalar: mean over points, scales and examples.
+    parts : dict of str to mx.array
+        ``scale_1`` ... of each scale.
+    """
+    scales = len(traces)
+    units = [mx.array(noise_scale(scale, scales)) for scale in range(scales)]
+    chances, *rest = mx.split(
+        mx.vmap(lambda key: mx.random.split(key, 1 + 2 * scales))(keys), 1 + 2 * scales, axis=1
+    )
+    drawn = mx.vmap(lambda key: mx.random.uniform(shape=(2 * scales + 2,), key=key))(
+        chances[:, 0]
+    )  # (B, ...)
+    times = mx.power(drawn[:, :scales], TIME_POWER)
+    noise = [_noise(rest[scale], layout.masks[scale]) for scale in range(scales)]
+    biases = [model.decoder.bias(scale, layout) for scale in range(scales)]
+    causal = model.context.bias(layout)
+
+    def passed(
+        contexts: list[mx.array], known: list[mx.array] | None
+    ) -> tuple[list[mx.array], list[mx.array]]:
+        """Return the model's estimate of each scale, Angstrom, and the squared error of its velocity, (B, S_k)."""
+        read = contexts
+        if config.noisy_context:
+            read = [
+                _blend(
+                    drawn[:, scales + scale],
+                    context,
+                    units[scale] * _noise(rest[scales + scale], layout.masks[scale]),
+                )
+                for scale, context in enumerate(contexts)
+            ]
+        z = model(
+            [surroundings(scale, trace, layout) for scale, trace in enumerate((None, *read))], layout, causal
+        )
+        estimates, errors = [], []
+        for scale, (trace, context) in enumerate(zip(traces, (None, *contexts), strict=True)):
+            seen, unit, time = surroundings(scale, context, layout), units[scale], times[:, scale]
+            origin = seen.origin
+            end = (trace - origin) / unit
+            x = _blend(time, end, noise[scale])
+            before = mx.zeros_like(x) if known is None else told * (known[scale] - origin) / unit
+            velocity = model.decoder(x, time, z[scale], seen, before, scale, layout, biases[scale])
+            estimates.append(origin + unit * (x + (1.0 - time)[:, None, None] * velocity))
+            errors.append(mx.square(velocity - (end - noise[scale])).mean(axis=-1))
+        return estimates, errors
+
+    contexts, known = list(traces[:-1]), None
+    own = config.scheduled_sampling and scales > 1
+    told = (drawn[:, -1] < 0.5)[:, None, None].astype(mx.float32)
+    if own or config.self_conditioning:
+        estimates = [mx.stop_gradient(estimate) for estimate in passed(contexts, None)[0]]
+        if config.self_conditioning:
+            known = estimates
+        if own:
+            theirs = (drawn[:, -2] < 0.5).astype(mx.float32)
+            contexts = [_blend(theirs, *pair) for pair in zip(estimates[:-1], contexts, strict=True)]
+    _, errors = passed(contexts, known)
+    parts = {
+        f"scale_{scale + 1}": masked_mean(error, layout.masks[scale], 1).mean()
+        for scale, error in enumerate(errors)
+    }
+    return sum(parts.values(), mx.zeros(())) / scales, parts
+
+
+def _blend(share: mx.array, points: mx.array, noise: mx.array) -> mx.array:
+    share = share[:, None, None]
+    return share * points + (1.0 - share) * noise
+
+
+def _noise(keys: mx.array, mask: mx.array) -> mx.array:
+    """Return zero-centred noise (B, S, 3) of keys (B, 1, 2)."""
+    size = mask.shape[1]
+    return centred(mx.vmap(lambda key: mx.random.normal((size, 3), key=key))(keys[:, 0]), mask)
+
+
+def sde_step(
+    x: mx.array, velocity: mx.array, time: float, step: float, gamma: float, noise: mx.array
+) -> mx.array:
+    """Return x after a step of the SDE dx = v dt + g s dt + sqrt(2 g gamma) dW, by Euler and Maruyama.
+
+    s = (t v - x) / (1 - t) is the score of x_t. With g = (1 - t) / max(t, `EARLIEST`) it needs no division by 1 - t,
+    and the noise dies out towards the structure.
+
+    Parameters
+    ----------
+    x, velocity : mx.array
+        (B, S, 3).
+    time, step : float
+        t, and its increment.
+    gamma : float
+        Temperature: 1 keeps the distribution of x_t, less makes it narrower, 0 has no noise.
+    noise : mx.array
+        (B, S, 3) normal numbers.
+    """
+    early = max(time, step, EARLIEST)  # the step: where g times it is above 1, a path overshoots
+    drift = velocity + (time * velocity - x) / early
+    spread = (2.0 * gamma * step * (1.0 - time) / early) ** 0.5
+    return x + step * drift + spread * noise

@@ -1,0 +1,319 @@
+"""What a user asks of generated backbones: a coarse shape, a motif to build on, secondary structure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.generate.fit import fit_backbones
+from betafold_mlx.geometry import backbone_torsions
+from betafold_mlx.structure.backbone import ATOMS, peptide_bonds
+from betafold_mlx.structure.parsing import parse_structure
+from betafold_mlx.structure.rawfile import read_bytes
+from betafold_mlx.structure.residues import ReadResidue, read_chain
+
+FEWEST_POINTS, MOST_POINTS = 3, 8
+CA_STEP = 3.8
+"""Angstrom between neighbouring C-alphas of a trans chain."""
+
+NEAREST_POINTS = 0.5
+"""Angstrom: points closer than that are the same."""
+
+SHORTEST_MOTIF = 4
+"""Residues: three C-alphas are no shape."""
+
+SHORTEST_RANGE = 4
+"""Residues of a helix or strand: P-SEA could not tell it where it is shorter."""
+
+HELIX, STRAND, OPEN = "H", "E", "-"
+
+_MOTIF = re.compile(r"(?:(?P<chain>[^:\s]*):)?(?P<first>-?[0-9]+[A-Za-z]?)-(?P<last>-?[0-9]+[A-Za-z]?)")
+_RANGE = re.compile(r"([0-9]{1,4})-([0-9]{1,4})")
+_LARGEST_FILE = 1 << 20  # bytes of a file of points
+
+
+@dataclass(frozen=True)
+class CoarseShape:
+    """A shape to follow.
+
+    Attributes
+    ----------
+    points : numpy.ndarray
+        (k, 3) float32 Angstrom, along the chain from its N to its C end.
+    source : str
+        Where they are from.
+    """
+
+    points: np.ndarray
+    source: str
+
+
+@dataclass(frozen=True)
+class MotifPrompt:
+    """A piece of a structure that the generated chain is to hold.
+
+    Attributes
+    ----------
+    start : int
+        0-based place of its first residue in the generated chain.
+    coordinates : numpy.ndarray
+        (m, 4, 3) float32 Angstrom: N, CA, C, O.
+    torsions : numpy.ndarray
+        (m, 3) float64 radians: phi, psi, omega of the ideal backbone that is nearest to it; NaN where they depend on
+        what is around it (phi of the first, psi and omega of the last residue).
+    source : str
+        File, chain and residues.
+    """
+
+    start: int
+    coordinates: np.ndarray
+    torsions: np.ndarray
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.coordinates)
+
+    @property
+    def trace(self) -> np.ndarray:
+        """(m, 3) C-alphas, Angstrom."""
+        return self.coordinates[:, 1]
+
+
+def read_points(path: Path) -> CoarseShape:
+    """Read a coarse shape: ``x,y,z`` a line, 3 to 8 lines, Angstrom; one header line may stand above.
+
+    Raises
+    ------
+    BetafoldError
+        Where the file cannot be read, or a line does not hold three numbers; for too few or too many points, or two
+        that are the same.
+    """
+    content = read_bytes(path)
+    if len(content) > _LARGEST_FILE:
+        raise BetafoldError(f"{path} is no file of {FEWEST_POINTS} to {MOST_POINTS} points: it is too large")
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BetafoldError(f"{path} is not a text of x,y,z a line") from error
+    points: list[list[float]] = []
+    for number, row in enumerate(rows, start=1):
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        values = [_number(cell) for cell in cells]
+        if not points and all(value is None for value in values) and _is_header(cells):
+            continue
+        if len(values) != 3 or not all(value is not None and math.isfinite(value) for value in values):
+            raise BetafoldError(
+                f"{path}, line {number}: x,y,z as three numbers are needed, not {','.join(row)!r:.60}"
+            )
+        points.append([value for value in values if value is not None])
+    return CoarseShape(_checked_points(points, str(path)), str(path))
+
+
+def _checked_points(points: Sequence[Sequence[float]], source: str) -> np.ndarray:
+    count = len(points)
+    if not FEWEST_POINTS <= count <= MOST_POINTS:
+        plural = "" if count == 1 else "s"
+        raise BetafoldError(
+            f"{source} has {count} point{plural}: a coarse shape has {FEWEST_POINTS} to {MOST_POINTS}"
+        )
+    array = np.array(points, dtype=np.float64)
+    if np.abs(array).max() >= 1e4:
+        raise BetafoldError(f"{source}: a coordinate is 10000 A or more")
+    for i in range(count):
+        for j in range(i):
+            if np.linalg.norm(array[i] - array[j]) < NEAREST_POINTS:
+                raise BetafoldError(
+                    f"{source}: points {j + 1} and {i + 1} are the same (within {NEAREST_POINTS:g} A)"
+                )
+    return array.astype(np.float32)
+
+
+def check_points(shape: CoarseShape, length: int) -> None:
+    """Check that a chain of so many residues can follow a shape.
+
+    Raises
+    ------
+    BetafoldError
+        Where its points are more than residues, or farther apart than the chain is long.
+    """
+    points = shape.points.astype(np.float64)
+    if len(points) > length:
+        raise BetafoldError(
+            f"{shape.source} has {len(points)} points: more than the {length} residues of the chain"
+        )
+    contour = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
+    reach = CA_STEP * (length - 1)
+    if contour > reach:
+        raise BetafoldError(
+            f"{shape.source}: the points are {contour:.0f} A apart along their line, and {length} residues reach "
+            f"{reach:.0f} A: take a longer chain, or points that are nearer"
+        )
+
+
+def read_motif(path: Path, residues: str, at: int) -> MotifPrompt:
+    """Read a motif from a PDB or mmCIF file, plain or gzipped; its first model counts.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    residues : str
+        ``A:5-12``: chain and author's residue numbers, both ends included; ``5-12`` where there is one chain.
+    at : int
+        1-based place of the motif's first residue in the generated chain.
+
+    Raises
+    ------
+    BetafoldError
+        Where the file cannot be read, has no such residues, lacks one of their backbone atoms, or has a break between
+        them.
+    """
+    found = _MOTIF.fullmatch(residues.strip())
+    if found is None:
+        raise BetafoldError(f"--residues {residues!r:.40}: write chain and residues, as A:5-12")
+    if at < 1:
+        raise BetafoldError(f"--at {at}: residues of the generated chain are counted from 1")
+    source = f"{path.name} {residues.strip()}"
+    chosen = _chosen(path, found["chain"], found["first"], found["last"])
+    for residue in chosen:
+        if residue.problem is not None:
+            raise BetafoldError(f"motif {source}: residue {residue.number} {residue.name}: {residue.problem}")
+    atoms = np.stack([residue.atoms[: len(ATOMS)] for residue in chosen])
+    unbroken = peptide_bonds(atoms)
+    if not unbroken.all():
+        gap = int(np.argmin(unbroken))
+        distance = np.linalg.norm(atoms[gap, 2] - atoms[gap + 1, 0])
+        raise BetafoldError(
+            f"motif {source}: the chain is broken between {chosen[gap].number} and {chosen[gap + 1].number} "
+            f"(C-N {distance:.1f} A): take an unbroken stretch"
+        )
+    if len(chosen) < SHORTEST_MOTIF:
+        raise BetafoldError(
+            f"motif {source} has {len(chosen)} residues: a motif has {SHORTEST_MOTIF} or more"
+        )
+    return motif_of(atoms, at - 1, source)
+
+
+def motif_of(atoms: np.ndarray, start: int, source: str) -> MotifPrompt:
+    """Return the motif of a backbone (m, 4, 3), N, CA, C, O in Angstrom, at a 0-based place."""
+    coordinates = (atoms - atoms[:, 1].mean(axis=0)).astype(np.float32)
+    return MotifPrompt(start, coordinates, _ideal_torsions(coordinates), source)
+
+
+def check_motif(motif: MotifPrompt, length: int) -> None:
+    """Check that a motif lies inside a chain of so many residues.
+
+    Raises
+    ------
+    BetafoldError
+        Where it is longer than the chain, or reaches beyond its end.
+    """
+    if len(motif) > length:
+        raise BetafoldError(
+            f"motif {motif.source} has {len(motif)} residues, and the chain {length}: make it longer"
+        )
+    end = motif.start + len(motif)
+    if end > length:
+        raise BetafoldError(
+            f"motif {motif.source} of {len(motif)} residues at {motif.start + 1} would end at {end}, behind the end of "
+            f"the chain of {length}: --at can be 1 to {length - len(motif) + 1}"
+        )
+
+
+def secondary_text(helices: Iterable[str], strands: Iterable[str], length: int) -> str | None:
+    """Return the secondary structure that is asked for.
+
+    Parameters
+    ----------
+    helices, strands : iterable of str
+        Ranges of 1-based residues, ``3-14``; several with commas.
+    length : int
+        Residues of the chain.
+
+    Returns
+    -------
+    str or None
+        A letter a residue: H, E, or ``-`` where nothing is asked for; None where there is no range.
+
+    Raises
+    ------
+    BetafoldError
+        For a range that is none, lies outside the chain, is too short to be told, or overlaps another.
+    """
+    letters = [OPEN] * length
+    for letter, option, texts in ((HELIX, "--helix", helices), (STRAND, "--strand", strands)):
+        for text in (part.strip() for each in texts for part in each.split(",")):
+            found = _RANGE.fullmatch(text)
+            if found is None:
+                raise BetafoldError(f"{option} {text!r:.40}: write a range of residues, as 3-14")
+            first, last = int(found[1]), int(found[2])
+            if not 1 <= first <= last <= length:
+                raise BetafoldError(f"{option} {text}: residues run from 1 to {length}, the lower first")
+            if last - first + 1 < SHORTEST_RANGE:
+                raise BetafoldError(f"{option} {text}: a range has {SHORTEST_RANGE} residues or more")
+            if set(letters[first - 1 : last]) != {OPEN}:
+                raise BetafoldError(f"{option} {text} overlaps another range")
+            letters[first - 1 : last] = [letter] * (last - first + 1)
+    return None if set(letters) == {OPEN} else "".join(letters)
+
+
+def _chosen(path: Path, chain: str | None, first: str, last: str) -> list[ReadResidue]:
+    """Return the residues from one number to another of a chain, in file order."""
+    model = parse_structure(path, first_model_only=True)[0]
+    read = [(each.name, residues) for each in model for residues in read_chain(each)]
+    proteins = [(name, residues) for name, residues in read if any(r.letter for r in residues)]
+    names = list(dict.fromkeys(name for name, _ in proteins))
+    if not names:
+        raise BetafoldError(f"{path} has no protein chain")
+    if chain is None:
+        if len(names) > 1:
+            raise BetafoldError(
+                f"{path} has the chains {', '.join(names)}: say which, as {names[0]}:{first}-{last}"
+            )
+        chain = names[0]
+    if chain not in names:
+        raise BetafoldError(f"{path} has no protein chain {chain!r:.20}: it has {', '.join(names)}")
+    residues = [residue for name, part in proteins if name == chain for residue in part]
+    numbers = [residue.number for residue in residues]
+    for number in (first, last):
+        if number.upper() not in numbers:
+            raise BetafoldError(
+                f"{path} has no residue {number} in chain {chain}, which runs from {numbers[0]} to {numbers[-1]}"
+            )
+    start, end = (numbers.index(number.upper()) for number in (first, last))
+    if end < start:
+        raise BetafoldError(f"--residues {chain}:{first}-{last}: the first residue stands behind the last")
+    return residues[start : end + 1]
+
+
+def _ideal_torsions(coordinates: np.ndarray) -> np.ndarray:
+    """Return the torsions (m, 3) of the ideal backbone nearest to (m, 4, 3), NaN where the motif does not say them."""
+    native, _ = backbone_torsions(mx.array(coordinates))
+    start = np.array(native)[None].astype(np.float64)
+    (fit,) = fit_backbones(coordinates[None, :, :3], start)
+    torsions = fit.torsions.astype(np.float64)
+    torsions[0, 0] = torsions[-1, 1] = torsions[-1, 2] = np.nan
+    return torsions
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Tell a line of names from a first point that is damaged."""
+    return len(cells) == 3 and all(re.fullmatch(r"[A-Za-z_][\w ()]*", cell) for cell in cells)

@@ -1,0 +1,345 @@
+"""Sampling C-alpha traces coarse to fine.
+
+The first scale follows a stochastic path from noise to a shape (an SDE with a lower temperature, gamma), each later one
+a short straight path (an ODE) under what is there already. A coarse shape or a motif that is asked for takes the place
+of the model's own estimate, without further training.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.generate.flow import sde_step
+from betafold_mlx.generate.layout import Layout, make_layout
+from betafold_mlx.generate.network import (
+    BackboneGenerator,
+    Past,
+    Surroundings,
+    centred,
+    noise_scale,
+    surroundings,
+)
+from betafold_mlx.generate.scales import (
+    FEWEST_POINTS,
+    LONGEST,
+    SHORTEST,
+    canonical_axes,
+    point_positions,
+    resampling,
+    scale_sizes,
+)
+from betafold_mlx.geometry.superpose import superpose
+from betafold_mlx.lanes import Work, side_by_side
+from betafold_mlx.model.inputs import padded_length
+
+TOGETHER = 16
+"""Samples made at a time. Always so many, and sample i always at place i modulo this, with copies in the places that
+are left over: a BLAS multiplies matrices in blocks of rows, and the last digits of a row depend on its place and on
+how many there are. So a sample has the same bits in any company."""
+
+
+class Motif(NamedTuple):
+    """A piece of structure that a sample is to contain.
+
+    Attributes
+    ----------
+    start : int
+        0-based residue of the chain that the motif begins at.
+    trace : numpy.ndarray
+        (m, 3) C-alpha positions, Angstrom.
+    """
+
+    start: int
+    trace: np.ndarray
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How to sample.
+
+    Attributes
+    ----------
+    steps : int
+        Steps of the SDE on the first scale.
+    ode_steps : int
+        Steps of the ODE on each later scale.
+    gamma : float
+        Temperature of the SDE's noise: 1 samples what was learned, less the most usual shapes.
+    """
+
+    steps: int = 60
+    ode_steps: int = 2
+    gamma: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "ode_steps"):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= 10_000:
+                raise BetafoldError(
+                    f"sampling: {name} must be a whole number from 1 to 10000, not {value!r:.40}"
+                )
+        if not 0 <= self.gamma <= 10:
+            raise BetafoldError(f"sampling: gamma must lie in [0, 10], not {self.gamma!r:.40}")
+
+
+def sample_traces(
+    model: BackboneGenerator,
+    lengths: Sequence[int],
+    seed: int,
+    numbers: Sequence[int],
+    config: SamplingConfig,
+    coarse: Sequence[np.ndarray | None] | None = None,
+    motifs: Sequence[Motif | None] | None = None,
+    cyclic: Sequence[bool] | None = None,
+    *,
+    secondary: Sequence[str | None] | None = None,
+) -> list[np.ndarray]:
+    """Sample C-alpha traces.
+
+    Sample k depends on the seed, its own number, its length and what is asked of it, and on nothing else that is made.
+
+    Parameters
+    ----------
+    model : BackboneGenerator
+        The network.
+    lengths : sequence of int
+        Residues of each of n samples, `SHORTEST` to `LONGEST`.
+    seed : int
+        From 0.
+    numbers : sequence of int
+        (n,) number of each sample, from 0: the same number, seed and length give the same noise.
+    config : SamplingConfig
+        Steps and temperature.
+    coarse : sequence of (numpy.ndarray or None), optional
+        (m, 3) points along the chain, Angstrom. Interpolated to the scales of m points or less, and in any case to the
+        first one, they take the place of what would be sampled there.
+    motifs : sequence of (Motif or None), optional
+        Kept exactly, up to a motion of the whole.
+    cyclic : sequence of bool, optional
+        Which samples are rings.
+    secondary : sequence of (str or None), optional
+        Secondary structure asked for: ``H``, ``E`` or ``C`` a residue, ``-`` where nothing is asked.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        (L, 3) float32 of each sample, Angstrom, zero-centred; where a coarse shape was given, turned as that is.
+
+    Raises
+    ------
+    BetafoldError
+        For a length out of range, or a shape, motif or secondary structure that does not fit its chain.
+    """
+    count = len(lengths)
+    requests = [
+        _Request(*values)
+        for values in zip(
+            lengths,
+            numbers,
+            _each(cyclic, count, False),
+            _each(coarse, count, None),
+            _each(motifs, count, None),
+            _each(secondary, count, None),
+            strict=True,
+        )
+    ]
+    for request in requests:
+        _check(request, model.config.scales)
+    parts = _parts(requests)
+    works = (
+        _sampling(
+            model, [requests[part.get(place, min(part.values()))] for place in range(TOGETHER)], seed, config
+        )
+        for part in parts
+    )
+    found: dict[int, np.ndarray] = {}
+    for part, traces in zip(parts, side_by_side(works), strict=True):
+        found |= {row: traces[place, : lengths[row]] for place, row in part.items()}
+    return [_oriented(found[row], request) for row, request in enumerate(requests)]
+
+
+def _oriented(trace: np.ndarray, request: _Request) -> np.ndarray:
+    """Turn a trace (L, 3) from the standard orientation to that of the shape that was asked for."""
+    if request.coarse is None:
+        return trace
+    axes = canonical_axes(np.asarray(request.coarse, float), request.cyclic)
+    return (trace @ axes.T).astype(np.float32)
+
+
+class _Request(NamedTuple):
+    length: int
+    number: int
+    cyclic: bool
+    coarse: np.ndarray | None
+    motif: Motif | None
+    secondary: str | None
+
+
+def _each(values: Sequence[Any] | None, count: int, default: Any) -> Sequence[Any]:
+    return [default] * count if values is None else values
+
+
+def _check(request: _Request, scales: int) -> None:
+    length = request.length
+    if not SHORTEST <= length <= LONGEST:
+        raise BetafoldError(f"{length} residues: a chain of {SHORTEST} to {LONGEST} can be generated")
+    if request.coarse is not None:
+        points = np.asarray(request.coarse)
+        if points.ndim != 2 or points.shape[1] != 3 or len(points) < FEWEST_POINTS:
+            raise BetafoldError(
+                f"a coarse shape has {FEWEST_POINTS} points or more, of three coordinates each"
+            )
+        if not np.isfinite(points).all():
+            raise BetafoldError("a coarse shape holds NaN or infinite coordinates")
+        if scales == 1:
+            raise BetafoldError("this generator has one scale alone, and follows no coarse shape")
+    if request.motif is not None:
+        start, points = request.motif
+        points = np.asarray(points)
+        if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
+            raise BetafoldError("a motif has one residue or more, of three finite coordinates each")
+        if start < 0 or start + len(points) > length:
+            raise BetafoldError(
+                f"a motif of {len(points)} residues from residue {start + 1} does not fit a chain of {length}"
+            )
+    if request.secondary is not None and len(request.secondary) != length:
+        raise BetafoldError(
+            f"a secondary structure of {len(request.secondary)} letters was asked of {length} residues"
+        )
+
+
+def _parts(requests: list[_Request]) -> list[dict[int, int]]:
+    """Return which requests are sampled together: rows of `requests` by their places, of one padded length each."""
+    parts: dict[tuple[int, int], dict[int, int]] = {}
+    taken: Counter[tuple[int, int]] = Counter()
+    for row, request in enumerate(requests):
+        padded, place = padded_length(request.length), request.number % TOGETHER
+        parts.setdefault((padded, taken[padded, place]), {})[place] = row
+        taken[padded, place] += 1
+    return list(parts.values())
+
+
+def _sampling(
+    model: BackboneGenerator, requests: list[_Request], seed: int, config: SamplingConfig
+) -> Work[np.ndarray]:
+    """Sample `TOGETHER` chains of one padded length L: (`TOGETHER`, L, 3) Angstrom."""
+    scales = model.config.scales
+    layout = make_layout(
+        [request.length for request in requests],
+        [request.cyclic for request in requests],
+        padded_length(requests[0].length),
+        scales,
+        [request.secondary for request in requests],
+    )
+    bias = model.context.bias(layout)
+    past: list[Past] | None = None
+    trace: mx.array | None = None
+    for scale in range(scales):
+        begin, end = sum(layout.sizes[:scale]), sum(layout.sizes[: scale + 1])
+        mask = mx.concatenate(list(layout.masks[: scale + 1]), axis=1)
+        seen = surroundings(scale, trace, layout)
+        states = model.context.read(scale, seen, layout)
+        z, past = model.context.extend(states, mask, bias[:, :, begin:end, :end], past)
+        sampled = yield from _flowing(model, scale, z, seen, layout, requests, seed, config)
+        trace = _with_coarse(sampled, scale, requests, scales)
+    assert trace is not None
+    yield from _wait(trace)
+    return np.array(trace)
+
+
+def _flowing(
+    model: BackboneGenerator,
+    scale: int,
+    z: mx.array,
+    seen: Surroundings,
+    layout: Layout,
+    requests: list[_Request],
+    seed: int,
+    config: SamplingConfig,
+) -> Work[mx.array]:
+    """Sample the points of a scale, (B, S_k, 3) Angstrom."""
+    mask, unit = layout.masks[scale], mx.array(noise_scale(scale, model.config.scales))
+    steps = config.steps if scale == 0 else config.ode_steps
+    noise = _noise(requests, seed, scale, mask, 1 + steps if scale == 0 else 1)
+    fixed, inside = _motif_points(requests, scale, model.config.scales, mask.shape[1])
+    asked = bool(inside.any())
+    wanted, where = mx.array(fixed), mx.array(inside)
+    rows = where.any(axis=1)[:, None, None]
+    bias = model.decoder.bias(scale, layout)
+    x = centred(noise[0], mask)
+    before = mx.zeros_like(x)
+    for step in range(steps):
+        time, following = step / steps, (step + 1) / steps
+        velocity = model.decoder(x, mx.array([time]), z, seen, before, scale, layout, bias)
+        before = x + (1.0 - time) * velocity
+        if asked:
+            shape = seen.origin + before * unit
+            placed = mx.where(where[..., None], superpose(wanted, shape, where), shape)
+            before = mx.where(rows, centred(placed - seen.origin, mask) / unit, before)
+            velocity = mx.where(rows, (before - x) / (1.0 - time), velocity)
+        if following == 1.0:
+            x = before
+        elif scale == 0:
+            x = sde_step(x, velocity, time, following - time, config.gamma, centred(noise[1 + step], mask))
+        else:
+            x = x + (following - time) * velocity
+        yield from _wait(x, before)
+    return seen.origin + x * unit
+
+
+def _wait(*arrays: mx.array) -> Work[None]:
+    mx.async_eval(*arrays)
+    yield
+
+
+def _noise(requests: list[_Request], seed: int, scale: int, mask: mx.array, draws: int) -> list[mx.array]:
+    """Return normal numbers (B, S_k, 3), `draws` times, each row from a generator of its own."""
+    drawn = np.zeros((draws, *mask.shape, 3), np.float32)
+    counts = np.array(mask.sum(axis=1)).tolist()
+    for row, (request, size) in enumerate(zip(requests, counts, strict=True)):
+        rng = np.random.default_rng([seed, request.number, scale])
+        drawn[:, row, :size] = rng.standard_normal((draws, size, 3), dtype=np.float32)
+    return [mx.array(each) for each in drawn]
+
+
+def _motif_points(
+    requests: list[_Request], scale: int, scales: int, room: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the motifs at a scale: points (B, S_k, 3), Angstrom, and (B, S_k) bool, True where there is one."""
+    points = np.zeros((len(requests), room, 3), np.float32)
+    inside = np.zeros((len(requests), room), bool)
+    for row, request in enumerate(requests):
+        if request.motif is None:
+            continue
+        start, motif = request.motif
+        size = scale_sizes(request.length, scales=scales)[scale]
+        place = np.round(point_positions(request.length, size, request.cyclic) - start, 9)
+        chosen = np.flatnonzero((place >= 0) & (place <= len(motif) - 1))
+        residue = np.arange(len(motif))
+        for axis in range(3):
+            points[row, chosen, axis] = np.interp(place[chosen], residue, np.asarray(motif, float)[:, axis])
+        inside[row, chosen] = True
+    return points, inside
+
+
+def _with_coarse(trace: mx.array, scale: int, requests: list[_Request], scales: int) -> mx.array:
+    """Put the shapes that are asked for in the place of sampled ones, (B, S_k, 3)."""
+    given = np.zeros(trace.shape, np.float32)
+    rows = np.zeros(len(requests), bool)
+    for row, request in enumerate(requests):
+        size = scale_sizes(request.length, scales=scales)[scale]
+        if request.coarse is None or scale == scales - 1 or not (scale == 0 or size <= len(request.coarse)):
+            continue
+        shape = np.asarray(request.coarse, float)
+        given[row, :size] = (
+            resampling(len(shape), size, request.cyclic) @ shape @ canonical_axes(shape, request.cyclic)
+        )
+        rows[row] = True
+    return mx.where(mx.array(rows)[:, None, None], mx.array(given), trace) if rows.any() else trace

@@ -1,0 +1,98 @@
+"""The settings of a generator's training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.generate.config import GeneratorConfig
+from betafold_mlx.generate.flow import FlowConfig
+
+
+@dataclass(frozen=True)
+class GeneratorTrainConfig:
+    """Everything that determines a run, with the data set and the versions.
+
+    Attributes
+    ----------
+    network : GeneratorConfig
+        Sizes of the network.
+    flow : FlowConfig
+        What the network is made used to.
+    seed : int
+        Of the initial weights, the order of the data and the noise.
+    tokens : int
+        Residues of a batch at the finest scale, padding included.
+    steps : int
+        Optimiser steps; the learning rate reaches its floor at the last one.
+    learning_rate, final_learning_rate : float
+        Peak after the warm-up, and floor at the end of the cosine.
+    warmup : int
+        Steps of linear warm-up.
+    weight_decay : float
+        AdamW's.
+    clip : float
+        Largest global norm of the gradient.
+    evaluate_every : int
+        Steps between evaluations on the validation split.
+    patience : int
+        Evaluations without a better one before the run stops early.
+    """
+
+    network: GeneratorConfig = field(default_factory=GeneratorConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    seed: int = 0
+    tokens: int = 1024
+    steps: int = 5000
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    warmup: int = 200
+    weight_decay: float = 0.02
+    clip: float = 1.0
+    evaluate_every: int = 250
+    patience: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "evaluate_every", "patience", "tokens"):
+            if getattr(self, name) < 1:
+                raise BetafoldError(f"training: {name} must be at least 1")
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise BetafoldError(f"training: {name} must be a positive number")
+        for name in ("final_learning_rate", "warmup", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BetafoldError(f"training: {name} must be zero or a positive number")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> GeneratorTrainConfig:
+        """Build the settings from parsed JSON, as `to_dict` wrote them.
+
+        Raises
+        ------
+        BetafoldError
+            Where a key is unknown or missing: a run of another version, or of something else.
+        """
+        try:
+            rest = dict(values)
+            network, flow = GeneratorConfig.from_dict(rest.pop("network")), FlowConfig(**rest.pop("flow"))
+            return cls(network=network, flow=flow, **rest)
+        except (KeyError, TypeError) as error:
+            raise BetafoldError(
+                f"training settings of another version, or not of a generator: {error}"
+            ) from error

@@ -1,0 +1,53 @@
+"""A generator whose traces are known: ideal helices and strands, a little off, in place of what a network draws."""
+
+from types import SimpleNamespace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from synthetic import HELIX, STRAND
+
+from betafold_mlx.generate import backbones, evaluation
+from betafold_mlx.generate.config import GeneratorConfig
+from betafold_mlx.geometry import build_backbone
+from betafold_mlx.sequence import residue_ids
+
+GENERATOR = SimpleNamespace(
+    model=None, config=GeneratorConfig(), name="fake-par", sha256="0" * 64, trained_on=None
+)
+BROKEN, NOT_A_NUMBER = 5, 6
+"""Numbers of samples that come out torn apart, and with NaN."""
+
+
+def chain_of(torsions, letter="A"):
+    """Return the backbone (L, 5, 3) of torsions (L, 3)."""
+    angles = mx.array(np.asarray(torsions, np.float32))[None]
+    return np.array(build_backbone(angles, mx.array(residue_ids(letter * len(torsions)))[None])[0])
+
+
+def trace_of(length, seed, number, secondary=None):
+    """Return the trace of a sample: helix, with an end that differs from one to the next, or what is asked for."""
+    torsions = np.tile(HELIX, (length, 1))
+    for place, letter in enumerate(secondary or ""):
+        torsions[place] = STRAND if letter == "E" else HELIX
+    torsions[-4:] += np.random.default_rng([seed, number]).normal(size=(4, 3)) * [0.08, 0.08, 0.02]
+    trace = chain_of(torsions)[:, 1].copy()
+    if number == BROKEN:
+        trace[length // 2 :] += 9.0
+    if number == NOT_A_NUMBER:
+        trace[0, 0] = np.nan
+    return trace
+
+
+def draw(model, lengths, seed, numbers, config, coarse=None, motifs=None, cyclic=None, *, secondary=None):
+    """Stand in for `betafold_mlx.generate.sampler.sample_traces`."""
+    asked = secondary or [None] * len(lengths)
+    return [trace_of(*each) for each in zip(lengths, [seed] * len(lengths), numbers, asked, strict=True)]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Let `generate_backbones` and `evaluate_generator` draw those traces; returns the generator to give them."""
+    monkeypatch.setattr(backbones, "sample_traces", draw)
+    monkeypatch.setattr(evaluation, "sample_traces", draw)
+    return GENERATOR

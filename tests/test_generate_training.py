@@ -1,0 +1,322 @@
+"""Training a generator: examples, runs that go on, model directories."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from synthetic import make_dataset
+
+from betafold_mlx.data.windows import SamplerConfig, WindowSampler
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.generate import batches
+from betafold_mlx.generate.batches import collate_traces, draw_batch, validation_batches
+from betafold_mlx.generate.config import GeneratorConfig
+from betafold_mlx.generate.directory import load_generator, save_generator
+from betafold_mlx.generate.flow import FlowConfig
+from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
+from betafold_mlx.generate.scales import canonical_axes, resampling
+from betafold_mlx.generate.settings import GeneratorTrainConfig
+from betafold_mlx.generate.training import GeneratorTrainer
+from betafold_mlx.model.directory import load_arrays, load_model, save_arrays
+from betafold_mlx.model.inputs import PADDED_LENGTHS
+from betafold_mlx.structure.secondary import assign_secondary_structure
+from betafold_mlx.train.checkpoint import read_run, start_run
+
+TINY = GeneratorTrainConfig(
+    network=GeneratorConfig(width=32, layers=1, decoder_layers=1, heads=4, ffn_width=64),
+    tokens=96,
+    steps=6,
+    warmup=2,
+    evaluate_every=3,
+    learning_rate=3e-3,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return make_dataset(held_out=2)
+
+
+def train(directory, dataset, config=TINY):
+    start_run(directory, config, "d" * 64)
+    trainer = GeneratorTrainer(directory, dataset, config, "d" * 64)
+    return trainer, trainer.run()
+
+
+def all_bytes(directory):
+    return {
+        str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()
+    }
+
+
+# Examples
+
+
+def sampler(dataset, tokens=512):
+    return WindowSampler(dataset, PADDED_LENGTHS, 3, SamplerConfig(tokens=tokens, unstated_ring=0.0))
+
+
+def test_a_batch_is_a_function_of_its_step(dataset):
+    first, again, other = (draw_batch(sampler(dataset), step, 3) for step in (4, 4, 5))
+    flat = [[np.array(array) for _, array in tree_flatten(batch)] for batch in (first, again, other)]
+    assert all(np.array_equal(a, b) for a, b in zip(flat[0], flat[1], strict=True))
+    assert flat[0][0].shape != flat[2][0].shape or not np.array_equal(flat[0][0], flat[2][0])
+
+
+def open_chains(dataset):
+    """The same without rings: those of this data set are open chains, which break where they are turned."""
+    records = [dataclasses.replace(record, cyclic=False) for record in dataset.records]
+    return dataclasses.replace(dataset, records=records)
+
+
+def test_rings_are_stated_unless_they_are_cut(dataset):
+    rings = {record.length for record in dataset.peptides("train") if record.cyclic}
+    found = set()
+    for step in range(12):
+        batch = draw_batch(sampler(dataset), step, 3)
+        cyclic = np.array(batch.layout.places[2])[:, 0, -1].astype(bool)
+        found |= set(np.array(batch.layout.masks[2])[cyclic].sum(axis=1).tolist())
+    assert found and found <= rings
+
+
+def test_examples_are_traces_in_the_standard_orientation(dataset):
+    seen = set()
+    for step in range(12):
+        batch = draw_batch(sampler(open_chains(dataset)), step, 3)
+        for row in range(len(batch.traces[0])):
+            length = int(np.array(batch.layout.masks[2])[row].sum())
+            seen.add(length)
+            trace = np.array(batch.traces[2])[row, :length]
+            np.testing.assert_allclose(trace.mean(axis=0), 0, atol=1e-4)
+            np.testing.assert_allclose(np.linalg.norm(np.diff(trace, axis=0), axis=1), 3.8, atol=0.1)
+            np.testing.assert_allclose(canonical_axes(trace), np.eye(3), atol=1e-3)
+            for coarse, mask in zip(batch.traces[:2], batch.layout.masks[:2], strict=True):
+                size = int(np.array(mask)[row].sum())
+                expected = resampling(length, size) @ trace
+                np.testing.assert_allclose(np.array(coarse)[row, :size], expected, atol=1e-4)
+    assert {8, 9} & seen and max(seen) > 24  # shorter ones than any window, too
+
+
+def test_told_secondary_structure_is_that_of_the_trace(dataset):
+    told = 0
+    for step in range(8):
+        batch = draw_batch(sampler(dataset), step, 3)
+        for row, trace in enumerate(np.array(batch.traces[2])):
+            mask = np.array(batch.layout.masks[2])[row]
+            letters = assign_secondary_structure(trace[mask])
+            states = np.array(batch.layout.states[2])[row][mask]
+            for letter, state in zip(letters, states, strict=True):
+                assert not state.any() or "HEC"[int(state.argmax())] == letter
+            told += states.any()
+    assert told > 5
+
+
+def test_nothing_of_the_test_split_is_touched(dataset, monkeypatch):
+    rows = [slice(r.start, r.start + r.length) for r in dataset.records if r.split == "test"]
+    spoiled = dataset.coordinates.copy()
+    for part in rows:
+        spoiled[part] = np.nan
+    changed = dataclasses.replace(dataset, coordinates=spoiled)
+    arrays = [array for step in range(10) for _, array in tree_flatten(draw_batch(sampler(changed), step, 3))]
+    arrays += [array for batch in validation_batches(changed, 3, 16) for _, array in tree_flatten(batch)]
+    assert all(np.isfinite(np.array(array)).all() for array in arrays)
+
+
+def test_validation_is_the_validation_split(dataset, monkeypatch):
+    calls = []
+    monkeypatch.setattr(batches, "collate_traces", lambda traces, *_: calls.extend(traces))
+    validation_batches(dataset, 3, 2)
+    expected = [
+        dataset.coordinates[start : start + f.length, 1]
+        for f in dataset.fragments
+        if f.split == "validation"
+        for start in [dataset.records[f.record].start + f.start]
+    ] + [
+        dataset.coordinates[r.start : r.start + r.length, 1]
+        for r in dataset.peptides("validation")
+        if r.kind != "mhc_bound"
+    ]
+    assert len(calls) == len(expected) > 2
+    assert {trace.tobytes() for trace in calls} == {np.asarray(e, np.float64).tobytes() for e in expected}
+
+
+def test_mirror_images_stay_mirror_images():
+    trace = np.cumsum(np.random.default_rng(0).normal(size=(12, 3)), axis=0)
+    right, left = (
+        np.array(collate_traces([x], [False], 16, 3).traces[2])[0, :12] for x in (trace, trace * [1, 1, -1])
+    )
+    handed = [np.linalg.det(np.stack([x[3] - x[0], x[7] - x[0], x[11] - x[0]])) for x in (right, left)]
+    assert handed[0] == pytest.approx(-handed[1], rel=1e-3)
+
+
+# Runs
+
+
+def test_a_run_leaves_a_generator_metrics_and_a_checkpoint(tmp_path, dataset):
+    trainer, finished = train(tmp_path / "run", dataset)
+    assert finished and trainer.progress.step == 6
+    loaded = load_generator(tmp_path / "run" / "best")
+    assert loaded.config == TINY.network == loaded.model.config and loaded.trained_on == "d" * 64
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 7))
+    assert [line["step"] for line in lines if "validation" in line] == [3, 6]
+    assert lines[0]["loss"] == pytest.approx(
+        np.mean([lines[0][f"scale_{k}_loss"] for k in (1, 2, 3)]), rel=1e-5
+    )
+    figures = lines[-1]["validation"]
+    assert figures["score"] == pytest.approx(np.mean([figures[f"scale_{k}"] for k in (1, 2, 3)]), rel=1e-5)
+    card = (tmp_path / "run" / "best" / "README.md").read_text()
+    assert "noisy context, scheduled sampling, self-conditioning" in card and "without a sequence" in card
+
+
+@pytest.mark.parametrize("stop_after", [2, 3, 5])
+def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(tmp_path, dataset, stop_after):
+    train(tmp_path / "whole", dataset)
+    start_run(tmp_path / "parts", TINY, "d" * 64)
+    trainer = GeneratorTrainer(tmp_path / "parts", dataset, TINY, "d" * 64)
+
+    def interrupt(figures):
+        if figures["step"] == stop_after and "loss" in figures:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert trainer.run(interrupt) is False
+    mx.random.seed(99)  # whatever the process did in between
+    config = read_run(tmp_path / "parts", "d" * 64, GeneratorTrainConfig)
+    assert config == TINY
+    assert GeneratorTrainer(tmp_path / "parts", dataset, config, "d" * 64, resume=True).run() is True
+    assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "parts")
+
+
+def test_a_kill_between_checkpoints_repeats_the_lost_steps(tmp_path, dataset):
+    train(tmp_path / "whole", dataset)
+    start_run(tmp_path / "parts", TINY, "d" * 64)
+
+    def die(figures):
+        if figures["step"] == 5:
+            raise SystemExit  # stands in for kill -9: nothing is saved after step 3
+
+    with pytest.raises(SystemExit):
+        GeneratorTrainer(tmp_path / "parts", dataset, TINY, "d" * 64).run(die)
+    trainer = GeneratorTrainer(tmp_path / "parts", dataset, TINY, "d" * 64, resume=True)
+    assert trainer.progress.step == 3
+    trainer.run()
+    assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "parts")
+
+
+def test_it_learns_the_shapes_of_the_data(tmp_path):
+    """Helices and strands alone: less is open at each scale than the best linear guess knows."""
+    config = dataclasses.replace(
+        TINY,
+        network=dataclasses.replace(TINY.network, width=64, ffn_width=128),
+        tokens=192, steps=80, warmup=10, evaluate_every=80, learning_rate=4e-3,
+        flow=FlowConfig(noisy_context=False, scheduled_sampling=False, self_conditioning=False),
+    )  # fmt: skip
+    train(tmp_path / "run", open_chains(make_dataset()), config)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = np.array([[line[f"scale_{k}_loss"] for k in (1, 2, 3)] for line in lines[:-1]])
+    before, after = losses[:5].mean(axis=0), losses[-10:].mean(axis=0)
+    assert (after < before * [0.6, 0.93, 0.9]).all(), (before, after)
+
+
+def test_impossible_settings():
+    for values in ({"steps": 0}, {"clip": float("nan")}, {"warmup": -1}, {"tokens": 0}):
+        with pytest.raises(BetafoldError, match=next(iter(values))):
+            dataclasses.replace(TINY, **values)
+
+
+def test_runs_of_another_kind_are_told_apart(tmp_path, dataset):
+    start_run(tmp_path / "run", TINY, "d" * 64)
+    with pytest.raises(BetafoldError, match="config"):
+        read_run(tmp_path / "run", "d" * 64)
+
+
+def test_no_validation_data(tmp_path, dataset):
+    records = [dataclasses.replace(record, split="train") for record in dataset.records]
+    with pytest.raises(BetafoldError, match="no validation"):
+        GeneratorTrainer(
+            tmp_path, dataclasses.replace(dataset, records=records, fragments=[]), TINY, "d" * 64
+        )
+
+
+def test_predictions_are_not_trained_on(tmp_path, dataset):
+    with pytest.raises(BetafoldError, match="distilled"):
+        GeneratorTrainer(tmp_path, dataclasses.replace(dataset, origin="distilled"), TINY, "d" * 64)
+
+
+# Model directories
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, dataset):
+    path = tmp_path_factory.mktemp("run") / "run"
+    trainer, _ = train(path, dataset)
+    return path / "best", trainer.model
+
+
+def test_a_generator_comes_back(saved):
+    path, model = saved
+    loaded = load_generator(path)
+    assert loaded.name == "best" and len(loaded.sha256) == 64
+    (kept,) = sample_traces(loaded.model, [12], 0, [0], SamplingConfig(10, 2))
+    (own,) = sample_traces(model, [12], 0, [0], SamplingConfig(10, 2))
+    np.testing.assert_allclose(kept, own, atol=0.1)  # half precision
+    assert all(array.dtype == mx.float16 for array in load_arrays(path / "model.safetensors").values())
+
+
+def changed_copy(saved, tmp_path, edit):
+    _, model = saved
+    save_generator(tmp_path / "copy", model, "", {})
+    edit(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def edit_config(**values):
+    def edit(path):
+        document = json.loads((path / "config.json").read_text()) | values
+        (path / "config.json").write_text(json.dumps(document))
+
+    return edit
+
+
+def without_a_tensor(path):
+    arrays = load_arrays(path / "model.safetensors")
+    arrays.pop("context.begin")
+    save_arrays(path / "model.safetensors", arrays)
+
+
+def with_nan(path):
+    arrays = load_arrays(path / "model.safetensors")
+    arrays["context.begin"] = arrays["context.begin"] * mx.nan
+    save_arrays(path / "model.safetensors", arrays)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (edit_config(model_type="betafold"), "not describe a generator"),
+        (edit_config(schema_version=9), "schema 9"),
+        (edit_config(network=[]), "'network' must be an object"),
+        (edit_config(network={"width": -3}), r"config\.json: generator config: width"),
+        (lambda path: (path / "config.json").write_text("{"), "cannot be read as JSON"),
+        (lambda path: (path / "config.json").unlink(), "has no config.json"),
+        (lambda path: (path / "model.safetensors").unlink(), "is not there"),
+        (lambda path: (path / "model.safetensors").write_bytes(b"x" * 30), "not a whole safetensors"),
+        (without_a_tensor, "lacks tensor context.begin"),
+        (with_nan, "context.begin holds NaN"),
+    ],
+)
+def test_damaged_directories(saved, tmp_path, edit, message):
+    with pytest.raises(BetafoldError, match=message):
+        load_generator(changed_copy(saved, tmp_path, edit))
+
+
+def test_each_kind_of_model_is_refused_by_the_other(saved):
+    with pytest.raises(BetafoldError, match="not describe a betafold folding model"):
+        load_model(saved[0])
+    with pytest.raises(BetafoldError, match="no model directory"):
+        load_generator(saved[0] / "nowhere")

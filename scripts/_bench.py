@@ -28,7 +28,8 @@ from _bench_measure import (
 )
 from _bench_processes import Run, fold_command, run, write_fasta
 from _bench_report import table
-from _bench_triangle_report import plot, summary
+from _bench_triangle_cases import cases
+from _bench_triangle_report import check_plot, plot, summary
 
 import betafold_mlx
 from betafold_mlx._blas import blas_name, usable_processors
@@ -93,7 +94,7 @@ NAMES = (*SECTIONS, *PROCESSES, "profile", "triangle")
     "--plot",
     "picture",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Draw the section triangle into this file (.png, .svg or .pdf).",
+    help="Draw the section triangle into this file (.svg or .png).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def bench(
@@ -111,6 +112,8 @@ def bench(
     repeats of all rounds with quartiles; a ratio is the median over rounds of the peer's time by ours. Where other
     things run on the machine, trust the ratio of processor times, and that only with --threads 1.
     """
+    if picture:
+        check_plot(picture)
     threads = threads or usable_processors()
     rounds = rounds or (1 if quick else 3)
     environment = os.environ | {name: str(threads) for name in THREADS}
@@ -128,10 +131,8 @@ def bench(
             elif section == "library":
                 result = _library(folder, environment, quick)
             elif section == "triangle":
-                answer = _work("_bench_triangle", "triangle", folder, environment, quick)
-                versions.update(answer["versions"])
-                result = {"what": "triangle attention and updates of the pairs, by length and width"}
-                result |= summary(answer["times"])
+                result = {"what": "the pair trunk by length, width, form of triangle attention and precision"}
+                result |= summary(_triangle(folder, environment, quick, versions))
                 if picture:
                     plot(result["rows"], picture)
             else:
@@ -190,6 +191,20 @@ def _compare(
                 }
         cases.append(row)
     return {"what": section.what, "cases": cases, "left_out": failed}
+
+
+def _triangle(
+    folder: Path, environment: dict[str, str], quick: bool, versions: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Measure each case of the pair trunk in a process of its own: what one held in memory is not another's."""
+    rows = []
+    for case in cases(quick):
+        _say(f"  {' '.join(str(value) for value in case if value)}")
+        (folder / "case.json").write_text(json.dumps(case._asdict()))
+        answer = _work("_bench_triangle", "one", folder, environment, quick)
+        versions.update(answer["versions"])
+        rows.append(answer["times"])
+    return rows
 
 
 def _work(

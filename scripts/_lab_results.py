@@ -1,4 +1,4 @@
-"""Write the findings of a lab folder into ``docs/lab.md`` and the model card: no number there is typed by hand."""
+"""Write the findings of a lab folder into ``docs/`` and the model card: no number there is typed by hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import html
 import math
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from betafold_mlx.files import write_text
@@ -18,6 +19,9 @@ DOCUMENT = ROOT / "docs" / "lab.md"
 CARD = ROOT / "weights" / "betafold-mini" / "README.md"
 ON_CARD = ("recipe", "limits")
 """Experiments whose tables stand in the model card too, between ``<!-- lab NAME -->`` and ``<!-- /lab NAME -->``."""
+PAIRS = ROOT / "docs" / "pair-trunk.md"
+OF_PAIRS = ("width", "stability")
+"""Experiments on the pair trunk, whose tables stand on its page instead, between such marks."""
 BEGIN, END = "<!-- results: written by scripts/lab-results -->", "<!-- end of results -->"
 
 
@@ -31,12 +35,13 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"lab-results: {error}")
     write_text(DOCUMENT, text)
-    write_text(CARD, on_card(CARD.read_text(encoding="utf-8"), folder))
+    for path, names in ((CARD, ON_CARD), (PAIRS, OF_PAIRS)):
+        write_text(path, between_marks(path.read_text(encoding="utf-8"), folder, names))
 
 
-def on_card(text: str, folder: Path) -> str:
-    """Return the model card with the tables of its experiments; what was not done stays as it is."""
-    for name in ON_CARD:
+def between_marks(text: str, folder: Path, names: Sequence[str]) -> str:
+    """Return a document with the tables of these experiments; what was not done stays as it is."""
+    for name in names:
         findings = read_findings(folder / name)
         if findings:
             begin, end = f"<!-- lab {name} -->", f"<!-- /lab {name} -->"
@@ -58,8 +63,10 @@ def with_results(text: str, folder: Path) -> str:
     begin, end = text.find(BEGIN), text.find(END)
     if not 0 <= begin < end:
         raise ValueError("the document lacks the marks of the results")
-    parts = [section(name, folder / name) for name in EXPERIMENTS]
+    parts = [section(name, folder / name) for name in EXPERIMENTS if name not in OF_PAIRS]
     if not any(parts):
+        if any(read_findings(folder / name) for name in OF_PAIRS):
+            return text
         raise ValueError(
             f"{folder} holds no results: run `betafold-mlx lab all -o {folder} --data DATASET` first"
         )

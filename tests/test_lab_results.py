@@ -40,16 +40,35 @@ def test_the_tables_are_those_of_the_files(script, tmp_path):
     assert script.with_results(written, tmp_path) == written
 
 
+@pytest.mark.parametrize(("document", "names"), [("CARD", "ON_CARD"), ("PAIRS", "OF_PAIRS")])
+def test_the_other_documents_have_their_marks(script, document, names):
+    text = getattr(script, document).read_text()
+    for name in getattr(script, names):
+        assert text.count(f"<!-- lab {name} -->") == text.count(f"<!-- /lab {name} -->") == 1
+
+
+def test_what_stands_on_another_page_is_not_repeated(script, tmp_path):
+    for name in ("width", "norm"):
+        write_outcome(tmp_path / name, "X", f"betafold-mlx lab {name}", Outcome(FINDINGS[:1]))
+    text = script.with_results(f"{script.BEGIN}\n{script.END}", tmp_path)
+    assert "lab norm" in text and "lab width" not in text
+    write_outcome(tmp_path / "alone" / "width", "X", "betafold-mlx lab width", Outcome(FINDINGS[:1]))
+    assert script.with_results(text, tmp_path / "alone") == text  # nothing of its own: the page stays
+    marked = "<!-- lab width -->\nold\n<!-- /lab width -->"
+    assert "| a | +0.12 (-0.50 to +0.75) |" in script.between_marks(marked, tmp_path, ["width"])
+
+
 def test_the_card_has_the_tables_of_its_experiments(script, tmp_path):
     write_outcome(tmp_path / "recipe", "Recipe", "betafold-mlx lab recipe", Outcome(FINDINGS[:1]))
     text = (
         "<!-- lab recipe -->\nstale\n<!-- /lab recipe -->\n<!-- lab limits -->\nkept\n<!-- /lab limits -->\n"
     )
-    written = script.on_card(text, tmp_path)
+    written = script.between_marks(text, tmp_path, script.ON_CARD)
     assert "stale" not in written and "kept" in written and "`betafold-mlx lab recipe`" in written
-    assert "| a | +0.12 (-0.50 to +0.75) |" in written and script.on_card(written, tmp_path) == written
-    for name in script.ON_CARD:
-        assert f"<!-- lab {name} -->" in script.CARD.read_text()
+    assert (
+        "| a | +0.12 (-0.50 to +0.75) |" in written
+        and script.between_marks(written, tmp_path, script.ON_CARD) == written
+    )
 
 
 def test_findings_come_back_as_they_were(tmp_path):

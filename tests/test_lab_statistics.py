@@ -7,10 +7,12 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.lab.budget import PRESETS, parse_budget
 from betafold_mlx.lab.statistics import (
     Interval,
+    clustered_difference,
     compared,
     mean_interval,
     paired_difference,
     rank_correlation,
+    seeds_and_clusters,
     t_quantile,
 )
 
@@ -87,3 +89,28 @@ def test_minutes_become_steps_by_a_fixed_rate():
     for text in ("fast", "0", "-1", "nan", "1e9"):
         with pytest.raises(BetafoldError, match="minutes"):
             parse_budget(text)
+
+
+def test_an_interval_over_seeds_and_clusters_is_wider_than_either_and_holds_the_truth():
+    """A true difference of 1, an error of each seed and one of each cluster of two structures."""
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(60), 2)
+    inside, wider = [], []
+    for repeat in range(150):
+        seeds, structures = rng.normal(0, 0.3, (5, 1)), np.repeat(rng.normal(0, 2.0, 60), 2)
+        values = 1.0 + seeds + structures + rng.normal(0, 0.1, (5, 120))
+        found = seeds_and_clusters(values, np.zeros((5, 120)), clusters, repeat)
+        alone = (
+            mean_interval(values.mean(axis=1).tolist()),
+            clustered_difference(values.mean(axis=0), np.zeros(120), clusters, repeat),
+        )
+        inside.append(found.low <= 1.0 <= found.high)
+        wider.append(all(found.low <= one.low and one.high <= found.high for one in alone))
+        expected = math.hypot(alone[0].high - found.mean, alone[1].high - found.mean)
+        assert found.high - found.mean == pytest.approx(expected)
+    assert all(wider) and np.mean(inside) >= 0.93
+
+
+def test_one_seed_has_no_interval():
+    found = seeds_and_clusters(np.ones((1, 4)), np.zeros((1, 4)), np.arange(4), 0)
+    assert found.low is None and found.mean == 1.0

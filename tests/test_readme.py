@@ -47,6 +47,11 @@ ELSEWHERE = {
     f"{PROGRAM} viewer install": "test_report_viewer.py::test_npm_fetches_exactly_the_release",
     f"{PROGRAM} serve": "test_cli_serve.py::test_a_signal_ends_it_when_all_that_was_asked_is_answered",
     f"{PROGRAM} lab": "test_cli_lab.py::test_a_verdict_is_printed_and_a_page_written",
+    f"{PROGRAM} generate": "test_cli_generate.py::test_samples_are_written_and_told",
+    f"{PROGRAM} train-generator": "test_cli_train_generator.py::test_train_then_sample",
+    f"{PROGRAM} evaluate-generator": (
+        "test_cli_evaluate_generator.py::test_the_document_has_all_methods_and_prompts"
+    ),
     "pip install .": "test_packaging.py::test_name_version_and_licence",
 }
 """How a command begins -> the test that runs it. What follows our own program must be arguments that it takes."""
@@ -55,6 +60,7 @@ NETWORK = ["--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"
 SMALL = {
     "train": ["--steps", "2", "--warmup", "1", "--evaluate-every", "2", "--tokens", "192", *NETWORK],
     "evaluate": ["--limit", "1", "--samples", "1"],
+    "distill": ["--samples", "1", "--min-plddt", "0"],
     "embed": ["--windows", "63"],
     "perplexity": [],
 }
@@ -142,7 +148,7 @@ def checkout(tmp_path_factory):
         yield root, server
 
 
-ORDER = ["convert-esm", "dataset fetch", "dataset build", "dataset", "embed", "train", "evaluate"]
+ORDER = ["convert-esm", "dataset fetch", "dataset build", "dataset", "embed", "distill", "train", "evaluate"]
 
 
 def stage(command):

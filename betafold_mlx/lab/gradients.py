@@ -34,13 +34,16 @@ class GradientProbe:
         self._gradient = nn.value_and_grad(model, loss)
 
     def norms(self) -> dict[str, float]:
-        """Return the Euclidean norm of the gradient of the embedding, each block, and the heads together."""
+        """Return the Euclidean norm of the gradient of the embedding, each block, and the heads together.
+
+        A pair trunk has ``block 1`` and so on for residues, and ``pairs 1`` and so on for its updates of the pairs.
+        """
         _, gradient = self._gradient()
-        blocks = {
-            f"block {number + 1}": block for number, block in enumerate(gradient["transformer"]["blocks"])
-        }
+        trunk = gradient[self._model.config.trunk]
+        blocks = {f"block {number + 1}": block for number, block in enumerate(trunk["blocks"])}
+        pairs = {f"pairs {number + 1}": part for number, part in enumerate(trunk.get("pair_updates", []))}
         heads = {name: part for name, part in gradient.items() if name.endswith("_head")}
-        parts = {"embedding": gradient["embedding"], **blocks, "heads": heads}
+        parts = {"embedding": gradient["embedding"], **blocks, **pairs, "heads": heads}
         return {name: norm(part) for name, part in parts.items()}
 
 

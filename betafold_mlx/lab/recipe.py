@@ -5,17 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from betafold_mlx.lab.compare import (
-    INTERVALS,
-    PHI,
-    PSI,
-    RMSD,
-    Measure,
-    draw_runs,
-    findings,
-    outcome,
-    run_rows,
-)
+import numpy as np
+
+from betafold_mlx.evaluate.items import split_items
+from betafold_mlx.lab.columns import FOLDED, INTERVALS, MEASURES, PSI, column_findings
+from betafold_mlx.lab.compare import draw_runs, outcome, run_rows
 from betafold_mlx.lab.experiment import Lab, Outcome, Picture
 from betafold_mlx.lab.series import train_series
 from betafold_mlx.lab.variants import Variant, base_config
@@ -23,34 +17,18 @@ from betafold_mlx.train.config import TrainConfig
 
 BASELINE = "the recipe"
 
-FOLDED = Measure("backbone RMSD after folding", "Å", lambda run: run.mean("folded_rmsd"))
-FRAGMENTS = Measure(
-    "backbone RMSD of fragments after folding",
-    "Å",
-    lambda run: run.mean("folded_rmsd", lambda row: row["kind"] == "fragment"),
-)
-PEPTIDES = Measure(
-    "backbone RMSD of peptides after folding",
-    "Å",
-    lambda run: run.mean("folded_rmsd", lambda row: row["kind"] != "fragment"),
-)
-BONDED = Measure(
-    "backbone RMSD of bonded peptides and fragments after folding",
-    "Å",
-    lambda run: run.mean("folded_rmsd", lambda row: row["chemistry"] != "linear"),
-)
-MEASURES = (FOLDED, FRAGMENTS, PEPTIDES, BONDED, RMSD, PHI, PSI)
-
 
 def run(lab: Lab) -> Outcome:
     """Train the recipe, and each change of it."""
     base = base_config(lab.budget)
     series = train_series(lab, [Variant(name, config) for name, config in changes(base).items()])
     result = outcome(series, BASELINE, "Recipe")
-    result.findings = findings(series, BASELINE, MEASURES)
+    items = split_items(lab.small_dataset, "validation", lab.budget.items)
+    clusters = np.array([item.cluster for item in items])
+    result.findings = column_findings(series, BASELINE, clusters, lab.seed)
     result.tables["runs"] = run_rows(series, MEASURES)
     result.pictures["runs"] = Picture(
-        draw_runs(series, (FOLDED, PSI)),
+        draw_runs(series, (FOLDED.measure, PSI.measure)),
         "Validation structures as `fold` makes them, and the psi error of the network's own torsions. Each mark is a "
         "seed, the bar their mean.",
     )
@@ -76,7 +54,7 @@ def changes(base: TrainConfig) -> dict[str, TrainConfig]:
         "no dRMSD": loss(drmsd=0.0),
         "no phi/psi density": loss(ramachandran=0.0),
         "bonds never told": sampler(unstated_disulfides=1.0, unstated_ring=1.0),
-        "no share for disulfides": sampler(disulfide_share=0.0),
+        "a share for disulfides": sampler(disulfide_share=0.15),
         "chains only": sampler(peptide_share=0.0),
         "peptides only": sampler(peptide_share=1.0),
         "substitutions": sampler(substitutions=0.3),

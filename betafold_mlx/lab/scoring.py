@@ -1,7 +1,7 @@
 """What a network says of structures, one row of figures a structure.
 
 The lab asks what the network itself has learned, so it measures the structure that the torsions build; of what folding
-makes of the network's answer (`betafold_mlx.refine`) it measures the RMSD.
+makes of the network's answer (`betafold_mlx.refine`) it measures RMSD and CA-lDDT.
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ def structure_rows(items: Sequence[Item], answers: Answers) -> list[dict[str, An
         for i, item in enumerate(items)
     ]
     if answers.folded:
-        for row, rmsd in zip(rows, score_structures(items, answers.folded).rmsd, strict=True):
-            row["folded_rmsd"] = float(rmsd)
+        folded = score_structures(items, answers.folded)
+        for row, rmsd, lddt in zip(rows, folded.rmsd, folded.mean_lddt, strict=True):
+            row |= {"folded_rmsd": float(rmsd), "folded_lddt": float(lddt)}
     return rows
 
 
@@ -125,6 +126,7 @@ def _row(item: Item, structure: np.ndarray, scores: Scores, index: int, loss: fl
     return {
         **described(item),
         "rmsd": float(scores.rmsd[index]),
+        "lddt": float(scores.lddt[index].mean()),
         "phi_error": float(np.nanmean(error[:, 0])),
         "psi_error": float(np.nanmean(error[:, 1])),
         "first_third": first,

@@ -180,9 +180,11 @@ def _trainer(directory: Path, lab: Lab, variant: Variant, config: TrainConfig) -
     dataset, sha256 = lab.small_dataset, lab.dataset_sha256
     if (directory / "run.json").exists():
         config = read_run(directory, sha256)
-        return Trainer(directory, dataset, config, sha256, variant.featurizer, resume=True)
+        return Trainer(
+            directory, dataset, config, sha256, variant.featurizer, resume=True, distilled=variant.distilled
+        )
     start_run(directory, config, sha256)
-    return Trainer(directory, dataset, config, sha256, variant.featurizer)
+    return Trainer(directory, dataset, config, sha256, variant.featurizer, distilled=variant.distilled)
 
 
 def _training_batches(trainer: Trainer, variant: Variant) -> list[tuple[Batch, np.ndarray]]:

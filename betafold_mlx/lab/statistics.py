@@ -100,6 +100,35 @@ def clustered_difference(
     return Interval(float(difference.mean()), low, high, resamples.count, "clusters")
 
 
+def seeds_and_clusters(values: np.ndarray, baseline: np.ndarray, clusters: np.ndarray, seed: int) -> Interval:
+    """Return the mean of `values` - `baseline`, with an interval for other seeds and for other structures.
+
+    Parameters
+    ----------
+    values, baseline : numpy.ndarray
+        (seeds, n) over the same seeds and structures.
+    clusters : numpy.ndarray
+        (n,) of the structures.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Interval
+        Its halves are those of Student's interval over the seeds and of the bootstrap over the clusters, added in
+        quadrature as independent errors are.
+    """
+    over_seeds = paired_difference(values.mean(axis=1).tolist(), baseline.mean(axis=1).tolist())
+    over_clusters = clustered_difference(values.mean(axis=0), baseline.mean(axis=0), clusters, seed)
+    if None in (over_seeds.low, over_seeds.high, over_clusters.low, over_clusters.high):
+        return over_seeds._replace(low=None, high=None)
+    below, above = (
+        math.hypot(*(getattr(part, end) - part.mean for part in (over_seeds, over_clusters)))
+        for end in ("low", "high")
+    )
+    return over_seeds._replace(low=over_seeds.mean - below, high=over_seeds.mean + above)
+
+
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Return Spearman's rank correlation of (n,) and (n,); equal values share their mean rank. NaN without spread."""
     ranks = [_ranks(np.asarray(values, dtype=np.float64)) for values in (first, second)]

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.model.config import ModelConfig
@@ -30,12 +31,15 @@ class Variant:
         What is wrong with the padding mask of attention, a name of `betafold_mlx.lab.masks.CHANGES`.
     featurizer : callable or None
         Makes the features of a frozen embedder.
+    distilled : Dataset or None
+        What ``config.mix`` mixes in.
     """
 
     name: str
     config: TrainConfig
     mask_change: str | None = None
     featurizer: Featurizer | None = None
+    distilled: Dataset | None = None
 
 
 def base_config(budget: Budget, fixed_windows: bool = False) -> TrainConfig:

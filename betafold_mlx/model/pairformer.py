@@ -29,6 +29,9 @@ from betafold_mlx.model.triangle import (
 TRANSITION = 2
 """Hidden width of the pair transition in widths of a pair; AlphaFold 3 has 4, twice the cost for one update of five."""
 
+DISTOGRAM_HIDDEN = 96
+"""Hidden width of the distance head."""
+
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
 
@@ -242,7 +245,7 @@ class PairDistogramHead(nn.Module):
         Hidden width.
     """
 
-    def __init__(self, width: int, hidden: int = 96) -> None:
+    def __init__(self, width: int, hidden: int = DISTOGRAM_HIDDEN) -> None:
         super().__init__()
         self.hidden = PairLinear(width, hidden)
         self.logits = nn.Linear(hidden, BINS)

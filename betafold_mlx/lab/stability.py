@@ -1,0 +1,239 @@
+"""What keeps a wide pair trunk from collapsing: a longer warm-up, or a smaller learning rate.
+
+SeedFold's wide trunks collapsed in training until the warm-up was three times as long and the rate little more than
+half. Here a wide trunk is trained at several rates with several warm-ups, beside a narrow one, and the gradient is
+watched at every step. A trunk has *collapsed* where its distances know nothing: where they are no nearer to the
+truth than one distribution of distances that is the same for every pair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from betafold_mlx.data.windows import WindowSampler
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.evaluate.items import split_items
+from betafold_mlx.lab.compare import DISTOGRAM, INTERVALS, RMSD, draw_runs, findings, run_rows
+from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
+from betafold_mlx.lab.figures import COLOURS, new_figure, styled
+from betafold_mlx.lab.series import Run, Series, train_series
+from betafold_mlx.lab.statistics import mean_interval
+from betafold_mlx.lab.variants import Variant, base_config, with_network
+from betafold_mlx.lab.width import FOLDED, FOLDED_LDDT, HEAD_WIDTH
+from betafold_mlx.model.distogram import BINS, EDGES
+from betafold_mlx.model.inputs import PADDED_LENGTHS
+from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.run import DivergedError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDE, NARROW = 256, 64
+RATES = (1e-3, 3e-3)
+WARMUPS = {"long": 0.3, "short": 0.1, "no": 0.0}
+"""Shares of the steps; SeedFold's long warm-up is three times its usual one."""
+SHARE = 4
+"""A batch has this part of the budget's residues: what is asked for needs many steps, not precise ones."""
+WINDOWS = 500
+"""Training windows whose distances make the distribution that is the same for every pair."""
+
+
+def run(lab: Lab) -> Outcome:
+    """Train a wide trunk at each rate with each warm-up, and a narrow one at each rate with the short one."""
+    configs = settings(base_config(lab.budget))
+    series: Series = {}
+    lost: dict[str, str] = {}
+    for name, config in configs.items():
+        try:
+            series |= train_series(lab, [Variant(name, config)])
+        except DivergedError as error:
+            lost[name] = str(error)
+            lab.say(f"{name}: {error}")
+    if not series:
+        raise BetafoldError(f"no run came to its end: {next(iter(lost.values()))}")
+    known = constant_loss(lab)
+    return Outcome(
+        findings=[
+            *(_stability(name, runs, configs[name].clip, known) for name, runs in series.items()),
+            *(_lost(name, message, lab.budget.repeats) for name, message in lost.items()),
+            *findings(series, next(iter(series)), MEASURES),
+        ],
+        tables={
+            "runs": run_rows(series, MEASURES),
+            "stability": [
+                stability_row(name, one, configs[name].clip, known)
+                for name, runs in series.items()
+                for one in runs
+            ],
+            "gradients": [
+                {"variant": name, "seed": one.seed, **{key: step[key] for key in STEP_COLUMNS}}
+                for name, runs in series.items()
+                for one in runs
+                for step in one.steps
+            ],
+        },
+        pictures={
+            "gradients": Picture(
+                draw_gradients(series, configs),
+                "Norm of the gradient at every step before it is clipped (dotted: the limit), and the loss; mean over "
+                "the seeds, the band spans them.",
+            ),
+            "runs": Picture(
+                draw_runs(series, (DISTOGRAM, FOLDED)),
+                f"Validation structures after training. One distribution for all pairs would have a distogram loss of "
+                f"{known:.2f} nats. Each mark is a seed, the bar their mean.",
+            ),
+        },
+        notes=[
+            f"Collapsed: a distogram loss of {known:.2f} nats or more on validation structures, which the distances of "
+            f"{WINDOWS} training windows reach as one distribution for all pairs. {INTERVALS}"
+        ],
+    )
+
+
+MEASURES = (DISTOGRAM, FOLDED, FOLDED_LDDT, RMSD)
+STEP_COLUMNS = ("step", "learning_rate", "loss", "distogram_loss", "gradient_norm")
+
+
+def name_of(width: int, rate: float, warmup: str) -> str:
+    """Return a variant in words."""
+    return f"width {width} at {rate:g} with {warmup} warm-up"
+
+
+def settings(base: TrainConfig) -> dict[str, TrainConfig]:
+    """Return the settings of each variant by its name."""
+    chosen = [(WIDE, rate, warmup) for rate in RATES for warmup in WARMUPS]
+    chosen += [(NARROW, rate, "short") for rate in RATES]
+    return {name_of(*variant): _config(base, *variant) for variant in chosen}
+
+
+def _config(base: TrainConfig, width: int, rate: float, warmup: str) -> TrainConfig:
+    network = {
+        "trunk": "pairformer",
+        "pair_width": width,
+        "pair_blocks": 1,
+        "triangle_heads": width // HEAD_WIDTH,
+    }
+    return dataclasses.replace(
+        with_network(base, **network),
+        sampler=dataclasses.replace(
+            base.sampler, tokens=max(PADDED_LENGTHS[-1], base.sampler.tokens // SHARE)
+        ),
+        learning_rate=rate,
+        warmup=round(WARMUPS[warmup] * base.steps),
+        evaluate_every=-(-base.steps // 2),
+    )
+
+
+def constant_loss(lab: Lab) -> float:
+    """Return the distogram loss on validation structures of one distribution for all pairs, in nats.
+
+    The distribution is that of C-alpha distances in training windows, two residues apart or more, as
+    `betafold_mlx.train.losses.distogram_loss` counts them.
+    """
+    sampler = WindowSampler(lab.dataset, PADDED_LENGTHS, lab.seed)
+    windows: list[Any] = []
+    step = 0
+    while len(windows) < WINDOWS:
+        windows += sampler.batch(step)[0]
+        step += 1
+    counts = sum((_histogram(window.coordinates) for window in windows[:WINDOWS]), np.ones(BINS))
+    surprise = -np.log(counts / counts.sum())
+    items = split_items(lab.small_dataset, "validation", lab.budget.items)
+    shares = [_histogram(item.coordinates) for item in items]
+    return float(np.mean([share @ surprise / share.sum() for share in shares]))
+
+
+def _histogram(coordinates: np.ndarray) -> np.ndarray:
+    """Return how many C-alpha distances of a backbone (L, A, 3) fall into each bin, two residues apart or more."""
+    ca = coordinates[:, 1].astype(np.float64)
+    first, second = np.triu_indices(len(ca), 2)
+    bins = np.searchsorted(EDGES, np.linalg.norm(ca[first] - ca[second], axis=-1), side="right")
+    return np.bincount(bins, minlength=BINS).astype(np.float64)
+
+
+def stability_row(name: str, run: Run, clip: float, known: float) -> dict[str, Any]:
+    """Return what the steps of a run say of its stability.
+
+    Parameters
+    ----------
+    name : str
+        The variant.
+    run : Run
+        The run.
+    clip : float
+        Largest norm that is not clipped.
+    known : float
+        `constant_loss`.
+    """
+    norms = np.array([step["gradient_norm"] for step in run.steps])
+    losses = np.array([step["loss"] for step in run.steps])
+    tenth = max(1, len(losses) // 10)
+    distances = run.mean("distogram_loss")
+    return {
+        "variant": name,
+        "seed": run.seed,
+        "largest gradient norm": float(norms.max()),
+        "median gradient norm": float(np.median(norms)),
+        "gradient norm of the last tenth": float(norms[-tenth:].mean()),
+        "steps clipped (%)": 100 * float((norms > clip).mean()),
+        "loss of the first tenth": float(losses[:tenth].mean()),
+        "loss of the last tenth": float(losses[-tenth:].mean()),
+        "validation distogram loss (nats)": distances,
+        "collapsed": int(not distances < known),
+    }
+
+
+def _stability(name: str, runs: list[Run], clip: float, known: float) -> Finding:
+    """Say how many runs collapsed, and what their gradients were."""
+    rows = [stability_row(name, run, clip, known) for run in runs]
+    collapsed = sum(row["collapsed"] for row in rows)
+
+    def mean(column: str) -> float:
+        return mean_interval([row[column] for row in rows]).mean
+
+    largest = max(row["largest gradient norm"] for row in rows)
+    verdict = (
+        f"{name}: {collapsed} of {len(rows)} runs collapsed; gradient norm at most {largest:.1f}, "
+        f"{mean('gradient norm of the last tenth'):.2f} at the end, {mean('steps clipped (%)'):.0f}% of the steps "
+        f"clipped; loss {mean('loss of the last tenth'):.2f} at the end."
+    )
+    return Finding(f"runs that collapsed, {name}", "", collapsed / len(rows), None, None, len(rows), verdict)
+
+
+def _lost(name: str, message: str, repeats: int) -> Finding:
+    """Say that a variant came to no end: what a run that did would show is not known."""
+    verdict = f"{name}: collapsed: {message.partition(':')[0]}."
+    return Finding(f"runs that collapsed, {name}", "", 1.0, None, None, repeats, verdict)
+
+
+@styled
+def draw_gradients(series: Series, configs: dict[str, TrainConfig]) -> Figure:
+    """Draw the gradient norm and the loss of every step, a column a rate, a colour a warm-up."""
+    groups: dict[float, list[str]] = {}
+    for name in series:
+        groups.setdefault(configs[name].learning_rate, []).append(name)
+    figure = new_figure(4.2 * len(groups) + 0.8, 5.6)
+    axes = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
+    for column, (rate, names) in enumerate(groups.items()):
+        for number, name in enumerate(names):
+            steps = [step["step"] for step in series[name][0].steps]
+            label = name.replace(f" at {rate:g}", "")
+            for axis, quantity in zip(axes[:, column], ("gradient_norm", "loss"), strict=True):
+                values = np.array([[step[quantity] for step in run.steps] for run in series[name]])
+                colour = COLOURS[number % len(COLOURS)]
+                axis.plot(steps, values.mean(axis=0), color=colour, lw=1, label=label)
+                axis.fill_between(
+                    steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, lw=0
+                )
+        axes[0, column].axhline(configs[names[0]].clip, color="0.5", lw=0.8, ls=":")
+        axes[0, column].set_title(f"learning rate {rate:g}")
+        axes[0, column].set_yscale("log")
+        axes[1, column].set_xlabel("training step")
+    axes[0, 0].set_ylabel("gradient norm")
+    axes[1, 0].set_ylabel("loss")
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

@@ -1,0 +1,77 @@
+import dataclasses
+import json
+
+import pytest
+
+pytest.importorskip("matplotlib", reason="needs matplotlib")
+
+from distill_helpers import save_toy
+from lab_helpers import tiny_lab
+from synthetic import make_dataset
+
+from betafold_mlx.data.store import Dataset
+from betafold_mlx.distill.teacher import Teacher
+from betafold_mlx.lab import distill
+from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment
+from betafold_mlx.lab.output import write_outcome
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    said = []
+    make_dataset(chains=3, peptides=2).save(folder / "data")
+    lab = tiny_lab(folder, model=str(save_toy(folder / "teacher", sure=9.0)), say=said.append)
+    return dataclasses.replace(lab, budget=dataclasses.replace(lab.budget, windows=3)), said
+
+
+@pytest.fixture(scope="module")
+def outcome(lab):
+    return run_experiment("distill", lab[0])
+
+
+def test_without_with_and_with_at_first(lab, outcome):
+    lab, _ = lab
+    rows = outcome.tables["runs"]
+    assert [(row["variant"], row["seed"]) for row in rows] == [
+        (name, 0) for name in (distill.ALONE, distill.MIXED, distill.REMOVED)
+    ]
+    column = next(name for name in rows[0] if name.startswith("backbone RMSD after folding"))
+    assert len({row[column] for row in rows}) == 3
+    steps = lab.budget.steps
+    assert {row["step"] for row in outcome.tables["curves"]} == set(range(1, steps + 1))
+    verdicts = [finding.verdict for finding in outcome.findings]
+    for name, baseline in (
+        (distill.MIXED, distill.ALONE),
+        (distill.REMOVED, distill.ALONE),
+        (distill.REMOVED, distill.MIXED),
+    ):
+        assert any(verdict.startswith(f"{name} against {baseline}, backbone RMSD") for verdict in verdicts)
+    assert any("trained on another data set" in note for note in outcome.notes)
+    assert any(f"after step {steps // 2} of {steps}" in note for note in outcome.notes)
+    files = write_outcome(lab.directory / "distill", EXPERIMENTS["distill"].title, "lab distill", outcome)
+    assert all(file.stat().st_size for file in files)
+
+
+def test_the_mix_is_what_the_variant_says(lab, outcome):
+    lab, _ = lab
+    runs = (lab.directory / "runs").iterdir()
+    mixes = [json.loads((path / "run.json").read_text())["settings"].get("mix") for path in runs]
+    labels = next((lab.directory / "labels").iterdir())
+    assert sum(mix is None for mix in mixes) == 1
+    assert sorted(str(mix["until"]) for mix in mixes if mix) == ["2", "None"]
+    made = Dataset.load(labels)
+    assert made.origin == "distilled" and made.report["distillation"]["against"] == lab.dataset_sha256
+    assert made.report["distillation"]["mutants"] == 12
+
+
+def test_labels_are_made_once(lab, outcome):
+    lab, said = lab
+    said.clear()
+    again = run_experiment("distill", lab)
+    assert again.tables == outcome.tables
+    assert said[0] == "12 mutants: labelled before" and all(line.endswith("before") for line in said)
+    (before,) = (lab.directory / "labels").iterdir()
+    said.clear()
+    assert distill.label_mutants(dataclasses.replace(lab, seed=1), Teacher.load([lab.model])) != before
+    assert said == ["labelling 12 mutants of training examples"]

@@ -17,8 +17,9 @@ from betafold_mlx.generate.backbones import GeneratedBackbone, Request
 from betafold_mlx.generate.regions import PLACEHOLDERS
 from betafold_mlx.prediction import versions
 from betafold_mlx.structure.atoms import WrittenModel, written_model
-from betafold_mlx.structure.components import CHAIN, Monomer, monomers
-from betafold_mlx.structure.mmcif import add_chain, set_category
+from betafold_mlx.structure.components import Monomer, monomers
+from betafold_mlx.structure.mmcif import add_chain, block_text
+from betafold_mlx.structure.modelcif import add_modelcif
 from betafold_mlx.structure.pdbatoms import pdb_atoms
 from betafold_mlx.structure.pdbheader import pdb_header
 from betafold_mlx.structure.writer import block_name, clean_text
@@ -39,12 +40,6 @@ SUMMARY_COLUMNS = (
     "secondary_kept",
     "files",
 )
-
-_DICTIONARY = {
-    "dict_name": "mmcif_ma.dic",
-    "dict_version": "1.4.9",
-    "dict_location": "https://raw.githubusercontent.com/ihmwg/ModelCIF/fece26d/dist/mmcif_ma.dic",
-}
 
 
 class BackboneWriter:
@@ -171,41 +166,18 @@ def to_mmcif(backbone: GeneratedBackbone, request: Request, model_name: str) -> 
         title=_title(backbone, request, model_name),
         models=[_written(backbone, chain)],
     )
-    set_category(block, "_audit_conform", _DICTIONARY.keys(), [_DICTIONARY.values()])
-    set_category(
+    add_modelcif(
         block,
-        "_software",
-        ("pdbx_ordinal", "name", "version", "type", "classification", "description"),
-        [(1, "betafold-mlx", __version__, "package", "model building", clean_text(model_name) or None)],
+        chain=chain,
+        names=[backbone.id],
+        model_type="Other",
+        plddt=None,
+        description=description,
+        model_name=clean_text(model_name),
+        version=__version__,
+        details=" ".join(_remarks(backbone, request, model_name)),
     )
-    set_category(block, "_ma_software_group", ("ordinal_id", "group_id", "software_id"), [(1, 1, 1)])
-    set_category(block, "_chem_comp", ("id", "type"), sorted({(each.name, each.type) for each in chain}))
-    data = [(1, description, "target"), (2, "Generated backbone", "model coordinates")]
-    set_category(block, "_ma_data", ("id", "name", "content_type"), data)
-    set_category(block, "_ma_data_group", ("ordinal_id", "group_id", "data_id"), [(1, 1, 1), (2, 2, 2)])
-    set_category(block, "_ma_target_entity", ("entity_id", "data_id", "origin"), [(1, 1, "designed")])
-    set_category(
-        block, "_ma_target_entity_instance", ("asym_id", "entity_id", "details"), [(CHAIN, 1, False)]
-    )
-    set_category(
-        block,
-        "_ma_protocol_step",
-        (
-            *("ordinal_id", "protocol_id", "step_id", "method_type", "details"),
-            *("software_group_id", "input_data_group_id", "output_data_group_id"),
-        ),
-        [(1, 1, 1, "modeling", " ".join(_remarks(backbone, request, model_name)), 1, 1, 2)],
-    )
-    set_category(
-        block,
-        "_ma_model_list",
-        ("ordinal_id", "model_id", "model_name", "data_id", "model_type"),
-        [(1, 1, backbone.id, 2, "Other")],
-    )
-    options = gemmi.cif.WriteOptions()
-    options.align_loops = 30
-    options.prefer_pairs = True
-    return block.as_string(options)
+    return block_text(block)
 
 
 def to_pdb(backbone: GeneratedBackbone, request: Request, model_name: str) -> str:

@@ -139,3 +139,11 @@ def _numbers(values: Iterable[float]) -> list[str]:
     """Return numbers as gemmi writes them: nine digits, no trailing zeros."""
     numbers = tuple(values)
     return ("%.9g " * len(numbers) % numbers).split()
+
+
+def block_text(block: gemmi.cif.Block) -> str:
+    """Return a block as text, its loops in columns."""
+    options = gemmi.cif.WriteOptions()
+    options.align_loops = 30
+    options.prefer_pairs = True
+    return block.as_string(options)

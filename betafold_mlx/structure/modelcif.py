@@ -24,13 +24,15 @@ def add_modelcif(
     block: gemmi.cif.Block,
     *,
     chain: Sequence[Monomer],
-    plddt: np.ndarray,
+    names: Sequence[str],
+    model_type: str,
+    plddt: np.ndarray | None,
     description: str,
     model_name: str,
     version: str,
     details: str,
-    disulfides: Pairs,
-    links: Sequence[Link],
+    disulfides: Pairs = (),
+    links: Sequence[Link] = (),
 ) -> None:
     """Add who predicted what, how sure it is and which bonds are stated.
 
@@ -40,8 +42,12 @@ def add_modelcif(
         Changed in place.
     chain : sequence of Monomer
         L residues, and caps where there are any.
-    plddt : numpy.ndarray
-        (M, L), 0 to 100, as they are to be written. Caps have none.
+    names : sequence of str
+        Of the M models.
+    model_type : str
+        Of the models, a word of the dictionary: ``Ab initio model`` or ``Other``.
+    plddt : numpy.ndarray or None
+        (M, L), 0 to 100, as they are to be written. Caps have none. None where there is no confidence.
     description : str
         Name of the molecule.
     model_name, version : str
@@ -53,7 +59,6 @@ def add_modelcif(
     links : sequence of Link
         Bonds that close a ring or hold a cap.
     """
-    models = range(1, len(plddt) + 1)
     set_category(block, "_audit_conform", _DICTIONARY.keys(), [_DICTIONARY.values()])
     set_category(
         block,
@@ -68,14 +73,18 @@ def add_modelcif(
         ("id", "type"),
         sorted({(monomer.name, monomer.type) for monomer in chain}),
     )
-    _add_data(block, description, details, models)
-    _add_quality(block, chain, plddt)
+    _add_data(block, description, details, names, model_type)
+    if plddt is not None:
+        _add_quality(block, chain, plddt)
     _add_bonds(block, chain, disulfides, links)
 
 
-def _add_data(block: gemmi.cif.Block, description: str, details: str, models: Sequence[int]) -> None:
+def _add_data(
+    block: gemmi.cif.Block, description: str, details: str, names: Sequence[str], model_type: str
+) -> None:
     """Add the target, the models and the one step from the first to the second."""
     target, first_model = 1, 2
+    models = range(1, len(names) + 1)
     data = [(target, description, "target")]
     data += [(first_model + model - 1, f"Model {model}", "model coordinates") for model in models]
     set_category(block, "_ma_data", ("id", "name", "content_type"), data)
@@ -110,7 +119,10 @@ def _add_data(block: gemmi.cif.Block, description: str, details: str, models: Se
         "_ma_model_list",
         # model_id is deprecated since dictionary 1.4.7, and mandatory before: with both, every version finds its key.
         ("ordinal_id", "model_id", "model_name", "data_id", "model_type"),
-        [(model, model, f"rank {model}", first_model + model - 1, "Ab initio model") for model in models],
+        [
+            (model, model, name, first_model + model - 1, model_type)
+            for model, name in enumerate(names, start=1)
+        ],
     )
 
 

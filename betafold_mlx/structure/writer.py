@@ -22,7 +22,7 @@ from betafold_mlx.structure.atoms import WrittenModel, written_model
 from betafold_mlx.structure.bonds import Pairs
 from betafold_mlx.structure.caps import place_caps
 from betafold_mlx.structure.components import Link, Monomer, monomers
-from betafold_mlx.structure.mmcif import add_chain
+from betafold_mlx.structure.mmcif import add_chain, block_text
 from betafold_mlx.structure.modelcif import add_modelcif
 from betafold_mlx.structure.pdbatoms import pdb_atoms
 from betafold_mlx.structure.pdbheader import pdb_header
@@ -145,6 +145,8 @@ def to_mmcif(prediction: PredictedModels) -> str:
     add_modelcif(
         block,
         chain=prediction.chain,
+        names=[f"rank {rank}" for rank in range(1, len(prediction.plddt) + 1)],
+        model_type="Ab initio model",
         plddt=np.round(prediction.plddt.astype(np.float64), 2),
         description=description,
         model_name=clean_text(prediction.model_name),
@@ -153,10 +155,7 @@ def to_mmcif(prediction: PredictedModels) -> str:
         disulfides=prediction.disulfides,
         links=_links(prediction),
     )
-    options = gemmi.cif.WriteOptions()
-    options.align_loops = 30
-    options.prefer_pairs = True
-    return block.as_string(options)
+    return block_text(block)
 
 
 def to_pdb(prediction: PredictedModels) -> str:

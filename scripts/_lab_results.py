@@ -82,26 +82,25 @@ def section(name: str, folder: Path) -> str:
 
 
 def tables(findings: list[Finding]) -> str:
-    """Return findings in Markdown: differences of variants as one table, the others line by line."""
-    compared: dict[str, dict[str, Finding]] = {}  # variant -> measure -> finding
-    others, baselines = [], set()
+    """Return findings in Markdown: differences from each baseline as one table, the others line by line."""
+    compared: dict[str, dict[str, dict[str, Finding]]] = {}  # baseline -> variant -> measure -> finding
+    others = []
     for finding in findings:
         measure, _, pair = finding.measure.rpartition(", ")
         variant, is_pair, baseline = pair.rpartition(" - ")
         if measure and is_pair:
             unit = f" ({finding.unit})" if finding.unit else ""
-            compared.setdefault(variant, {})[f"{measure}{unit}"] = finding
-            baselines.add(baseline)
+            compared.setdefault(baseline, {}).setdefault(variant, {})[f"{measure}{unit}"] = finding
         else:
             others.append(finding)
     parts = []
-    if compared:
-        measures = list(dict.fromkeys(measure for row in compared.values() for measure in row))
-        lines = [f"| less {' or '.join(sorted(baselines))} | " + " | ".join(measures) + " |"]
+    for baseline, variants in compared.items():
+        measures = list(dict.fromkeys(measure for row in variants.values() for measure in row))
+        lines = [f"| less {baseline} | " + " | ".join(measures) + " |"]
         lines.append("|---" * (len(measures) + 1) + "|")
         lines += [
             f"| {variant} | " + " | ".join(difference(row.get(measure)) for measure in measures) + " |"
-            for variant, row in compared.items()
+            for variant, row in variants.items()
         ]
         parts.append("\n".join(lines))
     if others:

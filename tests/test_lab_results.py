@@ -18,6 +18,8 @@ FINDINGS = [
     Finding("loss of copy", "nats", 0.1234, None, None, 3, "learned | well."),
 ]
 
+PAIRS = {"b - a": 1.0, "c - a": 2.0, "c - b": 3.0}
+
 
 @pytest.fixture(scope="module")
 def script():
@@ -38,6 +40,14 @@ def test_the_tables_are_those_of_the_files(script, tmp_path):
     assert "| a | +0.12 (-0.50 to +0.75) |  |\n| c |  | **+2.00 (+1.00 to +3.00)** |\n" in written
     assert "| loss of copy | 0.123 nats |  | 3 | learned / well. |" in written
     assert script.with_results(written, tmp_path) == written
+
+
+def test_each_baseline_has_a_table_of_its_own(script):
+    found = [Finding(f"RMSD, {pair}", "Å", value, None, None, 3, "") for pair, value in PAIRS.items()]
+    assert script.tables(found) == (
+        "| less a | RMSD (Å) |\n|---|---|\n| b | +1.00 |\n| c | +2.00 |\n\n"
+        "| less b | RMSD (Å) |\n|---|---|\n| c | +3.00 |\n"
+    )
 
 
 @pytest.mark.parametrize(("document", "names"), [("CARD", "ON_CARD"), ("PAIRS", "OF_PAIRS")])

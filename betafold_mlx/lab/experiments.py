@@ -26,7 +26,7 @@ EXPERIMENTS = {
     "schedule": Entry("Warm-up and weight decay", True),
     "distogram": Entry("With and without the distance head", True),
     "width": Entry("Wide against deep pair trunks at equal compute", True),
-    "stability": Entry("Learning rate and warm-up of a wide pair trunk, and its gradients", True),
+    "stability": Entry("Rates and warm-ups for a wide pair trunk", True),
     "recipe": Entry("The training recipe, with one part of it left out or changed", True),
     "distill": Entry("Labels of a teacher beside experimental structures", True),
     "failures": Entry("When and why predicted structures break", True),

@@ -38,7 +38,8 @@ def laid_on_first(coordinates: np.ndarray) -> np.ndarray:
     middle = backbone.mean(axis=1)
     centred = backbone - middle[:, None]
     turn = rotations_onto(centred, centred[0])
-    laid = (atoms - middle[:, None, None]) @ turn[:, None] + middle[0]
+    with np.errstate(invalid="ignore"):  # of an atom that is not there, or nowhere; some BLAS kernels tell
+        laid = (atoms - middle[:, None, None]) @ turn[:, None] + middle[0]
     laid[0] = atoms[0]
     return laid.astype(coordinates.dtype)
 

@@ -98,6 +98,21 @@ def test_a_rank_that_fails_stops_the_others_with_its_reason(tmp_path):
     ]
 
 
+def test_the_first_reason_counts_where_another_rank_repeats_it_at_once(star, monkeypatch):
+    first, *_ = star()
+    send = first._send
+
+    def answered(peer, kind, value=None, behind=b""):
+        if kind == "failed":
+            first._fail(peer, f"rank {peer} stopped: {value}")
+        send(peer, kind, value, behind)
+
+    monkeypatch.setattr(first, "_send", answered)
+    first._fail(1, "rank 1 stopped: the disk is full")
+    with pytest.raises(RankLostError, match=r"^rank 1 stopped: the disk is full$"):
+        first.receive(1)
+
+
 def test_values_come_in_order_however_late(star):
     def talk(one):
         told = []

@@ -50,7 +50,8 @@ class Control:
         self._peers = peers
         self._heard: dict[int, deque[Any]] = {peer: deque() for peer in peers}
         self._received: dict[int, deque[bytes]] = {peer: deque() for peer in peers}
-        self._failure: str | None = None
+        self._first_failure: str | None = None
+        self._failure: str | None = None  # the same, when the others were told
         self._changed = threading.Condition()
         self._sending = {peer: threading.Lock() for peer in peers}
         self._closed = threading.Event()
@@ -227,13 +228,15 @@ class Control:
         return f"rank {peer} was lost: no sign of life for {self.silence:.0f} seconds"
 
     def _fail(self, peer: int, message: str) -> None:
-        if self._failure is not None or self._closed.is_set():
-            return
-        for other in self._peers:  # first: once this rank knows, it may be gone at any time
+        with self._changed:
+            if self._first_failure is not None or self._closed.is_set():
+                return
+            self._first_failure = message  # a peer that hears of it, and gives up in turn, is none
+        for other in self._peers:  # before this rank itself: once it knows, it may be gone at any time
             if other != peer:
                 self._send(other, "failed", message)
         with self._changed:
-            self._failure = self._failure or message
+            self._failure = message
             self._changed.notify_all()
 
     def _beat(self) -> None:

@@ -1,9 +1,11 @@
 """A small lab on made-up structures."""
 
+import pytest
 from synthetic import make_dataset
 
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.lab.experiment import Lab
+from betafold_mlx.refine import ensemble
 
 TINY = Budget(
     name="tiny", steps=4, repeats=1, width=16, layers=2, tokens=96, items=8, windows=40
@@ -19,3 +21,13 @@ def tiny_lab(tmp_path, repeats=1, **values):
         make_dataset(chains=6, peptides=6).save(data)
     budget = dataclasses.replace(TINY, repeats=repeats)
     return Lab(**{"directory": tmp_path / "lab", "budget": budget, "data": data, **values})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_folds():
+    """Minimise in a few steps, once: what the lab makes of folds is tested here, not how good they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, number in (("STEPS", 4), ("BONDED_STEPS", 4), ("ATTEMPTS", 1)):
+            assert getattr(ensemble, name) >= number
+            patch.setattr(ensemble, name, number)
+        yield

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 from distill_helpers import save_toy
-from lab_helpers import tiny_lab
+from lab_helpers import quick_folds, tiny_lab  # noqa: F401 - a fixture
 from synthetic import make_dataset
 
 from betafold_mlx.data.store import Dataset

@@ -9,7 +9,7 @@ pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 import mlx.core as mx
 import numpy as np
-from lab_helpers import tiny_lab
+from lab_helpers import quick_folds, tiny_lab  # noqa: F401 - a fixture
 from test_lab_attention import tiny_model
 
 from betafold_mlx.lab import depth, embeddings, limits, recipe

@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from lab_helpers import tiny_lab
+from lab_helpers import quick_folds, tiny_lab  # noqa: F401 - a fixture
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.lab import series as module

@@ -9,7 +9,7 @@ pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 import mlx.core as mx
 import numpy as np
-from lab_helpers import TINY, tiny_lab
+from lab_helpers import TINY, quick_folds, tiny_lab  # noqa: F401 - a fixture
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.lab import stability, width

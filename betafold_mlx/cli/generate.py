@@ -71,7 +71,7 @@ def load_default_generator(model: str | None) -> Generator:
         if model is not None:
             raise
         raise BetafoldError(
-            f"the bundled generator {DEFAULT_GENERATOR} is not there: install the package again, or train one with "
+            f"no generator is bundled yet ({DEFAULT_GENERATOR}): train one with "
             "`betafold-mlx train-generator` and name it with --model"
         ) from error
     return load_generator(directory)

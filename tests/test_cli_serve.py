@@ -104,10 +104,9 @@ def test_a_batch_is_stopped_at_the_end_and_that_is_told(model):
             connection.request("POST", "/api/v1/batches", body, {"Content-Type": "application/json"})
             assert connection.getresponse().status == 202
         process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 0
-        assert process.stderr.read().splitlines()[1:] == [
-            "betafold-mlx: FASTA batches that were not finished: 1"
-        ]
+        code = process.wait(120)
+        told = process.stderr.read().splitlines()[1:]
+        assert (code, told) == (0, ["betafold-mlx: FASTA batches that were not finished: 1"])
 
 
 def test_limits_are_those_of_the_options(model):

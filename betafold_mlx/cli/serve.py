@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +92,11 @@ def serve(
     server.serve(server.make_server(app), bound)
     if app.state.stopped:
         click.echo(f"betafold-mlx: FASTA batches that were not finished: {app.state.stopped}", err=True)
+    # All is answered, and nothing is left to save. The usual end of Python now and then aborts (SIGABRT, in one of ten
+    # runs on a busy machine) where a batch was stopped: MLX tears down a thread of its own while it works.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _load(model: str | None, embedder: Path | None) -> Predictor:

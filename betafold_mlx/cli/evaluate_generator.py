@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from betafold_mlx.cli.device import device_option
-from betafold_mlx.cli.generate import DEFAULT_GENERATOR, load_default_generator, sampling_default
+from betafold_mlx.cli.generator import generator_options, load_default_generator
 from betafold_mlx.cli.help import Command
 from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import MODEL, File, Folder, Late, Number, Real, Seed
+from betafold_mlx.cli.parameters import File, Folder, Number, Seed
 from betafold_mlx.files import to_json, write_text
 
 SPLITS = ("validation", "test")
@@ -38,30 +38,7 @@ SPLITS = ("validation", "test")
 @click.option(
     "--seed", type=Seed(repeats=3), default=0, help="Random seed of samples, baselines and bootstrap."
 )
-@click.option(
-    "--model", type=MODEL, show_default=DEFAULT_GENERATOR, help="A generator: installed, or its directory."
-)
-@click.option(
-    "--steps",
-    cls=Late,
-    type=Number(1, 10_000),
-    default=sampling_default("steps"),
-    help="Steps at the coarsest scale.",
-)
-@click.option(
-    "--ode-steps",
-    cls=Late,
-    type=Number(1, 10_000),
-    default=sampling_default("ode_steps"),
-    help="Steps at each later scale.",
-)
-@click.option(
-    "--gamma",
-    cls=Late,
-    type=Real(0, 10),
-    default=sampling_default("gamma"),
-    help="Temperature of the noise: less, the most usual shapes.",
-)
+@generator_options
 @click.option("-o", "--output", type=File(), help="Write a page with pictures of samples: report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from betafold_mlx.cli.device import device_option
+from betafold_mlx.cli.generator import generator_options, load_default_generator
 from betafold_mlx.cli.help import Command
 from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import MODEL, AnyCase, File, Folder, Late, Number, Real, Seed
+from betafold_mlx.cli.parameters import AnyCase, File, Folder, Number, Seed
 from betafold_mlx.cli.progress import LiveLine
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
@@ -22,8 +22,6 @@ from betafold_mlx.output import FORMATS, prepare
 if TYPE_CHECKING:
     from betafold_mlx.generate.backbones import GeneratedBackbone, Request
     from betafold_mlx.generate.directory import Generator
-
-DEFAULT_GENERATOR = "betafold-par"
 
 
 class Lengths(click.ParamType):
@@ -41,40 +39,6 @@ class Lengths(click.ParamType):
         if found is None:
             self.fail(f"{value!r} is neither a number of residues nor a range, as 24 or 12-28", param, ctx)
         return int(found[1]), int(found[2] or found[1])
-
-
-def sampling_default(name: str) -> Callable[[], Any]:
-    """Return what gives the default of a setting of `betafold_mlx.generate.sampler.SamplingConfig`."""
-
-    def default() -> Any:
-        from betafold_mlx.generate.sampler import SamplingConfig
-
-        return getattr(SamplingConfig(), name)
-
-    return default
-
-
-def load_default_generator(model: str | None) -> Generator:
-    """Load a generator by its directory or name; by default the bundled one.
-
-    Raises
-    ------
-    BetafoldError
-        Where it is missing or damaged.
-    """
-    from betafold_mlx.generate.directory import load_generator
-    from betafold_mlx.zoo import find_model
-
-    try:
-        directory = find_model(model or DEFAULT_GENERATOR)
-    except BetafoldError as error:
-        if model is not None:
-            raise
-        raise BetafoldError(
-            f"no generator is bundled yet ({DEFAULT_GENERATOR}): train one with "
-            "`betafold-mlx train-generator` and name it with --model"
-        ) from error
-    return load_generator(directory)
 
 
 @click.command(
@@ -114,30 +78,7 @@ def load_default_generator(model: str | None) -> Generator:
 @click.option("--at", type=Number(1), default=1, help="Place of the motif's first residue in the chain.")
 @click.option("--helix", "helices", multiple=True, metavar="I-J", help="Residues to be helix; repeatable.")
 @click.option("--strand", "strands", multiple=True, metavar="I-J", help="Residues to be strand; repeatable.")
-@click.option(
-    "--model", type=MODEL, show_default=DEFAULT_GENERATOR, help="A generator: installed, or its directory."
-)
-@click.option(
-    "--steps",
-    cls=Late,
-    type=Number(1, 10_000),
-    default=sampling_default("steps"),
-    help="Steps at the coarsest scale.",
-)
-@click.option(
-    "--ode-steps",
-    cls=Late,
-    type=Number(1, 10_000),
-    default=sampling_default("ode_steps"),
-    help="Steps at each later scale.",
-)
-@click.option(
-    "--gamma",
-    cls=Late,
-    type=Real(0, 10),
-    default=sampling_default("gamma"),
-    help="Temperature of the noise: less, the most usual shapes.",
-)
+@generator_options
 @device_option
 def generate(
     length: tuple[int, int],

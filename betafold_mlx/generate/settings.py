@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.config import GeneratorConfig
 from betafold_mlx.generate.flow import FlowConfig
+from betafold_mlx.train.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class GeneratorTrainConfig:
+class GeneratorTrainConfig(Schedule):
     """Everything that determines a run, with the data set and the versions.
 
     Attributes
@@ -56,24 +56,9 @@ class GeneratorTrainConfig:
     patience: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("steps", "evaluate_every", "patience", "tokens"):
-            if getattr(self, name) < 1:
-                raise BetafoldError(f"training: {name} must be at least 1")
-        for name in ("learning_rate", "clip"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise BetafoldError(f"training: {name} must be a positive number")
-        for name in ("final_learning_rate", "warmup", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise BetafoldError(f"training: {name} must be zero or a positive number")
-
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+        super().__post_init__()
+        if self.tokens < 1:
+            raise BetafoldError("training: tokens must be at least 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

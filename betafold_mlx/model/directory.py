@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -17,6 +18,8 @@ from betafold_mlx.model.config import CONFIG_FILE, MODEL_TYPE, SCHEMA_VERSION, M
 from betafold_mlx.model.folding import FoldingModel
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,40 @@ def read_config(directory: Path) -> tuple[ModelConfig, str | None]:
     BetafoldError
         No such directory, no such file, broken JSON, another schema, or impossible values.
     """
+    return read_description(
+        directory, (MODEL_TYPE, SCHEMA_VERSION), ModelConfig.from_dict, "a betafold folding model"
+    )
+
+
+def read_description(
+    directory: Path, kind: tuple[str, int], parse: Callable[[dict[str, Any]], C], what: str
+) -> tuple[C, str | None]:
+    """Read and check ``config.json`` of a directory of any kind of model.
+
+    Parameters
+    ----------
+    directory : Path
+        Holds it.
+    kind : (str, int)
+        The ``model_type`` and the ``schema_version`` that it must have.
+    parse : callable
+        Makes the network's config of plain values; may raise BetafoldError.
+    what : str
+        What it should describe, in words.
+
+    Returns
+    -------
+    config
+        What `parse` made.
+    trained_on : str or None
+        SHA-256 of the data set it was trained on, where the file says.
+
+    Raises
+    ------
+    BetafoldError
+        As `read_config`.
+    """
+    model_type, schema = kind
     path = directory / CONFIG_FILE
     if not directory.is_dir():
         raise BetafoldError(f"no model directory at {directory}")
@@ -105,17 +142,17 @@ def read_config(directory: Path) -> tuple[ModelConfig, str | None]:
         raise BetafoldError(f"{directory} is not a model directory: it has no {CONFIG_FILE}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise BetafoldError(f"{path} cannot be read as JSON") from error
-    if not isinstance(document, dict) or document.get("model_type") != MODEL_TYPE:
-        raise BetafoldError(f"{path} does not describe a betafold folding model")
-    if document.get("schema_version") != SCHEMA_VERSION:
+    if not isinstance(document, dict) or document.get("model_type") != model_type:
+        raise BetafoldError(f"{path} does not describe {what}")
+    if document.get("schema_version") != schema:
         raise BetafoldError(
-            f"{path} has schema {document.get('schema_version')!r:.40}; this version reads {SCHEMA_VERSION}"
+            f"{path} has schema {document.get('schema_version')!r:.40}; this version reads {schema}"
         )
     network = document.get("network")
     if not isinstance(network, dict):
         raise BetafoldError(f"{path}: 'network' must be an object")
     try:
-        config = ModelConfig.from_dict(network)
+        config = parse(network)
     except BetafoldError as error:
         raise BetafoldError(f"{path}: {error}") from error
     training = document.get("training")
@@ -193,13 +230,28 @@ def save_model(
     dtype : mx.Dtype
         Type of the stored weights.
     """
+    write_directory(
+        directory, model, (MODEL_TYPE, SCHEMA_VERSION), model.config.to_dict(), card, training, dtype
+    )
+
+
+def write_directory(
+    directory: Path,
+    model: nn.Module,
+    kind: tuple[str, int],
+    network: dict[str, Any],
+    card: str,
+    training: dict[str, Any],
+    dtype: mx.Dtype,
+) -> None:
+    """Write a directory of any kind of model: as `save_model`, `kind` as in `read_description`."""
     with atomic_directory(directory) as temporary:
         weights = {name: array.astype(dtype) for name, array in named_arrays(model.parameters()).items()}
         save_arrays(temporary / WEIGHTS_FILE, weights, {"format": "mlx"})
         document = {
-            "model_type": MODEL_TYPE,
-            "schema_version": SCHEMA_VERSION,
-            "network": model.config.to_dict(),
+            "model_type": kind[0],
+            "schema_version": kind[1],
+            "network": network,
             "training": training,
         }
         (temporary / CONFIG_FILE).write_text(to_json(document), encoding="utf-8")

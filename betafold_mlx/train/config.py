@@ -11,6 +11,7 @@ from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.train.losses import LossWeights
+from betafold_mlx.train.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Schedule):
     """Everything that determines a run, with the data set and the versions.
 
     Attributes
@@ -95,26 +96,6 @@ class TrainConfig:
     patience: int = 8
     calibrate: bool = True
     mix: Mix | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "evaluate_every", "patience"):
-            if getattr(self, name) < 1:
-                raise BetafoldError(f"training: {name} must be at least 1")
-        for name in ("learning_rate", "clip"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise BetafoldError(f"training: {name} must be a positive number")
-        for name in ("final_learning_rate", "warmup", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise BetafoldError(f"training: {name} must be zero or a positive number")
-
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values; those of a run without a mix do not name it."""

@@ -9,7 +9,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,6 +20,7 @@ from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.train import checkpoint
 from betafold_mlx.train.checkpoint import MetricsLog, Progress
+from betafold_mlx.train.schedule import Schedule
 
 Reporter = Callable[[dict[str, Any]], None]
 
@@ -29,29 +30,6 @@ SAVE_SECONDS = 300.0
 
 class DivergedError(BetafoldError):
     """A run whose loss is no longer a number."""
-
-
-class Schedule(Protocol):
-    """What `Run` asks of the settings of a run."""
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps, at most."""
-
-    @property
-    def evaluate_every(self) -> int:
-        """Steps between evaluations."""
-
-    @property
-    def patience(self) -> int:
-        """Evaluations without a better one before the run stops early."""
-
-    @property
-    def clip(self) -> float:
-        """Largest global norm of the gradient."""
-
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step."""
 
 
 class Run(abc.ABC):

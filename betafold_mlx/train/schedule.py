@@ -1,0 +1,58 @@
+"""How long a run trains, how fast, and how often it is looked at: what the settings of all runs have in common."""
+
+from __future__ import annotations
+
+import math
+
+from betafold_mlx.errors import BetafoldError
+
+
+class Schedule:
+    """Base of a frozen dataclass of settings, which has these fields; they are checked when it is made.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps, at most; the learning rate reaches its floor at the last one.
+    learning_rate, final_learning_rate : float
+        Peak after the warm-up, and floor at the end of the cosine.
+    warmup : int
+        Steps of linear warm-up.
+    weight_decay : float
+        AdamW's.
+    clip : float
+        Largest global norm of the gradient.
+    evaluate_every : int
+        Steps between evaluations.
+    patience : int
+        Evaluations without a better one before the run stops early.
+    """
+
+    steps: int
+    learning_rate: float
+    final_learning_rate: float
+    warmup: int
+    weight_decay: float
+    clip: float
+    evaluate_every: int
+    patience: int
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "evaluate_every", "patience"):
+            if getattr(self, name) < 1:
+                raise BetafoldError(f"training: {name} must be at least 1")
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise BetafoldError(f"training: {name} must be a positive number")
+        for name in ("final_learning_rate", "warmup", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BetafoldError(f"training: {name} must be zero or a positive number")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine

@@ -20,6 +20,9 @@ from betafold_mlx.metrics import masked_mean
 TIME_POWER = 1.0 / 1.9
 """Times are u^(1/1.9) of an even u, which is Beta(1.9, 1): more of them where the fine detail is settled."""
 
+LATE = 0.5
+"""An estimate from before this time is the mean of many shapes, and looks like no sample: no context to learn from."""
+
 EARLIEST = 0.05
 """The SDE takes 1/t no larger than at this time."""
 
@@ -33,7 +36,7 @@ class FlowConfig:
     noisy_context : bool
         Blur the coarser scales that the Transformer reads: context' = w x + (1 - w) e, w even in [0, 1].
     scheduled_sampling : bool
-        With probability 1/2 the coarser scales are the model's own estimate.
+        With probability 1/2 the coarser scales are the model's own estimates, of those that were made past `LATE`.
     self_conditioning : bool
         With probability 1/2 the decoder is told its own earlier estimate.
     """
@@ -122,8 +125,10 @@ def flow_loss(
         if config.self_conditioning:
             known = estimates
         if own:
-            theirs = (drawn[:, -2] < 0.5).astype(mx.float32)
-            contexts = [_blend(theirs, *pair) for pair in zip(estimates[:-1], contexts, strict=True)]
+            theirs = ((drawn[:, -2:-1] < 0.5) & (times > LATE)).astype(mx.float32)
+            contexts = [
+                _blend(theirs[:, scale], estimates[scale], context) for scale, context in enumerate(contexts)
+            ]
     _, errors = passed(contexts, known)
     parts = {
         f"scale_{scale + 1}": masked_mean(error, layout.masks[scale], 1).mean()

@@ -19,9 +19,10 @@ DOCUMENT = ROOT / "docs" / "lab.md"
 CARD = ROOT / "weights" / "betafold-mini" / "README.md"
 ON_CARD = ("recipe", "limits")
 """Experiments whose tables stand in the model card too, between ``<!-- lab NAME -->`` and ``<!-- /lab NAME -->``."""
-PAIRS = ROOT / "docs" / "pair-trunk.md"
-OF_PAIRS = ("width", "stability")
-"""Experiments on the pair trunk, whose tables stand on its page instead, between such marks."""
+PAIRS, GENERATOR = ROOT / "docs" / "pair-trunk.md", ROOT / "docs" / "generate.md"
+OF_PAIRS, OF_GENERATOR = ("width", "stability"), ("generator",)
+"""Experiments whose tables stand on a page of their subject instead, between such marks."""
+ELSEWHERE = (*OF_PAIRS, *OF_GENERATOR)
 BEGIN, END = "<!-- results: written by scripts/lab-results -->", "<!-- end of results -->"
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"lab-results: {error}")
     write_text(DOCUMENT, text)
-    for path, names in ((CARD, ON_CARD), (PAIRS, OF_PAIRS)):
+    for path, names in ((CARD, ON_CARD), (PAIRS, OF_PAIRS), (GENERATOR, OF_GENERATOR)):
         write_text(path, between_marks(path.read_text(encoding="utf-8"), folder, names))
 
 
@@ -63,9 +64,9 @@ def with_results(text: str, folder: Path) -> str:
     begin, end = text.find(BEGIN), text.find(END)
     if not 0 <= begin < end:
         raise ValueError("the document lacks the marks of the results")
-    parts = [section(name, folder / name) for name in EXPERIMENTS if name not in OF_PAIRS]
+    parts = [section(name, folder / name) for name in EXPERIMENTS if name not in ELSEWHERE]
     if not any(parts):
-        if any(read_findings(folder / name) for name in OF_PAIRS):
+        if any(read_findings(folder / name) for name in ELSEWHERE):
             return text
         raise ValueError(
             f"{folder} holds no results: run `betafold-mlx lab all -o {folder} --data DATASET` first"

@@ -87,11 +87,11 @@ def test_the_document_has_all_methods_and_prompts(measured, dataset):
 
 def test_lengths_are_those_of_open_chains_held_out(dataset):
     data = Dataset.load(dataset)
-    items = evaluation._items(data, "test", 1000)
+    items = evaluation.held_out_chains(data, "test", 1000)
     assert items and not any(item.peptide.cyclic for item in items)
     expected = [item.id for item in split_items(data, "test") if not item.peptide.cyclic]
     assert [item.id for item in items] == expected
-    some = evaluation._items(data, "test", 5)
+    some = evaluation.held_out_chains(data, "test", 5)
     assert len({item.id for item in some}) == 5 and some[0].id == items[0].id
 
 

@@ -50,7 +50,9 @@ def test_each_baseline_has_a_table_of_its_own(script):
     )
 
 
-@pytest.mark.parametrize(("document", "names"), [("CARD", "ON_CARD"), ("PAIRS", "OF_PAIRS")])
+@pytest.mark.parametrize(
+    ("document", "names"), [("CARD", "ON_CARD"), ("PAIRS", "OF_PAIRS"), ("GENERATOR", "OF_GENERATOR")]
+)
 def test_the_other_documents_have_their_marks(script, document, names):
     text = getattr(script, document).read_text()
     for name in getattr(script, names):

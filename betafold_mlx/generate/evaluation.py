@@ -90,10 +90,10 @@ def evaluate_generator(
     BetafoldError
         Where the split holds nothing of the model's lengths, or there is no training split.
     """
-    items = _items(dataset, split, count)
+    items = held_out_chains(dataset, split, count)
     lengths = [len(item) for item in items]
     say(f"{len(items)} samples of {min(lengths)} to {max(lengths)} residues")
-    references = _references(dataset, lengths, seed)
+    references = references_of(dataset, lengths, seed)
 
     started = time.perf_counter()
     drawn = sample_traces(generator.model, lengths, seed, list(range(len(items))), sampling)
@@ -131,8 +131,14 @@ def evaluate_generator(
     return report, chains[MODEL].good()
 
 
-def _items(dataset: Dataset, split: str, count: int) -> list[Item]:
-    """Return up to so many open chains of a split that are as long as the model's, spread over the data set."""
+def held_out_chains(dataset: Dataset, split: str, count: int) -> list[Item]:
+    """Return up to `count` open chains of a split that are as long as the model's, spread over the data set.
+
+    Raises
+    ------
+    BetafoldError
+        Where there is none.
+    """
     items = [
         item
         for item in split_items(dataset, split)
@@ -146,7 +152,8 @@ def _items(dataset: Dataset, split: str, count: int) -> list[Item]:
     return [items[number * len(items) // count] for number in range(count)]
 
 
-def _references(dataset: Dataset, lengths: Sequence[int], seed: int) -> References:
+def references_of(dataset: Dataset, lengths: Sequence[int], seed: int) -> References:
+    """Return what chains of these lengths are compared with, from windows of the training split."""
     windows = fragment_copies(dataset, list(lengths) * WINDOWS, seed + 1)
     traces = [window[:, CA] for window in windows]
     library = fragment_copies(

@@ -77,6 +77,7 @@ def figures(chains: Chains, references: References, seed: int) -> dict[str, Any]
     interval over samples, where there are at least `FEWEST`; a figure that cannot be had is None.
     """
     raw = [trace_validity(trace) for trace in chains.traces]
+    drawn = distance_histograms(chains.traces)
     fits, good = chains.fits, chains.good()
     coordinates = [fit.coordinates for fit in good]
     traces = [backbone[:, CA] for backbone in coordinates]
@@ -98,6 +99,7 @@ def figures(chains: Chains, references: References, seed: int) -> dict[str, Any]
             "bonds_ok": mean([row["bonds_ok"] for row in raw]),
             "clash_free": mean([row["nearest_approach"] >= CA_CLASH for row in raw]),
             "valid": mean([row["valid"] for row in raw]),
+            "distance_divergence": _rounded(distance_divergence(drawn, references.distances)),
         },
         "backbone": {
             "bonds_ok": mean([_whole(fit.coordinates) for fit in fits]),

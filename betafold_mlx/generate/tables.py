@@ -11,6 +11,7 @@ ROWS = (
     ("drawn trace: CA-CA bonds of 3.8 +- 0.4 A", "trace.bonds_ok", "share"),
     ("drawn trace: no CA-CA clash", "trace.clash_free", "share"),
     ("drawn trace: valid", "trace.valid", "share"),
+    ("drawn trace: CA distances, JS divergence, bits", "trace.distance_divergence", "bits"),
     ("backbone: bonds whole", "backbone.bonds_ok", "share"),
     ("backbone: no clash", "backbone.clash_free", "share"),
     ("backbone: valid", "backbone.valid", "share"),

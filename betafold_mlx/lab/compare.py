@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from betafold_mlx.lab.experiment import Finding, Outcome, Picture
 from betafold_mlx.lab.figures import COLOURS, MARKS, new_figure, styled
-from betafold_mlx.lab.series import Run, Series
+from betafold_mlx.lab.series import Series
 from betafold_mlx.lab.statistics import compared, paired_difference
 
 if TYPE_CHECKING:
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+Runs = Mapping[str, Sequence[Any]]
+"""Name of a variant -> its runs, of any kind of network, one a `seed`."""
+
+
 class Measure(NamedTuple):
     """A figure of a run; of a `quality`, less is better."""
 
     name: str
     unit: str
-    of: Callable[[Run], float]
+    of: Callable[[Any], float]
     quality: bool = True
 
 
@@ -38,7 +42,7 @@ INTERVALS = (
 )
 
 
-def findings(series: Series, baseline: str, measures: Sequence[Measure] = USUAL) -> list[Finding]:
+def findings(series: Runs, baseline: str, measures: Sequence[Measure] = USUAL) -> list[Finding]:
     """Return the verdict on each variant against the baseline, by each measure."""
     return [
         compared(
@@ -57,7 +61,7 @@ def findings(series: Series, baseline: str, measures: Sequence[Measure] = USUAL)
     ]
 
 
-def run_rows(series: Series, measures: Sequence[Measure] = USUAL) -> list[dict[str, Any]]:
+def run_rows(series: Runs, measures: Sequence[Measure] = USUAL) -> list[dict[str, Any]]:
     """Return a table of all runs."""
     return [
         {
@@ -109,7 +113,7 @@ def outcome(series: Series, baseline: str, subject: str) -> Outcome:
 
 
 @styled
-def draw_runs(series: Series, measures: Sequence[Measure]) -> Figure:
+def draw_runs(series: Runs, measures: Sequence[Measure]) -> Figure:
     """Draw each run as a mark, variants below each other."""
     figure = new_figure(3.6 * len(measures) + 1.4, 1.1 + 0.45 * len(series))
     axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]

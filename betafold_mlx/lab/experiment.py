@@ -122,18 +122,21 @@ class Lab:
         BetafoldError
             None was given, or it is damaged.
         """
+        return Dataset.load(self._data)
+
+    @functools.cached_property
+    def dataset_sha256(self) -> str:
+        """Its fingerprint."""
+        return dataset_sha256(self._data)
+
+    @property
+    def _data(self) -> Path:
         if self.data is None:
             raise BetafoldError(
                 "this experiment needs a data set: name one with --data; "
                 "`betafold-mlx dataset build STRUCTURES... -o DATASET` makes one"
             )
-        return Dataset.load(self.data)
-
-    @functools.cached_property
-    def dataset_sha256(self) -> str:
-        """Its fingerprint."""
-        assert self.data is not None, "ask for the data set first"
-        return dataset_sha256(self.data)
+        return self.data
 
     @functools.cached_property
     def small_dataset(self) -> Dataset:

@@ -29,6 +29,7 @@ EXPERIMENTS = {
     "stability": Entry("Rates and warm-ups for a wide pair trunk", True),
     "recipe": Entry("The training recipe, with one part of it left out or changed", True),
     "distill": Entry("Labels of a teacher beside experimental structures", True),
+    "generator": Entry("A generator of backbones without one of its parts", True),
     "failures": Entry("When and why predicted structures break", True),
     "limits": Entry("What limits the accuracy: the network, or the folding", True),
     "embeddings": Entry("What a language model adds", True),

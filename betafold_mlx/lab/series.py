@@ -10,14 +10,15 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from betafold_mlx import __version__
+from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.items import split_items
@@ -33,6 +34,8 @@ from betafold_mlx.train.checkpoint import MetricsLog, read_run, start_run
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
 from betafold_mlx.train.validate import validate
+
+R = TypeVar("R")
 
 RUNS, RESULT_FILE, PROBES = "runs", "result.json", "probes"
 _VERSION = 2  # of the content of a result
@@ -97,8 +100,7 @@ def train_series(lab: Lab, variants: Sequence[Variant]) -> Series:
 
 
 def _run(lab: Lab, variant: Variant, seed: int, label: str) -> Run:
-    config = dataclasses.replace(variant.config, seed=seed)
-    dataset = lab.small_dataset
+    config, dataset = dataclasses.replace(variant.config, seed=seed), lab.small_dataset
     known_by = {
         "versions": [_VERSION, __version__],
         "settings": config.to_dict(),
@@ -106,13 +108,55 @@ def _run(lab: Lab, variant: Variant, seed: int, label: str) -> Run:
         "items": lab.budget.items,
         "mask": variant.mask_change,
     }
+    return finished_run(
+        lab, label, known_by, Run, lambda directory: _train(directory, lab, dataset, variant, config)
+    )
+
+
+def finished_run(
+    lab: Lab, label: str, known_by: Mapping[str, Any], kind: type[R], train: Callable[[Path], R]
+) -> R:
+    """Return a run of the lab's folder; train it where it is not finished there.
+
+    Parameters
+    ----------
+    lab : Lab
+        Its folder holds the run's, and it is told what is done.
+    label : str
+        The run in words.
+    known_by : dict
+        All that determines the run, as plain JSON values.
+    kind : type
+        A dataclass of plain JSON values: what is known of a run.
+    train : callable
+        Given the run's folder, trains.
+
+    Raises
+    ------
+    BetafoldError
+        A damaged result.
+    """
     name = hashlib.sha256(json.dumps(known_by, sort_keys=True).encode()).hexdigest()[:16]
     directory = lab.directory / RUNS / name
-    result = _finished(directory / RESULT_FILE)
-    if result is not None:
+    path = directory / RESULT_FILE
+    try:
+        run = kind(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, TypeError) as error:
+        raise BetafoldError(f"{path} is damaged: remove {directory}, and the run is done again") from error
+    else:
         lab.say(f"{label}: done before")
-        return result
+        return run
     lab.say(label)
+    run = train(directory)
+    write_text(path, to_json(dataclasses.asdict(run)))  # type: ignore[call-overload]
+    for part in ("last", PROBES):  # the weights stay, as `best`
+        shutil.rmtree(directory / part, ignore_errors=True)
+    return run
+
+
+def _train(directory: Path, lab: Lab, dataset: Dataset, variant: Variant, config: TrainConfig) -> Run:
     trainer = _trainer(directory, lab, variant, config)
     mask_wrongly(trainer.model, variant.mask_change)
     training = _training_batches(trainer, variant)
@@ -148,8 +192,8 @@ def _run(lab: Lab, variant: Variant, seed: int, label: str) -> Run:
     ]
     probes = [json.loads(line) for line in log.path.read_text(encoding="utf-8").splitlines()]
     trained = {line["step"]: line["train"] for line in probes if "train" in line}
-    run = Run(
-        seed=seed,
+    return Run(
+        seed=config.seed,
         curve=[
             {"step": line["step"], "train": trained[line["step"]], "validation": line["validation"]}
             for line in lines
@@ -160,19 +204,6 @@ def _run(lab: Lab, variant: Variant, seed: int, label: str) -> Run:
         items=rows,
         by_padding=by_padding,
     )
-    write_text(directory / RESULT_FILE, to_json(dataclasses.asdict(run)))
-    for part in ("last", PROBES):  # the weights stay, as `best`
-        shutil.rmtree(directory / part, ignore_errors=True)
-    return run
-
-
-def _finished(path: Path) -> Run | None:
-    try:
-        return Run(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise BetafoldError(f"{path} is damaged: remove {path.parent}, and the run is done again") from error
 
 
 def _trainer(directory: Path, lab: Lab, variant: Variant, config: TrainConfig) -> Trainer:

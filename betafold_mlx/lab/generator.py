@@ -1,0 +1,183 @@
+"""A generator of backbones without one of its parts: scales, noisy context, scheduled sampling, self-conditioning.
+
+Fewer scales are trained for the same number of points: one-shot flow matching of the whole trace, which is what is left
+of one scale, takes more steps for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from betafold_mlx import __version__
+from betafold_mlx.data.store import Dataset
+from betafold_mlx.generate.backbones import finite_traces
+from betafold_mlx.generate.config import GeneratorConfig
+from betafold_mlx.generate.evaluation import held_out_chains, references_of
+from betafold_mlx.generate.fit import fit_traces
+from betafold_mlx.generate.measures import Chains, References, figures
+from betafold_mlx.generate.network import BackboneGenerator
+from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
+from betafold_mlx.generate.scales import LONGEST, scale_sizes
+from betafold_mlx.generate.settings import GeneratorTrainConfig
+from betafold_mlx.generate.tables import value_at
+from betafold_mlx.generate.training import GeneratorTrainer
+from betafold_mlx.lab.budget import Budget
+from betafold_mlx.lab.compare import INTERVALS, Measure, draw_runs, findings, run_rows
+from betafold_mlx.lab.experiment import Lab, Outcome, Picture
+from betafold_mlx.lab.series import finished_run
+from betafold_mlx.train.checkpoint import read_run, start_run
+
+BASELINE = "all parts"
+STEPS = 6
+"""Steps of the baseline in steps of the budget: a flow needs more of them than torsions do."""
+_VERSION = 1  # of the content of a result
+
+
+@dataclass(frozen=True)
+class GeneratorRun:
+    """A finished run.
+
+    Attributes
+    ----------
+    seed : int
+        Its seed.
+    figures : dict
+        Of samples as long as validation structures: `betafold_mlx.generate.measures.figures`.
+    """
+
+    seed: int
+    figures: dict[str, Any]
+
+    def at(self, place: str) -> float:
+        """Return what stands at ``a.b``, NaN where it cannot be had."""
+        value = value_at(self.figures, place)
+        if isinstance(value, Mapping):
+            value = value["value"]
+        return float("nan") if value is None else float(value)
+
+
+MEASURES = (
+    Measure("divergence of CA distances as drawn", "bits", lambda run: run.at("trace.distance_divergence")),
+    Measure("CA-CA bonds as drawn", "%", lambda run: 100 * run.at("trace.bonds_ok"), quality=False),
+    Measure("valid backbones", "%", lambda run: 100 * run.at("backbone.valid"), quality=False),
+    Measure("Ramachandran favoured", "%", lambda run: 100 * run.at("ramachandran_favoured"), quality=False),
+    Measure("clusters a sample", "", lambda run: run.at("diversity.clusters_per_sample"), quality=False),
+)
+
+
+def run(lab: Lab) -> Outcome:
+    """Train a generator with all its parts, and without each."""
+    settings = variants(base_settings(lab.budget))
+    total = len(settings) * lab.budget.repeats
+    series: dict[str, list[GeneratorRun]] = {name: [] for name in settings}
+    for seed in lab.seeds:
+        for name, config in settings.items():
+            number = sum(len(runs) for runs in series.values()) + 1
+            label = f"run {number} of {total}: {name}, seed {seed}"
+            series[name].append(_run(lab, dataclasses.replace(config, seed=seed), label))
+    sampling = SamplingConfig()
+    return Outcome(
+        findings=findings(series, BASELINE, MEASURES),
+        tables={"runs": run_rows(series, MEASURES)},
+        pictures={
+            "runs": Picture(
+                draw_runs(series, MEASURES[:3]),
+                "Samples as long as validation structures. Each mark is a seed, the bar their mean.",
+            )
+        },
+        notes=[
+            "All are trained on the same number of points, so that fewer scales take more steps. Sampling takes "
+            f"{sampling.steps} steps at the coarsest scale and {sampling.ode_steps} at each later one: with one scale, "
+            f"where all points take all steps, it costs {_sampling_cost(1) / _sampling_cost(3):.1f} times what it "
+            f"costs with three. {INTERVALS}"
+        ],
+    )
+
+
+def base_settings(budget: Budget) -> GeneratorTrainConfig:
+    """Return the settings that variants start from: the package's own, smaller."""
+    layers = max(1, budget.layers // 2)
+    steps = STEPS * budget.steps
+    return GeneratorTrainConfig(
+        network=GeneratorConfig(
+            width=budget.width, layers=layers, decoder_layers=layers, ffn_width=4 * budget.width
+        ),
+        tokens=budget.tokens,
+        steps=steps,
+        warmup=max(1, steps // 20),
+        evaluate_every=steps,
+    )
+
+
+def variants(base: GeneratorTrainConfig) -> dict[str, GeneratorTrainConfig]:
+    """Return the settings of each variant by its name."""
+
+    def scales(count: int) -> GeneratorTrainConfig:
+        steps = round(base.steps * _points(base.network.scales) / _points(count))
+        network = dataclasses.replace(base.network, scales=count)
+        return dataclasses.replace(base, network=network, steps=steps, evaluate_every=steps)
+
+    def without(part: str) -> GeneratorTrainConfig:
+        return dataclasses.replace(base, flow=dataclasses.replace(base.flow, **{part: False}))
+
+    return {
+        BASELINE: base,
+        "two scales": scales(2),
+        "one scale: one-shot flow": scales(1),
+        "no noisy context": without("noisy_context"),
+        "no scheduled sampling": without("scheduled_sampling"),
+        "no self-conditioning": without("self_conditioning"),
+    }
+
+
+def _points(scales: int) -> int:
+    """Return how many points a chain has at all scales together."""
+    return sum(scale_sizes(LONGEST, scales=scales))
+
+
+def _sampling_cost(scales: int) -> float:
+    """Return how many points the decoder is asked about, a residue."""
+    config = SamplingConfig()
+    first, *later = scale_sizes(LONGEST, scales=scales)
+    return (config.steps * first + config.ode_steps * sum(later)) / LONGEST
+
+
+def _run(lab: Lab, config: GeneratorTrainConfig, label: str) -> GeneratorRun:
+    dataset = lab.small_dataset
+    known_by = {
+        "versions": [_VERSION, __version__],
+        "settings": config.to_dict(),
+        "dataset": lab.dataset_sha256,
+        "items": lab.budget.items,
+    }
+    return finished_run(
+        lab, label, known_by, GeneratorRun, lambda directory: _train(directory, lab, dataset, config)
+    )
+
+
+def _train(directory: Path, lab: Lab, dataset: Dataset, config: GeneratorTrainConfig) -> GeneratorRun:
+    sha256 = lab.dataset_sha256
+    resume = (directory / "run.json").exists()
+    if resume:
+        config = read_run(directory, sha256, GeneratorTrainConfig)
+    else:
+        start_run(directory, config, sha256)
+    trainer = GeneratorTrainer(directory, dataset, config, sha256, resume=resume)
+    if not trainer.run():
+        raise KeyboardInterrupt
+    items = held_out_chains(dataset, "validation", lab.budget.items)
+    lengths = [len(item) for item in items]
+    references = references_of(dataset, lengths, lab.seed)
+    return GeneratorRun(config.seed, _measured(trainer.model, lengths, references, config.seed))
+
+
+def _measured(
+    model: BackboneGenerator, lengths: Sequence[int], references: References, seed: int
+) -> dict[str, Any]:
+    drawn = sample_traces(model, lengths, seed, range(len(lengths)), SamplingConfig())
+    traces, _ = finite_traces(drawn)
+    return figures(Chains(traces, fit_traces(traces)), references, seed)

@@ -9,6 +9,8 @@ from synthetic import HELIX, STRAND
 
 from betafold_mlx.generate import backbones, evaluation
 from betafold_mlx.generate.config import GeneratorConfig
+from betafold_mlx.generate.rings import Rings
+from betafold_mlx.generate.validity import nearest_approach
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.sequence import residue_ids
 
@@ -39,9 +41,33 @@ def trace_of(length, seed, number, secondary=None):
     return trace
 
 
+def ring_traces(lengths, seed=0):
+    """Return traces (L, 3) of rings of ideal geometry that do not run through themselves: helix and strand, closed."""
+    rng = np.random.default_rng(seed)
+    traces = []
+    for length in lengths:
+        while True:
+            kinds = np.where(rng.random((40, length, 1)) < 0.4, HELIX, STRAND)
+            torsions = kinds + rng.normal(size=(40, length, 3)) * [0.3, 0.3, 0.03]
+            rings = Rings(np.full(40, length), length, "ALA")
+            closed, misfit = rings.closed(torsions)
+            chains = [chain_of(each) for each in closed]
+            good = [
+                chain[:, 1].astype(float)
+                for chain, off in zip(chains, misfit, strict=True)
+                if off < 0.5 and nearest_approach(chain[:, 1], True) > 4.5
+            ]
+            if good:
+                traces.append(good[0])
+                break
+    return traces
+
+
 def draw(model, lengths, seed, numbers, config, coarse=None, motifs=None, cyclic=None, *, secondary=None):
     """Stand in for `betafold_mlx.generate.sampler.sample_traces`."""
     asked = secondary or [None] * len(lengths)
+    if cyclic and all(cyclic):
+        return [ring_traces([length], number)[0] for length, number in zip(lengths, numbers, strict=True)]
     return [trace_of(*each) for each in zip(lengths, [seed] * len(lengths), numbers, asked, strict=True)]
 
 

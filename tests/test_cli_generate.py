@@ -122,6 +122,25 @@ def test_secondary_structure_is_passed_on(capsys, known):
     assert document["samples"][0]["secondary_kept"] > 0.8
 
 
+def test_rings_say_so_in_their_files(capsys, known):
+    arguments = ("--cyclic", "--length", "12", "--num", "2", "--format", "both", "--json")
+    code, out, err = call(capsys, *arguments, "-o", "rings")
+    document = json.loads(out)
+    assert (code, err) == (0, "") and document["settings"]["cyclic"] is True
+    for sample in document["samples"]:
+        assert sample["trace"]["valid"]
+        for name in sample["files"]:
+            structure = gemmi.read_structure(str(known / "rings" / name))
+            (link,) = structure.connections
+            assert {(p.atom_name, p.res_id.seqid.num) for p in (link.partner1, link.partner2)} == {
+                ("C", 12),
+                ("N", 1),
+            }
+            chain = structure[0]["A"]
+            assert chain[0]["N"][0].pos.dist(chain[11]["C"][0].pos) == pytest.approx(1.33, abs=0.02)
+            assert "Cyclic" in (known / "rings" / name).read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -136,6 +155,7 @@ def test_secondary_structure_is_passed_on(capsys, known):
         (("--helix", "1-8", "--strand", "6-12"), 2, "overlaps"),
         (("--motif", "helix.pdb"), 2, "--motif needs --residues"),
         (("--residues", "A:1-5"), 2, "are of a --motif"),
+        (("--cyclic", "--motif", "helix.pdb", "--residues", "A:1-8"), 2, "in an open chain, not in a ring"),
         (("--motif", "helix.pdb", "--residues", "A:1-12", "--at", "14"), 2, "behind the end of the chain"),
         (
             ("--motif", "helix.pdb", "--residues", "A:1-12", "--length", "10"),

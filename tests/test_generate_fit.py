@@ -15,14 +15,9 @@ from synthetic import HELIX, STRAND
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate import fit as fit_module
 from betafold_mlx.generate.contacts import clash_gradient
-from betafold_mlx.generate.fit import (
-    KNOWN_WIDTH,
-    MOST_OVERLAP,
-    Problem,
-    chain_matrix,
-    fit_backbones,
-    fit_traces,
-)
+from betafold_mlx.generate.fit import MOST_OVERLAP, fit_backbones, fit_traces
+from betafold_mlx.generate.mechanics import chain_matrix
+from betafold_mlx.generate.problem import KNOWN_WIDTH, Problem
 from betafold_mlx.generate.regions import regions_of
 from betafold_mlx.generate.starts import start_torsions, trace_angles, trace_dihedrals
 from betafold_mlx.refine.gradient import CONTACTS
@@ -132,7 +127,7 @@ def test_a_mirrored_trace_stays_left_handed_and_its_residues_stay_l():
             )
 
 
-def problem_of(rng, lengths, atoms=(1,), known=False, residue="ALA"):
+def problem_of(rng, lengths, atoms=(1,), known=False, residue="ALA", rings=False):
     length = max(lengths) + 2
     targets = np.zeros((len(lengths), length, len(atoms), 3))
     stated = np.full((len(lengths), length, 3), np.nan)
@@ -142,7 +137,7 @@ def problem_of(rng, lengths, atoms=(1,), known=False, residue="ALA"):
     if known:
         stated[:, 2:5] = rng.uniform(-3, 3, (len(lengths), 3, 3))
     start = rng.uniform(-3, 3, (len(lengths), length, 3))
-    return Problem(targets, atoms, start, stated, residue, np.array(lengths)), length
+    return Problem(targets, atoms, start, stated, residue, np.array(lengths), rings), length
 
 
 @pytest.mark.parametrize("atoms", [(1,), (0, 1, 2)])
@@ -281,8 +276,8 @@ def test_real_backbones_get_the_nearest_ideal_one():
 @pytest.mark.parametrize(
     ("trace", "residue", "said"),
     [
-        (np.zeros((2, 3)), "ALA", "three C-alphas"),
-        (np.zeros((5, 2)), "ALA", "three C-alphas"),
+        (np.zeros((2, 3)), "ALA", "3 C-alphas"),
+        (np.zeros((5, 2)), "ALA", "3 C-alphas"),
         (np.full((5, 3), np.nan), "ALA", "not a number"),
         (np.zeros((5, 3)), "TRP", "not one of ALA, GLY"),
     ],

@@ -10,8 +10,8 @@ from betafold_mlx.closure import measure_bonds
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate
-from betafold_mlx.refine.closing import close_bonds
-from betafold_mlx.refine.ensemble import bond_misfit, refine
+from betafold_mlx.refine.closing import bond_misfit, close_bonds
+from betafold_mlx.refine.ensemble import refine
 from betafold_mlx.refine.gradient import EnergyWeights
 from betafold_mlx.refine.minimise import BONDED_STEPS, minimise
 from betafold_mlx.refine.restraints import restraints_from, take
@@ -133,8 +133,8 @@ def test_closing_moves_a_nearly_closed_ring_little(model):
     inputs = collate(RINGS, 16)
     restraints = restraints_from(model(inputs), inputs)
     torsions = minimise(draw_starts(restraints, 0, np.zeros(3, int)), restraints, steps=BONDED_STEPS)
-    closed = close_bonds(torsions, restraints)
-    assert (bond_misfit(closed, restraints) <= 1).all()
+    closed = close_bonds(torsions, restraints.bonds)
+    assert (bond_misfit(closed, restraints.bonds) <= 1).all()
     moved = np.abs(np.array(closed - torsions))[np.array(restraints.mask)]
     assert np.median(moved) < 0.1 and moved.max() < 1.5
 
@@ -143,8 +143,8 @@ def test_nothing_stated_is_left_as_it_is(model):
     inputs = collate(OPEN[:1], 16)
     restraints = restraints_from(model(inputs), inputs)
     torsions = draw_starts(restraints, 0, np.zeros(1, int))
-    assert mx.array_equal(close_bonds(torsions, restraints), torsions).item()
-    assert (bond_misfit(torsions, restraints) == 0).all()
+    assert mx.array_equal(close_bonds(torsions, restraints.bonds), torsions).item()
+    assert (bond_misfit(torsions, restraints.bonds) == 0).all()
 
 
 def test_what_cannot_close_ends_as_near_as_it_came(model):

@@ -46,18 +46,20 @@ class Lengths(click.ParamType):
     examples=(
         "betafold-mlx generate --length 24 --num 100 --seed 1 -o backbones",
         "betafold-mlx generate --length 12-28 --num 20 --format pdb --json",
+        "betafold-mlx generate --length 14 --cyclic --num 10",
         "betafold-mlx generate --prompt points.csv --num 10",
         "betafold-mlx generate --motif 1le0.pdb --residues A:3-10 --at 8 --num 10",
         "betafold-mlx generate --length 20 --helix 3-14 --num 10",
     ),
     sections={
-        "What to make": ("length", "num", "seed", "residue"),
+        "What to make": ("length", "cyclic", "num", "seed", "residue"),
         "What to write": ("output", "format_", "keep_failed", "as_json"),
         "What it should look like": ("prompt", "motif", "residues", "at", "helices", "strands"),
         "The model": ("model", "steps", "ode_steps", "gamma", "device"),
     },
 )
 @click.option("--length", type=Lengths(), default="24", help="Residues of a chain, or a range to draw from.")
+@click.option("--cyclic", is_flag=True, help="Rings: the last residue is bonded to the first.")
 @click.option("--num", type=Number(1, 100_000), default=10, help="Samples.")
 @click.option("--seed", type=Seed(), default=0, help="Random seed; sample k does not depend on --num.")
 @click.option(
@@ -82,6 +84,7 @@ class Lengths(click.ParamType):
 @device_option
 def generate(
     length: tuple[int, int],
+    cyclic: bool,
     num: int,
     seed: int,
     residue: str,
@@ -131,6 +134,7 @@ def generate(
             shape,
             piece,
             secondary_text(helices, strands, length[0]),
+            cyclic,
         )
     except BetafoldError as error:
         raise click.UsageError(str(error)) from error

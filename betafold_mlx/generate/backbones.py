@@ -55,6 +55,8 @@ class Request:
         To hold.
     secondary : str or None
         A letter a residue: H, E, or ``-`` where nothing is asked for.
+    cyclic : bool
+        Rings, closed from the last residue to the first.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class Request:
     shape: CoarseShape | None = None
     motif: MotifPrompt | None = None
     secondary: str | None = None
+    cyclic: bool = False
 
     def __post_init__(self) -> None:
         low, high = self.lengths
@@ -77,6 +80,8 @@ class Request:
             raise BetafoldError(f"length {low}-{high}: chains have {SHORTEST} to {LONGEST} residues")
         if not 1 <= self.count <= MOST_SAMPLES:
             raise BetafoldError(f"{self.count} samples: 1 to {MOST_SAMPLES:,} can be made")
+        if self.cyclic and self.motif is not None:
+            raise BetafoldError("a motif is held in an open chain, not in a ring")
         if self.shape is not None:
             check_points(self.shape, low)
         if self.motif is not None:
@@ -191,6 +196,7 @@ def draw_traces(generator: Generator, request: Request, numbers: Sequence[int]) 
         request.sampling,
         coarse=None if shape is None else [shape.points] * len(lengths),
         motifs=None if piece is None else [piece] * len(lengths),
+        cyclic=[request.cyclic] * len(lengths),
         secondary=None if wanted is None else [wanted.ljust(length, OPEN) for length in lengths],
     )
 
@@ -204,7 +210,7 @@ def finish_traces(
     """
     whole, finite = finite_traces(traces)
     known = None if request.motif is None else [known_torsions(request.motif, len(trace)) for trace in traces]
-    fits = fit_traces(whole, request.residue, known)
+    fits = fit_traces(whole, request.residue, known, rings=request.cyclic)
     letters = assign_secondary_structures([fit.coordinates[:, CA].astype(np.float64) for fit in fits])
     made = []
     for number, trace, fine, fit, structure in zip(numbers, whole, finite, fits, letters, strict=True):
@@ -220,8 +226,10 @@ def finish_traces(
                 fit,
                 structure,
                 tuple(problems),
-                trace_validity(trace),
-                None if request.shape is None else shape_rmsd(request.shape.points, fit.coordinates[:, CA]),
+                trace_validity(trace, request.cyclic),
+                None
+                if request.shape is None
+                else shape_rmsd(request.shape.points, fit.coordinates[:, CA], request.cyclic),
                 kept,
                 None if request.secondary is None else secondary_kept(request.secondary, structure),
             )
@@ -236,9 +244,9 @@ def finite_traces(traces: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[
     return whole, finite
 
 
-def shape_rmsd(points: np.ndarray, trace: np.ndarray) -> float:
+def shape_rmsd(points: np.ndarray, trace: np.ndarray, cyclic: bool = False) -> float:
     """Return the RMSD of a trace (L, 3), reduced to as many points as a shape (k, 3) has, to that shape."""
-    reduced = np.array(down(mx.array(trace.astype(np.float32)), len(points)))
+    reduced = np.array(down(mx.array(trace.astype(np.float32)), len(points), cyclic))
     return superposed_rmsd(reduced, points)
 
 

@@ -10,7 +10,9 @@ APART = 3
 """Residues along the chain from which on two atoms can clash."""
 
 
-def clash_gradient(atoms: mx.array, mask: mx.array, with_cb: bool) -> tuple[mx.array, mx.array, mx.array]:
+def clash_gradient(
+    atoms: mx.array, mask: mx.array, with_cb: bool, around: mx.array | None = None
+) -> tuple[mx.array, mx.array, mx.array]:
     """Return the energy of clashes, its gradient, and the deepest overlap.
 
     The energy is the sum over pairs of atoms that are closer than their closest approach c
@@ -24,6 +26,8 @@ def clash_gradient(atoms: mx.array, mask: mx.array, with_cb: bool) -> tuple[mx.a
         (L, B) bool, True for real residues.
     with_cb : bool
         Whether CB counts.
+    around : mx.array, optional
+        (B,) residues of each chain, where they are rings.
 
     Returns
     -------
@@ -36,7 +40,10 @@ def clash_gradient(atoms: mx.array, mask: mx.array, with_cb: bool) -> tuple[mx.a
     """
     length, batch = atoms.shape[2:]
     place = mx.arange(length)
-    apart = (mx.abs(place[:, None] - place) >= APART)[..., None]  # (L, L, 1), both ways
+    separation = mx.abs(place[:, None] - place)[..., None]  # (L, L, 1), both ways
+    if around is not None:
+        separation = mx.minimum(separation, around - separation)  # (L, L, B)
+    apart = separation >= APART
     apart = apart & mask[:, None] & mask[None]  # (L, L, B)
     energy, overlap = mx.zeros(batch), mx.zeros(batch)
     pushes = [mx.zeros((3, length, batch)) for _ in range(5)]

@@ -14,10 +14,11 @@ import numpy as np
 from betafold_mlx import __version__
 from betafold_mlx.files import write_text
 from betafold_mlx.generate.backbones import GeneratedBackbone, Request
+from betafold_mlx.generate.mechanics import C, N
 from betafold_mlx.generate.regions import PLACEHOLDERS
 from betafold_mlx.prediction import versions
 from betafold_mlx.structure.atoms import WrittenModel, written_model
-from betafold_mlx.structure.components import Monomer, monomers
+from betafold_mlx.structure.components import Link, Monomer, monomers
 from betafold_mlx.structure.mmcif import add_chain, block_text
 from betafold_mlx.structure.modelcif import add_modelcif
 from betafold_mlx.structure.pdbatoms import pdb_atoms
@@ -130,6 +131,7 @@ def settings(request: Request) -> dict[str, Any]:
         "steps": sampling.steps,
         "ode_steps": sampling.ode_steps,
         "gamma": sampling.gamma,
+        "cyclic": request.cyclic,
         "residue": request.residue,
         "prompt": request.shape and {"source": request.shape.source, "points": request.shape.points.tolist()},
         "motif": request.motif
@@ -157,7 +159,8 @@ def to_mmcif(backbone: GeneratedBackbone, request: Request, model_name: str) -> 
     """Return a sample as mmCIF text with the ModelCIF categories that say how it was made. It has no confidence."""
     block = gemmi.cif.Block(block_name(backbone.id))
     chain = _chain(backbone, request)
-    description = f"generated backbone of {len(backbone)} residues, no sequence"
+    kind = "cyclic backbone" if request.cyclic else "backbone"
+    description = f"generated {kind} of {len(backbone)} residues, no sequence"
     add_chain(
         block,
         chain=chain,
@@ -176,6 +179,7 @@ def to_mmcif(backbone: GeneratedBackbone, request: Request, model_name: str) -> 
         model_name=clean_text(model_name),
         version=__version__,
         details=" ".join(_remarks(backbone, request, model_name)),
+        links=_links(backbone, request),
     )
     return block_text(block)
 
@@ -189,13 +193,21 @@ def to_pdb(backbone: GeneratedBackbone, request: Request, model_name: str) -> st
         models=1,
         chain=chain,
         disulfides=(),
-        links=(),
+        links=_links(backbone, request),
     )
     return header + pdb_atoms([_written(backbone, chain)])
 
 
 def _chain(backbone: GeneratedBackbone, request: Request) -> list[Monomer]:
     return monomers(len(backbone) * PLACEHOLDERS[request.residue], False, None, None)
+
+
+def _links(backbone: GeneratedBackbone, request: Request) -> list[Link]:
+    """Return the bond that closes a ring."""
+    if not request.cyclic:
+        return []
+    c, n = backbone.fit.coordinates[-1, C], backbone.fit.coordinates[0, N]
+    return [Link(len(backbone) - 1, 0, float(np.linalg.norm(c.astype(np.float64) - n)))]
 
 
 def _written(backbone: GeneratedBackbone, chain: Sequence[Monomer]) -> WrittenModel:
@@ -226,6 +238,8 @@ def _remarks(backbone: GeneratedBackbone, request: Request, model_name: str) -> 
         "Ideal bond lengths and angles, torsions fitted to the C-alpha trace that the model drew: "
         f"{backbone.fit.rmsd:.2f} A RMSD. B-factor 0: there is no confidence.",
     ]
+    if request.cyclic:
+        said.append("Cyclic: the last residue is bonded to the first.")
     if backbone.motif_rmsd is not None and request.motif is not None:
         first, last = request.motif.start + 1, request.motif.start + len(request.motif)
         said.append(

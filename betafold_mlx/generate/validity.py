@@ -17,27 +17,31 @@ MOST_MOTIF_RMSD = 1.0
 """Angstrom, N, CA, C: a motif that is farther from what it was is not kept."""
 
 
-def ca_bonds(trace: np.ndarray) -> np.ndarray:
-    """Return the distances (L - 1,) between neighbours of a trace (L, 3), Angstrom."""
-    return np.linalg.norm(np.diff(trace.astype(np.float64), axis=0), axis=1)
+def ca_bonds(trace: np.ndarray, cyclic: bool = False) -> np.ndarray:
+    """Return the distances (L - 1,) between neighbours of a trace (L, 3), of a ring (L,), Angstrom."""
+    around = trace[:1] if cyclic else trace[:0]
+    return np.linalg.norm(np.diff(np.concatenate([trace, around]).astype(np.float64), axis=0), axis=1)
 
 
-def nearest_approach(trace: np.ndarray) -> float:
+def nearest_approach(trace: np.ndarray, cyclic: bool = False) -> float:
     """Return the smallest distance of two C-alphas two or more residues apart, Angstrom; infinite if there are none."""
     first, second = np.triu_indices(len(trace), k=2)
+    if cyclic:
+        neighbours = second - first == len(trace) - 1
+        first, second = first[~neighbours], second[~neighbours]
     apart = np.linalg.norm(trace[first].astype(np.float64) - trace[second], axis=1)
     return float(apart.min(initial=np.inf))
 
 
-def trace_validity(trace: np.ndarray) -> dict[str, Any]:
-    """Return what there is to say of a trace (L, 3), as plain JSON values.
+def trace_validity(trace: np.ndarray, cyclic: bool = False) -> dict[str, Any]:
+    """Return what there is to say of a trace (L, 3), of an open chain or a ring, as plain JSON values.
 
     ``bonds_ok`` is the share of good bonds, ``worst_bond`` and ``nearest_approach`` are in Angstrom; ``valid`` is a
     chain whose bonds are all good, and that does not run through itself.
     """
-    bonds = ca_bonds(trace)
+    bonds = ca_bonds(trace, cyclic)
     within = np.abs(bonds - CA_BOND) <= CA_BOND_TOLERANCE
-    nearest = nearest_approach(trace)
+    nearest = nearest_approach(trace, cyclic)
     return {
         "bonds_ok": round(float(within.mean()), 4),
         "worst_bond": round(float(bonds[np.abs(bonds - CA_BOND).argmax()]), 3),

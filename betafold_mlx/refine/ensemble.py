@@ -8,13 +8,11 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.geometry import build_backbone, dihedral
 from betafold_mlx.lanes import Work, finish
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
-from betafold_mlx.refine.closing import BRIDGE_CB, close_bonds
-from betafold_mlx.refine.gradient import CA, CB, RING_PAIRS, C, N
+from betafold_mlx.refine.closing import bond_misfit, close_bonds, finish_rings
 from betafold_mlx.refine.minimise import BONDED_STEPS, STEPS, minimising
 from betafold_mlx.refine.restraints import Restraints, restraints_from, take
 from betafold_mlx.refine.starts import draw_starts
@@ -27,9 +25,6 @@ MULTIPLE = 8
 
 ATTEMPTS = 4
 """Draws of a start for a sample whose stated bonds are not made."""
-
-RING_TOLERANCES, BRIDGE_TOLERANCE = (0.015, 0.04, 0.04, 0.06), 0.08
-"""Angstrom, in the order of `RING_PAIRS` and for CB-CB: tighter than what `betafold_mlx.closure` accepts."""
 
 
 class Ensemble(NamedTuple):
@@ -97,7 +92,7 @@ def refining(
         )
         better = new_misfit < misfit[unmade]
         torsions[unmade[better]], misfit[unmade[better]] = again[better], new_misfit[better]
-    finished, coordinates = _finish(mx.array(torsions), take(restraints, rows))
+    finished, coordinates = finish_rings(mx.array(torsions), take(restraints, rows).bonds)
     shape = (batch, samples, -1)
     return Ensemble(
         finished.reshape(*shape, 3),
@@ -121,47 +116,7 @@ def _fitting(
             part = take(restraints, rows[filled])
             starts = draw_starts(part, seed, numbers[filled], attempt)
             fitted = yield from minimising(starts, part, steps=effort * steps)
-            fitted = close_bonds(fitted, part)
+            fitted = close_bonds(fitted, part.bonds)
             torsions[chosen] = np.array(fitted)[: len(chosen)]
-            misfit[chosen] = bond_misfit(fitted, part)[: len(chosen)]
+            misfit[chosen] = bond_misfit(fitted, part.bonds)[: len(chosen)]
     return torsions, misfit
-
-
-def bond_misfit(torsions: mx.array, restraints: Restraints) -> np.ndarray:
-    """Return the largest violation of a stated bond in units of its tolerance: (B, L, 3) -> (B,), 0 with none."""
-    misfit = np.zeros(len(torsions))
-    if not restraints.has_rings and not restraints.has_bridges:
-        return misfit
-    atoms = np.array(build_backbone(torsions, restraints.residues, restraints.mask))  # (B, L, 5, 3)
-    low, high = BRIDGE_CB
-    for row, i, j in np.argwhere(np.array(restraints.bridges)):
-        apart = np.linalg.norm(atoms[row, i, CB] - atoms[row, j, CB])
-        misfit[row] = max(misfit[row], max(low - apart, apart - high, 0.0) / BRIDGE_TOLERANCE)
-    wanted, last = np.array(restraints.ring), np.array(restraints.last)
-    for row in np.flatnonzero(np.array(restraints.cyclic)):
-        for (a, b), distance, tolerance in zip(RING_PAIRS, wanted[row], RING_TOLERANCES, strict=True):
-            apart = np.linalg.norm(atoms[row, last[row], a] - atoms[row, 0, b])
-            misfit[row] = max(misfit[row], abs(apart - distance) / tolerance)
-    return misfit
-
-
-def _finish(torsions: mx.array, restraints: Restraints) -> tuple[mx.array, mx.array]:
-    """Put the O of a ring's last residue into the plane of its bond, and name the torsions across it."""
-    atoms = build_backbone(torsions, restraints.residues, restraints.mask)  # (B, L, 5, 3)
-    if not restraints.has_rings:
-        return torsions, atoms
-    end = mx.take_along_axis(atoms, restraints.last[:, None, None, None], axis=1)[:, 0]  # (B, 5, 3)
-    start = atoms[:, 0]
-    phi = dihedral(end[:, C], start[:, N], start[:, CA], start[:, C])  # (B,)
-    psi = dihedral(end[:, N], end[:, CA], end[:, C], start[:, N])
-    omega = dihedral(end[:, CA], end[:, C], start[:, N], start[:, CA])
-    place, closed = mx.arange(torsions.shape[1]), restraints.cyclic[:, None]
-    at_start = (place == 0) & closed  # (B, L)
-    at_end = (place == restraints.last[:, None]) & closed
-    columns = [
-        mx.where(at_start, phi[:, None], torsions[..., 0]),
-        mx.where(at_end, psi[:, None], torsions[..., 1]),
-        mx.where(at_end, omega[:, None], torsions[..., 2]),
-    ]
-    torsions = mx.stack(columns, axis=-1)
-    return torsions, build_backbone(torsions, restraints.residues, restraints.mask)

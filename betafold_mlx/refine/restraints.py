@@ -21,6 +21,19 @@ VARIANCE_FLOOR = 0.25
 """Angstrom^2, added to each variance: half a bin's width, squared."""
 
 
+class Bonds(NamedTuple):
+    """Bonds beyond those of a chain in B structures, padded to L residues, as `Restraints` holds them too."""
+
+    residues: mx.array
+    mask: mx.array
+    cyclic: mx.array
+    ring: mx.array
+    last: mx.array
+    bridges: mx.array
+    has_rings: bool
+    has_bridges: bool
+
+
 class Restraints(NamedTuple):
     """Restraints on a batch of B peptides (or of structures, some of the same peptide), padded to L residues.
 
@@ -69,6 +82,11 @@ class Restraints(NamedTuple):
     bridges: mx.array
     has_rings: bool
     has_bridges: bool
+
+    @property
+    def bonds(self) -> Bonds:
+        """The part that is about stated bonds."""
+        return Bonds(**{name: getattr(self, name) for name in Bonds._fields})
 
 
 def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array | None = None) -> Restraints:

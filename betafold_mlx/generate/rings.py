@@ -1,0 +1,97 @@
+"""What closes the backbones of rings while they are fitted, and in the end."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.generate.regions import PLACEHOLDERS
+from betafold_mlx.refine.closing import bond_misfit, close_bonds, finish_rings
+from betafold_mlx.refine.gradient import RING_PAIRS
+from betafold_mlx.refine.restraints import Bonds, ring_distances
+from betafold_mlx.sequence import residue_ids
+
+ROUND = 3
+"""Residues that a ring's trace is continued by past its start: phi and psi need two C-alphas to either side."""
+
+_AGAIN = ROUND - 1  # residues at the start whose torsions are known from behind the end alone
+
+STRETCH_WIDTH = 0.005
+"""Angstrom: a distance across the closing bond that is so far off costs half a nat. The ring is all but closed from the
+first step on; where it may be open for long, it finds shapes that do not close. With 0.03 ten of a hundred rings of the
+project's training data more get no valid backbone."""
+
+
+class Rings:
+    """The bonds that close B rings, padded to L residues.
+
+    Parameters
+    ----------
+    lengths : numpy.ndarray
+        (B,) int, residues of each.
+    padded : int
+        L.
+    residue : str
+        ``ALA`` or ``GLY``.
+    """
+
+    def __init__(self, lengths: np.ndarray, padded: int, residue: str) -> None:
+        letter = int(residue_ids(PLACEHOLDERS[residue])[0])
+        batch = len(lengths)
+        distances = np.tile(ring_distances(letter, letter), (batch, 1))
+        self._last, self._distances = lengths - 1, distances
+        self.around = mx.array(lengths)
+        self._bonds = Bonds(
+            residues=mx.full((batch, padded), letter),
+            mask=mx.array(np.arange(padded) < lengths[:, None]),
+            cyclic=mx.ones((batch,), dtype=mx.bool_),
+            ring=mx.array(distances.astype(np.float32)),
+            last=mx.array(self._last),
+            bridges=mx.zeros((batch, padded, padded), dtype=mx.bool_),
+            has_rings=True,
+            has_bridges=False,
+        )
+
+    def stretch(self, backbone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how far the distances across the bond are off, and what they pull at.
+
+        Parameters
+        ----------
+        backbone : numpy.ndarray
+            (B, L, 5, 3) Angstrom.
+
+        Returns
+        -------
+        stretch : numpy.ndarray
+            (4, B) Angstrom, of `betafold_mlx.refine.gradient.RING_PAIRS`.
+        pulls : numpy.ndarray
+            (4, B, L, 5, 3) float32, the derivatives by the atoms.
+        """
+        rows = np.arange(len(backbone))
+        stretch = np.zeros((len(RING_PAIRS), len(backbone)))
+        pulls = np.zeros((len(RING_PAIRS), *backbone.shape), np.float32)
+        for number, (at_end, at_start) in enumerate(RING_PAIRS):
+            between = backbone[rows, self._last, at_end] - backbone[:, 0, at_start]
+            distance = np.linalg.norm(between, axis=1)
+            stretch[number] = distance - self._distances[:, number]
+            direction = between / np.maximum(distance, 1e-6)[:, None]
+            pulls[number, rows, self._last, at_end] += direction
+            pulls[number, :, 0, at_start] -= direction
+        return stretch, pulls
+
+    def closed(self, torsions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the torsions (B, L, 3) of the closed rings, and how far their bonds are off (B,), 1 being accepted."""
+        bent = close_bonds(mx.array(torsions.astype(np.float32)), self._bonds)
+        misfit = bond_misfit(bent, self._bonds)
+        return np.array(finish_rings(bent, self._bonds)[0]).astype(np.float64), misfit
+
+
+def continued(trace: np.ndarray) -> np.ndarray:
+    """Return the trace (L, 3) of a ring as one of an open chain that goes on past its start."""
+    return np.concatenate([trace, trace[:ROUND]])
+
+
+def once_around(torsions: np.ndarray) -> np.ndarray:
+    """Return the torsions (L, ...) of a ring from those of its continued trace."""
+    length = len(torsions) - ROUND
+    return np.concatenate([torsions[length : length + _AGAIN], torsions[_AGAIN:length]])

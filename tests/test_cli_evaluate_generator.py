@@ -74,7 +74,9 @@ def test_the_document_has_all_methods_and_prompts(measured, dataset):
     # Real shapes are nearer to the training windows than coils are, as a whole.
     assert methods["fragment copy"]["distance_divergence"] < methods["random coil"]["distance_divergence"]
     prompts = report["prompts"]
-    assert list(prompts) == ["shape", "motif", "helix", "strand"]
+    assert list(prompts) == ["shape", "motif", "ring", "helix", "strand"]
+    assert prompts["ring"]["methods"]["model"]["value"] > 0.9  # those traces are rings
+    assert prompts["ring"]["methods"]["model, not asked"]["value"] == 0  # and those are helices
     assert (
         prompts["helix"]["methods"]["model"]["value"]
         > 0.6

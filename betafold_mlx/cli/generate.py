@@ -110,8 +110,8 @@ def generate(
     tools, and nothing here says that a peptide of this shape exists.
 
     Writes sample_00001.cif (or .pdb) ..., summary.csv and generation.json. A sample fails where no ideal backbone is
-    near the drawn trace, atoms clash, or the motif is not kept within 1 A (N, CA, C): it is listed but not written,
-    and the exit code is 1.
+    near the drawn trace, atoms clash, a ring does not close, or the motif is not kept within 1 A (N, CA, C): it is
+    listed but not written, and the exit code is 1.
     """
     with loading():
         from betafold_mlx.generate.backbones import Request

@@ -202,6 +202,9 @@ def _prompts(
     if rows:
         report["motif"] = _motifs([items[row] for row in rows], rows, draw, unprompted, seed)
         say("prompted: motifs")
+    rows = _rows(items, SHORTEST)
+    report["ring"] = _rings(rows, draw(rows, cyclic=[True] * len(rows)), unprompted, seed)
+    say("prompted: rings")
     for name, letter, size in (("helix", HELIX, HELIX_RESIDUES), ("strand", STRAND, STRAND_RESIDUES)):
         rows = _rows(items, size + 2)
         if rows:
@@ -242,6 +245,20 @@ def _motifs(
         ]
     what = f"share with the motif of {MOTIF_RESIDUES} residues within {MOST_MOTIF_RMSD:g} A, and no problem"
     return _measured(kept, what, seed)
+
+
+def _rings(
+    rows: list[int], drawn: list[np.ndarray], unprompted: dict[str, Chains], seed: int
+) -> dict[str, Any]:
+    """Return how often a ring closes: backbones fitted as rings, to traces that were drawn as rings and others."""
+    traces = {MODEL: drawn}
+    for name in (MODEL, COPY):
+        traces[_unasked(name)] = [unprompted[name].traces[row] for row in rows]
+    closed = {
+        name: [float(fit.problem is None) for fit in fit_traces(some, rings=True)]
+        for name, some in traces.items()
+    }
+    return _measured(closed, "share that closes to a ring, with no problem", seed)
 
 
 def _of(unprompted: dict[str, Chains], rows: list[int]) -> dict[str, list[Fit]]:

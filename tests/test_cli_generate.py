@@ -231,7 +231,7 @@ def test_numbers_in_the_help_and_the_docs_are_those_of_the_modules(capsys):
     assert f"{FEWEST_POINTS} to {MOST_POINTS} lines" in words and f"within {MOST_MOTIF_RMSD:g} A" in words
     docs = " ".join((Path(__file__).parent.parent / "docs" / "generate.md").read_text().split())
     for said in (
-        f"Open chains of {SHORTEST} to {LONGEST} residues",
+        f"Chains of {SHORTEST} to {LONGEST} residues, open or closed head to tail",
         f"{FEWEST_POINTS} to {MOST_POINTS} lines, Angstrom",
         f"unbroken, {SHORTEST_MOTIF} or more",
         f"repeatable, {SHORTEST_RANGE} residues or more",

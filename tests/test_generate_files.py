@@ -153,7 +153,8 @@ def test_the_document_says_how_to_make_the_samples_again(drawn, tmp_path):
     document = write_all(drawn, request(2, shape=shape), tmp_path)
     assert document["settings"] == {
         "length": [12, 12], "num": 2, "seed": 1, "steps": 3, "ode_steps": SAMPLING.ode_steps, "gamma": SAMPLING.gamma,
-        "residue": "ALA", "prompt": {"source": "points.csv", "points": shape.points.tolist()}, "motif": None,
+        "cyclic": False, "residue": "ALA",
+        "prompt": {"source": "points.csv", "points": shape.points.tolist()}, "motif": None,
         "secondary": None,
     }  # fmt: skip
     assert document["model"] == {"name": "fake-par", "sha256": "0" * 64}

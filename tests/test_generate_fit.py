@@ -15,7 +15,14 @@ from synthetic import HELIX, STRAND
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate import fit as fit_module
 from betafold_mlx.generate.contacts import clash_gradient
-from betafold_mlx.generate.fit import MOST_OVERLAP, fit_backbones, fit_traces
+from betafold_mlx.generate.fit import (
+    BOND_NOISE,
+    MOST_OVERLAP,
+    MOST_RMSD,
+    fit_backbones,
+    fit_traces,
+    looseness,
+)
 from betafold_mlx.generate.mechanics import chain_matrix
 from betafold_mlx.generate.problem import KNOWN_WIDTH, Problem
 from betafold_mlx.generate.regions import regions_of
@@ -260,6 +267,44 @@ def test_known_torsions_are_kept():
         return np.abs(np.angle(np.exp(1j * (fit.torsions[4:9] - stated[4:9])))).max()
 
     assert away(held) < 2.5 * KNOWN_WIDTH < away(plain)
+
+
+def test_a_noisy_trace_is_followed_loosely():
+    rng = np.random.default_rng(9)
+    clean = traces_of(rng, [24] * 6)
+    noisy = [trace + 0.2 * rng.normal(size=trace.shape) for trace in clean]
+    assert all(looseness(trace) < 1.2 for trace in clean)  # ideal geometry, omega a little off
+    loose = [looseness(trace) for trace in noisy]
+    assert np.mean(loose) == pytest.approx(1 + 0.2 / BOND_NOISE, rel=0.2)
+    moved = [trace @ np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1.0]]) + 5.0 for trace in noisy]
+    np.testing.assert_allclose([looseness(trace) for trace in moved], loose)
+    fits = fit_traces(noisy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_module, "BOND_NOISE", 1e9)
+        followed = fit_traces(noisy)
+    assert sum(fit.problem is None for fit in fits) >= 3
+    assert np.mean([fit.rmsd for fit in followed]) < np.mean([fit.rmsd for fit in fits])
+
+    def bent(some):  # torsions that common states do not explain
+        centres = regions_of("ALA").centres
+        turn = np.concatenate([fit.torsions[1:-1, None, :2] - centres for fit in some])
+        return np.square(np.angle(np.exp(1j * turn))).sum(axis=-1).min(axis=1).mean()
+
+    assert bent(fits) < bent(followed)
+
+
+def test_what_cannot_be_followed_loosely_is_followed_by_the_word(monkeypatch):
+    rng = np.random.default_rng(9)
+    noisy = [trace + 0.35 * rng.normal(size=trace.shape) for trace in traces_of(rng, [24] * 8)]
+    fits = fit_traces(noisy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_module, "BOND_NOISE", 1e9)
+        followed = [fit.problem is None for fit in fit_traces(noisy)]
+    assert any(followed) and all(
+        fit.problem is None for fit, good in zip(fits, followed, strict=True) if good
+    )
+    monkeypatch.setattr(fit_module.Fit, "problem", None)  # nothing is done again
+    assert any(fit.rmsd > MOST_RMSD for fit in fit_traces(noisy))
 
 
 def test_real_backbones_get_the_nearest_ideal_one():

@@ -18,6 +18,7 @@ from betafold_mlx.generate.problem import Backbones, Problem
 from betafold_mlx.generate.regions import PLACEHOLDERS
 from betafold_mlx.generate.rings import continued, once_around
 from betafold_mlx.generate.starts import start_torsions
+from betafold_mlx.generate.validity import CA_BOND, ca_bonds
 
 SHORTEST_RING = 5
 """Residues: what is three apart in a smaller one is a neighbour the other way."""
@@ -28,6 +29,9 @@ the project's training chains none is farther than 0.2, with noise of 0.5 A on e
 
 MOST_OVERLAP = 0.6
 """Angstrom: atoms deeper in one another than that clash."""
+
+BOND_NOISE = 0.1
+"""Angstrom of noise in a trace, for which it is taken half as seriously: `looseness`."""
 
 _TOGETHER, _STEP = 256, 8  # traces at a time, padded to a multiple of so many residues
 
@@ -76,6 +80,8 @@ def fit_traces(
 ) -> list[Fit]:
     """Fit backbones to C-alpha traces, each by itself.
 
+    A noisy trace is followed loosely (`looseness`), and by the word where that leads to no backbone without a problem.
+
     Parameters
     ----------
     traces : sequence of numpy.ndarray
@@ -109,7 +115,23 @@ def fit_traces(
         np.full((len(trace), 3), np.nan) if known is None or (torsions := known[row]) is None else torsions
         for row, trace in enumerate(traces)
     ]
-    starts = _starts(traces, stated, residue, rings)
+    if rings:  # one that is followed loosely closes far from its trace
+        return _fitted(traces, stated, np.ones(len(traces)), residue, True)
+    fits = _fitted(traces, stated, np.array([looseness(trace) for trace in traces]), residue, False)
+    lost = [row for row, fit in enumerate(fits) if fit.problem is not None]
+    again = _fitted(
+        [traces[row] for row in lost], [stated[row] for row in lost], np.ones(len(lost)), residue, False
+    )
+    for row, fit in zip(lost, again, strict=True):
+        if fit.problem is None:
+            fits[row] = fit
+    return fits
+
+
+def _fitted(
+    traces: Sequence[np.ndarray], stated: Sequence[np.ndarray], loose: np.ndarray, residue: str, rings: bool
+) -> list[Fit]:
+    starts = _starts(traces, stated, loose, residue, rings)
     fits: list[Fit | None] = [None] * len(traces)
     lengths = np.array([len(trace) for trace in traces], dtype=np.int64)
     padded = -(-lengths // _STEP) * _STEP  # by its own length alone: a fit does not depend on its company
@@ -125,6 +147,7 @@ def fit_traces(
                 residue,
                 lengths[rows],
                 rings,
+                loose[rows],
             )
             for row, fit in zip(rows, _fits(problem.solve(), lengths[rows]), strict=True):
                 fits[row] = fit
@@ -154,6 +177,26 @@ def fit_backbones(coordinates: np.ndarray, torsions: np.ndarray, residue: str = 
     return _fits(Problem(targets, (N, CA, C), start, nothing, residue, lengths).solve(), lengths)
 
 
+def looseness(trace: np.ndarray) -> float:
+    """Return how loosely a trace is followed: 1 + noise / `BOND_NOISE`.
+
+    A C-alpha trace shows its noise: all its bonds should be 3.8 A long. A bond is the difference of two points, so its
+    deviation is the square root of two times that of a coordinate. To follow a noisy trace by the word would bend
+    torsions to where none is in nature.
+
+    Parameters
+    ----------
+    trace : numpy.ndarray
+        (L, 3) Angstrom.
+
+    Examples
+    --------
+    >>> round(looseness(np.arange(5)[:, None] * np.array([3.8, 0.0, 0.0])), 6)
+    1.0
+    """
+    return float(1.0 + np.sqrt(np.square(ca_bonds(trace) - CA_BOND).mean() / 2) / BOND_NOISE)
+
+
 def _fits(found: Backbones, lengths: np.ndarray) -> list[Fit]:
     return [
         Fit(t[:length].astype(np.float32), x[:length].astype(np.float32), float(r), float(o), float(m))
@@ -162,7 +205,7 @@ def _fits(found: Backbones, lengths: np.ndarray) -> list[Fit]:
 
 
 def _starts(
-    traces: Sequence[np.ndarray], stated: Sequence[np.ndarray], residue: str, rings: bool
+    traces: Sequence[np.ndarray], stated: Sequence[np.ndarray], loose: np.ndarray, residue: str, rings: bool
 ) -> list[np.ndarray]:
     """Return the torsions (L, 3) that the fit of each trace starts from."""
     lengths = np.array([len(trace) for trace in traces])
@@ -172,7 +215,8 @@ def _starts(
         points, known = [traces[row] for row in rows], [stated[row][:, :2] for row in rows]
         if rings:
             points, known = [continued(trace) for trace in points], [continued(angles) for angles in known]
-        for row, found in zip(rows, start_torsions(np.stack(points), residue, np.stack(known)), strict=True):
+        chosen = start_torsions(np.stack(points), residue, np.stack(known), loose[rows])
+        for row, found in zip(rows, chosen, strict=True):
             torsions = once_around(found) if rings else found
             starts[row] = np.concatenate([torsions, np.full((len(torsions), 1), math.pi)], axis=-1)
     return starts

@@ -44,7 +44,12 @@ def trace_dihedrals(traces: np.ndarray) -> np.ndarray:
     return np.arctan2(y, (np.cross(b1, b2) * normal).sum(axis=-1))
 
 
-def start_torsions(traces: np.ndarray, residue: str, known: np.ndarray | None = None) -> np.ndarray:
+def start_torsions(
+    traces: np.ndarray,
+    residue: str,
+    known: np.ndarray | None = None,
+    looseness: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the (phi, psi) of the states that agree best with traces.
 
     Parameters
@@ -55,6 +60,8 @@ def start_torsions(traces: np.ndarray, residue: str, known: np.ndarray | None = 
         ``ALA`` or ``GLY``.
     known : numpy.ndarray, optional
         (B, L, 2) phi, psi in radians that a residue must be near, NaN where nothing is known.
+    looseness : numpy.ndarray, optional
+        (B,) what the widths are multiplied by, for traces that are not to be taken by the word; 1 if not given.
 
     Returns
     -------
@@ -64,20 +71,22 @@ def start_torsions(traces: np.ndarray, residue: str, known: np.ndarray | None = 
     states = regions_of(residue)
     angle, dihedral = _tables(residue)
     found = []
+    loose = np.ones(len(traces)) if looseness is None else looseness
     for first in range(0, len(traces), _CHUNK):
+        wider = loose[first : first + _CHUNK, None, None].astype(np.float32)
         chunk = traces[first : first + _CHUNK].astype(np.float32)
         own = np.broadcast_to(
             -SHARE_WEIGHT * states.log_share.astype(np.float32), (*chunk.shape[:2], len(angle))
         ).copy()
         if chunk.shape[1] > 2:
-            bend = (trace_angles(chunk)[..., None] - angle) / np.float32(ANGLE_WIDTH)
+            bend = (trace_angles(chunk)[..., None] - angle) / (np.float32(ANGLE_WIDTH) * wider)
             own[:, 1:-1] += 0.5 * np.square(bend)
         if known is not None:
             stated = known[first : first + _CHUNK, :, None, :]
             turn = (1.0 - np.cos(stated - states.centres)) / ANGLE_WIDTH**2
             own += np.where(np.isnan(turn), 0.0, turn).sum(axis=-1).astype(np.float32)
         wanted = trace_dihedrals(chunk) if chunk.shape[1] > 3 else np.zeros((len(chunk), 0), np.float32)
-        found.append(_cheapest(own, wanted, dihedral))
+        found.append(_cheapest(own, wanted, dihedral, np.float32(DIHEDRAL_WIDTH) * wider))
     return states.centres[np.concatenate(found)]
 
 
@@ -96,8 +105,11 @@ def _tables(residue: str) -> tuple[np.ndarray, np.ndarray]:
     return angle.astype(np.float32), dihedral.astype(np.float32)
 
 
-def _cheapest(own: np.ndarray, wanted: np.ndarray, dihedral: np.ndarray) -> np.ndarray:
-    """Return the states (B, L) of the lowest cost, by their own costs (B, L, K) and dihedrals (B, L - 3)."""
+def _cheapest(own: np.ndarray, wanted: np.ndarray, dihedral: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return the states (B, L) of the lowest cost, by their own costs (B, L, K) and dihedrals (B, L - 3).
+
+    The dihedrals that are wanted count by their widths (B, 1, 1).
+    """
     batch, length, _ = own.shape
     total = own[:, 0]  # (B, K): the ends are in no dihedral, so each takes its own cheapest state
     came = []
@@ -106,7 +118,7 @@ def _cheapest(own: np.ndarray, wanted: np.ndarray, dihedral: np.ndarray) -> np.n
         if inner:
             away = wanted[:, place - 2, None, None] - dihedral  # (B, K, K), from the state before to this one
             away -= np.float32(2 * math.pi) * np.round(away / np.float32(2 * math.pi))
-            cost = total[:, :, None] + 0.5 * np.square(away / np.float32(DIHEDRAL_WIDTH))
+            cost = total[:, :, None] + 0.5 * np.square(away / width)
         else:
             cost = np.broadcast_to(total[:, :, None], (*total.shape, total.shape[1]))
         best = cost.argmin(axis=1)  # (B, K)

@@ -32,7 +32,7 @@ from betafold_mlx.lab.series import finished_run
 from betafold_mlx.train.checkpoint import read_run, start_run
 
 BASELINE = "all parts"
-STEPS = 6
+STEPS = 4
 """Steps of the baseline in steps of the budget: a flow needs more of them than torsions do."""
 _VERSION = 1  # of the content of a result
 
@@ -151,6 +151,7 @@ def _run(lab: Lab, config: GeneratorTrainConfig, label: str) -> GeneratorRun:
     known_by = {
         "versions": [_VERSION, __version__],
         "settings": config.to_dict(),
+        "sampling": dataclasses.asdict(SamplingConfig()),
         "dataset": lab.dataset_sha256,
         "items": lab.budget.items,
     }

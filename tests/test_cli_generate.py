@@ -212,7 +212,7 @@ def test_a_missing_model_is_one_line(capsys, tmp_path, monkeypatch, untrained):
     monkeypatch.setattr("betafold_mlx.zoo._WEIGHTS", (tmp_path / "weights",))
     code, _, err = call(capsys, "-o", tmp_path / "made")
     assert code == 1 and err.count("\n") == 1
-    assert "no generator is bundled yet" in err and "train-generator" in err
+    assert "the bundled generator betafold-par is missing" in err
     assert not (tmp_path / "made").exists()
     shutil.copytree(untrained, tmp_path / "weights" / "betafold-par")
     code, _, err = call(capsys, "-o", tmp_path / "made", "--steps", "1", "--num", "1")

@@ -17,7 +17,7 @@ import betafold_mlx
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "betafold_mlx"
-BUNDLED = ROOT / "weights" / "betafold-mini"
+BUNDLED = ("betafold-mini", "betafold-par")
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +103,19 @@ def test_every_folder_of_the_package_is_a_package() -> None:
     }
 
 
-def test_bundled_model_travels_in_the_wheel(contents: dict[str, bytes]) -> None:
-    prefix = "betafold_mlx/_weights/betafold-mini/"
+@pytest.mark.parametrize("model", BUNDLED)
+def test_bundled_models_travel_in_the_wheel(contents: dict[str, bytes], model: str) -> None:
+    prefix = f"betafold_mlx/_weights/{model}/"
     packed = {name[len(prefix) :]: data for name, data in contents.items() if name.startswith(prefix)}
     assert {"config.json", "model.safetensors", "README.md"} <= set(packed)
-    assert packed == {path.name: path.read_bytes() for path in BUNDLED.iterdir()}
+    assert packed == {path.name: path.read_bytes() for path in (ROOT / "weights" / model).iterdir()}
+
+
+def test_bundled_weights_are_small() -> None:
+    sizes = [
+        sum(path.stat().st_size for path in (ROOT / "weights" / model).iterdir()) / 1e6 for model in BUNDLED
+    ]
+    assert sizes[1] < 12 and sum(sizes) < 40
 
 
 def test_a_wheel_can_be_made_from_the_source_archive(tmp_path: Path, contents: dict[str, bytes]) -> None:

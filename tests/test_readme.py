@@ -26,6 +26,7 @@ from data_helpers import random_letters
 from esm_helpers import TINY
 from esm_hub_server import checkpoint_files, serve
 from serve_helpers import running
+from structure_helpers import ideal, pdb, rows
 from synthetic import backbone_of
 
 from betafold_mlx import Predictor
@@ -47,11 +48,6 @@ ELSEWHERE = {
     f"{PROGRAM} viewer install": "test_report_viewer.py::test_npm_fetches_exactly_the_release",
     f"{PROGRAM} serve": "test_cli_serve.py::test_a_signal_ends_it_when_all_that_was_asked_is_answered",
     f"{PROGRAM} lab": "test_cli_lab.py::test_a_verdict_is_printed_and_a_page_written",
-    f"{PROGRAM} generate": "test_cli_generate.py::test_samples_are_written_and_told",
-    f"{PROGRAM} train-generator": "test_cli_train_generator.py::test_train_then_sample",
-    f"{PROGRAM} evaluate-generator": (
-        "test_cli_evaluate_generator.py::test_the_document_has_all_methods_and_prompts"
-    ),
     "pip install .": "test_packaging.py::test_name_version_and_licence",
 }
 """How a command begins -> the test that runs it. What follows our own program must be arguments that it takes."""
@@ -60,6 +56,12 @@ NETWORK = ["--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"
 SMALL = {
     "train": ["--steps", "2", "--warmup", "1", "--evaluate-every", "2", "--tokens", "192", *NETWORK],
     "evaluate": ["--limit", "1", "--samples", "1"],
+    "train-generator": [
+        *("--steps", "2", "--warmup", "1", "--evaluate-every", "2", "--tokens", "192"),
+        *("--layers", "1", "--decoder-layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"),
+    ],
+    "generate": ["--num", "2", "--steps", "20"],
+    "evaluate-generator": ["--num", "2", "--steps", "2"],
     "distill": ["--samples", "1", "--min-plddt", "0"],
     "embed": ["--windows", "63"],
     "perplexity": [],
@@ -127,6 +129,8 @@ def checkout(tmp_path_factory):
     start.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m betafold_mlx "$@"\n')
     start.chmod(0o755)
     (root / "peptides.fasta").write_text(">ring cyclic\nGRCTKSIPPICFPD\n>plain\nKLAKLAKKLAK\n")
+    (root / "points.csv").write_text("x,y,z\n0,0,0\n9,0,0\n13,9,0\n9,16,0\n")
+    (root / "1le0.pdb").write_text(pdb(rows("SWTWEGNKWTWK", ideal("SWTWEGNKWTWK"))))
     with gzip.open(root / "library.fasta.gz", "wt") as library:
         library.write("".join(f">p{n}\nKLAKLAK{'AG' * n}KLA\n" for n in range(3)))
     rng = np.random.default_rng(4)
@@ -149,6 +153,7 @@ def checkout(tmp_path_factory):
 
 
 ORDER = ["convert-esm", "dataset fetch", "dataset build", "dataset", "embed", "distill", "train", "evaluate"]
+"""`train-generator` begins like `train`."""
 
 
 def stage(command):
@@ -163,7 +168,7 @@ def small(command, server):
     more = SMALL.get(words[1], []) if words[0] == PROGRAM else []
     if words[1:3] == ["dataset", "fetch"]:
         more = ["--url", template(server)]
-    return words, [option for option in more if option not in words or not option.startswith("--")]
+    return words, more  # of an option that is given twice the last one counts
 
 
 def run_here(command, root, server):
@@ -194,7 +199,9 @@ def test_commands_work(checkout, monkeypatch):
     failures = []
     for command in sorted(of_kind("here"), key=stage):
         code, out, err = run_here(command, root, server)
-        if code or "Traceback" in err:
+        # Exit code 1 of `generate`: samples that failed, of a network of two steps most.
+        drawn = code == 1 and err.endswith("samples failed\n")
+        if (code and not drawn) or "Traceback" in err:
             failures.append(f"$ {command}\nexit code {code}\n{out}{err}")
         elif COMMANDS[command] and masked(out) != masked(COMMANDS[command]):
             failures.append(f"$ {command}\nshown: {COMMANDS[command]}\nprinted: {out}")

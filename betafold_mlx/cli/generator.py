@@ -82,7 +82,6 @@ def load_default_generator(model: str | None) -> Generator:
         if model is not None:
             raise
         raise BetafoldError(
-            f"no generator is bundled yet ({DEFAULT_GENERATOR}): train one with "
-            "`betafold-mlx train-generator` and name it with --model"
+            f"the bundled generator {DEFAULT_GENERATOR} is missing: install the package again, or pass --model"
         ) from error
     return load_generator(directory)

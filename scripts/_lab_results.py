@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import math
 import re
@@ -23,6 +24,8 @@ PAIRS, GENERATOR = ROOT / "docs" / "pair-trunk.md", ROOT / "docs" / "generate.md
 OF_PAIRS, OF_GENERATOR = ("width", "stability"), ("generator",)
 """Experiments whose tables stand on a page of their subject instead, between such marks."""
 ELSEWHERE = (*OF_PAIRS, *OF_GENERATOR)
+TABLES = {"width": "shapes"}
+"""Experiments one of whose tables of means and intervals is shown above the comparisons."""
 BEGIN, END = "<!-- results: written by scripts/lab-results -->", "<!-- end of results -->"
 
 
@@ -48,7 +51,9 @@ def between_marks(text: str, folder: Path, names: Sequence[str]) -> str:
             begin, end = f"<!-- lab {name} -->", f"<!-- /lab {name} -->"
             before, rest = text.split(begin)
             after = rest.split(end)[1]
-            made = f"`{command(folder / name / PAGE)}`\n\n{tables(findings)}"
+            table = folder / name / f"{TABLES.get(name)}.csv"
+            means = means_table(table) + "\n" if table.exists() else ""
+            made = f"`{command(folder / name / PAGE)}`\n\n{means}{tables(findings)}"
             text = f"{before}{begin}\n{made}{end}{after}"
     return text
 
@@ -72,6 +77,28 @@ def with_results(text: str, folder: Path) -> str:
             f"{folder} holds no results: run `betafold-mlx lab all -o {folder} --data DATASET` first"
         )
     return text[:begin] + BEGIN + "\n\n" + "\n".join(part for part in parts if part) + "\n" + text[end:]
+
+
+def means_table(path: Path) -> str:
+    """Return a CSV table in Markdown; a column followed by its ``low`` and ``high`` becomes one with an interval."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if not name.endswith((" low", " high"))]
+    lines = [
+        "| " + " | ".join(name.replace("variant", "") for name in names) + " |",
+        "|---" * len(names) + "|",
+    ]
+    for row in rows:
+        shown = [
+            f"{float(row[name]):.2f} ({float(row[f'{name} low']):.2f} to {float(row[f'{name} high']):.2f})"
+            if row.get(f"{name} low")
+            else f"{float(row[name]):.2f}"
+            if "." in row[name]
+            else f"{row[name]}"
+            for name in names
+        ]
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def section(name: str, folder: Path) -> str:

@@ -70,6 +70,19 @@ def test_what_stands_on_another_page_is_not_repeated(script, tmp_path):
     assert "| a | +0.12 (-0.50 to +0.75) |" in script.between_marks(marked, tmp_path, ["width"])
 
 
+def test_means_stand_above_the_comparisons(script, tmp_path):
+    shapes = [
+        {"variant": "a", "steps": 1530, "lDDT": 62.624, "lDDT low": 62.382, "lDDT high": 62.867},
+        {"variant": "b", "steps": 200, "lDDT": 60.5, "lDDT low": None, "lDDT high": None},
+    ]
+    write_outcome(
+        tmp_path / "width", "X", "betafold-mlx lab width", Outcome(FINDINGS[:1], {"shapes": shapes})
+    )
+    written = script.between_marks("<!-- lab width --><!-- /lab width -->", tmp_path, ["width"])
+    assert "|  | steps | lDDT |\n|---|---|---|\n" in written
+    assert "| a | 1530 | 62.62 (62.38 to 62.87) |\n| b | 200 | 60.50 |\n\n| less b |" in written
+
+
 def test_the_card_has_the_tables_of_its_experiments(script, tmp_path):
     write_outcome(tmp_path / "recipe", "Recipe", "betafold-mlx lab recipe", Outcome(FINDINGS[:1]))
     text = (

@@ -194,6 +194,24 @@ def test_the_matrix_is_that_of_the_derivatives_without_rigid_motions(atoms):
     np.testing.assert_allclose(found, free.T @ free, atol=1e-5)
 
 
+def clashes_between(atoms, with_cb, around):
+    """Return the energy of clashes and the deepest overlap of a chain (L, 5, 3), or a ring of `around` residues."""
+    total = deepest = 0.0
+    for a, b, closest in CONTACTS:
+        if 4 in (a, b) and not with_cb:
+            continue
+        for i in range(len(atoms)):
+            for j in range(len(atoms)):
+                apart = abs(i - j) if around is None else min((i - j) % around, (j - i) % around)
+                if apart < 3 or (a == b and i > j):
+                    continue
+                d = float(np.linalg.norm(atoms[i, a] - atoms[j, b]))
+                if d < closest:
+                    total += ((closest**2 - d**2) / (2 * closest)) ** 2
+                    deepest = max(deepest, closest - d)
+    return total, deepest
+
+
 @pytest.mark.parametrize("with_cb", [True, False])
 def test_clashes_against_a_sum_over_pairs(with_cb):
     rng = np.random.default_rng(5)
@@ -204,18 +222,7 @@ def test_clashes_against_a_sum_over_pairs(with_cb):
         mx.array(atoms.transpose(3, 2, 1, 0).astype(np.float32)), mx.array(mask.T), with_cb
     )
     for row, size in enumerate(lengths):
-        total, deepest = 0.0, 0.0
-        for a, b, closest in CONTACTS:
-            if 4 in (a, b) and not with_cb:
-                continue
-            for i in range(size):
-                for j in range(size):
-                    if abs(i - j) < 3 or (a == b and i > j):
-                        continue
-                    d = float(np.linalg.norm(atoms[row, i, a] - atoms[row, j, b]))
-                    if d < closest:
-                        total += ((closest**2 - d**2) / (2 * closest)) ** 2
-                        deepest = max(deepest, closest - d)
+        total, deepest = clashes_between(atoms[row, :size], with_cb, around=None)
         assert total > 1 and float(energy[row]) == pytest.approx(total, rel=1e-4)
         assert float(overlap[row]) == pytest.approx(deepest, abs=1e-4)
 

@@ -7,7 +7,7 @@ import numpy as np
 import oracles
 import pytest
 from generate_fakes import ring_traces
-from test_generate_fit import LETTERS, problem_of
+from test_generate_fit import LETTERS, clashes_between, problem_of
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.contacts import clash_gradient
@@ -15,7 +15,7 @@ from betafold_mlx.generate.fit import MOST_OVERLAP, SHORTEST_RING, fit_traces
 from betafold_mlx.generate.rings import ROUND, Rings, continued, once_around
 from betafold_mlx.generate.scales import LONGEST, SHORTEST
 from betafold_mlx.generate.validity import trace_validity
-from betafold_mlx.refine.gradient import CONTACTS, RING_PAIRS
+from betafold_mlx.refine.gradient import RING_PAIRS
 
 LENGTHS = (8, 12, 14, 14, 19, 24, 30)
 
@@ -149,16 +149,7 @@ def test_neighbours_around_a_ring_do_not_clash():
         mx.array(atoms.transpose(3, 2, 1, 0).astype(np.float32)), mx.array(mask.T), True, mx.array(lengths)
     )
     for row, size in enumerate(lengths):
-        total, deepest = 0.0, 0.0
-        for a, b, closest in CONTACTS:
-            for i in range(size):
-                for j in range(size):
-                    if min((i - j) % size, (j - i) % size) < 3 or (a == b and i > j):
-                        continue
-                    d = float(np.linalg.norm(atoms[row, i, a] - atoms[row, j, b]))
-                    if d < closest:
-                        total += ((closest**2 - d**2) / (2 * closest)) ** 2
-                        deepest = max(deepest, closest - d)
+        total, deepest = clashes_between(atoms[row, :size], True, around=size)
         assert total > 1 and float(energy[row]) == pytest.approx(total, rel=1e-4)
         assert float(overlap[row]) == pytest.approx(deepest, abs=1e-4)
 

@@ -1,16 +1,28 @@
 """Flow matching: the loss, and the paths that are sampled along."""
 
+import dataclasses
+
 import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 from test_generate_network import TINY, shaken
 
-from betafold_mlx.generate.flow import TIME_POWER, FlowConfig, flow_loss, sde_step
+from betafold_mlx.generate.flow import (
+    DISTANCE_WEIGHT,
+    LATE,
+    TIME_POWER,
+    FlowConfig,
+    distance_error,
+    flow_loss,
+    sde_step,
+)
 from betafold_mlx.generate.layout import make_layout
 from betafold_mlx.generate.network import BackboneGenerator, noise_scale
 
-PLAIN = FlowConfig(noisy_context=False, scheduled_sampling=False, self_conditioning=False)
+PLAIN = FlowConfig(
+    noisy_context=False, scheduled_sampling=False, self_conditioning=False, local_distances=False
+)
 
 
 def gaussian_traces(count, lengths, seed=0):
@@ -48,7 +60,9 @@ def test_the_loss_is_the_mean_of_the_scales_and_of_the_examples():
     traces, layout = gaussian_traces(3, [16, 9, 12])
     config, own = FlowConfig(), keys(3)
     loss, parts = flow_loss(model, traces, layout, own, config)
-    assert loss.item() == pytest.approx(np.mean([part.item() for part in parts.values()]), rel=1e-5)
+    distance = parts.pop("distance").item()
+    flow = np.mean([part.item() for part in parts.values()])
+    assert distance > 0 and loss.item() == pytest.approx(flow + DISTANCE_WEIGHT * distance, rel=1e-5)
     singles = []
     for row in range(3):
         part, rest = gaussian_traces(1, [[16, 9, 12][row]])
@@ -70,14 +84,14 @@ def losses(config, count=24):
 
 def test_what_the_switches_change():
     plain = losses(PLAIN)
-    noisy = losses(FlowConfig(True, False, False))
+    noisy = losses(dataclasses.replace(PLAIN, noisy_context=True))
     assert np.array_equal(noisy[:, 0], plain[:, 0])  # the first scale reads nothing
     assert (noisy[:, 1:] != plain[:, 1:]).all()
-    own = losses(FlowConfig(False, True, False))
+    own = losses(dataclasses.replace(PLAIN, scheduled_sampling=True))
     assert np.array_equal(own[:, 0], plain[:, 0])
     changed = (own[:, 1:] != plain[:, 1:]).any(axis=1)
     assert 6 <= changed.sum() <= 18  # half of the examples
-    told = losses(FlowConfig(False, False, True))
+    told = losses(dataclasses.replace(PLAIN, self_conditioning=True))
     changed = (told != plain).any(axis=1)
     assert 6 <= changed.sum() <= 18
     assert (told != plain)[changed].all()
@@ -91,7 +105,9 @@ def test_estimates_are_not_trained_through():
     def gradient(own):
         def loss(parameters):
             model.update(parameters)
-            return flow_loss(model, traces, layout, own, FlowConfig(False, True, False))[1]["scale_3"]
+            return flow_loss(model, traces, layout, own, dataclasses.replace(PLAIN, scheduled_sampling=True))[
+                1
+            ]["scale_3"]
 
         weights = model.parameters()
         found = mx.grad(loss)(weights)
@@ -103,6 +119,44 @@ def test_estimates_are_not_trained_through():
     # scale's decoder not at all: only estimates would lead there.
     table = np.array(found["decoder.separation.weight"]).reshape(3, -1)
     assert np.abs(table[2]).max() > 0 and not table[:2].any()
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_the_error_of_distances_against_loops(cyclic):
+    rng = np.random.default_rng(5)
+    lengths = [16, 8, 11]
+    layout = make_layout(lengths, [cyclic] * 3, 16, 3)
+    found, true = (rng.normal(0, 4, (3, 16, 3)).astype(np.float32) for _ in range(2))
+    expected = []
+    for row, length in enumerate(lengths):
+        pairs = set()
+        for first in range(length):
+            for apart in (1, 2, 3):
+                if cyclic:
+                    pairs.add((first, (first + apart) % length, apart))
+                elif first + apart < length:
+                    pairs.add((first, first + apart, apart))
+        errors = [
+            (np.linalg.norm(found[row, i] - found[row, j]) - np.linalg.norm(true[row, i] - true[row, j])) ** 2
+            for i, j, _ in pairs
+        ]
+        expected.append(np.mean(errors))
+    given = distance_error(mx.array(found), mx.array(true), layout)
+    assert np.allclose(np.array(given), expected, rtol=1e-5)
+
+
+def test_distances_are_learned_where_estimates_are_late():
+    model = shaken(TINY)
+    traces, layout = gaussian_traces(1, [16])
+    for key in keys(12):
+        _, parts = flow_loss(model, traces, layout, key[None], FlowConfig())
+        _, plain = flow_loss(
+            model, traces, layout, key[None], dataclasses.replace(FlowConfig(), local_distances=False)
+        )
+        assert parts["scale_3"].item() == plain["scale_3"].item() and "distance" not in plain
+        split = mx.random.split(key, 7)
+        time = mx.random.uniform(shape=(8,), key=split[0])[2].item() ** TIME_POWER
+        assert (parts["distance"].item() > 0) == (time > LATE)
 
 
 # Paths

@@ -17,7 +17,7 @@ from betafold_mlx.generate import batches
 from betafold_mlx.generate.batches import collate_traces, draw_batch, validation_batches
 from betafold_mlx.generate.config import GeneratorConfig
 from betafold_mlx.generate.directory import load_generator, save_generator
-from betafold_mlx.generate.flow import FlowConfig
+from betafold_mlx.generate.flow import DISTANCE_WEIGHT, FlowConfig
 from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
 from betafold_mlx.generate.scales import canonical_axes, resampling
 from betafold_mlx.generate.settings import GeneratorTrainConfig
@@ -165,9 +165,9 @@ def test_a_run_leaves_a_generator_metrics_and_a_checkpoint(tmp_path, dataset):
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 7))
     assert [line["step"] for line in lines if "validation" in line] == [3, 6]
-    assert lines[0]["loss"] == pytest.approx(
-        np.mean([lines[0][f"scale_{k}_loss"] for k in (1, 2, 3)]), rel=1e-5
-    )
+    flow, distance = np.mean([lines[0][f"scale_{k}_loss"] for k in (1, 2, 3)]), lines[0]["distance_loss"]
+    assert distance > 0
+    assert lines[0]["loss"] == pytest.approx(flow + DISTANCE_WEIGHT * distance, rel=1e-5)
     figures = lines[-1]["validation"]
     assert figures["score"] == pytest.approx(np.mean([figures[f"scale_{k}"] for k in (1, 2, 3)]), rel=1e-5)
     card = (tmp_path / "run" / "best" / "README.md").read_text()
@@ -254,7 +254,7 @@ def test_predictions_are_not_trained_on(tmp_path, dataset):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, dataset):
     path = tmp_path_factory.mktemp("run") / "run"
-    trainer, _ = train(path, dataset)
+    trainer, _ = train(path, dataset, dataclasses.replace(TINY, evaluate_every=TINY.steps))
     return path / "best", trainer.model
 
 

@@ -32,7 +32,7 @@ def test_variants_differ_in_one_thing():
         before, after = flat(baseline), flat(config)
         changed.append({name for name in before if before[name] != after[name]})
     length = {"steps", "evaluate_every"}
-    parts = ["noisy_context", "scheduled_sampling", "self_conditioning"]
+    parts = ["noisy_context", "scheduled_sampling", "self_conditioning", "local_distances"]
     assert changed == [{"scales"} | length] * 2 + [{part} for part in parts]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from betafold_mlx.generate.settings import GeneratorTrainConfig
 
 _OF_THE_NETWORK = ("scales", "width", "layers", "decoder_layers", "heads", "ffn_width")
-_OF_THE_FLOW = ("noisy_context", "scheduled_sampling", "self_conditioning")
+_OF_THE_FLOW = ("noisy_context", "scheduled_sampling", "self_conditioning", "local_distances")
 
 
 def _default(name: str) -> Callable[[], Any]:
@@ -53,7 +53,7 @@ def _option(*names: str, key: str, **settings: Any) -> Callable[[Callable[..., A
         "The run": ("output", "resume", "seed", "device"),
         "The network": _OF_THE_NETWORK,
         "The training": (
-            *("steps", "learning_rate", "warmup", "tokens"),
+            *("steps", "learning_rate", "block_learning_rate", "warmup", "tokens"),
             *_OF_THE_FLOW,
             *("evaluate_every", "patience"),
         ),
@@ -90,7 +90,19 @@ def _option(*names: str, key: str, **settings: Any) -> Callable[[Callable[..., A
     help="Show the decoder its own estimate half of the time.",
 )
 @_option(
-    "--learning-rate", key="learning_rate", type=Real(0, min_open=True), help="Learning rate at its peak."
+    "--local-distances/--no-local-distances",
+    key="local_distances",
+    is_flag=True,
+    help="Learn distances along the chain too.",
+)
+@_option(
+    "--learning-rate", key="learning_rate", type=Real(0, min_open=True), help="AdamW's rate at its peak."
+)
+@_option(
+    "--block-learning-rate",
+    key="block_learning_rate",
+    type=Real(0, min_open=True),
+    help="Muon's rate at its peak, for the matrices of the blocks.",
 )
 @_option("--tokens", key="tokens", type=Number(32), help="Residues of a batch, padding included.")
 @_option("--warmup", key="warmup", type=Number(0), help="Steps of warm-up.")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from betafold_mlx.generate.layout import Layout
+from betafold_mlx.generate.layout import OFFSETS, Layout
 from betafold_mlx.generate.network import BackboneGenerator, centred, noise_scale, surroundings
 from betafold_mlx.metrics import masked_mean
 
@@ -22,6 +22,13 @@ TIME_POWER = 1.0 / 1.9
 
 LATE = 0.5
 """An estimate from before this time is the mean of many shapes, and looks like no sample: no context to learn from."""
+
+DISTANCE_WEIGHT = 0.5
+"""Weight of the loss of distances. With it, after 250 steps more from a trained network, 91 % of the bonds of drawn
+traces were good, and 87 % without; the loss of the velocity was the same, 0.697."""
+
+NEAREST_END = 0.1
+"""Errors of distances are divided by the time that is left, as those of the velocity are, by no less than this."""
 
 EARLIEST = 0.05
 """The SDE takes 1/t no larger than at this time."""
@@ -39,11 +46,14 @@ class FlowConfig:
         With probability 1/2 the coarser scales are the model's own estimates, of those that were made past `LATE`.
     self_conditioning : bool
         With probability 1/2 the decoder is told its own earlier estimate.
+    local_distances : bool
+        A second loss: of the distances along the chain in the estimates of the finest scale that are made past `LATE`.
     """
 
     noisy_context: bool = True
     scheduled_sampling: bool = True
     self_conditioning: bool = True
+    local_distances: bool = True
 
 
 def flow_loss(
@@ -53,7 +63,7 @@ def flow_loss(
     keys: mx.array,
     config: FlowConfig,
 ) -> tuple[mx.array, dict[str, mx.array]]:
-    """Return the mean squared error of the velocity.
+    """Return the loss of a batch: the mean squared error of the velocity, and what `FlowConfig` adds.
 
     Parameters
     ----------
@@ -73,7 +83,7 @@ def flow_loss(
     loss : mx.array
         Scalar: mean over points, scales and examples.
     parts : dict of str to mx.array
-        ``scale_1`` ... of each scale.
+        ``scale_1`` ... of each scale, and ``distance`` where it is learned.
     """
     scales = len(traces)
     units = [mx.array(noise_scale(scale, scales)) for scale in range(scales)]
@@ -129,12 +139,50 @@ def flow_loss(
             contexts = [
                 _blend(theirs[:, scale], estimates[scale], context) for scale, context in enumerate(contexts)
             ]
-    _, errors = passed(contexts, known)
+    estimates, errors = passed(contexts, known)
     parts = {
         f"scale_{scale + 1}": masked_mean(error, layout.masks[scale], 1).mean()
         for scale, error in enumerate(errors)
     }
-    return sum(parts.values(), mx.zeros(())) / scales, parts
+    loss = sum(parts.values(), mx.zeros(())) / scales
+    if config.local_distances:
+        weights = (times[:, -1] > LATE) / mx.square(mx.maximum(1.0 - times[:, -1], NEAREST_END))
+        wrong = distance_error(estimates[-1] / units[-1], traces[-1] / units[-1], layout)
+        parts["distance"] = (weights * wrong).mean()
+        loss = loss + DISTANCE_WEIGHT * parts["distance"]
+    return loss, parts
+
+
+def distance_error(found: mx.array, true: mx.array, layout: Layout) -> mx.array:
+    """Return the mean squared error of the distances between residues one, two and three apart along the chain.
+
+    They are its bonds and, up to a reflection, the angles and torsions of its C-alphas. A ring has them all around.
+
+    Parameters
+    ----------
+    found, true : mx.array
+        (B, L, 3) traces in one unit.
+    layout : Layout
+        Of the batch.
+
+    Returns
+    -------
+    mx.array
+        (B,) mean over the pairs of a chain, in that unit squared.
+    """
+    one, two = (layout.neighbours[-1][..., OFFSETS.index(apart)] for apart in (1, 2))
+    own = mx.broadcast_to(mx.arange(one.shape[1]), one.shape)
+    others = mx.concatenate([one, two, mx.take_along_axis(two, one, axis=1)], axis=1)  # (B, 3 L)
+    # At an open end a point's neighbour is the point itself.
+    pairs = mx.concatenate([layout.masks[-1]] * 3, axis=1) & (
+        others != mx.concatenate([own, own, one], axis=1)
+    )
+
+    def distances(points: mx.array) -> mx.array:
+        beside = mx.take_along_axis(points, others[..., None], axis=1)
+        return mx.sqrt(mx.square(beside - mx.concatenate([points] * 3, axis=1)).sum(axis=-1) + 1e-6)
+
+    return masked_mean(mx.square(distances(found) - distances(true)), pairs, 1)
 
 
 def _blend(share: mx.array, points: mx.array, noise: mx.array) -> mx.array:

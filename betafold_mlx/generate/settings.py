@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,9 @@ class GeneratorTrainConfig(Schedule):
     steps : int
         Optimiser steps; the learning rate reaches its floor at the last one.
     learning_rate, final_learning_rate : float
-        Peak after the warm-up, and floor at the end of the cosine.
+        AdamW's peak after the warm-up, and floor at the end of the cosine.
+    block_learning_rate : float
+        Muon's peak, for the matrices of the blocks; it rises and falls with the other.
     warmup : int
         Steps of linear warm-up.
     weight_decay : float
@@ -45,11 +48,12 @@ class GeneratorTrainConfig(Schedule):
     network: GeneratorConfig = field(default_factory=GeneratorConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     seed: int = 0
-    tokens: int = 1024
-    steps: int = 5000
+    tokens: int = 2048
+    steps: int = 4000
     learning_rate: float = 1e-3
+    block_learning_rate: float = 0.02
     final_learning_rate: float = 1e-6
-    warmup: int = 200
+    warmup: int = 100
     weight_decay: float = 0.02
     clip: float = 1.0
     evaluate_every: int = 250
@@ -59,6 +63,8 @@ class GeneratorTrainConfig(Schedule):
         super().__post_init__()
         if self.tokens < 1:
             raise BetafoldError("training: tokens must be at least 1")
+        if not (math.isfinite(self.block_learning_rate) and self.block_learning_rate > 0):
+            raise BetafoldError("training: block_learning_rate must be a positive number")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

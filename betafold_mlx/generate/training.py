@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.optimizers as optim
 
 from betafold_mlx.data.store import EXPERIMENTAL, Dataset
 from betafold_mlx.data.windows import SamplerConfig, WindowSampler
@@ -16,6 +15,7 @@ from betafold_mlx.generate.batches import GeneratorBatch, draw_batch, validation
 from betafold_mlx.generate.directory import save_generator
 from betafold_mlx.generate.flow import FlowConfig, flow_loss
 from betafold_mlx.generate.network import BackboneGenerator
+from betafold_mlx.generate.optimizer import BlockMuon
 from betafold_mlx.generate.settings import GeneratorTrainConfig
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train import checkpoint
@@ -28,11 +28,8 @@ PIECE = 32
 
 VALIDATION_BATCH = 64
 
-VALIDATION_FLOW = FlowConfig(noisy_context=False, scheduled_sampling=False, self_conditioning=True)
+VALIDATION_FLOW = FlowConfig(noisy_context=False, scheduled_sampling=False, local_distances=False)
 """What validation measures, however a run was trained, so that runs compare: the loss under the true coarser scales."""
-
-BETAS = (0.9, 0.99)
-"""AdamW's. The loss of a step has much noise of its own: a long memory of its square makes rare large steps."""
 
 
 class GeneratorTrainer(Run):
@@ -86,9 +83,7 @@ class GeneratorTrainer(Run):
         self.dataset_name = f"{len(dataset.records)} records"
         mx.random.seed(config.seed)  # the initial weights
         self.model = BackboneGenerator(config.network)
-        self.optimizer = optim.AdamW(
-            config.learning_rate, betas=list(BETAS), weight_decay=config.weight_decay
-        )
+        self.optimizer = BlockMuon(config.learning_rate, config.block_learning_rate, config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = (
             checkpoint.load_last(self.directory, self.model, self.optimizer) if resume else Progress()
@@ -165,6 +160,7 @@ def generator_card(config: GeneratorTrainConfig, step: int, figures: dict[str, f
             ("noisy context", flow.noisy_context),
             ("scheduled sampling", flow.scheduled_sampling),
             ("self-conditioning", flow.self_conditioning),
+            ("a loss on distances along the chain", flow.local_distances),
         )
         if on
     ]

@@ -131,6 +131,7 @@ def variants(base: GeneratorTrainConfig) -> dict[str, GeneratorTrainConfig]:
         "no noisy context": without("noisy_context"),
         "no scheduled sampling": without("scheduled_sampling"),
         "no self-conditioning": without("self_conditioning"),
+        "no loss of distances": without("local_distances"),
     }
 
 

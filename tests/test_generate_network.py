@@ -11,8 +11,9 @@ from mlx.utils import tree_flatten, tree_map
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.config import GeneratorConfig
 from betafold_mlx.generate.layout import make_layout
-from betafold_mlx.generate.network import REACH, BackboneGenerator, centred, surroundings
+from betafold_mlx.generate.network import REACH, BackboneGenerator, centred
 from betafold_mlx.generate.scales import scale_sizes
+from betafold_mlx.generate.surroundings import surroundings
 
 TINY = GeneratorConfig(width=32, layers=2, decoder_layers=2, heads=4, ffn_width=64)
 

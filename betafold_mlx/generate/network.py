@@ -17,6 +17,7 @@ import numpy as np
 
 from betafold_mlx.generate.config import GeneratorConfig
 from betafold_mlx.generate.layout import AROUND, PLACE_FEATURES, REACH, STATES, Layout
+from betafold_mlx.generate.surroundings import Surroundings, from_frames, to_frames
 from betafold_mlx.model.attention import MultiHeadAttention, scaled_dot_product_attention
 from betafold_mlx.model.transformer import Block, FeedForward, relu
 
@@ -35,73 +36,10 @@ LATER_NOISE = (0.9, 1.3)
 
 TIME_FEATURES = 32
 
-_SOMEWHERE = ((0.36, -0.48, 0.8), (0.6, 0.64, 0.48))
-"""Two directions: where a trace has no bend, or two of its points are one, a frame turns to them, and is still one."""
-
 
 def noise_scale(scale: int, scales: int) -> np.ndarray:
     """Return the standard deviation of the noise of a scale (0 = coarsest), (3,) float32 Angstrom."""
     return np.array(FIRST_NOISE if scale == 0 else [LATER_NOISE[scales - 1 - scale]] * 3, np.float32)
-
-
-class Surroundings(NamedTuple):
-    """What the points of a scale see of the coarser one.
-
-    Attributes
-    ----------
-    origin : mx.array
-        (B, S_k, 3) the coarser trace, brought to this scale, Angstrom.
-    frames : mx.array
-        (B, S_k, 3, 3) rotations; columns are the direction of the coarser trace at a point, that of its bend, and what
-        makes them right-handed. In such a frame a helix looks the same wherever it points to.
-    ahead : mx.array
-        (B, S_k, 3 `AROUND`) where the coarser trace goes, in the point's frame, Angstrom.
-    """
-
-    origin: mx.array
-    frames: mx.array
-    ahead: mx.array
-
-
-def surroundings(scale: int, trace: mx.array | None, layout: Layout) -> Surroundings:
-    """Return what the points of a scale see.
-
-    Parameters
-    ----------
-    scale : int
-        Which one, from 0.
-    trace : mx.array or None
-        (B, S_(k-1), 3) the coarser scale, Angstrom; None for the first, whose points see nothing and all stand in the
-        standard orientation.
-    layout : Layout
-        Of the batch.
-    """
-    batch, size = layout.masks[scale].shape
-    if trace is None:
-        frames = mx.broadcast_to(mx.eye(3), (batch, size, 3, 3))
-        return Surroundings(mx.zeros((batch, size, 3)), frames, mx.zeros((batch, size, 3 * AROUND)))
-    seen = (layout.views[scale - 1] @ trace).reshape(batch, -1, size, 3)
-    first = _unit(seen[:, 0] + 1e-3 * mx.array(_SOMEWHERE[0]))
-    bend = seen[:, 1] + 1e-3 * mx.array(_SOMEWHERE[1])
-    second = _unit(bend - (bend * first).sum(axis=-1, keepdims=True) * first)
-    frames = mx.stack([first, second, mx.linalg.cross(first, second)], axis=-1)
-    ahead = to_frames(frames[:, None], seen[:, 2:])  # (B, AROUND, S, 3)
-    origin = layout.ups[scale - 1] @ trace
-    return Surroundings(origin, frames, ahead.swapaxes(1, 2).reshape(batch, size, -1))
-
-
-def _unit(vectors: mx.array) -> mx.array:
-    return vectors * mx.rsqrt(mx.square(vectors).sum(axis=-1, keepdims=True) + 1e-12)
-
-
-def to_frames(frames: mx.array, vectors: mx.array) -> mx.array:
-    """Return vectors (..., 3) as they are seen in frames (..., 3, 3)."""
-    return (frames * vectors[..., None]).sum(axis=-2)
-
-
-def from_frames(frames: mx.array, vectors: mx.array) -> mx.array:
-    """Return vectors (..., 3) that are given in frames (..., 3, 3)."""
-    return (frames * vectors[..., None, :]).sum(axis=-1)
 
 
 class Past(NamedTuple):

@@ -49,11 +49,11 @@ class GeneratorTrainConfig(Schedule):
     flow: FlowConfig = field(default_factory=FlowConfig)
     seed: int = 0
     tokens: int = 2048
-    steps: int = 4000
+    steps: int = 3600
     learning_rate: float = 1e-3
     block_learning_rate: float = 0.02
     final_learning_rate: float = 1e-6
-    warmup: int = 100
+    warmup: int = 50
     weight_decay: float = 0.02
     clip: float = 1.0
     evaluate_every: int = 250

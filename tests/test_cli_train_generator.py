@@ -99,6 +99,7 @@ def test_killed_and_resumed(tmp_path, dataset):
         (["--steps", "0"], 2, "steps"),
         (["--scales", "4"], 2, "scales"),
         (["--learning-rate", "nan"], 1, "learning_rate must be a positive number"),
+        (["--block-learning-rate", "inf"], 1, "block_learning_rate must be zero or a positive number"),
         (["--resume"], 1, "no run to resume"),
         (["--resume", "--no-noisy-context"], 2, "--resume takes the run's own settings"),
     ],

@@ -1,12 +1,13 @@
 """The optimiser of a generator, against Muon and AdamW written down in float64."""
 
 import mlx.core as mx
+import mlx.optimizers as optim
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 from test_generate_network import TINY, shaken
 
-from betafold_mlx.generate.optimizer import BETAS, BlockMuon, in_blocks
+from betafold_mlx.generate.optimizer import BETAS, BlockMuon, in_blocks, make_optimizer
 
 RATE, BLOCK_RATE, DECAY = 1e-2, 3e-2, 0.1
 
@@ -66,6 +67,11 @@ def test_tables_and_the_layers_in_and_out_are_not_muons():
         "context.begin",
     } <= set(names)
     assert "context.blocks.0.attention.query.bias" in names
+
+
+def test_without_a_rate_for_blocks_all_is_adamws():
+    assert type(make_optimizer(RATE, 0.0, DECAY)) is optim.AdamW
+    assert type(make_optimizer(RATE, BLOCK_RATE, DECAY)) is BlockMuon
 
 
 def test_both_rates_follow_one_schedule():

@@ -33,7 +33,7 @@ def test_variants_differ_in_one_thing():
         changed.append({name for name in before if before[name] != after[name]})
     length = {"steps", "evaluate_every"}
     parts = ["noisy_context", "scheduled_sampling", "self_conditioning", "local_distances"]
-    assert changed == [{"scales"} | length] * 2 + [{part} for part in parts]
+    assert changed == [{"scales"} | length] * 2 + [{part} for part in parts] + [{"block_learning_rate"}]
 
 
 def test_fewer_scales_get_as_many_points():

@@ -101,8 +101,8 @@ def _option(*names: str, key: str, **settings: Any) -> Callable[[Callable[..., A
 @_option(
     "--block-learning-rate",
     key="block_learning_rate",
-    type=Real(0, min_open=True),
-    help="Muon's rate at its peak, for the matrices of the blocks.",
+    type=Real(0),
+    help="Muon's rate at its peak, for the matrices of the blocks; 0: AdamW for these too.",
 )
 @_option("--tokens", key="tokens", type=Number(32), help="Residues of a batch, padding included.")
 @_option("--warmup", key="warmup", type=Number(0), help="Steps of warm-up.")

@@ -14,6 +14,13 @@ def in_blocks(path: str, weight: mx.array) -> bool:
     return "blocks" in path.split(".") and weight.ndim == 2
 
 
+def make_optimizer(learning_rate: float, block_learning_rate: float, weight_decay: float) -> optim.Optimizer:
+    """Return `BlockMuon`, or AdamW for all weights where the rate of the blocks is 0."""
+    if block_learning_rate == 0:
+        return optim.AdamW(learning_rate, betas=list(BETAS), weight_decay=weight_decay)
+    return BlockMuon(learning_rate, block_learning_rate, weight_decay)
+
+
 class BlockMuon(optim.MultiOptimizer):
     """Muon for the matrices of the blocks, AdamW for tables, vectors, and the layers in and out.
 

@@ -32,7 +32,7 @@ class GeneratorTrainConfig(Schedule):
     learning_rate, final_learning_rate : float
         AdamW's peak after the warm-up, and floor at the end of the cosine.
     block_learning_rate : float
-        Muon's peak, for the matrices of the blocks; it rises and falls with the other.
+        Muon's peak, for the matrices of the blocks; it rises and falls with the other. 0: AdamW for these too.
     warmup : int
         Steps of linear warm-up.
     weight_decay : float
@@ -63,8 +63,8 @@ class GeneratorTrainConfig(Schedule):
         super().__post_init__()
         if self.tokens < 1:
             raise BetafoldError("training: tokens must be at least 1")
-        if not (math.isfinite(self.block_learning_rate) and self.block_learning_rate > 0):
-            raise BetafoldError("training: block_learning_rate must be a positive number")
+        if not 0 <= self.block_learning_rate < math.inf:
+            raise BetafoldError("training: block_learning_rate must be zero or a positive number")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

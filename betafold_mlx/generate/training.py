@@ -15,7 +15,7 @@ from betafold_mlx.generate.batches import GeneratorBatch, draw_batch, validation
 from betafold_mlx.generate.directory import save_generator
 from betafold_mlx.generate.flow import FlowConfig, flow_loss
 from betafold_mlx.generate.network import BackboneGenerator
-from betafold_mlx.generate.optimizer import BlockMuon
+from betafold_mlx.generate.optimizer import make_optimizer
 from betafold_mlx.generate.settings import GeneratorTrainConfig
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train import checkpoint
@@ -83,7 +83,7 @@ class GeneratorTrainer(Run):
         self.dataset_name = f"{len(dataset.records)} records"
         mx.random.seed(config.seed)  # the initial weights
         self.model = BackboneGenerator(config.network)
-        self.optimizer = BlockMuon(config.learning_rate, config.block_learning_rate, config.weight_decay)
+        self.optimizer = make_optimizer(config.learning_rate, config.block_learning_rate, config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = (
             checkpoint.load_last(self.directory, self.model, self.optimizer) if resume else Progress()

@@ -1,4 +1,4 @@
-"""A generator of backbones without one of its parts: scales, noisy context, scheduled sampling, self-conditioning.
+"""A generator of backbones without one of its parts: scales, what its training makes it used to, Muon.
 
 Fewer scales are trained for the same number of points: one-shot flow matching of the whole trace, which is what is left
 of one scale, takes more steps for it.
@@ -132,6 +132,7 @@ def variants(base: GeneratorTrainConfig) -> dict[str, GeneratorTrainConfig]:
         "no scheduled sampling": without("scheduled_sampling"),
         "no self-conditioning": without("self_conditioning"),
         "no loss of distances": without("local_distances"),
+        "AdamW alone": dataclasses.replace(base, block_learning_rate=0.0),
     }
 
 

@@ -8,7 +8,8 @@ from test_generate_network import TINY, shaken
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.config import GeneratorConfig
 from betafold_mlx.generate.network import BackboneGenerator
-from betafold_mlx.generate.sampler import TOGETHER, Motif, SamplingConfig, sample_traces
+from betafold_mlx.generate.requests import Motif
+from betafold_mlx.generate.sampler import TOGETHER, SamplingConfig, sample_traces
 from betafold_mlx.generate.scales import resampling
 
 QUICK = SamplingConfig(steps=6, ode_steps=2)

@@ -18,7 +18,8 @@ from betafold_mlx.generate.prompt import (
     check_motif,
     check_points,
 )
-from betafold_mlx.generate.sampler import Motif, SamplingConfig, sample_traces
+from betafold_mlx.generate.requests import Motif
+from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
 from betafold_mlx.generate.scales import LONGEST, SHORTEST, down
 from betafold_mlx.generate.validity import MOST_MOTIF_RMSD, radius_of_gyration, trace_validity
 from betafold_mlx.spread import rotations_onto

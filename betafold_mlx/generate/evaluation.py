@@ -26,7 +26,8 @@ from betafold_mlx.generate.favoured import favoured_region, training_angles
 from betafold_mlx.generate.fit import CA, Fit, fit_traces
 from betafold_mlx.generate.measures import Chains, References, estimate, figures
 from betafold_mlx.generate.prompt import HELIX, OPEN, STRAND, MotifPrompt, motif_of
-from betafold_mlx.generate.sampler import Motif, SamplingConfig, sample_traces
+from betafold_mlx.generate.requests import Motif
+from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
 from betafold_mlx.generate.scales import LONGEST, SHORTEST, down
 from betafold_mlx.generate.validity import MOST_MOTIF_RMSD
 from betafold_mlx.structure.secondary import assign_secondary_structures

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -18,21 +18,9 @@ import numpy as np
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.flow import sde_step
 from betafold_mlx.generate.layout import Layout, make_layout
-from betafold_mlx.generate.network import (
-    BackboneGenerator,
-    Past,
-    centred,
-    noise_scale,
-)
-from betafold_mlx.generate.scales import (
-    FEWEST_POINTS,
-    LONGEST,
-    SHORTEST,
-    canonical_axes,
-    point_positions,
-    resampling,
-    scale_sizes,
-)
+from betafold_mlx.generate.network import BackboneGenerator, Past, centred, noise_scale
+from betafold_mlx.generate.requests import Motif, Request, check, motif_points, oriented
+from betafold_mlx.generate.scales import canonical_axes, resampling, scale_sizes
 from betafold_mlx.generate.surroundings import Surroundings, surroundings
 from betafold_mlx.geometry.superpose import superpose
 from betafold_mlx.lanes import Work, side_by_side
@@ -48,21 +36,6 @@ NOISE_SHARE = 0.7
 """Share of its noise that a later scale starts from. With a full share detail is as various as in the training data,
 and less regular: of 96 samples of the bundled model 7 % of the residues are helix after the fit, with 0.7 it is 12 %
 (data: 22 %); the divergence of the C-alpha distances hardly changes, 0.072 to 0.074 bits."""
-
-
-class Motif(NamedTuple):
-    """A piece of structure that a sample is to contain.
-
-    Attributes
-    ----------
-    start : int
-        0-based residue of the chain that the motif begins at.
-    trace : numpy.ndarray
-        (m, 3) C-alpha positions, Angstrom.
-    """
-
-    start: int
-    trace: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -144,7 +117,7 @@ def sample_traces(
     """
     count = len(lengths)
     requests = [
-        _Request(*values)
+        Request(*values)
         for values in zip(
             lengths,
             numbers,
@@ -156,7 +129,7 @@ def sample_traces(
         )
     ]
     for request in requests:
-        _check(request, model.config.scales)
+        check(request, model.config.scales)
     parts = _parts(requests)
     works = (
         _sampling(
@@ -167,60 +140,14 @@ def sample_traces(
     found: dict[int, np.ndarray] = {}
     for part, traces in zip(parts, side_by_side(works), strict=True):
         found |= {row: traces[place, : lengths[row]] for place, row in part.items()}
-    return [_oriented(found[row], request) for row, request in enumerate(requests)]
-
-
-def _oriented(trace: np.ndarray, request: _Request) -> np.ndarray:
-    """Turn a trace (L, 3) from the standard orientation to that of the shape that was asked for."""
-    if request.coarse is None:
-        return trace
-    axes = canonical_axes(np.asarray(request.coarse, float), request.cyclic)
-    return (trace @ axes.T).astype(np.float32)
-
-
-class _Request(NamedTuple):
-    length: int
-    number: int
-    cyclic: bool
-    coarse: np.ndarray | None
-    motif: Motif | None
-    secondary: str | None
+    return [oriented(found[row], request) for row, request in enumerate(requests)]
 
 
 def _each(values: Sequence[Any] | None, count: int, default: Any) -> Sequence[Any]:
     return [default] * count if values is None else values
 
 
-def _check(request: _Request, scales: int) -> None:
-    length = request.length
-    if not SHORTEST <= length <= LONGEST:
-        raise BetafoldError(f"{length} residues: a chain of {SHORTEST} to {LONGEST} can be generated")
-    if request.coarse is not None:
-        points = np.asarray(request.coarse)
-        if points.ndim != 2 or points.shape[1] != 3 or len(points) < FEWEST_POINTS:
-            raise BetafoldError(
-                f"a coarse shape has {FEWEST_POINTS} points or more, of three coordinates each"
-            )
-        if not np.isfinite(points).all():
-            raise BetafoldError("a coarse shape holds NaN or infinite coordinates")
-        if scales == 1:
-            raise BetafoldError("this generator has one scale alone, and follows no coarse shape")
-    if request.motif is not None:
-        start, points = request.motif
-        points = np.asarray(points)
-        if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
-            raise BetafoldError("a motif has one residue or more, of three finite coordinates each")
-        if start < 0 or start + len(points) > length:
-            raise BetafoldError(
-                f"a motif of {len(points)} residues from residue {start + 1} does not fit a chain of {length}"
-            )
-    if request.secondary is not None and len(request.secondary) != length:
-        raise BetafoldError(
-            f"a secondary structure of {len(request.secondary)} letters was asked of {length} residues"
-        )
-
-
-def _parts(requests: list[_Request]) -> list[dict[int, int]]:
+def _parts(requests: list[Request]) -> list[dict[int, int]]:
     """Return which requests are sampled together: rows of `requests` by their places, of one padded length each."""
     parts: dict[tuple[int, int], dict[int, int]] = {}
     taken: Counter[tuple[int, int]] = Counter()
@@ -232,7 +159,7 @@ def _parts(requests: list[_Request]) -> list[dict[int, int]]:
 
 
 def _sampling(
-    model: BackboneGenerator, requests: list[_Request], seed: int, config: SamplingConfig
+    model: BackboneGenerator, requests: list[Request], seed: int, config: SamplingConfig
 ) -> Work[np.ndarray]:
     """Sample `TOGETHER` chains of one padded length L: (`TOGETHER`, L, 3) Angstrom."""
     scales = model.config.scales
@@ -265,7 +192,7 @@ def _flowing(
     z: mx.array,
     seen: Surroundings,
     layout: Layout,
-    requests: list[_Request],
+    requests: list[Request],
     seed: int,
     config: SamplingConfig,
 ) -> Work[mx.array]:
@@ -273,7 +200,7 @@ def _flowing(
     mask, unit = layout.masks[scale], mx.array(noise_scale(scale, model.config.scales))
     steps = config.steps if scale == 0 else config.ode_steps
     noise = _noise(requests, seed, scale, mask, 1 + steps if scale == 0 else 1)
-    fixed, inside = _motif_points(requests, scale, model.config.scales, mask.shape[1])
+    fixed, inside = motif_points(requests, scale, model.config.scales, mask.shape[1])
     asked = bool(inside.any())
     wanted, where = mx.array(fixed), mx.array(inside)
     rows = where.any(axis=1)[:, None, None]
@@ -304,7 +231,7 @@ def _wait(*arrays: mx.array) -> Work[None]:
     yield
 
 
-def _noise(requests: list[_Request], seed: int, scale: int, mask: mx.array, draws: int) -> list[mx.array]:
+def _noise(requests: list[Request], seed: int, scale: int, mask: mx.array, draws: int) -> list[mx.array]:
     """Return normal numbers (B, S_k, 3), `draws` times, each row from a generator of its own."""
     drawn = np.zeros((draws, *mask.shape, 3), np.float32)
     counts = np.array(mask.sum(axis=1)).tolist()
@@ -314,27 +241,7 @@ def _noise(requests: list[_Request], seed: int, scale: int, mask: mx.array, draw
     return [mx.array(each) for each in drawn]
 
 
-def _motif_points(
-    requests: list[_Request], scale: int, scales: int, room: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the motifs at a scale: points (B, S_k, 3), Angstrom, and (B, S_k) bool, True where there is one."""
-    points = np.zeros((len(requests), room, 3), np.float32)
-    inside = np.zeros((len(requests), room), bool)
-    for row, request in enumerate(requests):
-        if request.motif is None:
-            continue
-        start, motif = request.motif
-        size = scale_sizes(request.length, scales=scales)[scale]
-        place = np.round(point_positions(request.length, size, request.cyclic) - start, 9)
-        chosen = np.flatnonzero((place >= 0) & (place <= len(motif) - 1))
-        residue = np.arange(len(motif))
-        for axis in range(3):
-            points[row, chosen, axis] = np.interp(place[chosen], residue, np.asarray(motif, float)[:, axis])
-        inside[row, chosen] = True
-    return points, inside
-
-
-def _with_coarse(trace: mx.array, scale: int, requests: list[_Request], scales: int) -> mx.array:
+def _with_coarse(trace: mx.array, scale: int, requests: list[Request], scales: int) -> mx.array:
     """Put the shapes that are asked for in the place of sampled ones, (B, S_k, 3)."""
     given = np.zeros(trace.shape, np.float32)
     rows = np.zeros(len(requests), bool)

@@ -9,7 +9,6 @@ pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 from lab_helpers import tiny_lab
 
-from betafold_mlx.generate.sampler import SamplingConfig
 from betafold_mlx.generate.scales import scale_sizes
 from betafold_mlx.lab import generator
 from betafold_mlx.lab.budget import PRESETS
@@ -70,7 +69,7 @@ def test_the_experiment(lab, two, monkeypatch):
     assert len(set(divergences)) == 4 and all(0 < value <= 1 for value in divergences)
     (first, *_) = outcome.findings
     assert first.value == pytest.approx(sum(divergences[2:]) / 2 - sum(divergences[:2]) / 2, abs=1e-6)
-    sampling = SamplingConfig()
+    sampling = generator.SAMPLING
     three = sampling.steps / 4 + sampling.ode_steps * (1 / 2 + 1)  # of as many points
     assert f"{sampling.steps / three:.1f} times" in outcome.notes[0]
 

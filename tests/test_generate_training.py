@@ -248,6 +248,15 @@ def test_predictions_are_not_trained_on(tmp_path, dataset):
         GeneratorTrainer(tmp_path, dataclasses.replace(dataset, origin="distilled"), TINY, "d" * 64)
 
 
+def test_who_was_never_told_an_estimate_does_not_listen_to_one(tmp_path, dataset):
+    """Sampling tells every model its own estimate: without training for it that would be noise."""
+    for told in (True, False):
+        flow = FlowConfig(self_conditioning=told)
+        trainer, _ = train(tmp_path / str(told), dataset, dataclasses.replace(TINY, flow=flow))
+        for model in (trainer.model, load_generator(tmp_path / str(told) / "best").model):
+            assert (np.abs(np.array(model.decoder.before.weight)).max() > 0) == told
+
+
 # Model directories
 
 

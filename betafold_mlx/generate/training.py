@@ -83,6 +83,8 @@ class GeneratorTrainer(Run):
         self.dataset_name = f"{len(dataset.records)} records"
         mx.random.seed(config.seed)  # the initial weights
         self.model = BackboneGenerator(config.network)
+        if not config.flow.self_conditioning:  # sampling always tells: who never heard it must not listen
+            self.model.decoder.before.weight *= 0.0
         self.optimizer = make_optimizer(config.learning_rate, config.block_learning_rate, config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = (

@@ -78,7 +78,8 @@ class Request:
     def __post_init__(self) -> None:
         low, high = self.lengths
         if not SHORTEST <= low <= high <= LONGEST:
-            raise BetafoldError(f"length {low}-{high}: chains have {SHORTEST} to {LONGEST} residues")
+            length = f"{low}" if low == high else f"{low}-{high}"
+            raise BetafoldError(f"length {length}: chains have {SHORTEST} to {LONGEST} residues")
         if not 1 <= self.count <= MOST_SAMPLES:
             raise BetafoldError(f"{self.count} samples: 1 to {MOST_SAMPLES:,} can be made")
         if self.cyclic and self.motif is not None:

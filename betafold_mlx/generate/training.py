@@ -84,7 +84,8 @@ class GeneratorTrainer(Run):
         mx.random.seed(config.seed)  # the initial weights
         self.model = BackboneGenerator(config.network)
         if not config.flow.self_conditioning:  # sampling always tells: who never heard it must not listen
-            self.model.decoder.before.weight *= 0.0
+            before = self.model.decoder.before
+            before.weight = mx.zeros_like(before.weight)
         self.optimizer = make_optimizer(config.learning_rate, config.block_learning_rate, config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = (

@@ -38,13 +38,14 @@ def run(*arguments):
 
 def test_train_then_sample(tmp_path, dataset):
     switches = ["--scales", "2", "--no-noisy-context", "--no-scheduled-sampling", "--no-local-distances"]
+    switches.append("--no-further-draws")
     code, out, err = run(dataset, "-o", tmp_path / "run", *OPTIONS, *switches)
     assert code == 0, err
     assert "validation loss" in out and "step 8:" in err and "scale_2" in err and "scale_3" not in err
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     assert settings["flow"] == {
         "noisy_context": False, "scheduled_sampling": False, "self_conditioning": True,
-        "local_distances": False,
+        "local_distances": False, "further_draws": False,
     }  # fmt: skip
     loaded = load_generator(tmp_path / "run" / "best")
     assert loaded.config.scales == 2

@@ -5,7 +5,7 @@ import dataclasses
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_map
 from test_generate_network import TINY, shaken
 
 from betafold_mlx.generate.flow import (
@@ -13,15 +13,21 @@ from betafold_mlx.generate.flow import (
     LATE,
     TIME_POWER,
     FlowConfig,
+    _first_errors,
     distance_error,
     flow_loss,
     sde_step,
 )
-from betafold_mlx.generate.layout import make_layout
-from betafold_mlx.generate.network import BackboneGenerator, noise_scale
+from betafold_mlx.generate.layout import Layout, make_layout
+from betafold_mlx.generate.network import BackboneGenerator
+from betafold_mlx.generate.noise import noise_scale
 
 PLAIN = FlowConfig(
-    noisy_context=False, scheduled_sampling=False, self_conditioning=False, local_distances=False
+    noisy_context=False,
+    scheduled_sampling=False,
+    self_conditioning=False,
+    local_distances=False,
+    further_draws=False,
 )
 
 
@@ -71,6 +77,23 @@ def test_the_loss_is_the_mean_of_the_scales_and_of_the_examples():
     assert loss.item() == pytest.approx(np.mean(singles), rel=1e-4)
 
 
+def test_further_draws_of_the_first_scale_are_independent():
+    mx.random.seed(0)
+    model = BackboneGenerator(TINY)  # the best linear guess, of which the mean is known
+    traces, layout = gaussian_traces(1, [16])
+    count = 3000
+    many = Layout(*tree_map(lambda array: mx.repeat(array, count, axis=0), tuple(layout)))
+    z, trace = mx.zeros((count, 4, 32)), mx.repeat(traces[0], count, axis=0)
+    spread = {}
+    for draws in (1, 3):
+        errors = _first_errors(model, trace, z, many, keys(count), draws, self_conditioning=False)
+        assert errors.shape == (count, 4)
+        of_chains = np.array(errors).mean(axis=1)
+        spread[draws] = of_chains.mean(), of_chains.var()
+    assert spread[3][0] == pytest.approx(spread[1][0], rel=0.05)
+    assert spread[3][1] == pytest.approx(spread[1][1] / 3, rel=0.2)
+
+
 def losses(config, count=24):
     """(count, 3) loss of each example and scale."""
     model = shaken(TINY)
@@ -95,6 +118,10 @@ def test_what_the_switches_change():
     changed = (told != plain).any(axis=1)
     assert 6 <= changed.sum() <= 18
     assert (told != plain)[changed].all()
+    further = losses(dataclasses.replace(PLAIN, further_draws=True))
+    assert np.array_equal(further[:, 1:], plain[:, 1:]) and (further[:, 0] != plain[:, 0]).all()
+    both = losses(dataclasses.replace(PLAIN, further_draws=True, self_conditioning=True))
+    assert (both != further)[:, 0].sum() > 18  # each draw is told by its own chance
 
 
 def test_estimates_are_not_trained_through():
@@ -154,7 +181,7 @@ def test_distances_are_learned_where_estimates_are_late():
             model, traces, layout, key[None], dataclasses.replace(FlowConfig(), local_distances=False)
         )
         assert parts["scale_3"].item() == plain["scale_3"].item() and "distance" not in plain
-        split = mx.random.split(key, 7)
+        split = mx.random.split(key, 8)
         time = mx.random.uniform(shape=(8,), key=split[0])[2].item() ** TIME_POWER
         assert (parts["distance"].item() > 0) == (time > LATE)
 

@@ -10,8 +10,8 @@ from mlx.utils import tree_flatten, tree_map
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.config import GeneratorConfig
-from betafold_mlx.generate.layout import make_layout
-from betafold_mlx.generate.network import REACH, BackboneGenerator, centred
+from betafold_mlx.generate.layout import REACH, make_layout
+from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.scales import scale_sizes
 from betafold_mlx.generate.surroundings import surroundings
 
@@ -212,64 +212,7 @@ def test_rings_and_asked_for_structure_are_told(model, asked):
     assert change[0] == 0 and change[asked] > 1e-3
 
 
-# The decoder
-
-
-def decoded(model, scale=2, x=None, time=0.3, z=None, coarser=None, before=None):
-    rng = np.random.default_rng(5)
-    size = LAYOUT.sizes[scale]
-    shapes = {"x": (3, size, 3), "z": (3, size, 32), "coarser": (3, 8, 3), "before": (3, size, 3)}
-    given = {"x": x, "z": z, "coarser": coarser, "before": before}
-    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    arrays |= {name: value for name, value in given.items() if value is not None}
-    x, z, coarser, before = (mx.array(array) for array in arrays.values())
-    seen = surroundings(scale, 4.0 * coarser, LAYOUT)
-    bias = model.decoder.bias(scale, LAYOUT)
-    time = mx.full((3,), time) if isinstance(time, float) else mx.array(time)
-    return np.array(model.decoder(x, time, z, seen, before, scale, LAYOUT, bias))
-
-
-def test_a_new_decoder_is_the_best_linear_guess():
-    mx.random.seed(1)
-    new = BackboneGenerator(TINY)
-    rng = np.random.default_rng(0)
-    x = np.array(centred(mx.array(rng.normal(size=(3, 16, 3)).astype(np.float32)), LAYOUT.masks[2]))
-    for time in (0.0, 0.25, 0.9):
-        # Cov(v, x_t) / Var(x_t), of structure and noise both of variance one.
-        slope = (time - (1 - time)) / (time**2 + (1 - time) ** 2)
-        np.testing.assert_allclose(decoded(new, x=x, time=time), slope * x, atol=1e-5)
-
-
-def test_velocities_are_centred_and_padding_stays(model):
-    velocity = decoded(model)
-    mask = np.array(LAYOUT.masks[2])
-    assert not velocity[~mask].any()
-    np.testing.assert_allclose(velocity.sum(axis=1), 0, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["x", "z", "coarser", "before", "time"])
-def test_the_decoder_reads_what_it_is_given(model, name):
-    rng = np.random.default_rng(9)
-    shape = {"z": (3, 16, 32), "coarser": (3, 8, 3)}.get(name, (3, 16, 3))
-    given = np.array([0.3, 0.3, 0.9]) if name == "time" else rng.normal(size=shape)
-    given = given.astype(np.float32)
-    assert np.abs(decoded(model, **{name: given}) - decoded(model))[2].max() > 1e-3
-
-
-def test_points_of_the_decoder_see_each_other_but_no_padding(model):
-    rng = np.random.default_rng(2)
-    x = rng.normal(size=(3, 16, 3)).astype(np.float32)
-    found, moved, filled = decoded(model, x=x), x.copy(), x.copy()
-    moved[1, 0, 0] += 3.0
-    mask = np.array(LAYOUT.masks[2])
-    filled[~mask] = 50.0
-    change = np.abs(decoded(model, x=moved) - found)
-    assert (change[1, 1:9].max(axis=-1) > 1e-4).all() and not change[[0, 2]].any()
-    np.testing.assert_array_equal(decoded(model, x=filled), found)
-
-
-def test_one_time_for_all_is_the_same(model):
-    np.testing.assert_allclose(decoded(model, time=[0.3]), decoded(model, time=[0.3] * 3), atol=1e-6)
+# What is seen of the coarser scale
 
 
 def test_local_geometry_turns_with_the_chain(model):

@@ -32,14 +32,18 @@ def test_variants_differ_in_one_thing():
         changed.append({name for name in before if before[name] != after[name]})
     length = {"steps", "evaluate_every"}
     parts = ["noisy_context", "scheduled_sampling", "self_conditioning", "local_distances"]
-    assert changed == [{"scales"} | length] * 2 + [{part} for part in parts] + [{"block_learning_rate"}]
+    assert changed == [{"scales"} | length] * 2 + [{part} for part in parts] + [
+        {"further_draws"} | length,
+        {"block_learning_rate"},
+    ]
 
 
 def test_fewer_scales_get_as_many_points():
-    points = [
-        config.steps * sum(scale_sizes(32, scales=config.network.scales))
-        for config in generator.variants(BASE).values()
-    ]
+    points = []
+    for config in generator.variants(BASE).values():
+        first, *later = scale_sizes(32, scales=config.network.scales)
+        drawn = 32 if config.flow.further_draws else first  # as many as of the finest
+        points.append(config.steps * (drawn + sum(later)))
     assert all(abs(number / points[0] - 1) < 1e-3 for number in points)
 
 

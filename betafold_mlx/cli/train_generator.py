@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from betafold_mlx.generate.settings import GeneratorTrainConfig
 
 _OF_THE_NETWORK = ("scales", "width", "layers", "decoder_layers", "heads", "ffn_width")
-_OF_THE_FLOW = ("noisy_context", "scheduled_sampling", "self_conditioning", "local_distances")
+_OF_THE_FLOW = (
+    "noisy_context",
+    "scheduled_sampling",
+    "self_conditioning",
+    "local_distances",
+    "further_draws",
+)
 
 
 def _default(name: str) -> Callable[[], Any]:
@@ -94,6 +100,12 @@ def _option(*names: str, key: str, **settings: Any) -> Callable[[Callable[..., A
     key="local_distances",
     is_flag=True,
     help="Learn distances along the chain too.",
+)
+@_option(
+    "--further-draws/--no-further-draws",
+    key="further_draws",
+    is_flag=True,
+    help="Train the coarsest scale on more noise than the others.",
 )
 @_option(
     "--learning-rate", key="learning_rate", type=Real(0, min_open=True), help="AdamW's rate at its peak."

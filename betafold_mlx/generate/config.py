@@ -10,7 +10,7 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.scales import MOST_SCALES
 
 MODEL_TYPE = "betafold-par"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 RANGES: dict[str, tuple[int, int]] = {
     "scales": (1, MOST_SCALES),

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
+from mlx.utils import tree_map
 
 from betafold_mlx.generate.layout import OFFSETS, Layout
-from betafold_mlx.generate.network import BackboneGenerator, centred, noise_scale
+from betafold_mlx.generate.network import BackboneGenerator
+from betafold_mlx.generate.noise import centred, noise_scale
 from betafold_mlx.generate.surroundings import surroundings
 from betafold_mlx.metrics import masked_mean
 
@@ -49,12 +51,24 @@ class FlowConfig:
         With probability 1/2 the decoder is told its own earlier estimate.
     local_distances : bool
         A second loss: of the distances along the chain in the estimates of the finest scale that are made past `LATE`.
+    further_draws : bool
+        Train the first scale at `first_draws` times and noises an example, not at one.
     """
 
     noisy_context: bool = True
     scheduled_sampling: bool = True
     self_conditioning: bool = True
     local_distances: bool = True
+    further_draws: bool = True
+
+
+def first_draws(scales: int) -> int:
+    """Return at how many times and noises the first of so many scales is trained, an example.
+
+    With so many it has as many points as the finest one. All else hangs on it, and it reads nothing, so that all draws
+    share what the Transformer answers.
+    """
+    return 2 ** (scales - 1)
 
 
 def flow_loss(
@@ -88,8 +102,8 @@ def flow_loss(
     """
     scales = len(traces)
     units = [mx.array(noise_scale(scale, scales)) for scale in range(scales)]
-    chances, *rest = mx.split(
-        mx.vmap(lambda key: mx.random.split(key, 1 + 2 * scales))(keys), 1 + 2 * scales, axis=1
+    chances, further, *rest = mx.split(
+        mx.vmap(lambda key: mx.random.split(key, 2 + 2 * scales))(keys), 2 + 2 * scales, axis=1
     )
     drawn = mx.vmap(lambda key: mx.random.uniform(shape=(2 * scales + 2,), key=key))(
         chances[:, 0]
@@ -101,8 +115,8 @@ def flow_loss(
 
     def passed(
         contexts: list[mx.array], known: list[mx.array] | None
-    ) -> tuple[list[mx.array], list[mx.array]]:
-        """Return the model's estimate of each scale, Angstrom, and the squared error of its velocity, (B, S_k)."""
+    ) -> tuple[list[mx.array], list[mx.array], list[mx.array]]:
+        """Return estimates of all scales, Angstrom, the squared errors of their velocities, (B, S_k), and z."""
         read = contexts
         if config.noisy_context:
             read = [
@@ -126,7 +140,7 @@ def flow_loss(
             velocity = model.decoder(x, time, z[scale], seen, before, scale, layout, biases[scale])
             estimates.append(origin + unit * (x + (1.0 - time)[:, None, None] * velocity))
             errors.append(mx.square(velocity - (end - noise[scale])).mean(axis=-1))
-        return estimates, errors
+        return estimates, errors, z
 
     contexts, known = list(traces[:-1]), None
     own = config.scheduled_sampling and scales > 1
@@ -140,7 +154,11 @@ def flow_loss(
             contexts = [
                 _blend(theirs[:, scale], estimates[scale], context) for scale, context in enumerate(contexts)
             ]
-    estimates, errors = passed(contexts, known)
+    estimates, errors, z = passed(contexts, known)
+    more = first_draws(scales) - 1
+    if config.further_draws and more:
+        others = _first_errors(model, traces[0], z[0], layout, further[:, 0], more, config.self_conditioning)
+        errors[0] = (errors[0] + more * others) / (1 + more)
     parts = {
         f"scale_{scale + 1}": masked_mean(error, layout.masks[scale], 1).mean()
         for scale, error in enumerate(errors)
@@ -152,6 +170,38 @@ def flow_loss(
         parts["distance"] = (weights * wrong).mean()
         loss = loss + DISTANCE_WEIGHT * parts["distance"]
     return loss, parts
+
+
+def _first_errors(
+    model: BackboneGenerator,
+    trace: mx.array,
+    z: mx.array,
+    layout: Layout,
+    keys: mx.array,
+    draws: int,
+    self_conditioning: bool,
+) -> mx.array:
+    """Return the mean squared error of the velocity of the first scale, (B, S_1), over so many times and noises."""
+    unit, count = mx.array(noise_scale(0, len(layout.masks))), len(trace)
+
+    def repeated(array: mx.array) -> mx.array:
+        return mx.repeat(array, draws, axis=0)
+
+    many = Layout(*tree_map(repeated, tuple(layout)))  # lazy: what is not of the first scale is never made
+    seen, bias = surroundings(0, None, many), repeated(model.decoder.bias(0, layout))
+    each = mx.vmap(lambda key: mx.random.split(key, 2 * draws))(keys).reshape(count * draws, 2, 2)
+    drawn = mx.vmap(lambda key: mx.random.uniform(shape=(2,), key=key))(each[:, 0])
+    time, noise = mx.power(drawn[:, 0], TIME_POWER), _noise(each[:, 1:], many.masks[0])
+    end, z = repeated(trace) / unit, repeated(z)
+    x = _blend(time, end, noise)
+    before = mx.zeros_like(x)
+    if self_conditioning:
+        velocity = model.decoder(x, time, z, seen, before, 0, many, bias)
+        told = (drawn[:, 1] < 0.5)[:, None, None]
+        before = told * mx.stop_gradient(x + (1.0 - time)[:, None, None] * velocity)
+    velocity = model.decoder(x, time, z, seen, before, 0, many, bias)
+    errors = mx.square(velocity - (end - noise)).mean(axis=-1)
+    return errors.reshape(count, draws, -1).mean(axis=1)
 
 
 def distance_error(found: mx.array, true: mx.array, layout: Layout) -> mx.array:

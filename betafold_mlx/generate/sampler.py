@@ -16,9 +16,11 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.generate.context import Past
 from betafold_mlx.generate.flow import sde_step
 from betafold_mlx.generate.layout import Layout, make_layout
-from betafold_mlx.generate.network import BackboneGenerator, Past, centred, noise_scale
+from betafold_mlx.generate.network import BackboneGenerator
+from betafold_mlx.generate.noise import centred, noise_scale
 from betafold_mlx.generate.requests import Motif, Request, check, motif_points, oriented
 from betafold_mlx.generate.scales import canonical_axes, resampling, scale_sizes
 from betafold_mlx.generate.surroundings import Surroundings, surroundings

@@ -49,7 +49,7 @@ class GeneratorTrainConfig(Schedule):
     flow: FlowConfig = field(default_factory=FlowConfig)
     seed: int = 0
     tokens: int = 2048
-    steps: int = 3600
+    steps: int = 3000
     learning_rate: float = 1e-3
     block_learning_rate: float = 0.02
     final_learning_rate: float = 1e-6

@@ -8,6 +8,9 @@ import mlx.core as mx
 
 from betafold_mlx.generate.layout import AROUND, Layout
 
+CONTEXT_UNIT = 5.0
+"""Angstrom. Coordinates that the Transformer reads are divided by it, to be about one."""
+
 _SOMEWHERE = ((0.36, -0.48, 0.8), (0.6, 0.64, 0.48))
 """Two directions: where a trace has no bend, or two of its points are one, a frame turns to them, and is still one."""
 

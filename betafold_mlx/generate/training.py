@@ -164,6 +164,10 @@ def generator_card(config: GeneratorTrainConfig, step: int, figures: dict[str, f
             ("scheduled sampling", flow.scheduled_sampling),
             ("self-conditioning", flow.self_conditioning),
             ("a loss on distances along the chain", flow.local_distances),
+            (
+                "further draws of noise for the coarsest scale",
+                flow.further_draws and config.network.scales > 1,
+            ),
         )
         if on
     ]

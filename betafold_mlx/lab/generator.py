@@ -1,6 +1,6 @@
 """A generator of backbones without one of its parts: scales, what its training makes it used to, Muon.
 
-Fewer scales are trained for the same number of points: one-shot flow matching of the whole trace, which is what is left
+Fewer scales are trained on the same number of points: one-shot flow matching of the whole trace, which is what is left
 of one scale, takes more steps for it.
 """
 
@@ -18,6 +18,7 @@ from betafold_mlx.generate.backbones import finite_traces
 from betafold_mlx.generate.config import GeneratorConfig
 from betafold_mlx.generate.evaluation import held_out_chains, references_of
 from betafold_mlx.generate.fit import fit_traces
+from betafold_mlx.generate.flow import first_draws
 from betafold_mlx.generate.measures import Chains, References, figures
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
@@ -34,8 +35,8 @@ from betafold_mlx.train.checkpoint import read_run, start_run
 BASELINE = "all parts"
 STEPS = 4
 """Steps of the baseline in steps of the budget: a flow needs more of them than torsions do."""
-SAMPLING = SamplingConfig(steps=60, ode_steps=8, gamma=0.6)
-"""How all are sampled, whatever the package's own defaults are."""
+SAMPLING = SamplingConfig(steps=60, ode_steps=8, gamma=1.0)
+"""How all are sampled, whatever the package's own defaults are: at the temperature of what was learned."""
 _VERSION = 1  # of the content of a result
 
 
@@ -91,7 +92,8 @@ def run(lab: Lab) -> Outcome:
             )
         },
         notes=[
-            "All are trained on the same number of points, so that fewer scales take more steps. Sampling takes "
+            "All are trained on the same number of points, so that fewer scales take more steps, and so does one "
+            "draw of the coarsest. Sampling takes "
             f"{SAMPLING.steps} steps at the coarsest scale and {SAMPLING.ode_steps} at each later one (gamma "
             f"{SAMPLING.gamma:g}): with one scale, "
             f"where all points take all steps, it costs {_sampling_cost(1) / _sampling_cost(3):.1f} times what it "
@@ -118,10 +120,12 @@ def base_settings(budget: Budget) -> GeneratorTrainConfig:
 def variants(base: GeneratorTrainConfig) -> dict[str, GeneratorTrainConfig]:
     """Return the settings of each variant by its name."""
 
+    def as_long(config: GeneratorTrainConfig) -> GeneratorTrainConfig:
+        steps = round(base.steps * _points(base) / _points(config))
+        return dataclasses.replace(config, steps=steps, evaluate_every=steps)
+
     def scales(count: int) -> GeneratorTrainConfig:
-        steps = round(base.steps * _points(base.network.scales) / _points(count))
-        network = dataclasses.replace(base.network, scales=count)
-        return dataclasses.replace(base, network=network, steps=steps, evaluate_every=steps)
+        return as_long(dataclasses.replace(base, network=dataclasses.replace(base.network, scales=count)))
 
     def without(part: str) -> GeneratorTrainConfig:
         return dataclasses.replace(base, flow=dataclasses.replace(base.flow, **{part: False}))
@@ -134,13 +138,15 @@ def variants(base: GeneratorTrainConfig) -> dict[str, GeneratorTrainConfig]:
         "no scheduled sampling": without("scheduled_sampling"),
         "no self-conditioning": without("self_conditioning"),
         "no loss of distances": without("local_distances"),
+        "one draw of the coarsest scale": as_long(without("further_draws")),
         "AdamW alone": dataclasses.replace(base, block_learning_rate=0.0),
     }
 
 
-def _points(scales: int) -> int:
-    """Return how many points a chain has at all scales together."""
-    return sum(scale_sizes(LONGEST, scales=scales))
+def _points(config: GeneratorTrainConfig) -> int:
+    """Return how many points the decoder is trained on, a chain of the longest, at all scales together."""
+    first, *later = scale_sizes(LONGEST, scales=config.network.scales)
+    return first * (first_draws(config.network.scales) if config.flow.further_draws else 1) + sum(later)
 
 
 def _sampling_cost(scales: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,26 +14,15 @@ from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.help import Command
 from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.parameters import Folder, Late, Named, Number, Real, Seed, Windows
+from betafold_mlx.cli.train_settings import OF_THE_NETWORK, OF_THE_PAIRS, mix_weights, train_config
 from betafold_mlx.cli.training import run_with_bar
-from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import PAIR_OPTIONS, TRIANGLES, TRUNK_DTYPES, TRUNKS, ModelConfig
 
 if TYPE_CHECKING:
-    from betafold_mlx.data.store import Dataset
     from betafold_mlx.distributed.ranks import Ranks
-    from betafold_mlx.train.batches import Featurizer
-    from betafold_mlx.train.config import Mix, TrainConfig
     from betafold_mlx.train.loop import Trainer
-    from betafold_mlx.train.losses import LossWeights
 
 _NETWORK = ModelConfig()
-
-_OF_THE_PAIRS = ("triangle", "trunk_dtype", *PAIR_OPTIONS)
-_OF_THE_NETWORK = (
-    *("layers", "width", "heads", "ffn_width", "dropout", "positions", "trunk"),
-    *_OF_THE_PAIRS,
-)
-_OF_THE_SAMPLER = ("windows", "tokens", "disulfide_share", "substitutions")
 
 
 def _training(name: str) -> Callable[[], Any]:
@@ -76,7 +64,7 @@ def _embedders() -> dict[str, str]:
         "The run": ("output", "resume", "seed", "device"),
         "What reads the residues": ("embedder", "cache", "windows"),
         "Distilled data": ("distilled", "mix", "mix_until"),
-        "The network": _OF_THE_NETWORK,
+        "The network": OF_THE_NETWORK,
         "The training": (
             *(
                 "steps",
@@ -257,6 +245,7 @@ def train(
     """
     with loading():
         from betafold_mlx.cli.features import new_features, resumed_features
+        from betafold_mlx.cli.mixing import check_mix, with_distilled
         from betafold_mlx.data.mix import check_origins
         from betafold_mlx.data.store import Dataset, dataset_sha256
         from betafold_mlx.distributed.ranks import join
@@ -272,12 +261,12 @@ def train(
             f"--resume takes the run's own settings: leave out --{given[0].replace('_', '-')}"
         )
     mix, until = options.pop("mix"), options.pop("mix_until")
-    weights = _mix(mix) if mix is not None else {}
+    weights = mix_weights(mix) if mix is not None else {}
     if distilled is None and (weights or until):
         raise click.UsageError(
             f"--mix{'-until' if until else ''} goes with --distilled, the data set to mix in"
         )
-    useless = [name for name in given if name in _OF_THE_PAIRS and options["trunk"] != "pairformer"]
+    useless = [name for name in given if name in OF_THE_PAIRS and options["trunk"] != "pairformer"]
     if useless:
         raise click.UsageError(f"--{useless[0].replace('_', '-')} goes with --trunk pairformer")
     with join() as ranks:
@@ -288,92 +277,26 @@ def train(
         if resume:
             settings = ranks.from_main(lambda: read_run(output, fingerprint).to_dict())
             config = TrainConfig.from_dict(settings)
-            _check_mix(config.mix, distilled, output)
+            check_mix(config.mix, distilled, output)
             features = resumed_features(dataset, data, fingerprint, config, output, embedder, cache, ranks)
-            features = _with_distilled(features, config, output, embedder, distilled, labels, ranks)
+            features = with_distilled(features, config, output, embedder, distilled, labels, ranks)
             trainer = Trainer(
                 output, data, config, fingerprint, features, resume=True, ranks=ranks, distilled=labels
             )
         else:
             ranks.from_main(lambda: check_free(output))  # before minutes of embedding
-            config = _config(options)
+            config = train_config(options)
             if distilled is not None:
                 config = dataclasses.replace(
                     config, mix=Mix(dataset_sha256(distilled), **weights, until=until)
                 )
             config, features = new_features(dataset, data, fingerprint, config, embedder, cache, ranks)
-            features = _with_distilled(features, config, output, embedder, distilled, labels, ranks)
+            features = with_distilled(features, config, output, embedder, distilled, labels, ranks)
             trainer = Trainer(
                 output, data, config, fingerprint, features, ranks=ranks, distilled=labels
             )  # first: what cannot be trained leaves no run behind
             ranks.from_main(lambda: start_run(output, config, fingerprint))
         _report(trainer, run_with_bar(trainer) if ranks.main else trainer.run(), ranks)
-
-
-def _mix(text: str) -> dict[str, float]:
-    """Return the weights of a mix by the names of the origins."""
-    from betafold_mlx.data.store import ORIGINS
-
-    items = [item.partition("=") for item in text.split(",")]
-    try:
-        weights = {name.strip(): float(number) for name, _, number in items}
-    except ValueError:
-        weights = {}
-    known = sorted(weights) == sorted(ORIGINS) and len(items) == len(ORIGINS)
-    if (
-        not known
-        or not all(0 <= weight < math.inf for weight in weights.values())
-        or not any(weights.values())
-    ):
-        raise click.UsageError(
-            f"--mix {text!r:.60}: write {ORIGINS[0]}=X,{ORIGINS[1]}=X with numbers from 0, not both of them 0"
-        )
-    return weights
-
-
-def _check_mix(mix: Mix | None, distilled: Path | None, run: Path) -> None:
-    """Check that a run goes on with the distilled data that it began with, or with none."""
-    from betafold_mlx.data.store import dataset_sha256
-
-    if mix is None and distilled is not None:
-        raise BetafoldError(f"the run {run} has no distilled data: leave out --distilled")
-    if mix is not None and distilled is None:
-        raise BetafoldError(f"the run {run} mixes in distilled data: name that data set with --distilled")
-    if mix is not None and distilled is not None and mix.dataset_sha256 != dataset_sha256(distilled):
-        raise BetafoldError(f"{run} was trained with another distilled data set: resume with that one")
-
-
-def _with_distilled(
-    features: Featurizer | None,
-    config: TrainConfig,
-    run: Path,
-    embedder: str | None,
-    distilled: Path | None,
-    labels: Dataset | None,
-    ranks: Ranks,
-) -> Featurizer | None:
-    """Return what makes the features of both data sets: the distilled one has a cache of its own beside it."""
-    if features is None or distilled is None or labels is None:
-        return features
-    from betafold_mlx.cli.filling import default_cache, fill
-    from betafold_mlx.data.cache import EmbeddingCache
-    from betafold_mlx.data.mix import MixedFeatures
-    from betafold_mlx.data.store import dataset_sha256
-    from betafold_mlx.zoo import find_embedder
-
-    assert isinstance(features, EmbeddingCache)
-    wanted, sampler = config.network.embedder, config.sampler
-    filled = fill(
-        default_cache(distilled, wanted),
-        labels,
-        dataset_sha256(distilled),
-        wanted,
-        lambda: find_embedder(wanted, run, embedder),
-        sampler.windows,
-        sampler.windows_seed,
-        ranks,
-    )
-    return MixedFeatures(features, filled.cache)
 
 
 def _report(trainer: Trainer, finished: bool, ranks: Ranks) -> None:
@@ -387,31 +310,3 @@ def _report(trainer: Trainer, finished: bool, ranks: Ranks) -> None:
     if ranks.main:
         best = trainer.directory / "best"
         click.echo(f"{best}: validation RMSD {progress.best_score:.2f} A at step {progress.best_step}")
-
-
-def _config(options: dict[str, Any]) -> TrainConfig:
-    from betafold_mlx.data.windows import SamplerConfig
-    from betafold_mlx.train.config import TrainConfig
-
-    network = {name: options.pop(name) for name in _OF_THE_NETWORK}
-    sampler = SamplerConfig(**{name: options.pop(name) for name in _OF_THE_SAMPLER})
-    loss = _loss_weights(options.pop("loss_weights"))
-    return TrainConfig(network=ModelConfig(**network), sampler=sampler, loss=loss, **options)
-
-
-def _loss_weights(given: tuple[str, ...]) -> LossWeights:
-    from betafold_mlx.train.losses import LossWeights
-
-    names = [field.name for field in dataclasses.fields(LossWeights)]
-    weights = {}
-    for item in given:
-        name, _, text = item.partition("=")
-        try:
-            weights[name] = float(text)
-        except ValueError:
-            weights[name] = -1.0
-        if name not in names or not 0 <= weights[name] < math.inf:
-            raise click.UsageError(
-                f"--loss-weight {item!r:.40}: write NAME=WEIGHT with one of {', '.join(names)} and a number from 0"
-            )
-    return LossWeights(**weights)

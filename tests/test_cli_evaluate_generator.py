@@ -67,7 +67,8 @@ def test_the_document_has_all_methods_and_prompts(measured, dataset):
     assert list(methods) == ["model", "random coil", "fragment copy", "held out"]
     # The known generator draws helices, but for one sample that is torn and one that is no number.
     assert methods["model"]["backbone"]["valid"]["value"] == pytest.approx(10 / 12, abs=1e-3)
-    assert methods["model"]["backbone"]["bonds_ok"]["value"] == 1.0
+    assert methods["model"]["backbone"]["bonds_ok"]["value"] == pytest.approx(11 / 12, abs=1e-3)
+    assert methods["model"]["trace"]["valid"]["value"] == pytest.approx(10 / 12, abs=1e-3)
     assert methods["model"]["secondary_structure"]["helix"]["value"] > 0.6
     assert methods["held out"]["trace"]["bonds_ok"]["value"] > 0.99
     assert methods["fragment copy"]["backbone"]["fit_rmsd_median"] < 0.3
@@ -115,7 +116,7 @@ def test_the_table_says_what_the_document_does(measured):
     text = render(report)
     header = re.split(r"  +", text.splitlines()[2])
     assert header[1:] == ["model", "random coil", "fragment copy", "held out"]
-    assert re.search(r"^backbone: bonds whole +100 %", text, re.MULTILINE)
+    assert re.search(r"^backbone: bonds whole +92 %", text, re.MULTILINE)
     share = report["methods"]["model"]["secondary_structure"]["helix"]["value"]
     assert re.search(rf"^helix +{100 * share:.0f} %", text, re.MULTILINE)
 
@@ -158,6 +159,15 @@ def test_figures_are_written_between_their_marks(measured, tmp_path):
     assert page.read_text() == written
     outside = re.compile(r"<!-- (generator\S*) -->.*?<!-- /\1 -->", re.DOTALL)
     assert outside.sub("", written) == outside.sub("", kept)
+
+
+def test_a_page_that_cannot_be_written_is_found_before_the_work(capsys, monkeypatch, dataset, tmp_path):
+    monkeypatch.setattr(module, "load_default_generator", lambda model: GENERATOR)
+    monkeypatch.setattr(evaluation, "sample_traces", None)  # not reached
+    (tmp_path / "file").write_text("")
+    for page, said in ((tmp_path, "is a directory"), (tmp_path / "file" / "a.html", "cannot write into")):
+        code, out, err = call(capsys, dataset, "--split", "validation", "-o", page)
+        assert code and not out and err.count("\n") == 1 and said in err
 
 
 def test_what_cannot_be_measured_is_one_line(capsys, monkeypatch, tmp_path):

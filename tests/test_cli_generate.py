@@ -18,9 +18,10 @@ from betafold_mlx.cli.main import main
 from betafold_mlx.generate.config import GeneratorConfig
 from betafold_mlx.generate.directory import save_generator
 from betafold_mlx.generate.favoured import SHARE
+from betafold_mlx.generate.files import BackboneWriter
 from betafold_mlx.generate.fit import MOST_OVERLAP, MOST_RMSD
 from betafold_mlx.generate.network import BackboneGenerator
-from betafold_mlx.generate.prompt import FEWEST_POINTS, MOST_POINTS, SHORTEST_MOTIF, SHORTEST_RANGE
+from betafold_mlx.generate.prompt import FEWEST_POINTS, MOST_POINTS, SHORTEST_MOTIF, SHORTEST_RANGES
 from betafold_mlx.generate.regions import CELL
 from betafold_mlx.generate.sampler import SamplingConfig
 from betafold_mlx.generate.scales import LONGEST, SHORTEST
@@ -146,7 +147,7 @@ def test_rings_say_so_in_their_files(capsys, known):
     [
         (("--length", "7"), 2, f"chains have {SHORTEST} to {LONGEST} residues"),
         (("--length", "40"), 2, f"chains have {SHORTEST} to {LONGEST} residues"),
-        (("--length", "20-12"), 2, "length 20-12"),
+        (("--length", "20-12"), 2, "length 20-12: the lower number first"),
         (("--length", "x"), 2, "neither a number of residues nor a range"),
         (("--num", "0"), 2, "--num"),
         (("--residue", "TRP"), 2, "--residue"),
@@ -155,6 +156,11 @@ def test_rings_say_so_in_their_files(capsys, known):
         (("--helix", "1-8", "--strand", "6-12"), 2, "overlaps"),
         (("--motif", "helix.pdb"), 2, "--motif needs --residues"),
         (("--residues", "A:1-5"), 2, "are of a --motif"),
+        (("--at", "9"), 2, "are of a --motif"),
+        (("--helix", "3-6"), 2, "--helix 3-6: 5 residues or more"),
+        (("--strand", "3-5"), 2, "--strand 3-5: 4 residues or more"),
+        (("--prompt", "under.csv"), 1, "line 1"),
+        (("--prompt", "ring.csv", "--cyclic"), 2, "around their ring"),
         (("--cyclic", "--motif", "helix.pdb", "--residues", "A:1-8"), 2, "in an open chain, not in a ring"),
         (("--motif", "helix.pdb", "--residues", "A:1-12", "--at", "14"), 2, "behind the end of the chain"),
         (
@@ -177,6 +183,8 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(capsys, known, argum
         ("one", "0,0,0\n"),
         ("nan", "0,0,0\nnan,0,0\n9,9,9\n"),
         ("far", "0,0,0\n90,0,0\n0,90,0\n"),
+        ("under", "1_0,0,0\n0,9,0\n0,0,9\n"),
+        ("ring", "0,0,0\n30,0,0\n60,0,0\n"),
     ):
         (known / f"{name}.csv").write_text(text)
     found, out, err = call(capsys, *arguments, "-o", "made")
@@ -204,6 +212,43 @@ def test_a_real_network_draws_and_its_samples_do_not_depend_on_their_number(caps
         assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes()
         assert "model tiny-par" in " ".join(path.read_text().split())
     assert len(list((tmp_path / "many").glob("*.cif"))) == 5
+
+
+def test_what_an_interrupt_leaves_is_told_in_the_folder(capsys, known, monkeypatch):
+    write, told = BackboneWriter.write, []
+
+    def interrupted(self, backbone):
+        told.append(write(self, backbone))
+        if len(told) == 3:
+            raise KeyboardInterrupt
+        return told[-1]
+
+    monkeypatch.setattr(BackboneWriter, "write", interrupted)
+    code, _, err = call(capsys, "--num", "8", "-o", "made")
+    assert code == 130 and "Traceback" not in err
+    document = json.loads((known / "made" / "generation.json").read_text())
+    assert document["made"] == 3 and document["settings"]["num"] == 8
+    assert {path.name for path in (known / "made").glob("*.cif")} == {
+        name for sample in document["samples"] for name in sample["files"]
+    }
+    assert len((known / "made" / "summary.csv").read_text().splitlines()) == 4
+
+
+def test_one_scale_follows_no_shape_and_leaves_nothing(capsys, tmp_path):
+    mx.random.seed(0)
+    config = GeneratorConfig(scales=1, width=16, layers=1, decoder_layers=1, heads=2, ffn_width=32)
+    save_generator(tmp_path / "one", BackboneGenerator(config), "card", {})
+    (tmp_path / "bend.csv").write_text("0,0,0\n9,0,0\n9,9,0\n")
+    code, _, err = call(
+        capsys, "--model", tmp_path / "one", "--prompt", tmp_path / "bend.csv", "-o", tmp_path / "made"
+    )
+    assert code == 1 and err == "betafold-mlx: one has one scale alone, and follows no coarse shape\n"
+    assert not (tmp_path / "made").exists()
+
+
+def test_no_name_is_no_model(capsys, tmp_path):
+    code, _, err = call(capsys, "--model", "", "-o", tmp_path / "made")
+    assert code != 0 and err.count("\n") == 1 and not (tmp_path / "made").exists()
 
 
 def test_a_missing_model_is_one_line(capsys, tmp_path, monkeypatch, untrained):
@@ -234,7 +279,7 @@ def test_numbers_in_the_help_and_the_docs_are_those_of_the_modules(capsys):
         f"Chains of {SHORTEST} to {LONGEST} residues, open or closed head to tail",
         f"{FEWEST_POINTS} to {MOST_POINTS} lines, Angstrom",
         f"unbroken, {SHORTEST_MOTIF} or more",
-        f"repeatable, {SHORTEST_RANGE} residues or more",
+        f"repeatable, {SHORTEST_RANGES['H']} and {SHORTEST_RANGES['E']} residues or more",
         f"Above {MOST_MOTIF_RMSD:g} Å the sample has failed",
         f"within {MOST_RMSD:g} Å of the trace, atoms overlap by more than {MOST_OVERLAP:g} Å",
         f"within {CA_BOND:g} ± {CA_BOND_TOLERANCE:g} Å",

@@ -14,9 +14,8 @@ from test_structure_modelcif import KEYS, MANDATORY, PARENTS
 from writer_helpers import read_biotite, read_gemmi
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import to_json
 from betafold_mlx.generate import files
-from betafold_mlx.generate.backbones import Request, generate_backbones
+from betafold_mlx.generate.backbones import Request, generate_backbones, secondary_kept
 from betafold_mlx.generate.files import BackboneWriter, to_mmcif, to_pdb
 from betafold_mlx.generate.prompt import CoarseShape, motif_of
 from betafold_mlx.generate.sampler import SamplingConfig
@@ -119,11 +118,10 @@ def test_sample_k_does_not_depend_on_the_number_of_samples(drawn):
 
 def write_all(generator, wanted, directory, keep_failed=False, suffixes=(".cif", ".pdb")):
     writer = BackboneWriter(directory, suffixes, wanted, generator.name, generator.sha256, keep_failed)
+    writer.begin()
     for backbone in made(generator, wanted):
         writer.write(backbone)
-    document = writer.document()
-    writer.finish(to_json(document))
-    return document
+    return json.loads(writer.finish())
 
 
 @pytest.mark.parametrize("keep_failed", [False, True])
@@ -134,7 +132,9 @@ def test_what_failed_is_listed_and_written_only_if_asked(drawn, tmp_path, keep_f
     assert (document["made"], document["failed"]) == (8, 2)
     there = {path.stem for path in tmp_path.glob("*.cif")}
     assert there == {path.stem for path in tmp_path.glob("*.pdb")}
-    assert len(there) == (8 if keep_failed else 6) and (failed <= there) == keep_failed
+    broken, nothing = (f"sample_{number + 1:05d}" for number in (BROKEN, NOT_A_NUMBER))
+    assert len(there) == (7 if keep_failed else 6) and (broken in there) == keep_failed
+    assert nothing not in there  # there is no backbone
     rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
     assert tuple(rows[0]) == files.SUMMARY_COLUMNS and len(rows) == 8
     said = {row["id"]: row["problems"] for row in rows}
@@ -146,6 +146,15 @@ def test_what_failed_is_listed_and_written_only_if_asked(drawn, tmp_path, keep_f
         assert "FAILED: the trace is" in " ".join(text.split())
     for row in rows:
         assert all((tmp_path / name).exists() for name in row["files"].split())
+
+
+def test_what_is_not_finite_is_null_in_the_document(drawn, tmp_path):
+    document = write_all(drawn, request(8, secondary="EEEEEEEEEEEE"), tmp_path, keep_failed=True)
+    nothing, other = document["samples"][NOT_A_NUMBER], document["samples"][0]
+    for name in ("fit_rmsd", "overlap", "radius_of_gyration", "trace"):
+        assert nothing[name] is None and other[name] is not None
+    assert nothing["secondary_kept"] == 0 and nothing["secondary_structure"] == "C" * 12
+    assert nothing["files"] == []
 
 
 def test_the_document_says_how_to_make_the_samples_again(drawn, tmp_path):
@@ -184,8 +193,18 @@ def test_secondary_structure_that_is_asked_for_is_counted(drawn):
     (backbone,) = made(drawn, request(1, (16, 16), secondary=asked))
     assert backbone.secondary_kept == 1.0
     (other,) = made(drawn, request(1, (16, 20), secondary="E" * 6 + "-" * 10))
-    kept = sum(letter == "E" for letter in other.secondary_structure[:6]) / 6
+    kept = sum(letter == "E" for letter in other.secondary_structure[1:6]) / 5
     assert other.secondary_kept == pytest.approx(kept)
+
+
+@pytest.mark.parametrize("ends", ["HHHHHHHHHHHHHHHH", "HHHHHHHHH-------", "-------HHHHHHHHH"])
+def test_the_ends_of_a_chain_have_no_secondary_structure_to_be_kept(ends):
+    structure = "C" + "H" * 14 + "C"  # P-SEA of an ideal helix
+    assert secondary_kept(ends, structure) == 1.0
+    assert secondary_kept(ends, structure.replace("H", "C")) == 0.0
+
+
+LINE = np.array([[0, 0, 0], [20, 0, 0], [40, 0, 0]], np.float32)  # a chain of 12 residues reaches 41.8 A
 
 
 @pytest.mark.parametrize(
@@ -193,15 +212,20 @@ def test_secondary_structure_that_is_asked_for_is_counted(drawn):
     [
         ({"lengths": (7, 12)}, "8 to 32 residues"),
         ({"lengths": (12, 33)}, "8 to 32 residues"),
-        ({"lengths": (14, 12)}, "8 to 32 residues"),
+        ({"lengths": (14, 12)}, "length 14-12: the lower number first"),
         ({"count": 0}, "0 samples"),
         ({"shape": CoarseShape(np.eye(3, dtype=np.float32) * 90, "p")}, "take a longer chain"),
+        (
+            {"shape": CoarseShape(LINE, "p"), "cyclic": True},
+            "80 A apart around their ring, and 12 residues reach 46",
+        ),
         ({"motif": motif_of(chain_of(np.tile(HELIX, (8, 1)))[:, :4], 6, "m")}, "the end of the chain of 12"),
     ],
 )
 def test_requests_that_cannot_be_met_are_refused(change, said):
     with pytest.raises(BetafoldError, match=said):
         request(**change)
+    request(shape=CoarseShape(LINE, "p"))
 
 
 def test_a_motif_has_its_own_secondary_structure():

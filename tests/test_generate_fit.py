@@ -83,7 +83,7 @@ def test_the_traces_of_ideal_chains_come_out(seed):
     chains = [chain_of(random_torsions(rng, length)) for length in rng.integers(4, 33, size=24)]
     chains = [chain for chain in chains if overlap_of(chain) < 0.2]
     for fit in fit_traces([chain[:, 1] for chain in chains]):
-        assert fit.rmsd < 0.15 and fit.problem is None
+        assert fit.rmsd < 0.15 and not fit.problems
 
 
 def overlap_of(chain):
@@ -96,7 +96,7 @@ def test_real_peptides_are_fitted_within_a_third_of_an_angstrom(shared_data):
     fits = fit_traces(traces)
     rmsd = np.array([fit.rmsd for fit in fits])
     assert np.median(rmsd) < 0.1 and np.quantile(rmsd, 0.9) < 0.3
-    assert np.mean([fit.problem is None for fit in fits]) > 0.95
+    assert np.mean([not fit.problems for fit in fits]) > 0.95
 
 
 def test_torsions_of_a_trace_are_found_to_a_cell():
@@ -251,17 +251,17 @@ def test_many_traces_are_fitted_in_parts(monkeypatch):
 def test_what_no_backbone_can_follow_is_a_problem():
     helix = chain_of(np.tile(HELIX, (14, 1)))[:, 1]
     torn, good = fit_traces([helix + [[0, 0, 9.0 * (i > 6)] for i in range(14)], helix])
-    assert good.problem is None and good.rmsd < 0.05 and good.overlap < MOST_OVERLAP
-    assert torn.problem is not None and "from any ideal backbone" in torn.problem
+    assert not good.problems and good.rmsd < 0.05 and good.overlap < MOST_OVERLAP
+    assert "from any ideal backbone" in torn.problems[0]
     turns = np.arange(16)[:, None] * np.radians(90)
     square = 2.7 * np.concatenate(
         [np.cos(turns), np.sin(turns), 0 * turns], axis=1
     )  # four points, again and again
     (knot,) = fit_traces([square])
-    assert knot.problem is not None
-    assert fit_module.Fit(good.torsions, good.coordinates, 0.1, MOST_OVERLAP + 0.1).problem.startswith(
-        "atoms overlap"
-    )
+    assert knot.problems
+    bad = good._replace(rmsd=MOST_RMSD + 0.1, overlap=MOST_OVERLAP + 0.1, misfit=1.1)
+    assert [problem.split()[0] for problem in bad.problems] == ["the", "the", "atoms"]  # all reasons are said
+    assert good.whole and bad._replace(misfit=0.9).whole and not bad.whole
 
 
 def test_known_torsions_are_kept():
@@ -289,7 +289,7 @@ def test_a_noisy_trace_is_followed_loosely():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_module, "BOND_NOISE", 1e9)
         followed = fit_traces(noisy)
-    assert sum(fit.problem is None for fit in fits) >= 3
+    assert sum(not fit.problems for fit in fits) >= 3
     assert np.mean([fit.rmsd for fit in followed]) < np.mean([fit.rmsd for fit in fits])
 
     def bent(some):  # torsions that common states do not explain
@@ -306,11 +306,9 @@ def test_what_cannot_be_followed_loosely_is_followed_by_the_word(monkeypatch):
     fits = fit_traces(noisy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_module, "BOND_NOISE", 1e9)
-        followed = [fit.problem is None for fit in fit_traces(noisy)]
-    assert any(followed) and all(
-        fit.problem is None for fit, good in zip(fits, followed, strict=True) if good
-    )
-    monkeypatch.setattr(fit_module.Fit, "problem", None)  # nothing is done again
+        followed = [not fit.problems for fit in fit_traces(noisy)]
+    assert any(followed) and all(not fit.problems for fit, good in zip(fits, followed, strict=True) if good)
+    monkeypatch.setattr(fit_module.Fit, "problems", ())  # nothing is done again
     assert any(fit.rmsd > MOST_RMSD for fit in fit_traces(noisy))
 
 
@@ -330,10 +328,24 @@ def test_real_backbones_get_the_nearest_ideal_one():
     [
         (np.zeros((2, 3)), "ALA", "3 C-alphas"),
         (np.zeros((5, 2)), "ALA", "3 C-alphas"),
-        (np.full((5, 3), np.nan), "ALA", "not a number"),
         (np.zeros((5, 3)), "TRP", "not one of ALA, GLY"),
     ],
 )
 def test_what_cannot_be_fitted_is_said(trace, residue, said):
     with pytest.raises(BetafoldError, match=said):
         fit_traces([trace], residue)
+
+
+@pytest.mark.parametrize("rings", [False, True])
+def test_a_trace_that_is_not_finite_has_no_backbone_and_costs_no_other(rings):
+    helix = chain_of(np.tile(HELIX, (12, 1)))[:, 1]
+    torn = helix.copy()
+    torn[3, 1] = np.inf
+    first, none, last = fit_traces([helix, torn, helix], rings=rings)
+    (alone,) = fit_traces([helix], rings=rings)
+    assert np.array_equal(first.coordinates, alone.coordinates)
+    assert np.array_equal(last.coordinates, alone.coordinates)
+    assert none.problems == ("the trace holds coordinates that are not numbers",) and not none.whole
+    assert none.coordinates.shape == (12, 5, 3) and np.isnan(none.coordinates).all() and np.isnan(none.rmsd)
+    (nothing,) = fit_traces([torn], rings=rings)
+    assert np.isnan(nothing.torsions).all()

@@ -195,6 +195,12 @@ def references():
     )
 
 
+def test_what_a_sample_does_not_have_is_left_out():
+    known = estimate([1.0, 2.0, 3.0, 4.0, 5.0], [1, 1, 1, 1, 2], 0)
+    assert estimate([1.0, float("nan"), 2.0, 3.0, 4.0, 5.0], [1, 9, 1, 1, 1, 2], 0) == known
+    assert estimate([float("nan")], None, 0) == {"value": None, "low": None, "high": None}
+
+
 def test_figures_of_helices_and_of_what_is_broken():
     rng = np.random.default_rng(3)
     helices = [

@@ -178,8 +178,8 @@ def test_a_motif_must_lie_inside_the_chain(tmp_path):
 
 
 def test_ranges_of_secondary_structure():
-    assert secondary_text(["3-6"], ["8-11"], 12) == "--HHHH-EEEE-"
-    assert secondary_text(["1-4,9-12"], [], 12) == "HHHH----HHHH"
+    assert secondary_text(["2-6"], ["8-11"], 12) == "-HHHHH-EEEE-"
+    assert secondary_text(["1-5,8-12"], [], 12) == "HHHHH--HHHHH"
     assert secondary_text([], [], 12) is None
     for helices, strands, said in (
         (["3"], [], "write a range"),
@@ -187,7 +187,8 @@ def test_ranges_of_secondary_structure():
         (["0-5"], [], "residues run from 1 to 12"),
         ([], ["8-13"], "residues run from 1 to 12"),
         (["8-5"], [], "the lower first"),
-        (["3-5"], [], "4 residues or more"),
+        (["3-6"], [], "5 residues or more"),
+        ([], ["3-5"], "4 residues or more"),
         (["1-6"], ["6-12"], "--strand 6-12 overlaps"),
     ):
         with pytest.raises(BetafoldError) as error:

@@ -61,7 +61,7 @@ def test_the_bond_is_that_of_a_peptide(fitted):
 
 def test_the_rest_is_ideal_and_near_the_trace(fitted):
     residue, noisy, fits = fitted
-    assert [fit.problem for fit in fits] == [None] * len(LENGTHS)
+    assert [fit.problems for fit in fits] == [()] * len(LENGTHS)
     for trace, fit in zip(noisy, fits, strict=True):
         assert fit.rmsd < 0.4 and fit.misfit < 0.1
         assert fit.rmsd == pytest.approx(oracles.rms_distance(fit.coordinates[:, 1], trace), abs=1e-3)
@@ -82,7 +82,7 @@ def test_it_does_not_matter_where_a_ring_begins(traces):
     for trace in traces[:3]:
         (turned,) = fit_traces([np.roll(trace, 3, axis=0)], rings=True)
         (fit,) = fit_traces([trace], rings=True)
-        assert turned.problem is None and abs(turned.rmsd - fit.rmsd) < 0.1
+        assert not turned.problems and abs(turned.rmsd - fit.rmsd) < 0.1
         moved = np.roll(turned.coordinates[:, 1], -3, axis=0)
         assert np.sqrt(np.square(moved - fit.coordinates[:, 1]).sum(axis=1).mean()) < 0.4
 
@@ -90,9 +90,9 @@ def test_it_does_not_matter_where_a_ring_begins(traces):
 def test_what_does_not_close_is_a_problem():
     straight = np.arange(12)[:, None] * np.array([3.3, 0.0, 0.0])
     (fit,) = fit_traces([straight], rings=True)
-    assert fit.problem is not None and not np.isnan(fit.coordinates[:, :4]).any()
+    assert fit.problems and not np.isnan(fit.coordinates[:, :4]).any()
     far = fit._replace(rmsd=0.1, overlap=0.0, misfit=1.1)
-    assert far.problem == "the ring cannot be closed near the trace"
+    assert far.problems == ("the ring cannot be closed near the trace",)
     with pytest.raises(BetafoldError, match=f"needs {SHORTEST_RING} C-alphas"):
         fit_traces([straight[: SHORTEST_RING - 1]], rings=True)
 

@@ -223,6 +223,46 @@ def test_it_learns_the_shapes_of_the_data(tmp_path):
     assert (after < before * [0.6, 0.93, 0.9]).all(), (before, after)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["abc"],
+        {"network": None},
+        {"steps": None},
+        {"steps": 2.5},
+        {"warmup": 1.5},
+        {"tokens": float("nan")},
+        {"seed": "1"},
+        {"flow": {"noisy_context": True}},
+        {"flow": FlowConfig().__dict__ | {"noisy_context": "no"}},
+        {"flow": FlowConfig().__dict__ | {"of_another_version": True}},
+        {"of_another_version": 1},
+    ],
+)
+def test_settings_of_something_else_are_one_line(tmp_path, change):
+    start_run(tmp_path, TINY, "d" * 64)
+    path = tmp_path / "run.json"
+    document = json.loads(path.read_text())
+    document["settings"] = change if isinstance(change, list) else document["settings"] | change
+    path.write_text(json.dumps(document))
+    with pytest.raises(BetafoldError) as error:
+        read_run(tmp_path, "d" * 64, GeneratorTrainConfig)
+    assert "\n" not in str(error.value)
+
+
+def test_a_setting_that_is_missing_is_no_default():
+    for place in ((), ("network",), ("flow",)):
+        document = TINY.to_dict()
+        part = document
+        for name in place:
+            part = part[name]
+        for name in list(part):
+            kept = part.pop(name)
+            with pytest.raises(BetafoldError, match="another version"):
+                GeneratorTrainConfig.from_dict(document)
+            part[name] = kept
+
+
 def test_impossible_settings():
     for values in ({"steps": 0}, {"clip": float("nan")}, {"warmup": -1}, {"tokens": 0}):
         with pytest.raises(BetafoldError, match=next(iter(values))):

@@ -14,6 +14,7 @@ from betafold_mlx.cli.help import Command
 from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.parameters import File, Folder, Number, Seed
 from betafold_mlx.files import to_json, write_text
+from betafold_mlx.output import prepare
 
 SPLITS = ("validation", "test")
 
@@ -39,7 +40,9 @@ SPLITS = ("validation", "test")
     "--seed", type=Seed(repeats=3), default=0, help="Random seed of samples, baselines and bootstrap."
 )
 @generator_options
-@click.option("-o", "--output", type=File(), help="Write a page with pictures of samples: report.html.")
+@click.option(
+    "-o", "--output", type=File(dir_okay=False), help="Write a page with pictures of samples: report.html."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
 def evaluate_generator(
@@ -74,6 +77,8 @@ def evaluate_generator(
         click.echo(f"{time.perf_counter() - started:6.1f} s  {line}", err=True)
 
     data, generator = Dataset.load(dataset), load_default_generator(model)
+    if output is not None:
+        prepare(output.parent)
     sampling = SamplingConfig(steps=steps, ode_steps=ode_steps, gamma=gamma)
     measured, samples = measure(generator, data, split, num, seed, sampling, say)
     digest = dataset_sha256(dataset)
@@ -92,9 +97,9 @@ def evaluate_generator(
         "notes": notes,
         **measured,
     }
+    click.echo(to_json(report) if as_json else render(report), nl=False)
     if output is not None:
         arguments = click.get_current_context().find_object(list) or []
         region = favoured_region(training_angles(data))
         write_text(output, generator_page(report, samples, region, shlex.join(["betafold-mlx", *arguments])))
         say(f"wrote {output}")
-    click.echo(to_json(report) if as_json else render(report), nl=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -16,7 +17,6 @@ from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.parameters import AnyCase, File, Folder, Number, Seed
 from betafold_mlx.cli.progress import LiveLine
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import to_json
 from betafold_mlx.output import FORMATS, prepare
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Lengths(click.ParamType):
 @click.option("--prompt", type=File(), help="A coarse shape: x,y,z a line, 3 to 8 lines, Angstrom.")
 @click.option("--motif", type=File(), help="PDB or mmCIF file with a motif to hold.")
 @click.option("--residues", metavar="CHAIN:I-J", help="Residues of the motif, as the file numbers them.")
-@click.option("--at", type=Number(1), default=1, help="Place of the motif's first residue in the chain.")
+@click.option("--at", type=Number(1), help="Place of the motif's first residue in the chain; 1.")
 @click.option("--helix", "helices", multiple=True, metavar="I-J", help="Residues to be helix; repeatable.")
 @click.option("--strand", "strands", multiple=True, metavar="I-J", help="Residues to be strand; repeatable.")
 @generator_options
@@ -95,7 +95,7 @@ def generate(
     prompt: Path | None,
     motif: Path | None,
     residues: str | None,
-    at: int,
+    at: int | None,
     helices: tuple[str, ...],
     strands: tuple[str, ...],
     model: str | None,
@@ -114,16 +114,16 @@ def generate(
     listed but not written, and the exit code is 1.
     """
     with loading():
-        from betafold_mlx.generate.backbones import Request
+        from betafold_mlx.generate.backbones import Request, check_model
         from betafold_mlx.generate.prompt import read_motif, read_points, secondary_text
         from betafold_mlx.generate.sampler import SamplingConfig
 
-    if motif is None and residues is not None:
+    if motif is None and (residues is not None or at is not None):
         raise click.UsageError("--residues and --at are of a --motif")
     if motif is not None and residues is None:
         raise click.UsageError("--motif needs --residues, as A:5-12")
     shape = None if prompt is None else read_points(prompt)
-    piece = None if motif is None or residues is None else read_motif(motif, residues, at)
+    piece = None if motif is None or residues is None else read_motif(motif, residues, at or 1)
     try:
         request = Request(
             length,
@@ -139,6 +139,7 @@ def generate(
     except BetafoldError as error:
         raise click.UsageError(str(error)) from error
     generator = load_default_generator(model)
+    check_model(generator, request)
     prepare(output)
     if _write(generator, request, output, FORMATS[format_], keep_failed, as_json):
         sys.exit(1)
@@ -157,19 +158,25 @@ def _write(
     from betafold_mlx.generate.files import BackboneWriter
 
     writer = BackboneWriter(output, suffixes, request, generator.name, generator.sha256, keep_failed)
+    writer.begin()
     line = LiveLine()
     failed = done = 0
-    for batch in generate_backbones(generator, request):
+    try:
+        for batch in generate_backbones(generator, request):
+            line.hide()
+            for backbone in batch:
+                paths = writer.write(backbone)
+                failed += bool(backbone.problems)
+                _tell(backbone, paths, as_json)
+            done += len(batch)
+            line.show(f"{done:,} of {request.count:,} samples")
+    except BaseException:  # Ctrl-C, a full disk, a closed pipe: what was made is told in the folder
         line.hide()
-        for backbone in batch:
-            paths = writer.write(backbone)
-            failed += bool(backbone.problems)
-            _tell(backbone, paths, as_json)
-        done += len(batch)
-        line.show(f"{done:,} of {request.count:,} samples")
+        with contextlib.suppress(BetafoldError):
+            writer.finish()
+        raise
     line.hide()
-    text = to_json(writer.document())
-    writer.finish(text)
+    text = writer.finish()
     if as_json:
         click.echo(text, nl=False)
     if failed:

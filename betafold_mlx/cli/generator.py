@@ -77,7 +77,7 @@ def load_default_generator(model: str | None) -> Generator:
     from betafold_mlx.zoo import find_model
 
     try:
-        directory = find_model(model or DEFAULT_GENERATOR)
+        directory = find_model(DEFAULT_GENERATOR if model is None else model)
     except BetafoldError as error:
         if model is not None:
             raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -20,7 +21,7 @@ from betafold_mlx.generate.prompt import (
 )
 from betafold_mlx.generate.requests import Motif
 from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
-from betafold_mlx.generate.scales import LONGEST, SHORTEST, down
+from betafold_mlx.generate.scales import LONGEST, MOST_SCALES, SHORTEST, down
 from betafold_mlx.generate.validity import MOST_MOTIF_RMSD, radius_of_gyration, trace_validity
 from betafold_mlx.spread import rotations_onto
 from betafold_mlx.structure.secondary import assign_secondary_structures
@@ -77,6 +78,8 @@ class Request:
 
     def __post_init__(self) -> None:
         low, high = self.lengths
+        if low > high:
+            raise BetafoldError(f"length {low}-{high}: the lower number first")
         if not SHORTEST <= low <= high <= LONGEST:
             length = f"{low}" if low == high else f"{low}-{high}"
             raise BetafoldError(f"length {length}: chains have {SHORTEST} to {LONGEST} residues")
@@ -85,7 +88,7 @@ class Request:
         if self.cyclic and self.motif is not None:
             raise BetafoldError("a motif is held in an open chain, not in a ring")
         if self.shape is not None:
-            check_points(self.shape, low)
+            check_points(self.shape, low, self.cyclic)
         if self.motif is not None:
             check_motif(self.motif, low)
         if self.secondary is not None and self.motif is not None:
@@ -98,7 +101,8 @@ class Request:
     def length_of(self, number: int) -> int:
         """Return the length of a sample, by its 0-based number."""
         low, high = self.lengths
-        return int(np.random.default_rng([self.seed, number]).integers(low, high + 1))
+        # A word behind those that the sampler's noise of a scale begins with: another stream than its.
+        return int(np.random.default_rng([self.seed, number, MOST_SCALES]).integers(low, high + 1))
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,9 @@ class GeneratedBackbone:
         Of the backbone, by P-SEA: H, E, C.
     problems : tuple of str
         Why it must not be used; empty where all is well.
-    raw : dict
-        What is to be said of the trace before the fit (`betafold_mlx.generate.validity.trace_validity`).
+    raw : dict or None
+        What is to be said of the trace before the fit (`betafold_mlx.generate.validity.trace_validity`); None where it
+        is not finite.
     shape_rmsd : float or None
         C-alphas at the points of the shape to these, superposed, Angstrom; None where no shape was asked for.
     motif_rmsd : float or None
@@ -132,7 +137,7 @@ class GeneratedBackbone:
     fit: Fit
     secondary_structure: str
     problems: tuple[str, ...]
-    raw: dict[str, Any] = field(default_factory=dict)
+    raw: dict[str, Any] | None = None
     shape_rmsd: float | None = None
     motif_rmsd: float | None = None
     secondary_kept: float | None = None
@@ -152,17 +157,22 @@ class GeneratedBackbone:
             "length": len(self),
             "status": "failed" if self.problems else "ok",
             "problems": list(self.problems),
-            "fit_rmsd": round(self.fit.rmsd, 3),
-            "overlap": round(self.fit.overlap, 3),
-            "radius_of_gyration": round(radius_of_gyration(self.fit.coordinates[:, CA]), 3),
+            "fit_rmsd": _rounded(self.fit.rmsd),
+            "overlap": _rounded(self.fit.overlap),
+            "radius_of_gyration": _rounded(radius_of_gyration(self.fit.coordinates[:, CA])),
             "secondary_structure": self.secondary_structure,
             "trace": self.raw,
         }
         for name in ("shape_rmsd", "motif_rmsd", "secondary_kept"):
             value = getattr(self, name)
             if value is not None:
-                document[name] = round(value, 3)
+                document[name] = _rounded(value)
         return document
+
+
+def _rounded(value: float) -> float | None:
+    """Return a number for JSON, which has none for NaN."""
+    return round(value, 3) if math.isfinite(value) else None
 
 
 def generate_backbones(generator: Generator, request: Request) -> Iterator[list[GeneratedBackbone]]:
@@ -183,6 +193,18 @@ def generate_backbones(generator: Generator, request: Request) -> Iterator[list[
     for first in range(0, request.count, TOGETHER):
         numbers = list(range(first, min(first + TOGETHER, request.count)))
         yield finish_traces(draw_traces(generator, request, numbers), numbers, request)
+
+
+def check_model(generator: Generator, request: Request) -> None:
+    """Check that a generator can do what is asked, before a file is written.
+
+    Raises
+    ------
+    BetafoldError
+        For a coarse shape asked of a generator of one scale.
+    """
+    if request.shape is not None and generator.config.scales == 1:
+        raise BetafoldError(f"{generator.name} has one scale alone, and follows no coarse shape")
 
 
 def draw_traces(generator: Generator, request: Request, numbers: Sequence[int]) -> list[np.ndarray]:
@@ -208,18 +230,16 @@ def finish_traces(
 ) -> list[GeneratedBackbone]:
     """Fit backbones to drawn traces, and judge them.
 
-    A trace that is not finite gets a chain in its place, and is failed.
+    A trace that is not finite has no backbone, and is failed.
     """
-    whole, finite = finite_traces(traces)
     known = None if request.motif is None else [known_torsions(request.motif, len(trace)) for trace in traces]
-    fits = fit_traces(whole, request.residue, known, rings=request.cyclic)
-    letters = assign_secondary_structures([fit.coordinates[:, CA].astype(np.float64) for fit in fits])
+    fits = fit_traces(traces, request.residue, known, rings=request.cyclic)
+    letters = secondary_structures(fits)
     made = []
-    for number, trace, fine, fit, structure in zip(numbers, whole, finite, fits, letters, strict=True):
-        problems = [] if fine else ["the model drew coordinates that are not numbers"]
-        problems += [fit.problem] if fit.problem else []
+    for number, trace, fit, structure in zip(numbers, traces, fits, letters, strict=True):
+        problems = list(fit.problems)
         kept = None if request.motif is None else motif_rmsd(request.motif, fit.coordinates)
-        if kept is not None and not kept <= MOST_MOTIF_RMSD:
+        if kept is not None and kept > MOST_MOTIF_RMSD:
             problems.append(f"the motif is not kept: {kept:.2f} A (limit {MOST_MOTIF_RMSD:g})")
         made.append(
             GeneratedBackbone(
@@ -228,7 +248,7 @@ def finish_traces(
                 fit,
                 structure,
                 tuple(problems),
-                trace_validity(trace, request.cyclic),
+                trace_validity(trace, request.cyclic) if np.isfinite(trace).all() else None,
                 None
                 if request.shape is None
                 else shape_rmsd(request.shape.points, fit.coordinates[:, CA], request.cyclic),
@@ -239,11 +259,9 @@ def finish_traces(
     return made
 
 
-def finite_traces(traces: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[bool]]:
-    """Return traces (L, 3) with a straight chain in place of any that is not finite, and which are as they were."""
-    finite = [bool(np.isfinite(trace).all()) for trace in traces]
-    whole = [trace if fine else _straight(len(trace)) for trace, fine in zip(traces, finite, strict=True)]
-    return whole, finite
+def secondary_structures(fits: Sequence[Fit]) -> list[str]:
+    """Return the secondary structure of backbones, a letter a residue; all coil where there is none."""
+    return assign_secondary_structures([fit.coordinates[:, CA].astype(np.float64) for fit in fits])
 
 
 def shape_rmsd(points: np.ndarray, trace: np.ndarray, cyclic: bool = False) -> float:
@@ -253,13 +271,19 @@ def shape_rmsd(points: np.ndarray, trace: np.ndarray, cyclic: bool = False) -> f
 
 
 def secondary_kept(asked: str, structure: str) -> float:
-    """Return the share of the residues that something is asked of whose secondary structure is that."""
-    pairs = [(want, have) for want, have in zip(asked, structure, strict=False) if want != OPEN]
+    """Return the share of the residues that something is asked of whose secondary structure is that.
+
+    The first and the last residue of a chain do not count: P-SEA looks to either side, and has no letter for them.
+    """
+    inside = range(1, len(structure) - 1)
+    pairs = [(asked[i], structure[i]) for i in inside if i < len(asked) and asked[i] != OPEN]
     return sum(want == have for want, have in pairs) / max(len(pairs), 1)
 
 
 def superposed_rmsd(points: np.ndarray, target: np.ndarray) -> float:
-    """Return the RMSD of paired points (n, 3) after superposition, a proper rotation, in float64."""
+    """Return the RMSD of paired points (n, 3) after superposition, a proper rotation; NaN where one is not finite."""
+    if not (np.isfinite(points).all() and np.isfinite(target).all()):
+        return float("nan")
     a, b = (x.astype(np.float64) - x.astype(np.float64).mean(axis=0) for x in (points, target))
     turned = a[None] @ rotations_onto(a[None], b)
     return float(np.sqrt(np.square(turned[0] - b).sum(axis=-1).mean()))
@@ -276,7 +300,3 @@ def known_torsions(motif: MotifPrompt, length: int) -> np.ndarray:
     known = np.full((length, 3), np.nan)
     known[motif.start : motif.start + len(motif)] = motif.torsions
     return known
-
-
-def _straight(length: int) -> np.ndarray:
-    return np.arange(length)[:, None] * np.array([3.8, 0.0, 0.0], np.float32)

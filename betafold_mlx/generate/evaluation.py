@@ -13,10 +13,10 @@ from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.items import Item, split_items
 from betafold_mlx.generate.backbones import (
-    finite_traces,
     known_torsions,
     motif_rmsd,
     secondary_kept,
+    secondary_structures,
     shape_rmsd,
 )
 from betafold_mlx.generate.baselines import fragment_copies, random_coils
@@ -30,7 +30,6 @@ from betafold_mlx.generate.requests import Motif
 from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
 from betafold_mlx.generate.scales import LONGEST, SHORTEST, down
 from betafold_mlx.generate.validity import MOST_MOTIF_RMSD
-from betafold_mlx.structure.secondary import assign_secondary_structures
 
 Say = Callable[[str], None]
 
@@ -108,9 +107,8 @@ def evaluate_generator(
     chains: dict[str, Chains] = {}
     fitting = 0.0
     for method, some in traces.items():
-        whole, _ = finite_traces(some)
         started = time.perf_counter()
-        chains[method] = Chains(whole, fit_traces(whole))
+        chains[method] = Chains(some, fit_traces(some))
         if method == MODEL:
             fitting = time.perf_counter() - started
     say("fitted backbones")
@@ -180,7 +178,7 @@ def _prompts(
 
     def draw(rows: list[int], **prompts: Any) -> list[np.ndarray]:
         lengths = [len(items[row]) for row in rows]
-        return finite_traces(sample_traces(generator.model, lengths, seed, rows, sampling, **prompts))[0]
+        return sample_traces(generator.model, lengths, seed, rows, sampling, **prompts)
 
     report: dict[str, Any] = {}
     rows = _rows(items, SHAPE_POINTS + 1)
@@ -214,7 +212,8 @@ def _prompts(
             report[name] = _measured(
                 {
                     method: [
-                        secondary_kept(want, have) for want, have in zip(wanted, _letters(some), strict=True)
+                        secondary_kept(want, have)
+                        for want, have in zip(wanted, secondary_structures(some), strict=True)
                     ]
                     for method, some in asked.items()
                 },
@@ -241,7 +240,7 @@ def _motifs(
     for name, some in traces.items():
         known = [known_torsions(motif, len(trace)) for motif, trace in zip(motifs, some, strict=True)]
         kept[name] = [
-            float(fit.problem is None and motif_rmsd(motif, fit.coordinates) <= MOST_MOTIF_RMSD)
+            float(not fit.problems and motif_rmsd(motif, fit.coordinates) <= MOST_MOTIF_RMSD)
             for motif, fit in zip(motifs, fit_traces(some, known=known), strict=True)
         ]
     what = f"share with the motif of {MOTIF_RESIDUES} residues within {MOST_MOTIF_RMSD:g} A, and no problem"
@@ -256,7 +255,7 @@ def _rings(
     for name in (MODEL, COPY):
         traces[_unasked(name)] = [unprompted[name].traces[row] for row in rows]
     closed = {
-        name: [float(fit.problem is None) for fit in fit_traces(some, rings=True)]
+        name: [float(not fit.problems) for fit in fit_traces(some, rings=True)]
         for name, some in traces.items()
     }
     return _measured(closed, "share that closes to a ring, with no problem", seed)
@@ -298,7 +297,3 @@ def _motif(item: Item) -> MotifPrompt:
 def _middle(length: int, letter: str, size: int) -> str:
     start = (length - size) // 2
     return (OPEN * start + letter * size).ljust(length, OPEN)
-
-
-def _letters(fits: Sequence[Fit]) -> list[str]:
-    return assign_secondary_structures([fit.coordinates[:, CA].astype(np.float64) for fit in fits])

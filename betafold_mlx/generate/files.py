@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import gemmi
 import numpy as np
 
 from betafold_mlx import __version__
-from betafold_mlx.files import write_text
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import to_json, write_text
 from betafold_mlx.generate.backbones import GeneratedBackbone, Request
 from betafold_mlx.generate.mechanics import C, N
 from betafold_mlx.generate.regions import PLACEHOLDERS
@@ -26,6 +29,8 @@ from betafold_mlx.structure.pdbheader import pdb_header
 from betafold_mlx.structure.writer import block_name, clean_text
 
 SCHEMA_VERSION = 1
+KIND = "generated backbones"
+_SAMPLE = re.compile(r"sample_[0-9]{5,}\.(cif|pdb)")
 SUMMARY_FILE, DOCUMENT_FILE = "summary.csv", "generation.json"
 SUMMARY_COLUMNS = (
     "id",
@@ -74,8 +79,30 @@ class BackboneWriter:
         self._model = {"name": model_name, "sha256": model_sha256}
         self._samples: list[dict[str, Any]] = []
 
+    def begin(self) -> None:
+        """Remove what an earlier run left in the folder, and write what there is to say before the first sample.
+
+        A folder holds one run. That there was one its `DOCUMENT_FILE` says; in any other folder nothing is removed.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses.
+        """
+        document = self.directory / DOCUMENT_FILE
+        try:
+            if _is_ours(document):
+                for path in sorted(self.directory.iterdir()):
+                    if _SAMPLE.fullmatch(path.name) or path.name == SUMMARY_FILE:
+                        path.unlink()
+        except OSError as error:
+            raise BetafoldError(f"cannot clear {self.directory}: {error.strerror or error}") from error
+        write_text(document, to_json(self.document()))
+
     def write(self, backbone: GeneratedBackbone) -> list[Path]:
         """Write the structure of a sample, unless it failed; return its files.
+
+        What has no backbone, or a bond that is broken, is not written even where failed samples are kept.
 
         Raises
         ------
@@ -83,7 +110,7 @@ class BackboneWriter:
             Where the file system refuses.
         """
         paths: list[Path] = []
-        if not backbone.problems or self._keep_failed:
+        if not backbone.problems or (self._keep_failed and backbone.fit.whole):
             forms = {".cif": to_mmcif, ".pdb": to_pdb}
             for suffix in self._suffixes:
                 path = self.directory / f"{backbone.id}{suffix}"
@@ -97,7 +124,7 @@ class BackboneWriter:
         failed = sum(sample["status"] == "failed" for sample in self._samples)
         return {
             "schema_version": SCHEMA_VERSION,
-            "kind": "generated backbones",
+            "kind": KIND,
             "about": _about(self.request.residue),
             "model": self._model,
             "settings": settings(self.request),
@@ -107,18 +134,26 @@ class BackboneWriter:
             "versions": dict(versions()),
         }
 
-    def finish(self, text: str) -> list[Path]:
-        """Write the table of the samples, and `text`, the JSON document, beside them; return their paths.
+    def finish(self) -> str:
+        """Write the table of the samples so far, and the document beside them; return the document as JSON text.
 
         Raises
         ------
         BetafoldError
             Where the file system refuses.
         """
-        paths = [self.directory / SUMMARY_FILE, self.directory / DOCUMENT_FILE]
-        write_text(paths[0], summary_text(self._samples))
-        write_text(paths[1], text)
-        return paths
+        text = to_json(self.document())
+        write_text(self.directory / SUMMARY_FILE, summary_text(self._samples))
+        write_text(self.directory / DOCUMENT_FILE, text)
+        return text
+
+
+def _is_ours(document: Path) -> bool:
+    try:
+        found = json.loads(document.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("kind") == KIND
 
 
 def settings(request: Request) -> dict[str, Any]:

@@ -7,7 +7,7 @@ what ideal geometry can do, the RMSD says.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +44,8 @@ class Fit(NamedTuple):
     torsions : numpy.ndarray
         (L, 3) float32 radians: phi, psi, omega.
     coordinates : numpy.ndarray
-        (L, 5, 3) float32 Angstrom: N, CA, C, O, CB, laid on the trace; CB is NaN for ``GLY``.
+        (L, 5, 3) float32 Angstrom: N, CA, C, O, CB, laid on the trace; CB is NaN for ``GLY``. All are NaN where a
+        coordinate of the trace is not finite.
     rmsd : float
         Of its C-alphas to the trace, Angstrom.
     overlap : float
@@ -60,15 +61,23 @@ class Fit(NamedTuple):
     misfit: float = 0.0
 
     @property
-    def problem(self) -> str | None:
-        """Why this backbone must not be used; None where there is no reason."""
-        if not self.rmsd <= MOST_RMSD:
-            return f"the trace is {self.rmsd:.2f} A from any ideal backbone (limit {MOST_RMSD:g})"
-        if not self.overlap <= MOST_OVERLAP:
-            return f"atoms overlap by {self.overlap:.2f} A (limit {MOST_OVERLAP:g})"
+    def whole(self) -> bool:
+        """Whether there is a backbone, and all its bonds are good: that which closes a ring may be none."""
+        return math.isfinite(self.rmsd) and self.misfit <= 1.0
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why this backbone must not be used; empty where there is no reason."""
+        if not math.isfinite(self.rmsd):
+            return ("the trace holds coordinates that are not numbers",)
+        found = []
         if not self.misfit <= 1.0:
-            return "the ring cannot be closed near the trace"
-        return None
+            found.append("the ring cannot be closed near the trace")
+        if not self.rmsd <= MOST_RMSD:
+            found.append(f"the trace is {self.rmsd:.2f} A from any ideal backbone (limit {MOST_RMSD:g})")
+        if not self.overlap <= MOST_OVERLAP:
+            found.append(f"atoms overlap by {self.overlap:.2f} A (limit {MOST_OVERLAP:g})")
+        return tuple(found)
 
 
 def fit_traces(
@@ -96,12 +105,12 @@ def fit_traces(
     Returns
     -------
     list of Fit
-        In the order of the traces.
+        In the order of the traces; of one with a coordinate that is not finite all is NaN, and it has a problem.
 
     Raises
     ------
     BetafoldError
-        For a trace of another shape, one with a coordinate that is not finite, or an unknown residue.
+        For a trace of another shape, or an unknown residue.
     """
     if residue not in PLACEHOLDERS:
         raise BetafoldError(f"{residue!r} is not one of {', '.join(PLACEHOLDERS)}")
@@ -109,23 +118,33 @@ def fit_traces(
     for trace in traces:
         if trace.ndim != 2 or trace.shape[1] != 3 or len(trace) < fewest:
             raise BetafoldError(f"a trace of shape {trace.shape}: it needs {fewest} C-alphas or more")
-        if not np.isfinite(trace).all():
-            raise BetafoldError("a coordinate of a trace is not a number")
     stated = [
         np.full((len(trace), 3), np.nan) if known is None or (torsions := known[row]) is None else torsions
         for row, trace in enumerate(traces)
     ]
-    if rings:  # one that is followed loosely closes far from its trace
-        return _fitted(traces, stated, np.ones(len(traces)), residue, True)
-    fits = _fitted(traces, stated, np.array([looseness(trace) for trace in traces]), residue, False)
-    lost = [row for row, fit in enumerate(fits) if fit.problem is not None]
-    again = _fitted(
-        [traces[row] for row in lost], [stated[row] for row in lost], np.ones(len(lost)), residue, False
-    )
-    for row, fit in zip(lost, again, strict=True):
-        if fit.problem is None:
-            fits[row] = fit
-    return fits
+    # A ring that is followed loosely closes far from its trace.
+    loose = {
+        row: 1.0 if rings else looseness(trace)
+        for row, trace in enumerate(traces)
+        if np.isfinite(trace).all()
+    }
+
+    def followed(how: dict[int, float]) -> Iterator[tuple[int, Fit]]:
+        """Fit some rows, each as loosely as it says."""
+        some, told = [traces[row] for row in how], [stated[row] for row in how]
+        found = _fitted(some, told, np.array(list(how.values())), residue, rings)
+        return zip(how, found, strict=True)
+
+    fits = dict(followed(loose))
+    by_the_word = {row: 1.0 for row, fit in fits.items() if fit.problems and loose[row] > 1.0}
+    fits |= {row: fit for row, fit in followed(by_the_word) if not fit.problems}
+    return [fits[row] if row in fits else _nothing(len(trace)) for row, trace in enumerate(traces)]
+
+
+def _nothing(length: int) -> Fit:
+    """Return what there is to fit to a trace that is not finite."""
+    nan = float("nan")
+    return Fit(np.full((length, 3), nan, np.float32), np.full((length, 5, 3), nan, np.float32), nan, nan)
 
 
 def _fitted(

@@ -8,12 +8,14 @@ Everything here is in units of the noise of a scale (`betafold_mlx.generate.netw
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
 from mlx.utils import tree_map
 
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.layout import OFFSETS, Layout
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.noise import centred, noise_scale
@@ -44,7 +46,8 @@ class FlowConfig:
     Attributes
     ----------
     noisy_context : bool
-        Blur the coarser scales that the Transformer reads: context' = w x + (1 - w) e, w even in [0, 1].
+        Blur the coarser scales that the Transformer reads: context' = w x + (1 - w) e, w even in [0, 1]. The decoder,
+        which adds to the coarser scale, sees it as it is.
     scheduled_sampling : bool
         With probability 1/2 the coarser scales are the model's own estimates, of those that were made past `LATE`.
     self_conditioning : bool
@@ -60,6 +63,13 @@ class FlowConfig:
     self_conditioning: bool = True
     local_distances: bool = True
     further_draws: bool = True
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if type(getattr(self, field.name)) is not bool:
+                raise BetafoldError(
+                    f"training: {field.name} is yes or no, not {getattr(self, field.name)!r:.40}"
+                )
 
 
 def first_draws(scales: int) -> int:

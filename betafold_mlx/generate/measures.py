@@ -56,7 +56,7 @@ class Chains:
     Attributes
     ----------
     traces : list of numpy.ndarray
-        (L, 3) C-alphas as they were drawn, Angstrom.
+        (L, 3) C-alphas as they were drawn, Angstrom; one that is not finite is a chain that is not valid.
     fits : list of Fit
         Their backbones.
     """
@@ -66,7 +66,7 @@ class Chains:
 
     def good(self) -> list[Fit]:
         """Return the backbones that may be used."""
-        return [fit for fit in self.fits if fit.problem is None]
+        return [fit for fit in self.fits if not fit.problems]
 
 
 def figures(chains: Chains, references: References, seed: int) -> dict[str, Any]:
@@ -77,8 +77,9 @@ def figures(chains: Chains, references: References, seed: int) -> dict[str, Any]
     interval over samples, where there are at least `FEWEST`; a figure that cannot be had is None.
     """
     raw = [trace_validity(trace) for trace in chains.traces]
-    drawn = distance_histograms(chains.traces)
+    drawn = distance_histograms([trace for trace in chains.traces if np.isfinite(trace).all()])
     fits, good = chains.fits, chains.good()
+    off = [fit.rmsd for fit in fits if np.isfinite(fit.rmsd)]
     coordinates = [fit.coordinates for fit in good]
     traces = [backbone[:, CA] for backbone in coordinates]
     held = [references.favoured.holds(fit.torsions[1:-1, :2]) for fit in good]
@@ -104,8 +105,8 @@ def figures(chains: Chains, references: References, seed: int) -> dict[str, Any]
         "backbone": {
             "bonds_ok": mean([_whole(fit.coordinates) for fit in fits]),
             "clash_free": mean([fit.overlap <= MOST_OVERLAP for fit in fits]),
-            "valid": mean([fit.problem is None for fit in fits]),
-            "fit_rmsd_median": _rounded(np.median([fit.rmsd for fit in fits])) if fits else None,
+            "valid": mean([not fit.problems for fit in fits]),
+            "fit_rmsd_median": _rounded(np.median(off)) if off else None,
         },
         "ramachandran_favoured": mean([row.sum() for row in held], [len(row) for row in held]),
         "secondary_structure": {"helix": share_of("H"), "strand": share_of("E"), "coil": share_of("C")},
@@ -126,9 +127,13 @@ def figures(chains: Chains, references: References, seed: int) -> dict[str, Any]
 
 
 def estimate(sums: Sequence[Any], counts: Sequence[int] | None, seed: int) -> dict[str, Any]:
-    """Return the mean of values, or of sums over counts, with its interval: ``value``, ``low``, ``high``."""
+    """Return the mean of values, or of sums over counts, with its interval: ``value``, ``low``, ``high``.
+
+    NaN, a value that a sample does not have, is left out.
+    """
     values = np.array(sums, dtype=np.float64)
     weights = np.ones(len(values)) if counts is None else np.array(counts, dtype=np.float64)
+    values, weights = values[~np.isnan(values)], weights[~np.isnan(values)]
     if not weights.sum():
         return {"value": None, "low": None, "high": None}
     low = high = None

@@ -31,10 +31,10 @@ NEAREST_POINTS = 0.5
 SHORTEST_MOTIF = 4
 """Residues: three C-alphas are no shape."""
 
-SHORTEST_RANGE = 4
-"""Residues of a helix or strand: P-SEA could not tell it where it is shorter."""
-
 HELIX, STRAND, OPEN = "H", "E", "-"
+
+SHORTEST_RANGES = {HELIX: 5, STRAND: 4}
+"""Residues of a helix and of a strand that P-SEA can tell."""
 
 _MOTIF = re.compile(r"(?:(?P<chain>[^:\s]*):)?(?P<first>-?[0-9]+[A-Za-z]?)-(?P<last>-?[0-9]+[A-Za-z]?)")
 _RANGE = re.compile(r"([0-9]{1,4})-([0-9]{1,4})")
@@ -139,8 +139,8 @@ def _checked_points(points: Sequence[Sequence[float]], source: str) -> np.ndarra
     return array.astype(np.float32)
 
 
-def check_points(shape: CoarseShape, length: int) -> None:
-    """Check that a chain of so many residues can follow a shape.
+def check_points(shape: CoarseShape, length: int, cyclic: bool = False) -> None:
+    """Check that a chain of so many residues, open or a ring, can follow a shape.
 
     Raises
     ------
@@ -152,11 +152,13 @@ def check_points(shape: CoarseShape, length: int) -> None:
         raise BetafoldError(
             f"{shape.source} has {len(points)} points: more than the {length} residues of the chain"
         )
-    contour = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
-    reach = CA_STEP * (length - 1)
+    line = np.concatenate([points, points[:1]]) if cyclic else points
+    contour = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
+    reach = CA_STEP * (length if cyclic else length - 1)
     if contour > reach:
+        around = "around their ring" if cyclic else "along their line"
         raise BetafoldError(
-            f"{shape.source}: the points are {contour:.0f} A apart along their line, and {length} residues reach "
+            f"{shape.source}: the points are {contour:.0f} A apart {around}, and {length} residues reach "
             f"{reach:.0f} A: take a longer chain, or points that are nearer"
         )
 
@@ -260,8 +262,8 @@ def secondary_text(helices: Iterable[str], strands: Iterable[str], length: int) 
             first, last = int(found[1]), int(found[2])
             if not 1 <= first <= last <= length:
                 raise BetafoldError(f"{option} {text}: residues run from 1 to {length}, the lower first")
-            if last - first + 1 < SHORTEST_RANGE:
-                raise BetafoldError(f"{option} {text}: a range has {SHORTEST_RANGE} residues or more")
+            if last - first + 1 < SHORTEST_RANGES[letter]:
+                raise BetafoldError(f"{option} {text}: {SHORTEST_RANGES[letter]} residues or more are needed")
             if set(letters[first - 1 : last]) != {OPEN}:
                 raise BetafoldError(f"{option} {text} overlaps another range")
             letters[first - 1 : last] = [letter] * (last - first + 1)
@@ -309,7 +311,7 @@ def _ideal_torsions(coordinates: np.ndarray) -> np.ndarray:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return None if "_" in cell else float(cell)  # Python reads 1_0 as 10
     except ValueError:
         return None
 

@@ -61,8 +61,12 @@ class GeneratorTrainConfig(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tokens < 1:
-            raise BetafoldError("training: tokens must be at least 1")
+        for name, smallest in (("tokens", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < smallest:
+                raise BetafoldError(
+                    f"training: {name} must be a whole number from {smallest}, not {value!r:.40}"
+                )
         if not 0 <= self.block_learning_rate < math.inf:
             raise BetafoldError("training: block_learning_rate must be zero or a positive number")
 
@@ -77,13 +81,17 @@ class GeneratorTrainConfig(Schedule):
         Raises
         ------
         BetafoldError
-            Where a key is unknown or missing: a run of another version, or of something else.
+            Where a key is unknown or missing, or a value is none: a run of another version, or of something else.
         """
         try:
             rest = dict(values)
+            for kind, given in ((cls, rest), (GeneratorConfig, rest["network"]), (FlowConfig, rest["flow"])):
+                missing = {field.name for field in dataclasses.fields(kind)} - set(given)
+                if missing:
+                    raise KeyError(f"no {min(missing)}")
             network, flow = GeneratorConfig.from_dict(rest.pop("network")), FlowConfig(**rest.pop("flow"))
             return cls(network=network, flow=flow, **rest)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise BetafoldError(
                 f"training settings of another version, or not of a generator: {error}"
             ) from error

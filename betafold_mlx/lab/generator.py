@@ -14,7 +14,6 @@ from typing import Any
 
 from betafold_mlx import __version__
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.generate.backbones import finite_traces
 from betafold_mlx.generate.config import GeneratorConfig
 from betafold_mlx.generate.evaluation import held_out_chains, references_of
 from betafold_mlx.generate.fit import fit_traces
@@ -189,5 +188,4 @@ def _measured(
     model: BackboneGenerator, lengths: Sequence[int], references: References, seed: int
 ) -> dict[str, Any]:
     drawn = sample_traces(model, lengths, seed, range(len(lengths)), SAMPLING)
-    traces, _ = finite_traces(drawn)
-    return figures(Chains(traces, fit_traces(traces)), references, seed)
+    return figures(Chains(drawn, fit_traces(drawn)), references, seed)

@@ -119,5 +119,5 @@ class TrainConfig(Schedule):
             sampler, loss = SamplerConfig(**rest.pop("sampler")), LossWeights(**rest.pop("loss"))
             mix = Mix(**rest.pop("mix")) if "mix" in rest else None
             return cls(network=network, sampler=sampler, loss=loss, mix=mix, **rest)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise BetafoldError(f"training settings of another version: {error}") from error

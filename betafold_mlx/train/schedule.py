@@ -38,14 +38,17 @@ class Schedule:
     patience: int
 
     def __post_init__(self) -> None:
-        for name in ("steps", "evaluate_every", "patience"):
-            if getattr(self, name) < 1:
-                raise BetafoldError(f"training: {name} must be at least 1")
+        for name in ("steps", "evaluate_every", "patience", "warmup"):
+            value = getattr(self, name)
+            if type(value) is not int:
+                raise BetafoldError(f"training: {name} must be a whole number, not {value!r:.40}")
+            if value < (0 if name == "warmup" else 1):
+                raise BetafoldError(f"training: {name} must be at least {0 if name == 'warmup' else 1}")
         for name in ("learning_rate", "clip"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise BetafoldError(f"training: {name} must be a positive number")
-        for name in ("final_learning_rate", "warmup", "weight_decay"):
+        for name in ("final_learning_rate", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BetafoldError(f"training: {name} must be zero or a positive number")
 

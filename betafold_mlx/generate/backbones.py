@@ -21,7 +21,7 @@ from betafold_mlx.generate.prompt import (
 )
 from betafold_mlx.generate.requests import Motif
 from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
-from betafold_mlx.generate.scales import LONGEST, MOST_SCALES, SHORTEST, down
+from betafold_mlx.generate.scales import LONGEST, MOST_SCALES, SHORTEST, resampled
 from betafold_mlx.generate.validity import MOST_MOTIF_RMSD, radius_of_gyration, trace_validity
 from betafold_mlx.spread import rotations_onto
 from betafold_mlx.structure.secondary import assign_secondary_structures
@@ -266,7 +266,7 @@ def secondary_structures(fits: Sequence[Fit]) -> list[str]:
 
 def shape_rmsd(points: np.ndarray, trace: np.ndarray, cyclic: bool = False) -> float:
     """Return the RMSD of a trace (L, 3), reduced to as many points as a shape (k, 3) has, to that shape."""
-    reduced = np.array(down(mx.array(trace.astype(np.float32)), len(points), cyclic))
+    reduced = np.array(resampled(mx.array(trace.astype(np.float32)), len(points), cyclic))
     return superposed_rmsd(reduced, points)
 
 

@@ -28,7 +28,7 @@ from betafold_mlx.generate.measures import Chains, References, estimate, figures
 from betafold_mlx.generate.prompt import HELIX, OPEN, STRAND, MotifPrompt, motif_of
 from betafold_mlx.generate.requests import Motif
 from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
-from betafold_mlx.generate.scales import LONGEST, SHORTEST, down
+from betafold_mlx.generate.scales import LONGEST, SHORTEST, resampled
 from betafold_mlx.generate.validity import MOST_MOTIF_RMSD
 
 Say = Callable[[str], None]
@@ -286,7 +286,7 @@ def _rows(items: Sequence[Item], shortest: int) -> list[int]:
 
 
 def _shape(item: Item) -> np.ndarray:
-    return np.array(down(mx.array(item.coordinates[:, CA].astype(np.float32)), SHAPE_POINTS))
+    return np.array(resampled(mx.array(item.coordinates[:, CA].astype(np.float32)), SHAPE_POINTS))
 
 
 def _motif(item: Item) -> MotifPrompt:

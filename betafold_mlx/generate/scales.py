@@ -77,15 +77,18 @@ def resampling(length: int, size: int, cyclic: bool = False) -> np.ndarray:
     return centred
 
 
-def down(trace: mx.array, size: int, cyclic: bool = False) -> mx.array:
-    """Return a trace at a coarser scale.
+def resampled(trace: mx.array, size: int, cyclic: bool = False) -> mx.array:
+    """Return a trace at another scale: Down where that has fewer points, Up where it has more.
+
+    Down takes Up back exactly where the old points are among the new ones: for an open chain where ``size - 1`` is a
+    multiple of ``n - 1``, for a ring where `size` is one of n.
 
     Parameters
     ----------
     trace : mx.array
-        (..., n, 3) points along a chain.
+        (..., n, 3) points along a chain, n >= 2.
     size : int
-        Points of the coarser scale, 2 to n.
+        Points of the other scale, at least 2.
     cyclic : bool
         Whether the chain is a ring.
 
@@ -97,39 +100,9 @@ def down(trace: mx.array, size: int, cyclic: bool = False) -> mx.array:
     Raises
     ------
     ValueError
-        Where `size` is out of range.
+        Where one of the two has fewer than two points.
     """
-    if not 2 <= size <= trace.shape[-2]:
-        raise ValueError(f"{trace.shape[-2]} points cannot be reduced to {size}")
-    return mx.array(resampling(trace.shape[-2], size, cyclic)) @ trace
-
-
-def up(trace: mx.array, size: int, cyclic: bool = False) -> mx.array:
-    """Return a trace with more points, on the straight lines between those it has.
-
-    `down` takes it back exactly where the old points are among the new ones: for an open chain where ``size - 1`` is
-    a multiple of ``n - 1``, for a ring where `size` is one of n.
-
-    Parameters
-    ----------
-    trace : mx.array
-        (..., n, 3) points along a chain, n >= 2.
-    size : int
-        Points of the finer scale, at least n.
-    cyclic : bool
-        Whether the chain is a ring.
-
-    Returns
-    -------
-    mx.array
-        (..., size, 3), zero-centred.
-
-    Raises
-    ------
-    ValueError
-        Where `size` is out of range.
-    """
-    if not 2 <= trace.shape[-2] <= size:
+    if trace.shape[-2] < 2 or size < 2:
         raise ValueError(f"{trace.shape[-2]} points cannot be made {size}")
     return mx.array(resampling(trace.shape[-2], size, cyclic)) @ trace
 

@@ -34,6 +34,7 @@ GIVE_UP_AFTER = 8
 NOTHING_FOUND = 20
 """Entries that the server does not have, where it has none, before the address counts as wrong."""
 
+_AHEAD = 4  # entries that the connections may settle before somebody looks at what they settled
 _LOCK_FILE = ".fetch.lock"
 _PART = ".part"
 _LAST_WORDS = 2.0  # seconds that a run which ends early waits for its connections
@@ -203,7 +204,7 @@ def _collect(connections: _Connections, count: int, report: FetchReport, progres
     """Gather the outcomes; end the run where going on makes no sense. Return whether the address may be right."""
     listed, failures = len(report.missing), 0
     for _ in range(count):
-        outcome = connections.done.get()
+        outcome = connections.take()
         if isinstance(outcome, _EndedError):
             report.stopped = str(outcome)
             return True
@@ -227,14 +228,13 @@ def _collect(connections: _Connections, count: int, report: FetchReport, progres
 class _Connections:
     """Threads that take entries and settle them, and what they share.
 
-    Attributes
-    ----------
-    done : queue.SimpleQueue
-        An `Outcome` for every entry that was settled; an exception from a thread that ended by it.
+    They run no more than `_AHEAD` entries ahead of who takes what they settled: a server that is to be left alone is
+    not asked for another hundred entries while that is found out on a busy machine.
     """
 
     def __init__(self, entries: Sequence[str], folder: Path, template: str, retries: int) -> None:
-        self.done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        self._room = threading.Semaphore(0)  # to take an entry
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         for entry in entries:
             self._waiting.put(entry)
@@ -246,26 +246,34 @@ class _Connections:
 
     def open(self, count: int) -> None:
         """Start to work. The threads end with the process, for one may hang on a silent server."""
+        self._room.release(count + _AHEAD)
         for _ in range(min(count, self._waiting.qsize())):
             thread = threading.Thread(target=self._work, daemon=True)
             self._threads.append(thread)
             thread.start()
 
+    def take(self) -> Outcome | BaseException:
+        """Wait for the `Outcome` of the next entry that is settled, or the exception of a thread that ended by it."""
+        outcome = self._done.get()
+        self._room.release()
+        return outcome
+
     def close(self) -> None:
         """Stop, and give the threads a little time to notice. One that notices later writes nothing more."""
         self._stop.set()
+        self._room.release(len(self._threads) + 1)
         until = time.monotonic() + _LAST_WORDS
         for thread in self._threads:
             thread.join(max(until - time.monotonic(), 0.0))
 
     def _work(self) -> None:
         try:
-            while True:
-                self.done.put(self._settle(self._waiting.get_nowait()))
+            while self._room.acquire() and not self._stop.is_set():
+                self._done.put(self._settle(self._waiting.get_nowait()))
         except (queue.Empty, _StoppedError):
             pass
         except BaseException as error:  # for the main thread to raise
-            self.done.put(error)
+            self._done.put(error)
 
     def _settle(self, entry: str) -> Outcome:
         """Get the entry's file, one way or another."""

@@ -77,7 +77,9 @@ class Lengths(click.ParamType):
 @click.option("--prompt", type=File(), help="A coarse shape: x,y,z a line, 3 to 8 lines, Angstrom.")
 @click.option("--motif", type=File(), help="PDB or mmCIF file with a motif to hold.")
 @click.option("--residues", metavar="CHAIN:I-J", help="Residues of the motif, as the file numbers them.")
-@click.option("--at", type=Number(1), help="Place of the motif's first residue in the chain; 1.")
+@click.option(
+    "--at", type=Number(1), show_default="1", help="Place of the motif's first residue in the chain."
+)
 @click.option("--helix", "helices", multiple=True, metavar="I-J", help="Residues to be helix; repeatable.")
 @click.option("--strand", "strands", multiple=True, metavar="I-J", help="Residues to be strand; repeatable.")
 @generator_options

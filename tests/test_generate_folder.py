@@ -40,7 +40,10 @@ def test_a_folder_holds_one_run(drawn, tmp_path):
     }
 
 
-@pytest.mark.parametrize("document", [None, "", "[]", "{]", '{"kind": "something else"}', "\ud800"])
+@pytest.mark.parametrize(
+    "document",
+    [None, "", "[]", "{]", '{"kind": "something else"}', "\ud800", pytest.param("[" * 100_000, id="deep")],
+)
 def test_what_is_not_of_generate_is_left(drawn, tmp_path, document):
     (tmp_path / "sample_00007.cif").write_text("mine")
     if document is not None:

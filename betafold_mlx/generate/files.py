@@ -151,7 +151,7 @@ class BackboneWriter:
 def _is_ours(document: Path) -> bool:
     try:
         found = json.loads(document.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and found.get("kind") == KIND
 

@@ -21,10 +21,15 @@ __all__ = ["OPENBLAS", "BetafoldError", "Peptide", "Prediction", "Predictor", "_
 
 if TYPE_CHECKING:
     from betafold_mlx.errors import BetafoldError
-    from betafold_mlx.predict import Prediction, Predictor
-    from betafold_mlx.sequence import Peptide
+    from betafold_mlx.fold.predictor import Prediction, Predictor
+    from betafold_mlx.peptide.sequence import Peptide
 
-_HOMES = {"Predictor": "predict", "Prediction": "predict", "Peptide": "sequence", "BetafoldError": "errors"}
+_HOMES = {
+    "Predictor": "fold.predictor",
+    "Prediction": "fold.prediction",
+    "Peptide": "peptide.sequence",
+    "BetafoldError": "errors",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.distributed.ranks import Ranks, join
 from betafold_mlx.esm.directory import describe_esm
 from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import Settings
 from betafold_mlx.library.share import help_main
@@ -32,8 +33,7 @@ from betafold_mlx.library.work import Folded, Task, Work
 from betafold_mlx.library.writer import Observer
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import named_arrays
-from betafold_mlx.predict import Predictor
-from betafold_mlx.sequence import ALPHABET, FastaRecord, Peptide
+from betafold_mlx.peptide.sequence import ALPHABET, FastaRecord, Peptide
 from betafold_mlx.train.checkpoint import start_run
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer

@@ -29,7 +29,7 @@ from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.files import to_json
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 from betafold_mlx.train.batches import Featurizer
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer

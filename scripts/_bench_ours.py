@@ -38,7 +38,7 @@ from betafold_mlx.geometry.superpose import rmsd
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import Folded, FoldingModel
 from betafold_mlx.model.inputs import ModelInputs
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 from betafold_mlx.train.batches import Batch
 from betafold_mlx.train.losses import LossWeights, Targets, total_loss
 from betafold_mlx.train.pieces import PIECES, in_pieces
@@ -121,7 +121,7 @@ def superpose(folder: Path, quick: bool) -> Times:
 
 def bonds(folder: Path, quick: bool) -> Times:
     """Fold peptides with stated bonds, one at a time."""
-    from betafold_mlx.predict import Predictor
+    from betafold_mlx.fold.predictor import Predictor
 
     predictor = Predictor.load("betafold-mini")
     return {

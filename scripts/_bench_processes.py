@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 
 
 class Run(NamedTuple):

@@ -17,14 +17,14 @@ from _bench_ours import outputs, random_batch
 
 from betafold_mlx.esm.config import SIZES, EsmConfig
 from betafold_mlx.esm.model import Esm2
+from betafold_mlx.fold.confidence import confidence_features
+from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.model.attention import scaled_dot_product_attention
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.functions import gelu
 from betafold_mlx.model.inputs import collate
-from betafold_mlx.refine.confidence import confidence_features
-from betafold_mlx.refine.ensemble import refine
-from betafold_mlx.sequence import ALPHABET, Peptide
+from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 from betafold_mlx.train.losses import LossWeights, total_loss
 
 FLOAT = 4  # bytes
@@ -142,7 +142,7 @@ def _step(count: int, quick: bool) -> tuple[str, float, list[Row]]:
 
 def _fold(count: int, quick: bool) -> tuple[str, float, list[Row]]:
     """Take the fold of a batch apart: the network, its structures, and their confidence."""
-    from betafold_mlx.predict import Predictor
+    from betafold_mlx.fold.predictor import Predictor
 
     predictor = Predictor.load("betafold-mini")
     network = predictor.loaded.model
@@ -156,7 +156,7 @@ def _fold(count: int, quick: bool) -> tuple[str, float, list[Row]]:
     rows = [
         Row("network", _time(lambda: outputs(network(inputs)), quick)),
         Row(
-            "structures (betafold_mlx.refine)",
+            "structures (betafold_mlx.fold)",
             _time(lambda: refine(folded, inputs, 0, range(1)).coordinates, quick),
         ),
         Row("confidence", _time(lambda: network.calibration(confidence_features(folded, ensemble)), quick)),

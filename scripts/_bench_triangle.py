@@ -19,7 +19,7 @@ from _bench_triangle_cases import ATTENTION, FLOAT, GRADIENT, STRUCTURE, UNBIASE
 from mlx.utils import tree_map
 
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.metrics import drmsd
+from betafold_mlx.geometry.metrics import drmsd
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.heads import TorsionHead, vectors_to_angles, with_bounded_gradient
 from betafold_mlx.model.pairformer import DTYPES, PairUpdate

@@ -17,7 +17,7 @@ import numpy as np
 
 from betafold_mlx import Predictor
 from betafold_mlx.files import write_text
-from betafold_mlx.prediction import Prediction
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.report.bands import BANDS, band_of
 from betafold_mlx.report.markup import Markup, tag, text
 from betafold_mlx.report.shown import lay_out

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from betafold_mlx.files import to_json
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 
 LENGTHS = (10, 30)
 QUARTERS = 4

@@ -10,7 +10,7 @@ import numpy as np
 from biotite.structure import AtomArray
 
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.sequence import THREE_LETTER, residue_ids
+from betafold_mlx.peptide.sequence import THREE_LETTER, residue_ids
 
 SHAPES = {
     "helix": (-63, -42, 180),

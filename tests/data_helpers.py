@@ -3,7 +3,7 @@
 import numpy as np
 from synthetic import backbone_of
 
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 from betafold_mlx.structure.backbone import Backbone
 from betafold_mlx.structure.jsonl import write_backbones
 

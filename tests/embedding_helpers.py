@@ -6,7 +6,7 @@ import numpy as np
 
 from betafold_mlx.data.fill import fill_cache
 from betafold_mlx.model.config import EmbedderConfig
-from betafold_mlx.sequence import residue_ids
+from betafold_mlx.peptide.sequence import residue_ids
 
 WIDTH = 4
 EMBEDDER = EmbedderConfig("esm2", WIDTH, "toy", "e" * 64, "toy (toy, NOT the published ESM-2 weights)", False)

@@ -4,11 +4,11 @@ import gemmi
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.closure import measure_bonds
 from betafold_mlx.evaluate.items import Item
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import ALPHABET, THREE_LETTER, Peptide
+from betafold_mlx.geometry.closure import measure_bonds
+from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER, Peptide
 
 HELIX_DEGREES = (-63.0, -42.0, 180.0)
 

@@ -12,7 +12,7 @@ from betafold_mlx.generate.config import GeneratorConfig
 from betafold_mlx.generate.rings import Rings
 from betafold_mlx.generate.validity import nearest_approach
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.sequence import residue_ids
+from betafold_mlx.peptide.sequence import residue_ids
 
 GENERATOR = SimpleNamespace(
     model=None, config=GeneratorConfig(), name="fake-par", sha256="0" * 64, trained_on=None

@@ -3,9 +3,9 @@
 import pytest
 from synthetic import make_dataset
 
+from betafold_mlx.fold import ensemble
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.lab.experiment import Lab
-from betafold_mlx.refine import ensemble
 
 TINY = Budget(
     name="tiny", steps=4, repeats=1, width=16, layers=2, tokens=96, items=8, windows=40

@@ -10,12 +10,12 @@ from structure_helpers import ideal
 from toy_models import toy_model
 
 from betafold_mlx import Predictor
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import Settings
 from betafold_mlx.library.writer import Observer
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import ALPHABET, Peptide, parse_fasta
+from betafold_mlx.peptide.sequence import ALPHABET, Peptide, parse_fasta
 
 
 def toy_predictor():

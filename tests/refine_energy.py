@@ -1,4 +1,4 @@
-"""The energy that `betafold_mlx.refine.gradient` holds the derivative of, term by term, differentiable by MLX.
+"""The energy that `betafold_mlx.fold.gradient` holds the derivative of, term by term, differentiable by MLX.
 
 Lower is better; every term is a sum over arrays of S structures for each of B peptides.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from betafold_mlx.geometry import build_backbone
-from betafold_mlx.geometry.frames import norm
-from betafold_mlx.model.ramachandran import TorsionMixture
-from betafold_mlx.refine.gradient import (
+from betafold_mlx.fold.gradient import (
     BRIDGE_CA,
     BRIDGE_CB,
     CA,
@@ -19,7 +16,10 @@ from betafold_mlx.refine.gradient import (
     RING_PAIRS,
     EnergyWeights,
 )
-from betafold_mlx.refine.restraints import Restraints
+from betafold_mlx.fold.restraints import Restraints
+from betafold_mlx.geometry import build_backbone
+from betafold_mlx.geometry.frames import norm
+from betafold_mlx.model.ramachandran import TorsionMixture
 
 
 def place_atoms(torsions: mx.array, restraints: Restraints) -> mx.array:

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.sequence import THREE_LETTER, residue_ids
+from betafold_mlx.peptide.sequence import THREE_LETTER, residue_ids
 
 NAMES = ("N", "CA", "C", "O", "CB")
 CIF_TAGS = (

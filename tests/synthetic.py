@@ -5,7 +5,7 @@ import numpy as np
 
 from betafold_mlx.data.store import Dataset, Fragment, Record
 from betafold_mlx.geometry import backbone_torsions, build_backbone
-from betafold_mlx.sequence import ALPHABET, residue_ids
+from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
 
 HELIX, STRAND = np.radians([-63.0, -42.0, 180.0]), np.radians([-120.0, 130.0, 180.0])
 HELIX_FORMERS = "AELKMQR"

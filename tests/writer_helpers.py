@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 from structure_helpers import ideal
 
-from betafold_mlx.sequence import THREE_LETTER
+from betafold_mlx.peptide.sequence import THREE_LETTER
 from betafold_mlx.structure.components import D_THREE_LETTER
 from betafold_mlx.structure.writer import PredictedModels, block_name, to_pdb
 

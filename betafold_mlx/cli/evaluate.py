@@ -21,7 +21,7 @@ from betafold_mlx.files import to_json
 
 if TYPE_CHECKING:
     from betafold_mlx.evaluate.folding import Say
-    from betafold_mlx.predict import Predictor
+    from betafold_mlx.fold.predictor import Predictor
 
 SPLITS = ("validation", "test")
 
@@ -130,7 +130,7 @@ def evaluate(
     """
     with loading():
         from betafold_mlx.evaluate.tables import render
-        from betafold_mlx.predict import Predictor
+        from betafold_mlx.fold.predictor import Predictor
 
     started = time.perf_counter()
 

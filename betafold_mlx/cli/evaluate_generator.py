@@ -14,7 +14,7 @@ from betafold_mlx.cli.help import Command
 from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.parameters import File, Folder, Number, Seed
 from betafold_mlx.files import to_json, write_text
-from betafold_mlx.output import prepare
+from betafold_mlx.fold.output import prepare
 
 SPLITS = ("validation", "test")
 

@@ -15,7 +15,7 @@ from betafold_mlx.cli.terminal import plain
 from betafold_mlx.errors import BetafoldError
 
 if TYPE_CHECKING:
-    from betafold_mlx.sequence import FastaRecord
+    from betafold_mlx.peptide.sequence import FastaRecord
 
 WIDEST = 40  # characters of a name on the terminal
 
@@ -43,7 +43,7 @@ def is_fasta(text: str) -> bool:
 
 
 def _is_peptide(text: str) -> bool:
-    from betafold_mlx.sequence import Peptide
+    from betafold_mlx.peptide.sequence import Peptide
 
     try:
         Peptide.parse(text)
@@ -60,7 +60,7 @@ def read_records(source: str) -> Iterator[FastaRecord]:
     BetafoldError
         A binary or damaged file, or one that cannot be read; the records before the damage come first.
     """
-    from betafold_mlx.sequence import parse_fasta
+    from betafold_mlx.peptide.sequence import parse_fasta
     from betafold_mlx.structure.rawfile import GZIP_MAGIC
 
     try:

@@ -13,9 +13,9 @@ from betafold_mlx.data.cache import check_index, read_index
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.registry import find_embedder
 from betafold_mlx.train.batches import Featurizer
 from betafold_mlx.train.config import TrainConfig
-from betafold_mlx.zoo import find_embedder
 
 RESIDUE = "residue"
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from betafold_mlx.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
 from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.fasta import is_fasta
 from betafold_mlx.cli.help import Command
@@ -20,13 +19,14 @@ from betafold_mlx.cli.parameters import PEPTIDE, AnyCase, Folder, Number, Seed
 from betafold_mlx.cli.ranks import check_library, with_ranks
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name, save_files, save_report
-from betafold_mlx.zoo import DEFAULT_MODEL
+from betafold_mlx.fold.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name, save_files, save_report
+from betafold_mlx.fold.registry import DEFAULT_MODEL
+from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
 
 if TYPE_CHECKING:
     from betafold_mlx.distributed.ranks import Ranks
-    from betafold_mlx.predict import Predictor
-    from betafold_mlx.prediction import Prediction
+    from betafold_mlx.fold.prediction import Prediction
+    from betafold_mlx.fold.predictor import Predictor
 
 AUTO = "auto"
 MOST_TOGETHER = 1024
@@ -213,7 +213,7 @@ def fold(
         if output_format != "files":
             raise click.UsageError(f"--output-format {output_format} is for FASTA")
         with loading():
-            from betafold_mlx.sequence import Peptide
+            from betafold_mlx.peptide.sequence import Peptide
 
         try:
             pairs = [] if auto else [parse_pair(pair) for pair in disulfides]
@@ -268,7 +268,7 @@ def _write(
 def _load(model: str | None, embedder: Path | None, tell: bool = True) -> Predictor:
     """Load the model, and say what the user did not ask for: a choice, weights that are not what they seem."""
     with loading():
-        from betafold_mlx.predict import Predictor
+        from betafold_mlx.fold.predictor import Predictor
 
     predictor = Predictor.load(model, embedder)
     loaded, esm = predictor.loaded, predictor.embedder and predictor.embedder.esm

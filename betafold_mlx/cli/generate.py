@@ -17,7 +17,7 @@ from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.parameters import AnyCase, File, Folder, Number, Seed
 from betafold_mlx.cli.progress import LiveLine
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.output import FORMATS, prepare
+from betafold_mlx.fold.output import FORMATS, prepare
 
 if TYPE_CHECKING:
     from betafold_mlx.generate.backbones import GeneratedBackbone, Request

@@ -73,8 +73,8 @@ def load_default_generator(model: str | None) -> Generator:
     BetafoldError
         Where it is missing or damaged.
     """
+    from betafold_mlx.fold.registry import find_model
     from betafold_mlx.generate.directory import load_generator
-    from betafold_mlx.zoo import find_model
 
     try:
         directory = find_model(DEFAULT_GENERATOR if model is None else model)

@@ -12,12 +12,12 @@ from betafold_mlx.cli.results import Results
 from betafold_mlx.cli.terminal import is_live
 from betafold_mlx.distributed.ranks import Ranks
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.processes import Processes, automatic_processes
 from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import Settings
 from betafold_mlx.library.share import agree, help_main
 from betafold_mlx.library.writer import Observer, Outcome
-from betafold_mlx.predict import Predictor
 
 
 def fold_fasta(

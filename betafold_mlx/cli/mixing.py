@@ -48,7 +48,7 @@ def with_distilled(
     from betafold_mlx.data.cache import EmbeddingCache
     from betafold_mlx.data.mix import MixedFeatures
     from betafold_mlx.data.store import dataset_sha256
-    from betafold_mlx.zoo import find_embedder
+    from betafold_mlx.fold.registry import find_embedder
 
     assert isinstance(features, EmbeddingCache)
     wanted, sampler = config.network.embedder, config.sampler

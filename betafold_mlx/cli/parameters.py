@@ -134,7 +134,7 @@ class Named(click.ParamType):
 
 
 def _models() -> dict[str, str]:
-    from betafold_mlx.zoo import installed_models
+    from betafold_mlx.fold.registry import installed_models
 
     return dict.fromkeys(installed_models(), "installed model")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from betafold_mlx.esm.directory import LoadedEsm
     from betafold_mlx.esm.scoring import SequenceScore
-    from betafold_mlx.sequence import FastaRecord
+    from betafold_mlx.peptide.sequence import FastaRecord
 
 SCHEMA_VERSION = 1
 MIN_SEPARATION = 6
@@ -112,7 +112,7 @@ def _checked(record: FastaRecord) -> tuple[str, str | BetafoldError]:
 
 
 def _result(name: str, score: SequenceScore, contacts: np.ndarray | None) -> dict[str, Any]:
-    from betafold_mlx.sequence import ALPHABET
+    from betafold_mlx.peptide.sequence import ALPHABET
 
     result: dict[str, Any] = {
         "id": name,

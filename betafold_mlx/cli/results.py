@@ -24,7 +24,7 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 
 if TYPE_CHECKING:
-    from betafold_mlx.prediction import Prediction
+    from betafold_mlx.fold.prediction import Prediction
 
 MOST_MESSAGES = 1000
 """Lines on standard error, of a library; all of them are in its summary."""
@@ -163,7 +163,7 @@ class _Document:
         self._errors.close()
 
     def _head(self) -> str:
-        from betafold_mlx.prediction import SCHEMA_VERSION
+        from betafold_mlx.fold.prediction import SCHEMA_VERSION
 
         resumed = "" if self.resumed_after is None else f'  "resumed_after": {self.resumed_after},\n'
         return f'{{\n  "schema_version": {SCHEMA_VERSION},\n{resumed}  "results": ['

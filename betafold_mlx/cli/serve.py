@@ -18,7 +18,7 @@ from betafold_mlx.cli.parameters import Number
 from betafold_mlx.errors import BetafoldError
 
 if TYPE_CHECKING:
-    from betafold_mlx.predict import Predictor
+    from betafold_mlx.fold.predictor import Predictor
 
 
 @click.command(
@@ -100,6 +100,6 @@ def serve(
 
 
 def _load(model: str | None, embedder: Path | None) -> Predictor:
-    from betafold_mlx.predict import Predictor
+    from betafold_mlx.fold.predictor import Predictor
 
     return Predictor.load(model, embedder)

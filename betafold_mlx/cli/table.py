@@ -11,7 +11,7 @@ from betafold_mlx.cli.terminal import cells, clipped, plain
 if TYPE_CHECKING:
     import numpy as np
 
-    from betafold_mlx.prediction import Prediction
+    from betafold_mlx.fold.prediction import Prediction
 
 WIDEST = 40
 """Columns of a name, at most."""

@@ -10,7 +10,7 @@ import numpy as np
 from betafold_mlx.data.identity import rotations
 from betafold_mlx.data.scan import find_matches
 from betafold_mlx.data.store import Fragment, Record
-from betafold_mlx.sequence import TRAINED_LENGTHS
+from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 
 GOALS = {"validation": 600, "test": 1000}
 """Windows wanted of each split."""

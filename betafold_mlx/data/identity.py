@@ -28,7 +28,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from betafold_mlx.sequence import residue_ids
+from betafold_mlx.peptide.sequence import residue_ids
 
 GAP_COST = 2
 """Identical positions that one gap, of any length, costs."""

@@ -15,7 +15,7 @@ import numpy as np
 from betafold_mlx.data.identity import rotations
 from betafold_mlx.data.store import Dataset, Record
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import TRAINED_LENGTHS
+from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 
 DEFAULT_WINDOWS = 40_000
 """Training windows of a plan, where nothing else is said: 0.5 GB of ESM2-8M, and 8 visits each in 2400 steps."""

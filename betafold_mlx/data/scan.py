@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from betafold_mlx.data.identity import fewest_beyond_chance, word_matches, words
-from betafold_mlx.sequence import residue_ids
+from betafold_mlx.peptide.sequence import residue_ids
 
 CHANCE = 1e-7
 """Probability that a random overlay of a window and a chain reaches `least_identities`."""

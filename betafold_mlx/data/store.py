@@ -18,7 +18,7 @@ import numpy as np
 from betafold_mlx.data.arrays import read_arrays, write_arrays
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_directory, file_sha256, write_text
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 
 FORMAT, SCHEMA_VERSION = "betafold-dataset", 1
 DATASET_FILE, ARRAYS_FILE = "dataset.json", "arrays.safetensors"

@@ -28,7 +28,7 @@ _ROWS = """
 """
 
 BLOSUM62 = np.array(_ROWS.split(), dtype=np.int16).reshape(20, 20)
-"""(20, 20) int16, half bits, by residue id (`betafold_mlx.sequence.ALPHABET`). S. Henikoff and J. G. Henikoff,
+"""(20, 20) int16, half bits, by residue id (`betafold_mlx.peptide.sequence.ALPHABET`). S. Henikoff and J. G. Henikoff,
 Proc. Natl. Acad. Sci. USA 89, 10915 (1992), as the NCBI distributes it."""
 
 

@@ -14,7 +14,7 @@ from betafold_mlx.data.plan import chain_weights, inverse_cluster_size, plan_win
 from betafold_mlx.data.store import Dataset, Record
 from betafold_mlx.data.substitution import substitution_probabilities
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import ALPHABET, TRAINED_LENGTHS, Peptide
+from betafold_mlx.peptide.sequence import ALPHABET, TRAINED_LENGTHS, Peptide
 
 KIND_WEIGHTS = {"free": 1.0, "oligomer": 1.0, "bound": 0.5, "mhc_bound": 0.1}
 """How often peptides of a kind are drawn. An MHC groove stretches its peptides by force, whatever their sequence."""

@@ -14,7 +14,7 @@ from betafold_mlx.data.split import chain_components
 from betafold_mlx.data.store import DISTILLED, Dataset, Record
 from betafold_mlx.distill.gathering import Gathering
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.prediction import versions
+from betafold_mlx.fold.prediction import versions
 
 METHOD = "predicted"
 """Where an experimental record has its method."""

@@ -11,7 +11,7 @@ from betafold_mlx.distill.gathering import Gathering
 from betafold_mlx.distill.guard import Guard
 from betafold_mlx.distill.sequences import Unlabelled
 from betafold_mlx.distill.teacher import SAMPLES, Teacher
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.backbone import Backbone
 
 TOGETHER = 1024

@@ -12,7 +12,7 @@ from betafold_mlx.data.store import LONGEST, SHORTEST, Dataset
 from betafold_mlx.data.windows import SamplerConfig, WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.inputs import PADDED_LENGTHS
-from betafold_mlx.sequence import Peptide, parse_fasta
+from betafold_mlx.peptide.sequence import Peptide, parse_fasta
 from betafold_mlx.structure.rawfile import read_lines
 
 EXCHANGED = 0.3

@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.closure import measure_bonds
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.confidence import confidence_features
+from betafold_mlx.fold.ensemble import refining
+from betafold_mlx.fold.predictor import BATCH_SIZE, Predictor
 from betafold_mlx.geometry import build_backbone
+from betafold_mlx.geometry.closure import measure_bonds
 from betafold_mlx.lanes import Work, side_by_side
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.heads import vectors_to_angles
 from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
 from betafold_mlx.model.ramachandran import TorsionMixture
-from betafold_mlx.predict import BATCH_SIZE, Predictor
-from betafold_mlx.refine.confidence import confidence_features
-from betafold_mlx.refine.ensemble import refining
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide
 
 SAMPLES = 4
 """Structures that a label is chosen from, unless the user says otherwise."""

@@ -12,7 +12,7 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.config import MAX_RESIDUES
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.tokenizer import MASK, RESIDUES, TOKENS, pad, tokenize
-from betafold_mlx.sequence import ALPHABET, clean_letters
+from betafold_mlx.peptide.sequence import ALPHABET, clean_letters
 
 BATCH_TOKENS = 4096
 """Tokens run at once: attention maps of 1024 tokens stay under 100 MB a head."""
@@ -31,7 +31,7 @@ class SequenceScore:
     log_probabilities : numpy.ndarray
         (L,) natural logarithm of the probability of each residue where it alone is masked.
     alternatives : numpy.ndarray
-        (L, 20) the same for each letter of `betafold_mlx.sequence.ALPHABET` in its place.
+        (L, 20) the same for each letter of `betafold_mlx.peptide.sequence.ALPHABET` in its place.
     """
 
     sequence: str

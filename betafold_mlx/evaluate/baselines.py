@@ -18,7 +18,7 @@ from betafold_mlx.evaluate.batching import length_batches, length_mask, pad
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.neighbours import Neighbour
 from betafold_mlx.geometry import backbone_torsions, build_backbone
-from betafold_mlx.sequence import ALPHABET, residue_ids
+from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
 
 HELIX = (-63.0, -42.0, 180.0)
 """phi, psi, omega in degrees of the constant helix. The usual zero-information baseline for peptides, a degree

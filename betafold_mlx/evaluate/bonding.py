@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.chemistry import Disulfides
-from betafold_mlx.closure import Bond
-from betafold_mlx.pairing import Pairing
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.fold.disulfides import Pairing
+from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.peptide.chemistry import Disulfides
+from betafold_mlx.peptide.sequence import Peptide
 
 KINDS = ("ring", "disulfide")
-"""Kinds of `betafold_mlx.closure.Bond`."""
+"""Kinds of `betafold_mlx.geometry.closure.Bond`."""
 
 
 def bond_figures(bonds: Sequence[Sequence[Sequence[Bond]]]) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.closure import Bond
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.evaluate.baselines import (
     HELIX,
@@ -28,9 +27,10 @@ from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.neighbours import nearest_windows
 from betafold_mlx.evaluate.scope import measure_scope
 from betafold_mlx.evaluate.scoring import Scores, score_structures
-from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.fold.predictor import Predictor
+from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.peptide.sequence import Peptide
 
 MODEL, UNSTATED, OTHER = "model", "model_not_told", "other_model"
 BEST_OF, MEAN_OF = "best_of_", "mean_of_"

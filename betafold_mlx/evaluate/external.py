@@ -34,7 +34,7 @@ from betafold_mlx.evaluate.folding import Say
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.predictions import PredictedChain, plddt_scale, read_predictions
 from betafold_mlx.evaluate.references import ReferenceSet
-from betafold_mlx.output import safe_name
+from betafold_mlx.fold.output import safe_name
 from betafold_mlx.structure.reader import find_structure_files
 
 PREDICTION, _MODELS = "prediction", "models"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.fold.predictor import Predictor
+from betafold_mlx.peptide.sequence import Peptide
 
 Say = Callable[[str], None]
 """Called with a line of text as the work goes on."""

@@ -10,7 +10,7 @@ import numpy as np
 from betafold_mlx.data.store import EXPERIMENTAL, PEPTIDE_KINDS, Dataset, Fragment, Record
 from betafold_mlx.data.windows import cut_window, whole_window
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide
 
 FRAGMENT = "fragment"
 LENGTHS = ((10, 15), (16, 22), (23, 30))

@@ -9,7 +9,7 @@ from betafold_mlx.data.sources import read_sources
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.items import Item, split_items
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide
 
 
 @dataclass(frozen=True)

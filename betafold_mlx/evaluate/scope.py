@@ -17,9 +17,9 @@ from betafold_mlx.evaluate.confidence import chance_above
 from betafold_mlx.evaluate.disordered import DISORDERED
 from betafold_mlx.evaluate.folding import Say, fold_all
 from betafold_mlx.evaluate.items import FRAGMENT, Item
-from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import ALPHABET, TRAINED_LENGTHS, Peptide, residue_ids
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.fold.predictor import Predictor
+from betafold_mlx.peptide.sequence import ALPHABET, TRAINED_LENGTHS, Peptide, residue_ids
 
 CONFIDENT = 70.0
 """Mean pLDDT above which people take a model for right: the lower end of "confident" in AlphaFold's colours

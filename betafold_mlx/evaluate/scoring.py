@@ -11,7 +11,7 @@ import numpy as np
 from betafold_mlx.evaluate.batching import length_batches, length_mask, pad
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.geometry import backbone_torsions, rmsd, superpose
-from betafold_mlx.metrics import ca_distance_error, gdt_ts, lddt, torsion_error
+from betafold_mlx.geometry.metrics import ca_distance_error, gdt_ts, lddt, torsion_error
 from betafold_mlx.structure.secondary import assign_secondary_structure, q3
 
 CA = 1

@@ -12,7 +12,7 @@ from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.favoured import training_angles
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.sequence import residue_ids
+from betafold_mlx.peptide.sequence import residue_ids
 
 
 def random_coils(dataset: Dataset, lengths: Sequence[int], seed: int) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from betafold_mlx.data.windows import Window, WindowSampler, cut_window, whole_w
 from betafold_mlx.generate.layout import Layout, make_layout
 from betafold_mlx.generate.scales import SHORTEST, canonical_axes, resampling, scale_sizes
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
-from betafold_mlx.sequence import TRAINED_LENGTHS
+from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 from betafold_mlx.structure.secondary import assign_secondary_structures
 
 UNASKED = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from betafold_mlx.refine.gradient import CB, CONTACTS
+from betafold_mlx.fold.gradient import CB, CONTACTS
 
 APART = 3
 """Residues along the chain from which on two atoms can clash."""
@@ -16,7 +16,7 @@ def clash_gradient(
     """Return the energy of clashes, its gradient, and the deepest overlap.
 
     The energy is the sum over pairs of atoms that are closer than their closest approach c
-    (`betafold_mlx.refine.gradient.CONTACTS`) of ((c^2 - d^2) / 2 c)^2, which is (c - d)^2 near c.
+    (`betafold_mlx.fold.gradient.CONTACTS`) of ((c^2 - d^2) / 2 c)^2, which is (c - d)^2 near c.
 
     Parameters
     ----------

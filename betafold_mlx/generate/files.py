@@ -16,10 +16,10 @@ import numpy as np
 from betafold_mlx import __version__
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
+from betafold_mlx.fold.prediction import versions
 from betafold_mlx.generate.backbones import GeneratedBackbone, Request
 from betafold_mlx.generate.mechanics import C, N
 from betafold_mlx.generate.regions import PLACEHOLDERS
-from betafold_mlx.prediction import versions
 from betafold_mlx.structure.atoms import WrittenModel, written_model
 from betafold_mlx.structure.components import Link, Monomer, monomers
 from betafold_mlx.structure.mmcif import add_chain, block_text

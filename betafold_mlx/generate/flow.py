@@ -20,7 +20,7 @@ from betafold_mlx.generate.layout import OFFSETS, Layout
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.noise import centred, noise_scale
 from betafold_mlx.generate.surroundings import surroundings
-from betafold_mlx.metrics import masked_mean
+from betafold_mlx.geometry.metrics import masked_mean
 
 TIME_POWER = 1.0 / 1.9
 """Times are u^(1/1.9) of an even u, which is Beta(1.9, 1): more of them where the fine detail is settled."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
+from betafold_mlx.fold.gradient import RING_PAIRS
+from betafold_mlx.fold.restraints import Bonds, ring_distances
 from betafold_mlx.generate.regions import PLACEHOLDERS
-from betafold_mlx.refine.closing import bond_misfit, close_bonds, finish_rings
-from betafold_mlx.refine.gradient import RING_PAIRS
-from betafold_mlx.refine.restraints import Bonds, ring_distances
-from betafold_mlx.sequence import residue_ids
+from betafold_mlx.peptide.sequence import residue_ids
 
 ROUND = 3
 """Residues that a ring's trace is continued by past its start: phi and psi need two C-alphas to either side."""
@@ -63,7 +63,7 @@ class Rings:
         Returns
         -------
         stretch : numpy.ndarray
-            (4, B) Angstrom, of `betafold_mlx.refine.gradient.RING_PAIRS`.
+            (4, B) Angstrom, of `betafold_mlx.fold.gradient.RING_PAIRS`.
         pulls : numpy.ndarray
             (4, B, L, 5, 3) float32, the derivatives by the atoms.
         """

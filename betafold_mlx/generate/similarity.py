@@ -8,8 +8,8 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.fold.spread import ALIKE, measure_apart
 from betafold_mlx.geometry.superpose import rmsd
-from betafold_mlx.spread import ALIKE, measure_apart
 
 _TOGETHER = 4096  # superpositions at a time
 
@@ -24,7 +24,7 @@ class Diversity(NamedTuple):
     pairs : int
         Their number.
     clusters : int
-        Leaders of clusters: backbones that are farther than `betafold_mlx.spread.ALIKE` from all leaders before them.
+        Leaders of clusters: backbones farther than `betafold_mlx.fold.spread.ALIKE` from all leaders before.
     """
 
     mean_rmsd: float

@@ -17,7 +17,7 @@ import numpy as np
 
 from betafold_mlx.generate.regions import PLACEHOLDERS, regions_of
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.sequence import residue_ids
+from betafold_mlx.peptide.sequence import residue_ids
 
 ANGLE_WIDTH, DIHEDRAL_WIDTH = math.radians(6.0), math.radians(20.0)
 """Deviations that cost half a nat: what a cell of 20 degrees, and a trace that is not ideal, bring with them."""

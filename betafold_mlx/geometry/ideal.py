@@ -24,7 +24,7 @@ The angles at C sum to 360.0 degrees in the peptide and glycine columns but to 3
 the carbonyl is planar here, so before Pro the O-C-N angle is the remainder 122.7, not the tabulated 121.1.
 C-N-CA of Pro is the *trans* value; the *cis* one is 127.0.
 
-Every table is a float64 numpy constant indexed by residue id (`betafold_mlx.sequence.ALPHABET`); lengths in
+Every table is a float64 numpy constant indexed by residue id (`betafold_mlx.peptide.sequence.ALPHABET`); lengths in
 Angstrom, angles in radians. They are not parameters: nothing here is ever trained.
 """
 
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 
 GLY, PRO = ALPHABET.index("G"), ALPHABET.index("P")
 """Residue ids of the two residues whose backbone differs."""

@@ -26,7 +26,7 @@ from betafold_mlx.lab.heads import (
     partner_weights,
 )
 from betafold_mlx.lab.trained import load_trained
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structure, assign_secondary_structures
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from betafold_mlx.distill.recipes import from_mutants
 from betafold_mlx.distill.sequences import EXCHANGED
 from betafold_mlx.distill.teacher import Teacher
 from betafold_mlx.evaluate.items import split_items
+from betafold_mlx.fold.registry import DEFAULT_MODEL
 from betafold_mlx.lab.columns import FOLDED, INTERVALS, MEASURES, PSI, column_findings
 from betafold_mlx.lab.compare import curve_rows, draw_curves, draw_runs, run_rows
 from betafold_mlx.lab.experiment import Lab, Outcome, Picture
 from betafold_mlx.lab.series import train_series
 from betafold_mlx.lab.variants import Variant, base_config
 from betafold_mlx.train.config import Mix
-from betafold_mlx.zoo import DEFAULT_MODEL
 
 ALONE, MIXED, REMOVED = "experimental only", "half distilled", "distilled until half time"
 LABELS = "labels"

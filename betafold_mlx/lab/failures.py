@@ -13,13 +13,13 @@ from betafold_mlx.evaluate.folding import fold_all
 from betafold_mlx.evaluate.items import LENGTHS, Item, split_items
 from betafold_mlx.evaluate.scoring import CA, Scores, score_structures
 from betafold_mlx.geometry import backbone_torsions, build_backbone, superpose
+from betafold_mlx.geometry.metrics import backbone_rmsd
 from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
 from betafold_mlx.lab.figures import COLOURS, MARKS, new_figure, styled
 from betafold_mlx.lab.scoring import described
 from betafold_mlx.lab.statistics import rank_correlation
 from betafold_mlx.lab.trained import load_trained
-from betafold_mlx.metrics import backbone_rmsd
-from betafold_mlx.sequence import ALPHABET, residue_ids
+from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
 from betafold_mlx.structure.secondary import assign_secondary_structure
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from betafold_mlx.evaluate.bootstrap import FEWEST_CLUSTERS, ClusterBootstrap, i
 from betafold_mlx.evaluate.classes import PAIRED_DISTANCE
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate, padded_length
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.train.batches import Featurizer
 
 HELIX_OFFSETS = (-4, -3, 3, 4)

@@ -11,6 +11,8 @@ import numpy as np
 from betafold_mlx.data.windows import Window
 from betafold_mlx.evaluate.items import Item, group_items, split_items
 from betafold_mlx.evaluate.scoring import score_structures
+from betafold_mlx.fold.ensemble import refine
+from betafold_mlx.fold.spread import measure_apart
 from betafold_mlx.geometry.frames import distances
 from betafold_mlx.lab.experiment import Lab, Outcome, Picture
 from betafold_mlx.lab.figures import COLOURS, new_figure, styled
@@ -21,8 +23,6 @@ from betafold_mlx.model.distogram import CENTRES
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.inputs import padded_length
 from betafold_mlx.model.ramachandran import TorsionMixture
-from betafold_mlx.refine.ensemble import refine
-from betafold_mlx.spread import measure_apart
 from betafold_mlx.train.batches import Batch, make_batch
 from betafold_mlx.train.losses import Targets
 

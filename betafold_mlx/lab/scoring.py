@@ -1,7 +1,7 @@
 """What a network says of structures, one row of figures a structure.
 
 The lab asks what the network itself has learned, so it measures the structure that the torsions build; of what folding
-makes of the network's answer (`betafold_mlx.refine`) it measures RMSD and CA-lDDT.
+makes of the network's answer (`betafold_mlx.fold`) it measures RMSD and CA-lDDT.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from betafold_mlx.data.windows import Window
 from betafold_mlx.evaluate.classes import is_hairpin, is_helical
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.scoring import CA, Scores, score_structures
+from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
-from betafold_mlx.refine.ensemble import refine
 from betafold_mlx.structure.secondary import assign_secondary_structure
 from betafold_mlx.train.batches import Featurizer, make_batch
 from betafold_mlx.train.losses import distogram_loss

@@ -19,7 +19,7 @@ from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
 from betafold_mlx.lab.figures import COLOURS, SEQUENTIAL, new_figure, styled
 from betafold_mlx.lab.statistics import Interval, mean_interval
 from betafold_mlx.model.transformer import Transformer
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.lab.experiment import Lab
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.predict import Predictor
 from betafold_mlx.train.batches import Featurizer
 
 

@@ -14,10 +14,10 @@ import sys
 from betafold_mlx.device import use_device
 from betafold_mlx.distributed.ranks import Ranks
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.pipe import Pipe
 from betafold_mlx.library.settings import Settings, identity
 from betafold_mlx.library.share import help_main
-from betafold_mlx.predict import Predictor
 
 
 class _Main(Ranks):

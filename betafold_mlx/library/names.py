@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 
-from betafold_mlx.output import safe_name
+from betafold_mlx.fold.output import safe_name
 
 _SMALLEST = 1024  # a power of two
 
@@ -22,7 +22,7 @@ class Names:
         self._last = _Numbers()
 
     def claim(self, identifier: str) -> str:
-        """Return a file name (`betafold_mlx.output.safe_name`) that no other record of this run has."""
+        """Return a file name (`betafold_mlx.fold.output.safe_name`) that no other record of this run has."""
         base = safe_name(identifier)
         key = _hash(base)
         number = self._last.get(key)

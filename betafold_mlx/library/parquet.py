@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.prediction import SCHEMA_VERSION, Prediction, versions
 from betafold_mlx.library.sinks import Rendered, Sink
-from betafold_mlx.prediction import SCHEMA_VERSION, Prediction, versions
 
 try:
     import pyarrow as pa

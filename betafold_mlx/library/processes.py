@@ -22,9 +22,9 @@ import betafold_mlx
 from betafold_mlx._blas import blas_threads, usable_processors
 from betafold_mlx.distributed.control import RankLostError
 from betafold_mlx.distributed.ranks import Ranks
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.pipe import Pipe
 from betafold_mlx.library.settings import Settings, identity
-from betafold_mlx.predict import Predictor
 
 MOST_PROCESSES = 8
 """Started without being asked for: from there on the one that writes is the slowest."""

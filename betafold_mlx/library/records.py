@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.library.names import Names
-from betafold_mlx.sequence import FastaRecord, Peptide
+from betafold_mlx.peptide.sequence import FastaRecord, Peptide
 
 
 class Entry(NamedTuple):

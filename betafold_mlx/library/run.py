@@ -11,6 +11,8 @@ from betafold_mlx._blas import single_threaded_blas
 from betafold_mlx.distributed.control import RankLostError
 from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.output import prepare
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.journal import Done, Journal
 from betafold_mlx.library.lock import folder_lock
 from betafold_mlx.library.order import InOrder
@@ -21,9 +23,7 @@ from betafold_mlx.library.share import GO_ON, dismiss, lend, windows_ahead
 from betafold_mlx.library.sinks import make_sink
 from betafold_mlx.library.work import Folded, Work
 from betafold_mlx.library.writer import Observer, Window, Writer
-from betafold_mlx.output import prepare
-from betafold_mlx.predict import Predictor
-from betafold_mlx.sequence import FastaRecord
+from betafold_mlx.peptide.sequence import FastaRecord
 
 
 def fold_library(

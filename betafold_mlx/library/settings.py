@@ -7,8 +7,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import versions
+from betafold_mlx.fold.prediction import versions
+from betafold_mlx.fold.predictor import Predictor
 
 BATCHES_A_WINDOW = 4
 """Records that are sorted by length together, in batches: enough to fill most of these."""
@@ -27,9 +27,9 @@ class Settings:
     Attributes
     ----------
     samples, seed, auto_disulfides
-        As in `betafold_mlx.predict.Predictor.fold`.
+        As in `betafold_mlx.fold.predictor.Predictor.fold`.
     output : str
-        One of `betafold_mlx.output.OUTPUT_FORMATS`.
+        One of `betafold_mlx.fold.output.OUTPUT_FORMATS`.
     format : str
         Of structure files: ``cif``, ``pdb`` or ``both``.
     batch_size : int

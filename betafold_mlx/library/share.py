@@ -10,14 +10,14 @@ from pathlib import Path
 
 from betafold_mlx.distributed.control import RankLostError
 from betafold_mlx.distributed.ranks import Ranks
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.order import InOrder
 from betafold_mlx.library.settings import Settings, identity
 from betafold_mlx.library.sinks import make_sink
 from betafold_mlx.library.wire import pack_folded, pack_task, unpack_folded, unpack_task
 from betafold_mlx.library.work import Folded, Task, Work
 from betafold_mlx.library.writer import Window
-from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import Prediction
 
 GO_ON = "the same command goes on, with any number of processes"
 

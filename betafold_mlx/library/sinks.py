@@ -15,9 +15,9 @@ from typing import Any
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
+from betafold_mlx.fold.output import FORMATS
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.library.appended import AppendedFile
-from betafold_mlx.output import FORMATS
-from betafold_mlx.prediction import Prediction
 
 Rendered = list[list[bytes] | BetafoldError]
 """What is to be written of some predictions, in their order, or what is wrong with one: known to their sink alone."""
@@ -72,7 +72,7 @@ class Sink(ABC):
 
 
 def make_sink(output: str, directory: Path, format: str, report: str | None = None) -> Sink:
-    """Return the sink of a `betafold_mlx.output.OUTPUT_FORMATS`.
+    """Return the sink of a `betafold_mlx.fold.output.OUTPUT_FORMATS`.
 
     Raises
     ------

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.closure import Bond
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.disulfides import Pairing
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.library.work import Folded, Task
-from betafold_mlx.pairing import Pairing
-from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide
 
 _ARRAYS = {"coordinates": (5, 3), "plddt": (), "torsions": (3,)}
 """What belongs to each residue of each model."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from betafold_mlx.fold.prediction import Prediction, assign_together
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.settings import Settings
 from betafold_mlx.library.sinks import Rendered, Sink
-from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import Prediction, assign_together
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide
 
 
 class Task(NamedTuple):

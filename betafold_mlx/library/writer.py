@@ -8,12 +8,7 @@ from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import sweep_temporary
-from betafold_mlx.library.appended import AppendedFile
-from betafold_mlx.library.journal import Done, Journal
-from betafold_mlx.library.records import Entry
-from betafold_mlx.library.sinks import Sink
-from betafold_mlx.library.work import Folded, Task, Work
-from betafold_mlx.output import (
+from betafold_mlx.fold.output import (
     ERRORS_COLUMNS,
     ERRORS_FILE,
     SUMMARY_COLUMNS,
@@ -22,8 +17,13 @@ from betafold_mlx.output import (
     failure_row,
     summary_row,
 )
-from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.library.appended import AppendedFile
+from betafold_mlx.library.journal import Done, Journal
+from betafold_mlx.library.records import Entry
+from betafold_mlx.library.sinks import Sink
+from betafold_mlx.library.work import Folded, Task, Work
+from betafold_mlx.peptide.sequence import Peptide
 
 
 class Window(NamedTuple):

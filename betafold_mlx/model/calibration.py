@@ -10,7 +10,7 @@ FEATURES = (
     *("expected_lddt", "expected_lddt_mean", "state_plddt", "state_plddt_mean"),
     *("torsion_density", "torsion_density_mean", "strain_mean", "log_length"),
 )
-"""What it looks at, for each residue of a structure (`betafold_mlx.refine.confidence`)."""
+"""What it looks at, for each residue of a structure (`betafold_mlx.fold.confidence`)."""
 
 
 class Calibration(nn.Module):

@@ -24,7 +24,7 @@ from betafold_mlx.model.pairformer import PairDistogramHead, Pairformer
 from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
 from betafold_mlx.model.ramachandran import RamachandranHead, TorsionMixture
 from betafold_mlx.model.transformer import Transformer, dropout, split_key
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 
 
 class Folded(NamedTuple):

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide
 
 PADDED_LENGTHS = (16, 24, 32)
 """Batches are padded to one of these: few shapes mean few traces to compile and little padding to compute."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.closure import Bond
+from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.report import maps
 from betafold_mlx.report.bands import BANDS
 from betafold_mlx.report.markup import Markup

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from betafold_mlx.prediction import Prediction
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.report.bands import band_of, legend, pattern_definitions, style
 from betafold_mlx.report.markup import Markup, tag, text
 from betafold_mlx.report.shown import shown

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from betafold_mlx.prediction import Prediction
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.report import sections
 from betafold_mlx.report.bands import pattern_definitions, style
 from betafold_mlx.report.embedded import script_data

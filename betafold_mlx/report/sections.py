@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.prediction import Prediction, versions
+from betafold_mlx.fold.prediction import Prediction, versions
+from betafold_mlx.fold.spread import ALIKE
 from betafold_mlx.report import maps, tables
 from betafold_mlx.report.bands import band_of, legend
 from betafold_mlx.report.markup import Markup, join, tag, text
@@ -15,7 +16,6 @@ from betafold_mlx.report.shown import Shown, residue_name
 from betafold_mlx.report.trace import trace_svg
 from betafold_mlx.report.tracks import tracks_svg
 from betafold_mlx.report.viewer import INSTALL, Viewer
-from betafold_mlx.spread import ALIKE
 
 _ABSENT = (
     "Not in this report: the peptide was folded without details "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import NamedTuple
 
-from betafold_mlx.closure import Bond
+from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.report.bands import band_of, fill
 from betafold_mlx.report.markup import Markup, tag, text
 from betafold_mlx.report.shown import Shown, residue_name

@@ -19,9 +19,9 @@ from starlette.routing import Route
 from betafold_mlx import __version__
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
-from betafold_mlx.output import safe_name
-from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import Prediction
+from betafold_mlx.fold.output import safe_name
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.serve.atlas import MEDIA_TYPES, atlas_peptide, atlas_text
 from betafold_mlx.serve.batches import Batches
 from betafold_mlx.serve.guard import HEADERS, REPORT_POLICY, Guard
@@ -235,8 +235,8 @@ def command_line(asked: FoldRequest, model: str) -> str:
 
 def _info(predictor: Predictor, limits: Limits) -> dict[str, Any]:
     """Return what the page says of the server."""
-    from betafold_mlx.chemistry import C_CAPS, N_CAPS
-    from betafold_mlx.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, TRAINED_LENGTHS
+    from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS
+    from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, TRAINED_LENGTHS
 
     loaded = predictor.loaded
     return {

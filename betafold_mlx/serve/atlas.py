@@ -7,8 +7,8 @@ so that its clients work here; the files say what made them.
 from __future__ import annotations
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.prediction import Prediction
-from betafold_mlx.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide
 from betafold_mlx.serve.problems import RequestError
 
 MEDIA_TYPES = {"pdb": "chemical/x-pdb", "cif": "chemical/x-cif"}

@@ -15,8 +15,7 @@ from typing import Any, BinaryIO, Literal
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
-from betafold_mlx.library.names import Names
-from betafold_mlx.output import (
+from betafold_mlx.fold.output import (
     ERRORS_COLUMNS,
     ERRORS_FILE,
     SUMMARY_COLUMNS,
@@ -25,9 +24,10 @@ from betafold_mlx.output import (
     failure_row,
     summary_row,
 )
-from betafold_mlx.predict import Predictor
-from betafold_mlx.prediction import Prediction, assign_together
-from betafold_mlx.sequence import FastaRecord, Peptide
+from betafold_mlx.fold.prediction import Prediction, assign_together
+from betafold_mlx.fold.predictor import Predictor
+from betafold_mlx.library.names import Names
+from betafold_mlx.peptide.sequence import FastaRecord, Peptide
 from betafold_mlx.serve.limits import Limits
 from betafold_mlx.serve.problems import FAULT, RequestError
 from betafold_mlx.serve.requests import BatchRequest

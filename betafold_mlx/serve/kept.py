@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from betafold_mlx.prediction import Prediction
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.serve.problems import RequestError
 from betafold_mlx.serve.requests import FoldRequest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from betafold_mlx import __version__
-from betafold_mlx.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH
+from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH
 from betafold_mlx.serve.atlas import MEDIA_TYPES
 from betafold_mlx.serve.limits import Limits
 from betafold_mlx.serve.schemas import EXAMPLE, Document, reference, schemas, sequence_pattern

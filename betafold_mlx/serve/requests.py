@@ -12,9 +12,9 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from betafold_mlx.chemistry import NO_CAP, checked_caps, checked_disulfides
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import FastaRecord, Peptide, parse_fasta
+from betafold_mlx.peptide.chemistry import NO_CAP, checked_caps, checked_disulfides
+from betafold_mlx.peptide.sequence import FastaRecord, Peptide, parse_fasta
 from betafold_mlx.serve.limits import Limits
 from betafold_mlx.serve.problems import Problem, RequestError, invalid
 
@@ -43,7 +43,7 @@ class FoldRequest:
     auto_disulfides : bool
         Bond the cysteines as the model prefers.
     samples, seed : int
-        As in `betafold_mlx.predict.Predictor.fold`.
+        As in `betafold_mlx.fold.predictor.Predictor.fold`.
     include : tuple of str
         Structure files to send along: ``cif``, ``pdb``.
     keep : bool

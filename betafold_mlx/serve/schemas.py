@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from betafold_mlx.chemistry import C_CAPS, N_CAPS, NO_CAP
-from betafold_mlx.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH
+from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP
+from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH
 from betafold_mlx.serve.limits import Limits
 from betafold_mlx.serve.requests import AUTO, LONGEST_ID, MOST_SEED, STRUCTURES
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import mlx.core as mx
 
-from betafold_mlx.predict import Predictor
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.serve.problems import RequestError
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 
 ATOMS = ("N", "CA", "C", "O")
 

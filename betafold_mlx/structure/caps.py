@@ -14,7 +14,7 @@ import numpy as np
 
 from betafold_mlx.geometry import ideal
 from betafold_mlx.geometry.mirror import mirror_image
-from betafold_mlx.sequence import ALPHABET
+from betafold_mlx.peptide.sequence import ALPHABET
 
 USUAL_PHI = {"helical": -65.0, "extended": -110.0, "proline": -65.0}
 """Degrees: where psi is within `HELICAL_PSI`, where it is not, and for Pro.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from betafold_mlx.sequence import ALPHABET, THREE_LETTER
+from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER
 
 CHAIN = "A"
 

@@ -12,7 +12,7 @@ import gemmi
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import MAX_LENGTH
+from betafold_mlx.peptide.sequence import MAX_LENGTH
 from betafold_mlx.structure.backbone import Backbone, peptide_bonds, ring_closed
 from betafold_mlx.structure.bonds import Pairs, infer_disulfides, sulfur_disulfides
 from betafold_mlx.structure.parsing import parse_structure

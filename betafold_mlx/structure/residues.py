@@ -10,7 +10,7 @@ from typing import NamedTuple
 import gemmi
 import numpy as np
 
-from betafold_mlx.sequence import THREE_LETTER
+from betafold_mlx.peptide.sequence import THREE_LETTER
 from betafold_mlx.structure.backbone import ATOMS, MAX_COORDINATE, complete_residues
 
 SAME_RESIDUE = {

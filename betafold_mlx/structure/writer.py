@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import gemmi
 import numpy as np
 
-from betafold_mlx.chemistry import C_CAPS, N_CAPS
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.sequence import residue_ids
+from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS
+from betafold_mlx.peptide.sequence import residue_ids
 from betafold_mlx.structure.atoms import WrittenModel, written_model
 from betafold_mlx.structure.bonds import Pairs
 from betafold_mlx.structure.caps import place_caps

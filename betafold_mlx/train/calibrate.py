@@ -8,12 +8,12 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.metrics import lddt
+from betafold_mlx.fold.confidence import confidence_features
+from betafold_mlx.fold.ensemble import refine
+from betafold_mlx.geometry.metrics import lddt
 from betafold_mlx.model.calibration import fit_logistic
 from betafold_mlx.model.directory import CARD_FILE, CONFIG_FILE, load_model, save_model
 from betafold_mlx.model.folding import FoldingModel
-from betafold_mlx.refine.confidence import confidence_features
-from betafold_mlx.refine.ensemble import refine
 from betafold_mlx.train.batches import Batch
 
 SAMPLES = 3

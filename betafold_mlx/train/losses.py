@@ -12,7 +12,7 @@ import mlx.core as mx
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import frames
 from betafold_mlx.geometry.frames import distances
-from betafold_mlx.metrics import drmsd, lddt, masked_mean
+from betafold_mlx.geometry.metrics import drmsd, lddt, masked_mean
 from betafold_mlx.model.distogram import distance_bins
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import cross_entropy

@@ -10,7 +10,7 @@ import numpy as np
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import cut_window, whole_window
 from betafold_mlx.distributed.ranks import ALONE, Ranks
-from betafold_mlx.metrics import backbone_rmsd, torsion_error
+from betafold_mlx.geometry.metrics import backbone_rmsd, torsion_error
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
 from betafold_mlx.train.batches import Batch, Featurizer, make_batch

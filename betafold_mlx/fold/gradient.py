@@ -1,0 +1,215 @@
+"""What pulls at a structure: the gradient of its energy, written out.
+
+The energy of a structure is, in nats of one residue's worth each, the sum of
+
+- distances: half the squared deviation of each C-alpha distance from the distogram's mean, over its variance and the
+  number of residues;
+- torsions: minus the log density of (phi, psi) under the network's mixture;
+- omega: 1 - cos of the turn from the network's omega;
+- clashes: ((c^2 - d^2) / 2c)^2 for each two atoms closer than their closest approach c, which is (c - d)^2 near c;
+- ring: the squared deviations of four distances across the bond that closes it;
+- bridges: of each stated disulfide the squared deviation of CB-CB, and of CA-CA from its range.
+
+Derivatives are taken by hand: an order of magnitude cheaper than automatic ones through the reconstruction, and the
+value itself is never needed. Inside this package arrays end in residues and structures, (..., L, B): sums run over
+leading axes, one structure beside the other, so that none depends on its company.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from betafold_mlx.fold.restraints import Restraints
+from betafold_mlx.geometry.nerf import place_atoms, residue_constants, torsion_gradient
+from betafold_mlx.model.functions import exp_of_negative
+from betafold_mlx.model.ramachandran import log_normaliser
+
+N, CA, C, OXYGEN, CB = range(5)
+
+RING_PAIRS = ((C, N), (CA, N), (C, CA), (CA, CA))
+"""Atoms of the last and the first residue whose distances make a ring's bond, in the order of `Restraints.ring`."""
+
+CONTACTS = (
+    *(
+        (CA, CA, 3.8),
+        (CB, CB, 3.5),
+        (CA, CB, 3.7),
+        (OXYGEN, OXYGEN, 2.8),
+        (N, OXYGEN, 2.7),
+        (CA, OXYGEN, 3.1),
+        (CB, OXYGEN, 3.0),
+    ),
+    *((C, OXYGEN, 3.0), (N, CB, 3.2), (C, CB, 3.4)),
+)
+"""Closest approach of atoms three residues apart or more, Angstrom."""
+
+BRIDGE_CB, BRIDGE_CA = 3.85, (4.6, 6.4)
+"""CB-CB of a disulfide, and the range of its CA-CA, Angstrom: middle and bulk of what Hazes & Dijkstra 1988 found."""
+
+
+@dataclass(frozen=True)
+class EnergyWeights:
+    """What each term counts. Chosen on the validation split."""
+
+    distance: float = 1.0
+    torsion: float = 0.1
+    omega: float = 20.0
+    clash: float = 0.5
+    ring: float = 2.0
+    bridge: float = 1.0
+
+
+class EnergyGradient:
+    """The gradient of the energy of B structures with respect to their torsions.
+
+    Parameters
+    ----------
+    restraints : Restraints
+        Of the B structures.
+    weights : EnergyWeights
+        What each term counts.
+    """
+
+    def __init__(self, restraints: Restraints, weights: EnergyWeights) -> None:
+        self.weights = weights
+        self._restraints = restraints
+        self._constants = residue_constants(restraints.residues, restraints.mask)
+        self._distance = _last(restraints.distance)
+        self._stiffness = weights.distance * _last(_both_ways(restraints.tightness))
+        self._apart = _last(_both_ways(restraints.apart))
+        self._bridges = _last(_both_ways(restraints.bridges)).astype(mx.float32)
+        self._omega = _last(restraints.omega)
+        self._bond = weights.omega * _last(restraints.bond).astype(mx.float32)
+
+        mixture = restraints.mixture
+        k, centre = mixture.concentration.T, mixture.centre.T  # (2, K)
+        # cosine and sine factors of phi, then of psi: (4, K, 1, 1)
+        factors = mx.stack([k * mx.cos(centre), k * mx.sin(centre)], axis=1)
+        self._factors = factors.reshape(4, -1, 1, 1)
+        self._known = _last(restraints.defined).astype(mx.float32)  # (2, L, B)
+        normaliser = (log_normaliser(k)[..., None, None] * self._known[:, None]).sum(axis=0)
+        self._log_weights = _last(mixture.log_weights) - normaliser  # (K, L, B)
+        self._torsion_weight = weights.torsion * _last(restraints.mask).astype(mx.float32)
+
+    def atoms(self, torsions: mx.array) -> mx.array:
+        """Return the atoms of torsions (3, L, B): (3, 5, L, B) Angstrom."""
+        return place_atoms(torsions, self._constants)
+
+    def pull(self, torsions: mx.array) -> mx.array:
+        """Return where the mixture pulls phi and psi, at torsions: (4, L, B).
+
+        With the probabilities r_k of the mixture's states held, minus its log density is, up to a constant,
+        -sum_k r_k kappa_k cos(x - mu_k) = -(a cos x + b sin x), a and b of phi, then of psi: an upper bound that
+        touches it here, with the same slope (the expectation step of expectation-maximisation). Exponentials are
+        dear, so `__call__` takes the bound of some steps ago.
+        """
+        factors = self._factors
+        logits = self._log_weights
+        for number, angle in enumerate((mx.cos(torsions), mx.sin(torsions))):
+            for which in (0, 1):
+                logits = logits + factors[2 * which + number] * (angle[which] * self._known[which])
+        probability = exp_of_negative(logits - logits.max(axis=0))
+        probability = probability * (self._torsion_weight / probability.sum(axis=0))
+        held = [(probability * factor).sum(axis=0) for factor in factors]
+        return mx.stack(held) * mx.repeat(self._known, 2, axis=0)
+
+    def __call__(
+        self, torsions: mx.array, pull: mx.array, chemistry: float = 1.0, sterics: float = 1.0
+    ) -> mx.array:
+        """Return the gradient.
+
+        Parameters
+        ----------
+        torsions : mx.array
+            (3, L, B) radians.
+        pull : mx.array
+            (4, L, B), from `pull`.
+        chemistry : float
+            Factor on clashes, ring and bridges, raised during a minimisation.
+        sterics : float
+            Factor on clashes beside that; 0 saves most of the time.
+
+        Returns
+        -------
+        mx.array
+            (3, L, B); zero at padding.
+        """
+        weights, restraints = self.weights, self._restraints
+        atoms = self.atoms(torsions)
+        ca = atoms[:, CA]
+        pulls = [mx.zeros_like(ca) for _ in range(5)]  # on N, CA, C, O, CB: (3, L, B)
+        pulls[CA] = self._distance_pull(ca)
+        if restraints.has_bridges:
+            for atom, pulled in self._bridge_pulls(atoms):
+                pulls[atom] = pulls[atom] + chemistry * weights.bridge * pulled
+        if sterics:
+            for atom, pulled in self._clash_pulls(atoms):
+                pulls[atom] = pulls[atom] + chemistry * sterics * weights.clash * pulled
+        if restraints.has_rings:
+            for atom, pulled in self._ring_pulls(atoms):
+                pulls[atom] = pulls[atom] + chemistry * weights.ring * pulled
+        slope = torsion_gradient(atoms, mx.stack(pulls, axis=1))
+        by_mixture = pull[::2] * mx.sin(torsions[:2]) - pull[1::2] * mx.cos(torsions[:2])
+        by_omega = self._bond * mx.sin(torsions[2] - self._omega)
+        return slope + mx.concatenate([by_mixture, by_omega[None]])
+
+    def _distance_pull(self, ca: mx.array) -> mx.array:
+        apart = _differences(ca, ca)
+        inverse = mx.rsqrt(mx.square(apart).sum(axis=0) + 1e-6)
+        # stiffness * (d - mean) / d
+        return (self._stiffness * (1.0 - self._distance * inverse) * apart).sum(axis=2)
+
+    def _bridge_pulls(self, atoms: mx.array) -> list[tuple[int, mx.array]]:
+        low, high = BRIDGE_CA
+        pulls = []
+        for atom, near, far in ((CB, BRIDGE_CB, BRIDGE_CB), (CA, low, high)):
+            apart = _differences(atoms[:, atom], atoms[:, atom])
+            d = mx.sqrt(mx.square(apart).sum(axis=0) + 1e-6)
+            outside = mx.maximum(d - far, 0.0) - mx.maximum(near - d, 0.0)
+            pulls.append((atom, (2 * self._bridges * outside / d * apart).sum(axis=2)))
+        return pulls
+
+    def _clash_pulls(self, atoms: mx.array) -> list[tuple[int, mx.array]]:
+        pulls = []
+        for a, b, closest in CONTACTS:
+            apart = _differences(atoms[:, a], atoms[:, b])
+            overlap = mx.maximum(closest**2 - mx.square(apart).sum(axis=0), 0.0)
+            pushed = overlap * (self._apart * (-1 / closest**2)) * apart  # (3, L, L, B)
+            pulls.append((a, pushed.sum(axis=2)))
+            if a != b:
+                pulls.append((b, -pushed.sum(axis=1)))
+        return pulls
+
+    def _ring_pulls(self, atoms: mx.array) -> list[tuple[int, mx.array]]:
+        restraints = self._restraints
+        last = restraints.last[None, :]  # (1, B)
+        place = mx.arange(atoms.shape[2])[:, None]
+        at_end = (place == last).astype(mx.float32) * restraints.cyclic  # (L, B)
+        at_start = (place == 0).astype(mx.float32) * restraints.cyclic
+        end = mx.take_along_axis(atoms, mx.broadcast_to(last, (3, 5, 1, last.shape[1])), axis=2)
+        start = atoms[:, :, :1]
+        pulls = []
+        for number, (a, b) in enumerate(RING_PAIRS):
+            apart = end[:, a] - start[:, b]  # (3, 1, B)
+            d = mx.sqrt(mx.square(apart).sum(axis=0) + 1e-6)
+            pulled = 2 * (1.0 - restraints.ring[:, number] / d) * apart
+            pulls += [(a, pulled * at_end), (b, -pulled * at_start)]
+        return pulls
+
+
+def _last(array: mx.array) -> mx.array:
+    """Put structures last: (B, L) -> (L, B), (B, L, K) -> (K, L, B), symmetric (B, L, L) -> (L, L, B)."""
+    return mx.contiguous(array.transpose())
+
+
+def _both_ways(pairs: mx.array) -> mx.array:
+    """Make symmetric what stands above the diagonal."""
+    other = pairs.swapaxes(1, 2)
+    return pairs | other if pairs.dtype == mx.bool_ else pairs + other
+
+
+def _differences(a: mx.array, b: mx.array) -> mx.array:
+    """(3, L, B), (3, L, B) -> (3, L, L, B)."""
+    return a[:, :, None] - b[:, None]

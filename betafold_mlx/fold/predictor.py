@@ -1,0 +1,284 @@
+"""What a Python user imports: `Predictor` folds, `Prediction` is what comes out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.assemble import Models, assemble, ranked_pairings
+from betafold_mlx.fold.confidence import confidence_features
+from betafold_mlx.fold.details import read_details
+from betafold_mlx.fold.ensemble import refining
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.fold.registry import find_embedder, find_model
+from betafold_mlx.lanes import Work, side_by_side
+from betafold_mlx.model.directory import LoadedModel, load_model
+from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
+from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
+
+if TYPE_CHECKING:
+    from betafold_mlx.esm.features import EsmEmbedder
+
+__all__ = ["Prediction", "Predictor"]
+
+BATCH_SIZE = 64
+"""Peptides folded together: more do not make it faster on a CPU."""
+
+
+class Predictor:
+    """A folding model, loaded and ready.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        From `betafold_mlx.model.directory.load_model`; `Predictor.load` is the usual way.
+    embedder : EsmEmbedder, optional
+        The frozen embedder that the model was trained on, where it was trained on one.
+
+    Examples
+    --------
+    >>> from betafold_mlx import Predictor
+    >>> prediction = Predictor.load().fold("GIGKFLHSAKKFGKAFVGEIMNS")
+    >>> prediction.coordinates.shape
+    (1, 23, 5, 3)
+    """
+
+    def __init__(self, loaded: LoadedModel, embedder: EsmEmbedder | None = None) -> None:
+        self.loaded = loaded
+        self.embedder = embedder
+        config = loaded.model.config
+        frozen = config.embedder.kind != "residue"
+        if frozen != (embedder is not None) or (embedder and embedder.esm.sha256 != config.embedder.sha256):
+            given = embedder.esm.embedder_config().describe() if embedder else "none"
+            raise BetafoldError(
+                f"model {loaded.name} reads {config.embedder.describe()}, and the embedder given is {given}"
+            )
+        if config.max_length < MAX_LENGTH:
+            raise BetafoldError(
+                f"model {loaded.name} reads at most {config.max_length} residues, peptides have up to {MAX_LENGTH}"
+            )
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, embedder: str | Path | None = None) -> Predictor:
+        """Load a model directory, and the frozen embedder that it was trained on.
+
+        Parameters
+        ----------
+        model : str or Path, optional
+            A model directory or the name of a bundled one; by default the best installed one
+            (`betafold_mlx.fold.registry.best_model`).
+        embedder : str or Path, optional
+            Directory of the embedder; by default it is looked for (`betafold_mlx.fold.registry.find_embedder`).
+
+        Raises
+        ------
+        BetafoldError
+            No such model, or a damaged one; an embedder that is missing or another one.
+        """
+        loaded = load_model(find_model(model))
+        wanted = loaded.model.config.embedder
+        if wanted.kind == "residue":
+            if embedder is not None:
+                raise BetafoldError(f"model {loaded.name} needs no embedder: leave out --embedder {embedder}")
+            return cls(loaded)
+        directory = find_embedder(wanted, loaded.path, embedder)
+        from betafold_mlx.esm.features import EsmEmbedder  # the bundled model starts without
+
+        return cls(loaded, EsmEmbedder.load(directory))
+
+    def fold(
+        self,
+        sequence: str | Peptide,
+        *,
+        cyclic: bool = False,
+        disulfides: Iterable[tuple[int, int]] = (),
+        d_amino_acids: bool = False,
+        n_cap: str | None = None,
+        c_cap: str | None = None,
+        auto_disulfides: bool = False,
+        samples: int = 1,
+        seed: int = 0,
+        id: str | None = None,
+        details: bool = False,
+    ) -> Prediction:
+        """Fold one peptide.
+
+        Parameters
+        ----------
+        sequence : str or Peptide
+            4 to 32 standard residues in one-letter code.
+        cyclic : bool
+            Closed head to tail. A `Peptide` states this itself.
+        disulfides : iterable of (int, int)
+            1-based pairs of bonded cysteines. A `Peptide` states them itself.
+        auto_disulfides : bool
+            Where no disulfides are stated, bond the cysteines as the model prefers.
+        d_amino_acids : bool
+            All residues are D: the mirror image of the L fold. A `Peptide` states this itself.
+        n_cap, c_cap : str, optional
+            ``ACE`` and ``NH2``: placed in the files by ideal geometry, not modelled. A `Peptide` states them itself.
+        samples : int
+            Models to make, ranked by mean pLDDT. The first drawn starts from the network's most likely torsions, the
+            others from draws of its torsion distributions, each from its own key: sample i is the same whatever
+            `samples`.
+        seed : int
+            0 to 2^31 - 1.
+        id : str, optional
+            Name; by default the sequence.
+        details : bool
+            Keep what the network said on the way: attention maps, expected distances, torsion density
+            (`betafold_mlx.fold.details.Details`).
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        BetafoldError
+            For a sequence or chemistry that cannot be, or numbers out of range.
+        """
+        disulfides = tuple(disulfides)
+        if not isinstance(sequence, Peptide):
+            peptide = Peptide.parse(sequence, cyclic, disulfides, d_amino_acids, n_cap, c_cap)
+        elif cyclic or disulfides or d_amino_acids or n_cap or c_cap:
+            raise BetafoldError("a Peptide states its own chemistry: give none beside it")
+        else:
+            peptide = sequence
+        return self.fold_many(
+            [peptide],
+            ids=[id or peptide.sequence],
+            samples=samples,
+            seed=seed,
+            auto_disulfides=auto_disulfides,
+            details=details,
+        )[0]
+
+    def fold_many(
+        self,
+        peptides: Sequence[Peptide],
+        *,
+        ids: Sequence[str] | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        auto_disulfides: bool = False,
+        details: bool = False,
+        batch_size: int = BATCH_SIZE,
+    ) -> list[Prediction]:
+        """Fold peptides in batches of equal padded length, on a CPU several batches at a time.
+
+        Parameters
+        ----------
+        peptides : sequence of Peptide
+            Checked peptides.
+        ids : sequence of str, optional
+            Their names, one a peptide; by default the sequences.
+        samples, seed, auto_disulfides, details
+            As in `fold`.
+        batch_size : int
+            Peptides in a batch: bounds the memory, however many there are.
+
+        Returns
+        -------
+        list of Prediction
+            In the order of `peptides`.
+
+        Raises
+        ------
+        BetafoldError
+            For numbers out of range, or a model whose weights give no finite numbers.
+        """
+        if samples < 1:
+            raise BetafoldError(f"samples must be at least 1, not {samples}")
+        if batch_size < 1:
+            raise BetafoldError(f"a batch must hold at least 1 peptide, not {batch_size}")
+        if not 0 <= seed < 2**31:
+            raise BetafoldError(f"seed must lie between 0 and {2**31 - 1}, not {seed}")
+        names = [peptide.sequence for peptide in peptides] if ids is None else ids
+        if len(names) != len(peptides):
+            raise BetafoldError(f"{len(names)} ids for {len(peptides)} peptides: give one for each")
+        predictions: dict[int, Prediction] = {}
+        by_length: dict[int, list[int]] = {}
+        for index, peptide in enumerate(peptides):
+            by_length.setdefault(padded_length(len(peptide)), []).append(index)
+        batches = [
+            (length, members[first : first + batch_size])
+            for length, members in by_length.items()
+            for first in range(0, len(members), batch_size)
+        ]
+        works = (
+            self._folding(
+                [peptides[index] for index in members], length, samples, seed, auto_disulfides, details
+            )
+            for length, members in batches
+        )
+        for (_, members), together in zip(batches, side_by_side(works), strict=True):
+            for index, models in zip(members, together, strict=True):
+                predictions[index] = assemble(
+                    models, names[index], seed, self.loaded, self.describe_embedder()
+                )
+        return [predictions[index] for index in range(len(peptides))]
+
+    def _folding(
+        self,
+        peptides: Sequence[Peptide],
+        length: int,
+        samples: int,
+        seed: int,
+        auto_disulfides: bool,
+        details: bool,
+    ) -> Work[list[Models]]:
+        """Fold peptides of one padded length together, a few samples at a time."""
+        network = self.loaded.model
+        ask: Callable[[ModelInputs], Folded] = (
+            functools.partial(network, return_attention=True) if details else network
+        )
+        inputs = self._inputs(peptides, length)
+        folded = ask(inputs)
+        mx.async_eval(folded.distogram, folded.mixture.log_weights)
+        yield
+        pairings = [ranked_pairings(peptide, folded, row) for row, peptide in enumerate(peptides)]
+        if auto_disulfides and any(pairings):
+            peptides = [
+                replace(peptide, disulfides=ranked[0].disulfides) if ranked else peptide
+                for peptide, ranked in zip(peptides, pairings, strict=True)
+            ]
+            inputs = collate(peptides, length)._replace(features=inputs.features)
+            folded = ask(inputs)
+        ensemble = yield from refining(folded, inputs, seed, range(samples))
+        confidence = network.calibration(confidence_features(folded, ensemble))
+        arrays = (ensemble.coordinates, confidence, ensemble.torsions)
+        coordinates, plddt, torsions = (np.array(array) for array in arrays)
+        return [
+            Models(
+                peptide,
+                coordinates[row, :, :n],
+                plddt[row, :, :n],
+                torsions[row, :, :n],
+                ranked,
+                read_details(folded, row, n, peptide.cyclic) if details else None,
+            )
+            for row, (peptide, ranked, n) in enumerate(
+                zip(peptides, pairings, map(len, peptides), strict=True)
+            )
+        ]
+
+    def _inputs(self, peptides: Sequence[Peptide], length: int) -> ModelInputs:
+        inputs = collate(peptides, length)
+        if self.embedder is None:
+            return inputs
+        return inputs._replace(features=self.embedder([peptide.sequence for peptide in peptides], length))
+
+    def describe_embedder(self) -> dict[str, Any]:
+        """Return who makes the features: ``kind`` and ``label``, and of a frozen embedder its size and checksums."""
+        if self.embedder is not None:
+            return self.embedder.esm.to_dict()
+        return {"kind": "residue", "label": self.loaded.model.config.embedder.describe()}

@@ -1,0 +1,84 @@
+"""The lDDT expected under a distogram, against draws of true distances."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from synthetic import backbone_of, random_sequence
+
+from betafold_mlx.fold.confidence import confidence_features, expected_lddt
+from betafold_mlx.fold.ensemble import refine
+from betafold_mlx.geometry.metrics import LDDT_RADIUS, LDDT_THRESHOLDS, lddt
+from betafold_mlx.model.calibration import FEATURES
+from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.model.distogram import BINS, EDGES
+from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.inputs import collate
+from betafold_mlx.peptide.sequence import Peptide
+
+
+def structure(seed=0, length=8):
+    rng = np.random.default_rng(seed)
+    return backbone_of(random_sequence(rng, length), rng, noise=20)[:, 1].astype(np.float64)
+
+
+def test_it_is_the_ratio_of_expectations_over_true_distances():
+    rng = np.random.default_rng(0)
+    ca = structure()
+    logits = rng.normal(scale=2, size=(8, 8, BINS))
+    logits = (logits + logits.swapaxes(0, 1)) / 2
+    got = np.array(
+        expected_lddt(
+            mx.softmax(mx.array(logits), axis=-1)[None], mx.array(ca)[None, None], mx.ones((1, 8)) > 0
+        )
+    )[0, 0]
+
+    low, high = np.concatenate([[3.6], EDGES]), np.concatenate([EDGES, [44.0]])
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    modelled = np.linalg.norm(ca[:, None] - ca, axis=-1)
+    kept, counted = np.zeros((8, 8)), np.zeros((8, 8))
+    for i, j in np.ndindex(8, 8):
+        if i != j:
+            bins = rng.choice(BINS, size=20000, p=p[i, j])
+            true = rng.uniform(low[bins], high[bins])
+            near = true <= LDDT_RADIUS
+            counted[i, j] = near.mean()
+            off = np.abs(true - modelled[i, j])
+            kept[i, j] = np.mean([(near & (off <= t)).mean() for t in LDDT_THRESHOLDS])
+    # modelled distances are rounded to a quarter of an Angstrom
+    np.testing.assert_allclose(got, kept.sum(1) / counted.sum(1), atol=0.02)
+
+
+def test_a_sure_distogram_expects_the_true_lddt():
+    true, model = (
+        structure(1, 12),
+        structure(1, 12) + np.random.default_rng(2).normal(scale=1.0, size=(12, 3)),
+    )
+    place = np.digitize(np.linalg.norm(true[:, None] - true, axis=-1), EDGES)
+    logits = np.where(np.arange(BINS) == place[..., None], 0.0, -50.0)
+    mask = mx.array(np.arange(16)[None] < 12)
+    padded = [np.pad(x, ((0, 4), (0, 0))) for x in (true, model)]
+    logits = np.pad(logits, ((0, 4), (0, 4), (0, 0)))
+    got = np.array(
+        expected_lddt(mx.softmax(mx.array(logits), axis=-1)[None], mx.array(padded[1])[None, None], mask)
+    )[0, 0, :12]
+    want = np.array(lddt(mx.array(padded[1]), mx.array(padded[0]), mask[0]))[:12]
+    np.testing.assert_allclose(
+        got, want, atol=0.12
+    )  # a bin is half an Angstrom wide, the tightest threshold too
+    assert abs((got - want).mean()) < 0.03
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_features_do_not_feel_the_batch(cyclic):
+    mx.random.seed(0)
+    model = FoldingModel(ModelConfig(width=32, layers=1, heads=4, ffn_width=64))
+    peptides = [Peptide("GIGKFLHSAKKF", cyclic=cyclic), Peptide("ACDEFGHIKLMNPQ")]
+
+    def features(chosen, numbers):
+        inputs = collate(chosen, 16)
+        folded = model(inputs)
+        return np.array(confidence_features(folded, refine(folded, inputs, 0, numbers)))
+
+    together = features(peptides, range(2))
+    assert together.shape == (2, 2, 16, len(FEATURES)) and np.isfinite(together).all()
+    np.testing.assert_allclose(features(peptides[:1], [1])[0, 0, :12], together[0, 1, :12], atol=0.05)

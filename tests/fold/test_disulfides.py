@@ -1,0 +1,80 @@
+"""Which cysteines a distogram would bond."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from betafold_mlx.fold.disulfides import (
+    BONDED_DISTANCE,
+    MOST_CYSTEINES,
+    NEAR_BY_CHANCE,
+    NEIGHBOURS,
+    SHOWN,
+    rank_pairings,
+)
+from betafold_mlx.model.distogram import BINS, EDGES
+
+SEQUENCE = "ACACACAC"
+
+
+def distogram(near):
+    """Logits by which pair (i, j) of residues lies within bonding distance with probability near[i, j]."""
+    length = len(near)
+    below = np.concatenate([[True], EDGES < BONDED_DISTANCE])  # bins that begin below the distance
+    logits = np.zeros((length, length, BINS))
+    for i, j in np.ndindex(length, length):
+        logits[i, j, below] = math.log(near[i, j] / below.sum())
+        logits[i, j, ~below] = math.log((1 - near[i, j]) / (~below).sum())
+    return logits
+
+
+def ways(cysteines):
+    """Every perfect matching, found by trying all permutations."""
+    found = set()
+    for order in itertools.permutations(cysteines):
+        pairs = [tuple(sorted(order[k : k + 2])) for k in range(0, len(order) - len(order) % 2, 2)]
+        found.add(tuple(sorted(pairs)))
+    return found
+
+
+def random_near(length, seed):
+    near = np.random.default_rng(seed).uniform(0.02, 0.9, (length, length))
+    return (near + near.T) / 2
+
+
+def gain(near, i, j, ring=None):
+    apart = abs(i - j) if ring is None else min(abs(i - j), ring - abs(i - j))
+    return math.exp(NEIGHBOURS) if apart == 1 else near[i, j] / NEAR_BY_CHANCE[apart - 1]
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+@pytest.mark.parametrize("sequence", ["ACAC", SEQUENCE, "CCC", "CACCAC", "CCCCCA"])
+def test_probabilities_are_those_of_counting_all_ways(sequence, cyclic):
+    near = random_near(len(sequence), 3)
+    cysteines = [k for k, letter in enumerate(sequence) if letter == "C"]
+    ring = len(sequence) if cyclic else None
+    weight = {way: math.prod(gain(near, i, j, ring) for i, j in way) for way in ways(cysteines)}
+    total = sum(weight.values())
+    ranked = rank_pairings(sequence, distogram(near), cyclic)
+    assert len(ranked) == min(SHOWN, len(weight))
+    want = sorted(weight.values(), reverse=True)
+    for pairing, value in zip(ranked, want, strict=False):
+        zero_based = tuple((i - 1, j - 1) for i, j in pairing.disulfides)
+        assert pairing.probability == pytest.approx(value / total, rel=1e-6)
+        assert weight[zero_based] == pytest.approx(value)
+
+
+def test_nothing_to_pair():
+    assert rank_pairings("ACDE", distogram(random_near(4, 0))) == ()
+    many = "C" * (MOST_CYSTEINES + 1)
+    assert rank_pairings(many, np.zeros((len(many), len(many), BINS))) == ()
+
+
+def test_numbers_without_bounds_stay_probabilities():
+    logits = np.full((8, 8, BINS), -1e4)
+    logits[..., 0] = 1e4
+    ranked = rank_pairings(SEQUENCE, logits)
+    assert sum(p.probability for p in ranked) == pytest.approx(1) and all(p.probability > 0 for p in ranked)
+    assert ranked[0].disulfides == ((2, 8), (4, 6))  # the way that chance makes the least likely

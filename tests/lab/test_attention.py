@@ -1,0 +1,61 @@
+import pytest
+
+pytest.importorskip("matplotlib", reason="needs matplotlib")
+
+import mlx.core as mx
+import numpy as np
+from lab_helpers import tiny_lab
+from toy_models import toy_model
+
+from betafold_mlx.lab import attention
+from betafold_mlx.lab.heads import network_reader
+from betafold_mlx.lab.output import write_outcome
+from betafold_mlx.model.directory import save_model
+from betafold_mlx.model.inputs import collate
+from betafold_mlx.peptide.sequence import Peptide
+
+
+def tiny_model(directory):
+    """Save a model with random weights, and return its directory."""
+    mx.random.seed(7)
+    save_model(directory, toy_model(), "a card", {})
+    return directory
+
+
+def test_maps_are_those_of_each_peptide_by_itself():
+    mx.random.seed(7)
+    model = toy_model()
+    peptides = [Peptide("GIGKFLHSAKKFGKAFV"), Peptide("GEWTY"), Peptide("GEWTYDDATKTF")]
+    for peptide, found in zip(peptides, network_reader(model, None)(peptides), strict=True):
+        alone = model(collate([peptide], 24), return_attention=True).attention
+        length = len(peptide)
+        expected = np.array(mx.stack(alone, axis=1))[0, :, :, :length, :length]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(found.sum(axis=-1), 1.0, atol=1e-5)
+
+
+def test_each_layer_of_each_peptide_is_drawn(tmp_path):
+    model = tiny_model(tmp_path / "model")
+    lab = tiny_lab(tmp_path, data=None, model=str(model), peptides=("GIGKF", "GEWTYD"))
+    outcome = attention.run(lab)
+    assert set(outcome.pictures) == {"model-GIGKF-layer1", "model-GEWTYD-layer1"}
+    axes = outcome.pictures["model-GIGKF-layer1"].figure.axes
+    for axis in axes:
+        assert "".join(label.get_text() for label in axis.get_xticklabels()) == "GIGKF"
+        assert "".join(label.get_text() for label in axis.get_yticklabels()) == "GIGKF"
+    assert len(axes) == 4
+    write_outcome(tmp_path / "out", "x", "y", outcome)
+
+
+def test_heads_are_measured_on_test_structures(tmp_path):
+    lab = tiny_lab(tmp_path, model=str(tiny_model(tmp_path / "model")))
+    outcome = attention.run(lab)
+    rows = outcome.tables["model-helix"]
+    assert [(row["layer"], row["head"]) for row in rows] == [(1, 1), (1, 2), (1, 3), (1, 4)]
+    helical = sum(
+        attention.assign_secondary_structure(item.coordinates[:, 1]).count("H")
+        for item in attention.split_items(lab.dataset, "test")
+    )
+    assert rows[0]["residues"] == helical > 0
+    verdict = outcome.findings[0].verdict
+    assert "position alone" in verdict or "too few clusters" in verdict  # random weights know no helix

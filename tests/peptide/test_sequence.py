@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.peptide.sequence import (
+    ALPHABET,
+    THREE_LETTER,
+    Peptide,
+    parse_fasta,
+    residue_ids,
+)
+
+SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
+sequences = st.text(alphabet=ALPHABET, min_size=4, max_size=32)
+
+
+def test_the_alphabet_is_the_twenty_standard_residues():
+    import gemmi
+
+    assert len(ALPHABET) == 20 and sorted(ALPHABET) == list(ALPHABET)
+    for letter, name in THREE_LETTER.items():
+        assert gemmi.find_tabulated_residue(name).one_letter_code == letter
+
+
+@SETTINGS
+@given(sequences, st.randoms(use_true_random=False))
+def test_case_spaces_and_line_breaks_are_ignored(sequence, random):
+    messy = "".join(random.choice(["", " ", "\n", "\t"]) + random.choice([c, c.lower()]) for c in sequence)
+    assert Peptide.parse(messy) == Peptide(sequence)
+
+
+@SETTINGS
+@given(sequences)
+def test_residue_ids_are_places_in_the_alphabet(sequence):
+    ids = residue_ids(sequence)
+    assert ids.dtype == np.int32
+    assert "".join(ALPHABET[i] for i in ids) == sequence
+
+
+@pytest.mark.parametrize("text", ["AX", "A1", "a", "Aé", "A-"])
+def test_residue_ids_refuse_other_letters(text):
+    with pytest.raises(BetafoldError):
+        residue_ids(text)
+
+
+@SETTINGS
+@given(st.text(max_size=50))
+def test_any_text_gives_a_peptide_or_one_line(text):
+    try:
+        peptide = Peptide.parse(text)
+    except BetafoldError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert 4 <= len(peptide) <= 32 and set(peptide.sequence) <= set(ALPHABET)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        ("  \n", "empty"),
+        ("GIGX", "'X' at position 4"),
+        ("GIG4KF", "'4' at position 4"),
+        ("GIG", "3 residues"),
+        ("A" * 33, "33 residues"),
+        ("GIG*KF", r"'\*' at position 4"),
+        ("GIGſKF", "'ſ' at position 4"),  # S in capitals
+        ("GIGKßF", "'ß' at position 5"),  # SS in capitals
+    ],
+)
+def test_what_is_wrong_is_said(text, message):
+    with pytest.raises(BetafoldError, match=message):
+        Peptide.parse(text)
+
+
+def test_disulfides_are_sorted():
+    peptide = Peptide.parse("CCGCGC", disulfides=[(6, 2), (4, 1)])
+    assert peptide.disulfides == ((1, 4), (2, 6))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([(1, 7)], "from 1 to 6"),
+        ([(0, 2)], "from 1 to 6"),
+        ([(1, 3)], "residue 3 is G, not C"),
+        ([(2, 2)], "itself"),
+        ([(1, 2), (2, 4)], "cysteine 2 is already"),
+    ],
+)
+def test_impossible_disulfides(pairs, message):
+    with pytest.raises(BetafoldError, match=message):
+        Peptide.parse("CCGCGC", disulfides=pairs)
+
+
+def records(text):
+    return list(parse_fasta(text.splitlines()))
+
+
+def test_fasta_records():
+    first, second = records(">one a peptide\nGIGK\n  fLHS \n; note\n\n>two\nACDE")
+    assert (first.id, first.description, first.text, first.line) == ("one", "a peptide", "GIGKfLHS", 1)
+    assert (second.id, second.text, second.line) == ("two", "ACDE", 6)
+
+
+def test_fasta_without_header_is_one_record():
+    (record,) = records("GIGK\nFLHS\n")
+    assert (record.id, record.text) == ("", "GIGKFLHS")
+
+
+def test_fasta_headers_without_sequence_stay_as_records():
+    assert [record.text for record in records(">a\n>b\nACDE\n>c")] == ["", "ACDE", ""]
+    assert records("") == [] and records("\n \n") == []
+
+
+def test_fasta_chemistry():
+    (record,) = records(">x kalata cyclic disulfides=1-15,17-5,10-22\nCGETCFGGTCNTPGCSCTWPICTRDGLPV")
+    assert record.peptide() == Peptide(record.text, True, ((1, 15), (5, 17), (10, 22)))
+    (plain,) = records(">x about cyclic_things disulfide bonds\nCGETCFGG")
+    assert plain.peptide() == Peptide("CGETCFGG")
+    (bad,) = records(">x disulfides=1:5\nCGETCFGG")
+    with pytest.raises(BetafoldError, match="I-J"):
+        bad.peptide()
+
+
+def test_fasta_states_hand_and_caps():
+    (record,) = records(">x magainin all-d n-cap=ace c-cap=NH2\nGIGKFLHSAKKF")
+    assert record.peptide() == Peptide("GIGKFLHSAKKF", False, (), True, "ACE", "NH2")
+    (ring,) = records(">x cyclic n-cap=ACE\nGIGKFLHSAKKF")
+    with pytest.raises(BetafoldError, match="no ends to cap"):
+        ring.peptide()
+
+
+def test_a_tab_ends_the_id_and_chemistry_adds_up():
+    (record,) = records(">x\tcyclic disulfides=1-15 disulfide=17-5\nCGETCFGGTCNTPGCSCTWPICTRDGLPV")
+    assert record.id == "x"
+    assert record.peptide() == Peptide(record.text, True, ((1, 15), (5, 17)))
+
+
+def test_windows_line_ends_and_byte_order_mark():
+    (record,) = list(parse_fasta(["\ufeff>a\r\n", "ACDE\r\n"]))
+    assert (record.id, record.text) == ("a", "ACDE")
+
+
+def test_binary_is_refused():
+    with pytest.raises(BetafoldError, match="binary"):
+        records(">a\nAC\0DE")
+
+
+@SETTINGS
+@given(st.lists(st.tuples(st.text(alphabet="abc123", min_size=1), sequences), max_size=6))
+def test_fasta_round_trip(entries):
+    text = "".join(f">{name} words\n{sequence[:10]}\n{sequence[10:]}\n" for name, sequence in entries)
+    assert [(r.id, r.text) for r in records(text)] == entries

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write to a temporary name, then rename."""
+"""Atomic writes of files and folders, lock files, JSON, checksums."""
 
 from __future__ import annotations
 
@@ -79,6 +79,57 @@ def _is_left(name: str) -> bool:
     except PermissionError:  # a process of somebody else
         pass
     return False
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: str, timeout: float = 0.0) -> Iterator[None]:
+    """Hold a lock file for the length of the block. The lock ends with the process, however it ends.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file. Its folder is made where it does not exist.
+    busy : str
+        The error message where another process holds the lock.
+    timeout : float
+        Seconds to wait for the lock; negative: without end.
+
+    Raises
+    ------
+    BetafoldError
+        Another process holds the lock, or the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BetafoldError(busy) from error
+    except OSError as error:
+        raise BetafoldError(f"cannot write {path.parent}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file.
+
+    Raises
+    ------
+    BetafoldError
+        Not there, not readable, not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BetafoldError(f"{path} is not there") from error
+    except OSError as error:
+        raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BetafoldError(f"{path} is not whole JSON") from error
 
 
 def write_text(path: Path, text: str) -> None:

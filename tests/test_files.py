@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_directory, atomic_path, sweep_temporary, to_json, write_text
+from betafold_mlx.files import (
+    atomic_directory,
+    atomic_path,
+    locked,
+    read_json,
+    sweep_temporary,
+    to_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -106,3 +114,38 @@ def test_what_killed_processes_left_is_swept(tmp_path):
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, *others])
     with pytest.raises(BetafoldError, match="cannot clear"):
         sweep_temporary(tmp_path / "nowhere")
+
+
+def test_a_lock_keeps_other_processes_out_and_ends_with_its_process(tmp_path):
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom betafold_mlx.files import locked\n"
+        "with locked(Path(sys.argv[1]), 'busy'):\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    path = tmp_path / "deep" / ".lock"
+    with subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(BetafoldError, match="in use"), locked(path, "in use"):
+            pass
+        other.kill()
+    for _ in range(2):
+        with locked(path, "in use"):
+            pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BetafoldError, match="cannot write"), locked(tmp_path / "file" / ".lock", "in use"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not there"),
+        (b"{", "is not whole JSON"),
+        (b"\xff", "not whole"),
+        (b"[" * 100_000, "not whole"),
+    ],
+)
+def test_what_is_no_json(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(BetafoldError, match=message):
+        read_json(tmp_path / "x.json")

@@ -41,7 +41,7 @@ from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.peptide.sequence import ALPHABET
 from betafold_mlx.train.batches import Batch
 from betafold_mlx.train.losses import LossWeights, Targets, total_loss
-from betafold_mlx.train.pieces import PIECES, in_pieces
+from betafold_mlx.train.microbatch import MICROBATCH, in_microbatches
 
 SUPERPOSED = "superposed.npy"
 RING, BRIDGE, BOTH = "ring of 14", "2 disulfides in 15", "ring of 14 with a disulfide"
@@ -87,7 +87,7 @@ def head(folder: Path, quick: bool) -> Times:
     keys = mx.random.split(mx.random.key(0), len(batch.inputs.mask))
 
     def train() -> None:  # as `betafold_mlx.train.loop` does
-        value, gradients = in_pieces(network, step, batch, keys, PIECES["transformer"])
+        value, gradients = in_microbatches(network, step, batch, keys, MICROBATCH["transformer"])
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         optimizer.update(network, gradients)
         mx.eval(network.parameters(), optimizer.state, value)

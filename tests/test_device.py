@@ -1,18 +1,15 @@
-"""``--device``, the advice about OpenBLAS, and arrays that are evaluated side by side."""
+"""``--device``, and the advice about OpenBLAS."""
 
-import functools
 import sys
 
 import mlx.core as mx
-import numpy as np
 import pytest
 
 import betafold_mlx
-from betafold_mlx import lanes
 from betafold_mlx._blas import HOW_TO_GET
 from betafold_mlx.cli import device as option_module
 from betafold_mlx.cli.main import main
-from betafold_mlx.device import advice, evaluated, use_device
+from betafold_mlx.device import advice, use_device
 from betafold_mlx.errors import BetafoldError
 
 PEPTIDE = "GIGKFLHSAKKF"
@@ -89,23 +86,3 @@ def test_nothing_is_advised_where_nothing_is_missing(monkeypatch, without_openbl
     assert advice() is None
     monkeypatch.undo()
     assert (advice() is None) == (betafold_mlx.OPENBLAS or sys.platform == "darwin")
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
-def test_arrays_side_by_side_are_those_of_one_after_another(monkeypatch, threads, count):
-    monkeypatch.setattr(lanes, "blas_threads", lambda: threads)
-    rng = np.random.default_rng(count)
-    matrices = [rng.standard_normal((40, 40)).astype(np.float32) for _ in range(count)]
-    made = []
-
-    def make(number):
-        made.append(number)
-        return mx.array(matrices[number]) @ mx.array(matrices[number])
-
-    results = evaluated([functools.partial(make, number) for number in range(count)])
-    for number, result in enumerate(results):
-        assert len(made) <= number + threads  # no more than a few at a time
-        exact = matrices[number].astype(np.float64) @ matrices[number]
-        np.testing.assert_allclose(np.array(result), exact, rtol=0, atol=1e-4)
-    assert made == list(range(count))

@@ -12,16 +12,16 @@ import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
-from betafold_mlx.fold.ensemble import refining
+from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.fold.predictor import BATCH_SIZE, Predictor
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.closure import measure_bonds
-from betafold_mlx.lanes import Work, side_by_side
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.heads import vectors_to_angles
 from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
 from betafold_mlx.model.ramachandran import TorsionMixture
+from betafold_mlx.parallel import side_by_side
 from betafold_mlx.peptide.sequence import Peptide
 
 SAMPLES = 4
@@ -140,26 +140,23 @@ class Teacher:
             for length, members in by_length.items()
             for first in range(0, len(members), BATCH_SIZE)
         ]
-        works = (
-            self._labelling([peptides[index] for index in members], length, samples, seed)
-            for length, members in batches
-        )
+
+        def label_batch(batch: tuple[int, list[int]]) -> list[Label]:
+            length, members = batch
+            return self._label_batch([peptides[index] for index in members], length, samples, seed)
+
         labels: dict[int, Label] = {}
-        for (_, members), together in zip(batches, side_by_side(works), strict=True):
+        for (_, members), together in zip(batches, side_by_side(label_batch, batches), strict=True):
             labels.update(zip(members, together, strict=True))
         return [labels[index] for index in range(len(peptides))]
 
-    def _labelling(
-        self, peptides: Sequence[Peptide], length: int, samples: int, seed: int
-    ) -> Work[list[Label]]:
+    def _label_batch(self, peptides: Sequence[Peptide], length: int, samples: int, seed: int) -> list[Label]:
         """Label peptides of one padded length."""
         inputs = collate(peptides, length)
         folded = mean_answer(
             [self._answer(predictor, peptides, inputs) for predictor in self.predictors], inputs
         )
-        mx.async_eval(folded.distogram, folded.mixture.log_weights)
-        yield
-        ensemble = yield from refining(folded, inputs, seed, range(samples))
+        ensemble = refine(folded, inputs, seed, range(samples))
         features = confidence_features(folded, ensemble)
         judged = [predictor.loaded.model.calibration(features) for predictor in self.predictors]
         plddt = np.array(sum(judged[1:], judged[0]) / len(judged))  # (B, S, L)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.device import evaluated
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.directory import LoadedEsm, load_esm
 from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.model.inputs import pad_features
+from betafold_mlx.parallel import side_by_side
 
 FEWEST_TO_DIVIDE = 8
 """Sequences that make two batches at least."""
@@ -67,11 +66,13 @@ class EsmEmbedder:
             An embedding that is not finite, or too large for float16; the message names the sequence.
         """
         batches = _batches([len(sequence) for sequence in sequences])
-        rows = [encode([sequences[index] for index in members]) for members in batches]
-        makers = [functools.partial(self.esm.model.embed, mx.array(tokens)) for tokens in rows]
+
+        def states_of(members: list[int]) -> np.ndarray:
+            tokens = mx.array(encode([sequences[index] for index in members]))
+            return np.array(self.esm.model.embed(tokens))  # (B, T, E), <cls> first
+
         embeddings: dict[int, np.ndarray] = {}
-        for members, array in zip(batches, evaluated(makers), strict=True):
-            states = np.array(array)  # (B, T, E), <cls> first
+        for members, states in zip(batches, side_by_side(states_of, batches), strict=True):
             for row, index in enumerate(members):
                 inner = states[row, 1 : len(sequences[index]) + 1]
                 embeddings[index] = self._rounded(inner, sequences[index])

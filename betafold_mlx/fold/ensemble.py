@@ -9,10 +9,9 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
-from betafold_mlx.fold.minimise import BONDED_STEPS, STEPS, minimising
+from betafold_mlx.fold.minimise import BONDED_STEPS, STEPS, minimise
 from betafold_mlx.fold.restraints import Restraints, restraints_from, take
 from betafold_mlx.fold.starts import draw_starts
-from betafold_mlx.lanes import Work, finish
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
@@ -51,13 +50,6 @@ class Ensemble(NamedTuple):
 def refine(
     folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int], effort: int = 1
 ) -> Ensemble:
-    """Draw structures and fit them; `refining` does it step by step."""
-    return finish(refining(folded, inputs, seed, numbers, effort))
-
-
-def refining(
-    folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int], effort: int = 1
-) -> Work[Ensemble]:
     """Draw structures of a batch of peptides and fit them to the network's answer and the stated chemistry.
 
     Parameters
@@ -82,14 +74,12 @@ def refining(
     batch, samples = len(inputs.mask), len(numbers)
     rows = np.repeat(np.arange(batch), samples)
     drawn = np.tile(np.asarray(numbers), batch)
-    torsions, misfit = yield from _fitting(restraints, rows, drawn, seed, 0, effort)
+    torsions, misfit = _fitting(restraints, rows, drawn, seed, 0, effort)
     for attempt in range(1, ATTEMPTS):
         unmade = np.flatnonzero(misfit > 1.0)
         if not len(unmade):
             break
-        again, new_misfit = yield from _fitting(
-            restraints, rows[unmade], drawn[unmade], seed, attempt, effort
-        )
+        again, new_misfit = _fitting(restraints, rows[unmade], drawn[unmade], seed, attempt, effort)
         better = new_misfit < misfit[unmade]
         torsions[unmade[better]], misfit[unmade[better]] = again[better], new_misfit[better]
     finished, coordinates = finish_rings(mx.array(torsions), take(restraints, rows).bonds)
@@ -104,7 +94,7 @@ def refining(
 
 def _fitting(
     restraints: Restraints, rows: np.ndarray, numbers: np.ndarray, seed: int, attempt: int, effort: int
-) -> Work[tuple[np.ndarray, np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Fit sample `numbers[k]` of peptide `rows[k]`, `TOGETHER` of them at a time: torsions (n, L, 3), misfits (n,)."""
     torsions = np.zeros((len(rows), restraints.mask.shape[1], 3), dtype=np.float32)
     misfit = np.zeros(len(rows))
@@ -115,7 +105,7 @@ def _fitting(
             filled = chosen[np.minimum(np.arange(-(-len(chosen) // MULTIPLE) * MULTIPLE), len(chosen) - 1)]
             part = take(restraints, rows[filled])
             starts = draw_starts(part, seed, numbers[filled], attempt)
-            fitted = yield from minimising(starts, part, steps=effort * steps)
+            fitted = minimise(starts, part, steps=effort * steps)
             fitted = close_bonds(fitted, part.bonds)
             torsions[chosen] = np.array(fitted)[: len(chosen)]
             misfit[chosen] = bond_misfit(fitted, part.bonds)[: len(chosen)]

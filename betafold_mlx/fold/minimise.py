@@ -6,7 +6,6 @@ import mlx.core as mx
 
 from betafold_mlx.fold.gradient import EnergyGradient, EnergyWeights
 from betafold_mlx.fold.restraints import Restraints
-from betafold_mlx.lanes import Work, finish
 
 STEPS, BONDED_STEPS = 40, 80
 """Without and with stated bonds, which take longer to find room for."""
@@ -27,13 +26,6 @@ PULL_EVERY = 8
 def minimise(
     torsions: mx.array, restraints: Restraints, weights: EnergyWeights | None = None, steps: int = STEPS
 ) -> mx.array:
-    """Lower the energy of structures; `minimising` does it step by step."""
-    return finish(minimising(torsions, restraints, weights, steps))
-
-
-def minimising(
-    torsions: mx.array, restraints: Restraints, weights: EnergyWeights | None = None, steps: int = STEPS
-) -> Work[mx.array]:
     """Lower the energy of structures by Adam (Kingma & Ba 2015), each by itself.
 
     Parameters
@@ -68,5 +60,4 @@ def minimising(
         unbiased = mx.sqrt(second / (1 - 0.98**step)) + 1e-6
         angles = angles - rate * (first / (1 - 0.9**step)) / unbiased
         mx.async_eval(angles, first, second)
-        yield
     return angles.transpose()

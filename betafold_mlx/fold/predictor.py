@@ -8,20 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.assemble import Models, assemble, ranked_pairings
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.details import read_details
-from betafold_mlx.fold.ensemble import refining
+from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.registry import find_embedder, find_model
-from betafold_mlx.lanes import Work, side_by_side
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
+from betafold_mlx.parallel import side_by_side
 from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
 
 if TYPE_CHECKING:
@@ -214,20 +213,20 @@ class Predictor:
             for length, members in by_length.items()
             for first in range(0, len(members), batch_size)
         ]
-        works = (
-            self._folding(
-                [peptides[index] for index in members], length, samples, seed, auto_disulfides, details
-            )
-            for length, members in batches
-        )
-        for (_, members), together in zip(batches, side_by_side(works), strict=True):
+
+        def fold(batch: tuple[int, list[int]]) -> list[Models]:
+            length, members = batch
+            chosen = [peptides[index] for index in members]
+            return self._fold_batch(chosen, length, samples, seed, auto_disulfides, details)
+
+        for (_, members), together in zip(batches, side_by_side(fold, batches), strict=True):
             for index, models in zip(members, together, strict=True):
                 predictions[index] = assemble(
                     models, names[index], seed, self.loaded, self.describe_embedder()
                 )
         return [predictions[index] for index in range(len(peptides))]
 
-    def _folding(
+    def _fold_batch(
         self,
         peptides: Sequence[Peptide],
         length: int,
@@ -235,7 +234,7 @@ class Predictor:
         seed: int,
         auto_disulfides: bool,
         details: bool,
-    ) -> Work[list[Models]]:
+    ) -> list[Models]:
         """Fold peptides of one padded length together, a few samples at a time."""
         network = self.loaded.model
         ask: Callable[[ModelInputs], Folded] = (
@@ -243,8 +242,6 @@ class Predictor:
         )
         inputs = self._inputs(peptides, length)
         folded = ask(inputs)
-        mx.async_eval(folded.distogram, folded.mixture.log_weights)
-        yield
         pairings = [ranked_pairings(peptide, folded, row) for row, peptide in enumerate(peptides)]
         if auto_disulfides and any(pairings):
             peptides = [
@@ -253,7 +250,7 @@ class Predictor:
             ]
             inputs = collate(peptides, length)._replace(features=inputs.features)
             folded = ask(inputs)
-        ensemble = yield from refining(folded, inputs, seed, range(samples))
+        ensemble = refine(folded, inputs, seed, range(samples))
         confidence = network.calibration(confidence_features(folded, ensemble))
         arrays = (ensemble.coordinates, confidence, ensemble.torsions)
         coordinates, plddt, torsions = (np.array(array) for array in arrays)

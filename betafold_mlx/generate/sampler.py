@@ -25,8 +25,8 @@ from betafold_mlx.generate.requests import Motif, Request, check, motif_points, 
 from betafold_mlx.generate.scales import canonical_axes, resampling, scale_sizes
 from betafold_mlx.generate.surroundings import Surroundings, surroundings
 from betafold_mlx.geometry.superpose import superpose
-from betafold_mlx.lanes import Work, side_by_side
 from betafold_mlx.model.inputs import padded_length
+from betafold_mlx.parallel import side_by_side
 
 TOGETHER = 16
 """Samples made at a time. Always so many, and sample i always at place i modulo this, with copies in the places that
@@ -133,14 +133,13 @@ def sample_traces(
     for request in requests:
         check(request, model.config.scales)
     parts = _parts(requests)
-    works = (
-        _sampling(
-            model, [requests[part.get(place, min(part.values()))] for place in range(TOGETHER)], seed, config
-        )
-        for part in parts
-    )
+
+    def sample_part(part: dict[int, int]) -> np.ndarray:
+        filled = [requests[part.get(place, min(part.values()))] for place in range(TOGETHER)]
+        return _sample_together(model, filled, seed, config)
+
     found: dict[int, np.ndarray] = {}
-    for part, traces in zip(parts, side_by_side(works), strict=True):
+    for part, traces in zip(parts, side_by_side(sample_part, parts), strict=True):
         found |= {row: traces[place, : lengths[row]] for place, row in part.items()}
     return [oriented(found[row], request) for row, request in enumerate(requests)]
 
@@ -160,9 +159,9 @@ def _parts(requests: list[Request]) -> list[dict[int, int]]:
     return list(parts.values())
 
 
-def _sampling(
+def _sample_together(
     model: BackboneGenerator, requests: list[Request], seed: int, config: SamplingConfig
-) -> Work[np.ndarray]:
+) -> np.ndarray:
     """Sample `TOGETHER` chains of one padded length L: (`TOGETHER`, L, 3) Angstrom."""
     scales = model.config.scales
     layout = make_layout(
@@ -181,14 +180,13 @@ def _sampling(
         seen = surroundings(scale, trace, layout)
         states = model.context.read(scale, seen, layout)
         z, past = model.context.extend(states, mask, bias[:, :, begin:end, :end], past)
-        sampled = yield from _flowing(model, scale, z, seen, layout, requests, seed, config)
+        sampled = _flow(model, scale, z, seen, layout, requests, seed, config)
         trace = _with_coarse(sampled, scale, requests, scales)
     assert trace is not None
-    yield from _wait(trace)
     return np.array(trace)
 
 
-def _flowing(
+def _flow(
     model: BackboneGenerator,
     scale: int,
     z: mx.array,
@@ -197,7 +195,7 @@ def _flowing(
     requests: list[Request],
     seed: int,
     config: SamplingConfig,
-) -> Work[mx.array]:
+) -> mx.array:
     """Sample the points of a scale, (B, S_k, 3) Angstrom."""
     mask, unit = layout.masks[scale], mx.array(noise_scale(scale, model.config.scales))
     steps = config.steps if scale == 0 else config.ode_steps
@@ -224,13 +222,8 @@ def _flowing(
             x = sde_step(x, velocity, time, following - time, config.gamma, centred(noise[1 + step], mask))
         else:
             x = x + (following - time) * velocity
-        yield from _wait(x, before)
+        mx.async_eval(x, before)
     return seen.origin + x * unit
-
-
-def _wait(*arrays: mx.array) -> Work[None]:
-    mx.async_eval(*arrays)
-    yield
 
 
 def _noise(requests: list[Request], seed: int, scale: int, mask: mx.array, draws: int) -> list[mx.array]:

@@ -20,11 +20,11 @@ from betafold_mlx.generate.settings import GeneratorTrainConfig
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train import checkpoint
 from betafold_mlx.train.checkpoint import Progress
-from betafold_mlx.train.pieces import in_pieces
+from betafold_mlx.train.microbatch import in_microbatches
 from betafold_mlx.train.run import Run
 
 PIECE = 32
-"""Examples of a piece: see `betafold_mlx.train.pieces.PIECES`."""
+"""Examples of a piece: see `betafold_mlx.train.microbatch.MICROBATCH`."""
 
 VALIDATION_BATCH = 64
 
@@ -100,7 +100,7 @@ class GeneratorTrainer(Run):
     def _step(self, step_function: Callable[..., Any]) -> dict[str, Any]:
         batch = draw_batch(self.sampler, self.progress.step, self.config.network.scales)
         keys = self._keys(self.progress.step, batch)
-        (loss, parts), gradients = in_pieces(self.model, step_function, batch, keys, PIECE)
+        (loss, parts), gradients = in_microbatches(self.model, step_function, batch, keys, PIECE)
         return self._update(loss, parts, gradients)
 
     def _keys(self, number: int, batch: GeneratorBatch) -> mx.array:
@@ -112,7 +112,7 @@ class GeneratorTrainer(Run):
         count = sum(len(batch.traces[0]) for batch in self.validation)
         for number, batch in enumerate(self.validation):
             keys = mx.random.split(mx.random.key(number), len(batch.traces[0]))
-            loss, parts = in_pieces(
+            loss, parts = in_microbatches(
                 self.model,
                 lambda some, own: flow_loss(self.model, some.traces, some.layout, own, VALIDATION_FLOW),
                 batch,

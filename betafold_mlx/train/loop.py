@@ -35,8 +35,8 @@ from betafold_mlx.train.card import training_card
 from betafold_mlx.train.checkpoint import Progress
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.losses import total_loss
+from betafold_mlx.train.microbatch import MICROBATCH, in_microbatches
 from betafold_mlx.train.mixing import described, mixed
-from betafold_mlx.train.pieces import PIECES, in_pieces
 from betafold_mlx.train.run import Run
 from betafold_mlx.train.validate import validate, validation_batches
 
@@ -154,12 +154,12 @@ class Trainer(Run):
         network = self.config.network
         # As many passes of a pair trunk for all examples of a step, on all ranks.
         recycles = int(np.random.default_rng([self.config.seed, step]).integers(network.recycles + 1))
-        (loss, parts), gradients = in_pieces(
+        (loss, parts), gradients = in_microbatches(
             self.model,
             lambda some, own: step_function(some, own, recycles),
             batch,
             keys[mine],
-            PIECES[network.trunk],
+            MICROBATCH[network.trunk],
         )
         if self.ranks.size > 1:
             share = len(windows[mine]) / len(windows)

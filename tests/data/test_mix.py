@@ -21,7 +21,7 @@ from betafold_mlx.train.checkpoint import read_run, start_run
 from betafold_mlx.train.config import Mix, TrainConfig
 from betafold_mlx.train.loop import Trainer
 from betafold_mlx.train.losses import total_loss
-from betafold_mlx.train.pieces import in_pieces
+from betafold_mlx.train.microbatch import in_microbatches
 
 AGAINST = "d" * 64
 
@@ -158,7 +158,7 @@ def test_it_does_so_however_a_batch_is_cut(experimental, distilled, size):
         return total_loss(model(part.inputs), part.targets, part.inputs.mask, TINY.loss)[1]["confidence"]
 
     whole = confidence(batch, keys).item()
-    assert in_pieces(model, confidence, batch, keys, size).item() == pytest.approx(whole, rel=1e-5)
+    assert in_microbatches(model, confidence, batch, keys, size).item() == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_batch_of_experiments_alone_has_no_factors(experimental):

@@ -14,18 +14,18 @@ from mlx.utils import tree_flatten, tree_map
 from synthetic import make_dataset
 from train.test_loop import TINY, all_bytes, train
 
+from betafold_mlx import parallel
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import load_model
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, collate
 from betafold_mlx.peptide.sequence import Peptide
-from betafold_mlx.train import pieces
 from betafold_mlx.train.batches import make_batch
 from betafold_mlx.train.checkpoint import read_run, start_run
 from betafold_mlx.train.loop import Trainer
 from betafold_mlx.train.losses import total_loss
-from betafold_mlx.train.pieces import in_pieces
+from betafold_mlx.train.microbatch import MICROBATCH, in_microbatches
 
 NETWORK = dataclasses.replace(TINY.network, trunk="pairformer", pair_width=32, pair_blocks=1, recycles=2)
 CONFIG = dataclasses.replace(TINY, network=NETWORK)
@@ -38,9 +38,9 @@ def dataset():
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    for trunk in pieces.PIECES:
-        monkeypatch.setitem(pieces.PIECES, trunk, 3)
+def small_microbatches(monkeypatch):
+    for trunk in MICROBATCH:
+        monkeypatch.setitem(MICROBATCH, trunk, 3)
 
 
 def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(tmp_path, dataset):
@@ -104,7 +104,7 @@ def test_each_step_draws_its_number_of_passes_and_the_same_again(tmp_path, datas
 
 
 @pytest.mark.skipif(mx.default_device().type != mx.DeviceType.cpu, reason="a GPU takes the batch as it is")
-def test_the_gradient_in_pieces_is_that_of_the_batch(dataset, monkeypatch):
+def test_the_gradient_in_microbatches_is_that_of_the_batch(dataset, monkeypatch):
     mx.random.seed(0)
     model = FoldingModel(dataclasses.replace(NETWORK, recycles=1))
     model.update(tree_map(lambda a: a + 0.05 * mx.random.normal(a.shape), model.trainable_parameters()))
@@ -120,8 +120,8 @@ def test_the_gradient_in_pieces_is_that_of_the_batch(dataset, monkeypatch):
     whole = tree_flatten(function(batch, keys))
     one, two = [], []
     for found, number in ((one, 1), (two, 3)):
-        monkeypatch.setattr(pieces, "blas_threads", lambda number=number: number)
-        found += tree_flatten(in_pieces(model, function, batch, keys, 3))
+        monkeypatch.setattr(parallel, "blas_threads", lambda number=number: number)
+        found += tree_flatten(in_microbatches(model, function, batch, keys, 3))
     for (name, ours), (_, others), (_, theirs) in zip(one, two, whole, strict=True):
         assert mx.array_equal(ours, others).item(), name  # whatever runs beside it
         size = float(mx.abs(theirs).max())
@@ -136,7 +136,7 @@ def test_an_error_in_a_piece_reaches_the_step(dataset):
         raise BetafoldError(f"{len(keys)} examples")
 
     with pytest.raises(BetafoldError, match="3 examples"):
-        in_pieces(
+        in_microbatches(
             FoldingModel(NETWORK),
             fails,
             make_batch(windows, padded),

@@ -31,7 +31,7 @@ def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     Parameters
     ----------
     function : callable
-        Returns no lazy arrays: it evaluates them in its own thread.
+        Returns no lazy arrays, and reads none that were made elsewhere: a thread evaluates its own.
     items : iterable
         Its arguments.
 

@@ -34,6 +34,7 @@ class EsmEmbedder:
     """
 
     def __init__(self, esm: LoadedEsm) -> None:
+        mx.eval(esm.model.parameters())  # threads read them
         self.esm = esm
 
     @classmethod

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
@@ -51,6 +52,7 @@ class Predictor:
     """
 
     def __init__(self, loaded: LoadedModel, embedder: EsmEmbedder | None = None) -> None:
+        mx.eval(loaded.model.parameters())  # threads read them
         self.loaded = loaded
         self.embedder = embedder
         config = loaded.model.config

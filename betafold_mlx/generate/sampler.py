@@ -133,6 +133,7 @@ def sample_traces(
     for request in requests:
         check(request, model.config.scales)
     parts = _parts(requests)
+    mx.eval(model.parameters())  # threads read them
 
     def sample_part(part: dict[int, int]) -> np.ndarray:
         filled = [requests[part.get(place, min(part.values()))] for place in range(TOGETHER)]

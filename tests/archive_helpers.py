@@ -4,7 +4,7 @@ import gzip
 import random
 
 import gemmi
-from esm_hub_server import serve
+from file_server import serve
 
 
 def entry_file(entry, name=None):

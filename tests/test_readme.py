@@ -24,7 +24,7 @@ from archive_helpers import backbone_entry, entry_names, template
 from cli_esm_helpers import run
 from data_helpers import random_letters
 from esm_helpers import TINY
-from esm_hub_server import checkpoint_files, serve
+from file_server import checkpoint_files, serve
 from serve_helpers import running
 from structure_helpers import ideal, pdb, rows
 from synthetic import backbone_of

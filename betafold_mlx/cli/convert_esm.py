@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import shutil
+import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,9 @@ import click
 from betafold_mlx.cli.help import Command
 from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.parameters import Folder
-from betafold_mlx.cli.progress import LiveLine
-from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 
 if TYPE_CHECKING:
-    from betafold_mlx.download import Progress
     from betafold_mlx.esm.convert import Conversion
 
 DTYPES = ("float32", "float16")
@@ -56,52 +53,30 @@ def convert_esm(
 ) -> None:
     """Convert an ESM-2 checkpoint of the Hugging Face hub into a directory for MLX, and verify it.
 
-    HUB_ID is facebook/esm2_t6_8M_UR50D where nothing else is said; any ESM-2 size will do. A broken download goes on
-    where it stopped when the command is given again. Without a network, copy config.json and model.safetensors into a
-    folder and give it with --from.
+    HUB_ID is facebook/esm2_t6_8M_UR50D by default; any ESM-2 size will do. The download goes to the usual cache of
+    huggingface_hub (HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE). Without a network, copy config.json and
+    model.safetensors into a folder and give it with --from.
     """
     with loading():
         from betafold_mlx.esm.checkpoint import read_checkpoint
         from betafold_mlx.esm.convert import check_output, convert
-        from betafold_mlx.esm.hub import check_hub_id, fetch_checkpoint
+        from betafold_mlx.esm.hub import fetch_checkpoint
         from betafold_mlx.esm.published import CHECKS, DEFAULT_HUB_ID
 
-    try:
-        name = check_hub_id(hub_id or DEFAULT_HUB_ID)
-    except BetafoldError as error:
-        raise click.UsageError(str(error)) from error
-    if folder is not None and hub_id is None:
-        name = folder.resolve().name or "esm2"  # not the default's name: nobody said that it is the default
-    output = output or Path("weights") / name.rsplit("/", 1)[-1]
+    # Without HUB_ID a folder gives the name, not the default: nobody said that it is the default model.
+    name = hub_id or (folder.resolve().name if folder else DEFAULT_HUB_ID) or "esm2"
+    output = output or Path("weights") / Path(name).name
     check_output(output, force)
     if folder is not None:
         conversion = convert(read_checkpoint(folder), output, name, dtype, force=force)
     else:
-        downloads = output.resolve().parent / f".{output.resolve().name}.download"
-        line = LiveLine()
-        try:
-            commit = fetch_checkpoint(name, downloads, functools.partial(_announce, line))
-        finally:
-            line.hide()
-        conversion = convert(read_checkpoint(downloads), output, name, dtype, "hub", commit, force)
-        shutil.rmtree(downloads, ignore_errors=True)
+        if not sys.stderr.isatty():
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        cached = fetch_checkpoint(name)
+        conversion = convert(read_checkpoint(cached), output, name, dtype, "hub", cached.name, force)
     if not conversion.esm.published:
         click.echo(f"betafold-mlx: {output}: these weights are {CHECKS[conversion.esm.check]}", err=True)
     click.echo(to_json(_document(conversion)) if as_json else _report(conversion), nl=False)
-
-
-def _announce(line: LiveLine, name: str) -> Progress | None:
-    """Return what shows a download's progress: nothing where nobody watches."""
-
-    def show(have: int, size: int) -> None:
-        text = f"{name}  {have / 1e6:,.1f} of {size / 1e6:,.1f} MB"
-        if have < size:
-            line.show(text)
-        else:
-            line.hide()
-            click.echo(text, err=True)
-
-    return show if line.live else None
 
 
 def _document(conversion: Conversion) -> dict[str, object]:

@@ -1,82 +1,49 @@
-"""Files of many PDB entries, fetched over a few connections: politely, checked, and kept when something breaks.
-
-Each file comes under a hidden name and gets its own when it is whole and that of the entry. How long to wait is the
-server's to say (``Retry-After``, for all connections at once). Where it does not, the waits double, with some chance in
-them: clients that were turned away together are not to come back together.
-"""
+"""Download of PDB entries: gzipped mmCIF files over a few connections, each checked before it gets its name."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import queue
+import asyncio
 import random
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from betafold_mlx.data.archive import entry_path, entry_url, read_missing, write_missing
-from betafold_mlx.download import BrokenError, RefusedError, UnreachableError, open_url, read_chunk
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.structure.entry import DamagedError, check_entry_file
-from betafold_mlx.structure.rawfile import MAX_BYTES
+from betafold_mlx.files import atomic_path, locked, sweep_temporary, write_text
+from betafold_mlx.structure.entry import EntryFileError, check_entry_file, read_entry_list
+from betafold_mlx.structure.rawfile import read_lines
 
-JOBS, RETRIES = 4, 4
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-"""Seconds before the second attempt for an entry, and before any: half of it to one and a half times as long."""
-LONGEST_REQUEST = 300.0
-"""Seconds that a server may ask to wait. Where it asks for more, the run ends."""
-GIVE_UP_AFTER = 8
-"""Entries that fail one after another before the run ends: it is not the entries then."""
-NOTHING_FOUND = 20
-"""Entries that the server does not have, where it has none, before the address counts as wrong."""
+if TYPE_CHECKING:
+    import httpx
 
-_AHEAD = 4  # entries that the connections may settle before somebody looks at what they settled
-_LOCK_FILE = ".fetch.lock"
-_PART = ".part"
-_LAST_WORDS = 2.0  # seconds that a run which ends early waits for its connections
+TIMEOUT = 30.0
+"""Seconds without a byte after which a connection counts as broken."""
+FIRST_WAIT = 1.0
+"""Seconds before the second attempt for an entry, doubled for each further one, times a random 0.5 to 1.5."""
+MAX_WAIT = 300.0
+"""Seconds that a server may ask to wait (``Retry-After``). Where it asks for more, the run ends."""
+MAX_FAILURES = 8
+"""Failures one after another that end the run: then it is not the entries."""
+MAX_MISSING = 20
+"""Missing entries, where nothing was found yet, that end the run: then the address is wrong."""
+MISSING_FILE = "missing.txt"
 
-
-class Outcome(NamedTuple):
-    """What became of an entry.
-
-    Attributes
-    ----------
-    entry : str
-        Its id.
-    state : str
-        ``fetched``, ``kept`` (it was there), ``missing`` (the server has no such file) or ``failed``.
-    reason : str
-        Why it failed; of a fetched one, what was wrong with the file that was there before.
-    size : int
-        Bytes that came.
-    """
-
-    entry: str
-    state: str
-    reason: str = ""
-    size: int = 0
+_EXAMPLE = "https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/{middle}/{id}.cif.gz"
 
 
 @dataclass
 class FetchReport:
-    """What a run did.
+    """Outcome of a run.
 
     Attributes
     ----------
     fetched, kept, missing : list of str
-        Entries by what became of them, as in `Outcome`.
+        Entries that came, that were there already, and that the server does not have.
     failed : dict of str to str
-        Entry -> why.
-    replaced : dict of str to str
-        Those of the fetched ones that were there -> what was wrong with them.
-    left : list of str
-        Entries that were not tried, because the run ended early.
+        Entry -> reason.
     size : int
-        Bytes that came.
+        Bytes fetched.
     stopped : str or None
         Why the run ended early.
     """
@@ -85,51 +52,63 @@ class FetchReport:
     kept: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    replaced: dict[str, str] = field(default_factory=dict)
-    left: list[str] = field(default_factory=list)
     size: int = 0
     stopped: str | None = None
 
-    def add(self, outcome: Outcome) -> None:
-        """Count an entry."""
-        self.size += outcome.size
-        if outcome.state == "failed":
-            self.failed[outcome.entry] = outcome.reason
-            return
-        {"fetched": self.fetched, "kept": self.kept, "missing": self.missing}[outcome.state].append(
-            outcome.entry
-        )
-        if outcome.reason:
-            self.replaced[outcome.entry] = outcome.reason
+
+class _StopError(BetafoldError):
+    """Going on makes no sense; the message says why."""
 
 
-Progress = Callable[[FetchReport], None]
-"""Called after every entry."""
+def check_url(template: str) -> str:
+    """Return a template of web addresses where it is one.
+
+    Parameters
+    ----------
+    template : str
+        With ``{id}`` for an entry's id in lower case, and optionally ``{middle}`` for the two characters before its
+        last, which name its folder in the archive's own layout.
+
+    Raises
+    ------
+    BetafoldError
+        It is none.
+    """
+    import httpx
+
+    try:
+        url = httpx.URL(template)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host or "{id}" not in template:
+        raise BetafoldError(f"{template!r} is not an address of files: write one like {_EXAMPLE}")
+    return template
 
 
-class _EndedError(BetafoldError):
-    """The run cannot go on."""
+def entry_url(template: str, entry: str) -> str:
+    """Return the address of an entry's file.
 
-
-class _StoppedError(Exception):
-    """The run has ended, and its connections are to end too."""
+    Examples
+    --------
+    >>> entry_url("https://example.org/{middle}/{id}.cif.gz", "1le0")
+    'https://example.org/le/1le0.cif.gz'
+    """
+    return template.replace("{middle}", entry[-3:-1]).replace("{id}", entry)
 
 
 def fetch_entries(
     entries: Sequence[str],
     folder: Path,
     template: str,
-    jobs: int = JOBS,
-    retries: int = RETRIES,
+    jobs: int,
+    retries: int,
     ask_again: bool = False,
-    progress: Progress = lambda report: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FetchReport:
-    """Fetch the gzipped mmCIF files of PDB entries into a folder.
+    """Download the gzipped mmCIF files of PDB entries into a folder.
 
-    Files that are there and whole are kept. Entries that the server does not have are listed in the folder's
-    ``missing.txt``, and no later run asks for them. A run ends early where the server cannot be reached, refuses one
-    entry after another, or asks to wait for more than `LONGEST_REQUEST`. It can be interrupted and killed at any time,
-    and the same call goes on.
+    Whole files that are there are kept. Entries that the server does not have are listed in the folder's
+    ``missing.txt``, and no later run asks for them. After an interrupt or a failure the same call goes on.
 
     Parameters
     ----------
@@ -138,7 +117,7 @@ def fetch_entries(
     folder : Path
         Where the files go; made where it does not exist.
     template : str
-        Of their addresses (`betafold_mlx.data.archive.check_url`).
+        Of their addresses (see `check_url`).
     jobs : int
         Connections at a time.
     retries : int
@@ -146,7 +125,7 @@ def fetch_entries(
     ask_again : bool
         Ask for entries that are listed as missing, too.
     progress : callable
-        Given what was done so far, after every entry.
+        Given the entries done and their total, after every entry.
 
     Returns
     -------
@@ -155,198 +134,137 @@ def fetch_entries(
     Raises
     ------
     BetafoldError
-        The folder cannot be written, the disk is full, or another process is fetching into the folder.
+        The folder cannot be written, or another process is fetching into it.
     """
-    folder = Path(folder)
-    with _locked(folder):
-        known = read_missing(folder, template)
-        skipped = set() if ask_again else {e for e in known if not entry_path(folder, e).exists()}
-        report = FetchReport(missing=[entry for entry in entries if entry in skipped])
-        wanted = [entry for entry in entries if entry not in skipped]
-        connections = _Connections(wanted, folder, template, retries)
-        right_address = True
+    with locked(folder / ".fetch.lock", f"another process is fetching into {folder}: wait for it"):
+        sweep_temporary(folder)
+        known = _read_missing(folder, template)
+        skip = set() if ask_again else {e for e in known if not (folder / f"{e}.cif.gz").exists()}
+        fetcher = _Fetcher(folder, template, retries)
+        report = fetcher.report
+        report.missing += [entry for entry in entries if entry in skip]
         try:
-            connections.open(jobs)
-            right_address = _collect(connections, len(wanted), report, progress)
+            asyncio.run(fetcher.run([entry for entry in entries if entry not in skip], jobs, progress))
         finally:
-            connections.close()
-            _remove_parts(folder)
-            if right_address:
-                there = {*report.fetched, *report.kept}
-                write_missing(folder, template, {*known, *report.missing} - there)
-    settled = {*report.fetched, *report.kept, *report.missing, *report.failed}
-    report.left = [entry for entry in entries if entry not in settled]
+            came = {*report.fetched, *report.kept}
+            if came or not report.stopped:  # else the address may be wrong
+                _write_missing(folder, template, {*known, *report.missing} - came)
     return report
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Make the folder, let nobody else fetch into it, and remove what a killed process left half done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / _LOCK_FILE).open("ab") as file:
+class _Fetcher:
+    """The state that the connections of a run share."""
+
+    def __init__(self, folder: Path, template: str, retries: int) -> None:
+        self.folder, self.template, self.retries = folder, template, retries
+        self.report = FetchReport()
+        self.reached = False  # whether the server ever answered
+        self.done = self.failures = self.not_found = 0  # failures: one after another
+
+    async def run(self, entries: Sequence[str], jobs: int, progress: Callable[[int, int], None]) -> None:
+        import httpx
+
+        from betafold_mlx import __version__
+
+        waiting = iter(entries)  # shared: each worker takes the next one
+
+        async def work() -> None:
+            for entry in waiting:
+                await self.settle(client, entry)
+                self.done += 1
+                progress(self.done, len(entries))
+
+        headers = {"User-Agent": f"betafold-mlx/{__version__}", "Accept-Encoding": "identity"}
+        async with httpx.AsyncClient(headers=headers, timeout=TIMEOUT, follow_redirects=True) as client:
+            workers = [asyncio.ensure_future(work()) for _ in range(jobs)]
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go when the process ends
-            except BlockingIOError as error:
-                raise BetafoldError(f"another process is fetching into {folder}: wait for it") from error
-            _remove_parts(folder)
-            yield
-    except OSError as error:
-        raise BetafoldError(f"cannot write {error.filename or folder}: {error.strerror or error}") from error
+                await asyncio.gather(*workers)
+            except _StopError as error:
+                self.report.stopped = str(error)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
 
-
-def _remove_parts(folder: Path) -> None:
-    for part in folder.glob(f".*{_PART}"):
-        part.unlink(missing_ok=True)
-
-
-def _collect(connections: _Connections, count: int, report: FetchReport, progress: Progress) -> bool:
-    """Gather the outcomes; end the run where going on makes no sense. Return whether the address may be right."""
-    listed, failures = len(report.missing), 0
-    for _ in range(count):
-        outcome = connections.take()
-        if isinstance(outcome, _EndedError):
-            report.stopped = str(outcome)
-            return True
-        if isinstance(outcome, BaseException):
-            raise outcome
-        report.add(outcome)
-        progress(report)
-        if outcome.state != "kept":  # which says nothing of the server
-            failures = failures + 1 if outcome.state == "failed" else 0
-        if failures == GIVE_UP_AFTER:
-            report.stopped = f"{failures} entries failed one after another"
-            return True
-        if not (report.fetched or report.kept) and len(report.missing) - listed == NOTHING_FOUND:
-            report.stopped = (
-                f"the server has none of the first {NOTHING_FOUND} entries: is its address right?"
-            )
-            return False
-    return True
-
-
-class _Connections:
-    """Threads that take entries and settle them, and what they share.
-
-    They run no more than `_AHEAD` entries ahead of who takes what they settled: a server that is to be left alone is
-    not asked for another hundred entries while that is found out on a busy machine.
-    """
-
-    def __init__(self, entries: Sequence[str], folder: Path, template: str, retries: int) -> None:
-        self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-        self._room = threading.Semaphore(0)  # to take an entry
-        self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for entry in entries:
-            self._waiting.put(entry)
-        self._folder, self._template, self._retries = folder, template, retries
-        self._threads: list[threading.Thread] = []
-        self._stop = threading.Event()
-        self._reached = False  # whether the server ever answered
-        self._not_before = 0.0  # on the monotonic clock: when it wants to be asked again
-
-    def open(self, count: int) -> None:
-        """Start to work. The threads end with the process, for one may hang on a silent server."""
-        self._room.release(count + _AHEAD)
-        for _ in range(min(count, self._waiting.qsize())):
-            thread = threading.Thread(target=self._work, daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def take(self) -> Outcome | BaseException:
-        """Wait for the `Outcome` of the next entry that is settled, or the exception of a thread that ended by it."""
-        outcome = self._done.get()
-        self._room.release()
-        return outcome
-
-    def close(self) -> None:
-        """Stop, and give the threads a little time to notice. One that notices later writes nothing more."""
-        self._stop.set()
-        self._room.release(len(self._threads) + 1)
-        until = time.monotonic() + _LAST_WORDS
-        for thread in self._threads:
-            thread.join(max(until - time.monotonic(), 0.0))
-
-    def _work(self) -> None:
+    async def settle(self, client: httpx.AsyncClient, entry: str) -> None:
+        """Have the file of an entry in the folder, or note why not."""
+        report, path = self.report, self.folder / f"{entry}.cif.gz"
         try:
-            while self._room.acquire() and not self._stop.is_set():
-                self._done.put(self._settle(self._waiting.get_nowait()))
-        except (queue.Empty, _StoppedError):
-            pass
-        except BaseException as error:  # for the main thread to raise
-            self._done.put(error)
-
-    def _settle(self, entry: str) -> Outcome:
-        """Get the entry's file, one way or another."""
-        path, replaced, trouble = entry_path(self._folder, entry), "", ""
-        if path.exists():
-            try:
-                check_entry_file(path, entry)
-                return Outcome(entry, "kept")
-            except BetafoldError as error:
-                replaced = str(error)
-        for attempt in range(self._retries + 1):
-            self._pause(attempt)
-            try:
-                return Outcome(entry, "fetched", replaced, self._fetch(entry, path))
-            except RefusedError as error:
-                self._reached = True
-                if error.status in (404, 410):
-                    return Outcome(entry, "missing")
-                if not error.is_passing:
-                    return Outcome(entry, "failed", str(error))
-                self._hold(error)
-                trouble = str(error)
-            except UnreachableError as error:
-                if not self._reached or attempt == self._retries:
-                    raise _EndedError(str(error)) from error
-            except (BrokenError, DamagedError) as error:
-                trouble = str(error)
-            except BetafoldError as error:  # it came whole, and is something else
-                return Outcome(entry, "failed", str(error))
-        return Outcome(entry, "failed", trouble)
-
-    def _fetch(self, entry: str, path: Path) -> int:
-        """Have the entry's file under its name, or raise what is wrong. Return its size."""
-        url, part, size = entry_url(self._template, entry), path.with_name(f".{path.name}{_PART}"), 0
-        with open_url(url, {"Accept-Encoding": "identity"}) as answer:
-            self._reached = True
-            self._check_stopped()
-            with part.open("wb") as file:
-                while chunk := read_chunk(answer, url):
-                    self._check_stopped()
-                    file.write(chunk)
-                    size += len(chunk)
-                    if size > MAX_BYTES:
-                        raise BetafoldError(f"{url}: larger than any structure file")
-        try:
-            check_entry_file(part, entry)
-        except DamagedError as error:
-            raise DamagedError(f"{url}: what came is {error}") from error
-        except BetafoldError as error:
-            raise BetafoldError(f"{url}: what came is {error}") from error
-        self._check_stopped()
-        part.replace(path)
-        return size
-
-    def _pause(self, attempt: int) -> None:
-        """Wait before an attempt, and as long as the server wants all to wait."""
-        until = time.monotonic()
-        if attempt:
-            until += min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) * random.uniform(0.5, 1.5)
-        while (rest := max(until, self._not_before) - time.monotonic()) > 0:
-            self._stop.wait(rest)
-            self._check_stopped()
-        self._check_stopped()
-
-    def _hold(self, refused: RefusedError) -> None:
-        """Let all connections wait as long as the server asks for."""
-        wait = refused.retry_after
-        if wait is None:
+            await asyncio.to_thread(check_entry_file, path, entry)
+            report.kept.append(entry)
             return
-        if wait > LONGEST_REQUEST:
-            raise _EndedError(f"{refused}, and asks to be left alone for {wait:.0f} s")
-        self._not_before = max(self._not_before, time.monotonic() + wait)
+        except (FileNotFoundError, EntryFileError):  # none, or a damaged one
+            pass
+        reason = await self.fetch(client, entry, path)
+        if reason is None:
+            report.missing.append(entry)
+            self.not_found += 1
+            if self.not_found == MAX_MISSING and not (report.fetched or report.kept):
+                raise _StopError(f"the server has none of {MAX_MISSING} entries: is its address right?")
+        elif reason:
+            report.failed[entry] = reason
+            self.failures += 1
+            if self.failures == MAX_FAILURES:
+                raise _StopError(f"{MAX_FAILURES} entries failed one after another")
+            return
+        else:
+            report.fetched.append(entry)
+            report.size += path.stat().st_size
+        self.failures = 0
 
-    def _check_stopped(self) -> None:
-        if self._stop.is_set():
-            raise _StoppedError
+    async def fetch(self, client: httpx.AsyncClient, entry: str, path: Path) -> str | None:
+        """Download one file. Return why it did not come: nothing where it did, None where the server has none."""
+        import httpx
+
+        url, reason = entry_url(self.template, entry), ""
+        for attempt in range(self.retries + 1):
+            wait = FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5)
+            try:
+                async with client.stream("GET", url) as answer:
+                    self.reached = True
+                    if answer.is_success:
+                        with atomic_path(path) as temporary:
+                            with temporary.open("wb") as file:
+                                async for chunk in answer.aiter_raw():
+                                    file.write(chunk)
+                            await asyncio.to_thread(check_entry_file, temporary, entry)
+                        return ""
+                    if answer.status_code in (404, 410):
+                        return None
+                    reason = f"{url}: the server answers {answer.status_code} {answer.reason_phrase}"
+                    if answer.status_code < 500 and answer.status_code not in (408, 425, 429):
+                        return reason
+                    asked = answer.headers.get("Retry-After", "")
+                    wait = max(wait, float(asked) if asked.isdecimal() else 0.0)
+                    if wait > MAX_WAIT:
+                        raise _StopError(f"{reason}, and asks to wait {wait:.0f} s")
+            except httpx.RequestError as error:
+                reason = f"cannot reach {httpx.URL(url).host}: {error or type(error).__name__}"
+                if not self.reached:
+                    raise _StopError(reason) from error
+            except EntryFileError as error:
+                reason = f"{url}: what came is {error}"
+            if attempt < self.retries:
+                await asyncio.sleep(wait)
+        return reason
+
+
+def _read_missing(folder: Path, template: str) -> set[str]:
+    """Return the entries of ``missing.txt``; none where it is about another address."""
+    path = folder / MISSING_FILE
+    lines = [line.rstrip("\r\n") for line in read_lines(path)] if path.exists() else []
+    return set(read_entry_list(lines).entries) if f"# at {template}" in lines else set()
+
+
+def _write_missing(folder: Path, template: str, entries: set[str]) -> None:
+    """Write ``missing.txt``, or remove it where nothing is missing."""
+    if not entries:
+        (folder / MISSING_FILE).unlink(missing_ok=True)
+        return
+    lines = [
+        "# PDB entries, most of them obsolete, that the server does not have",
+        f"# at {template}",
+        "# `dataset fetch` asks for them again only with --ask-again.",
+        *sorted(entries),
+    ]
+    write_text(folder / MISSING_FILE, "\n".join(lines) + "\n")

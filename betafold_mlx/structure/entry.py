@@ -20,8 +20,8 @@ _HEAD = (
 _CHUNK = 1 << 20
 
 
-class DamagedError(BetafoldError):
-    """A file that did not come whole: another attempt may bring it."""
+class EntryFileError(BetafoldError):
+    """A file that is not the whole file of its entry."""
 
 
 def entry_id(text: str) -> str:
@@ -102,10 +102,8 @@ def check_entry_file(path: Path, entry: str) -> None:
 
     Raises
     ------
-    DamagedError
-        It is cut off or damaged, or no gzip file at all.
-    BetafoldError
-        It is something else: the file of another entry, no mmCIF, or more than `rawfile.MAX_BYTES`.
+    EntryFileError
+        It is cut off, damaged, no gzip file, no mmCIF, the file of another entry, or more than `rawfile.MAX_BYTES`.
     OSError
         It cannot be read.
     """
@@ -113,7 +111,7 @@ def check_entry_file(path: Path, entry: str) -> None:
         begin = raw.read(512)
         if not begin.startswith(GZIP_MAGIC):
             page = re.match(rb"\s*<(!doctype|html|\?xml)", begin, flags=re.IGNORECASE)
-            raise DamagedError("a web page" if page else "not a gzip file" if begin else "an empty file")
+            raise EntryFileError("a web page" if page else "not a gzip file" if begin else "an empty file")
         raw.seek(0)
         try:
             with gzip.GzipFile(fileobj=raw) as file:
@@ -122,16 +120,16 @@ def check_entry_file(path: Path, entry: str) -> None:
                 while (chunk := file.read(_CHUNK)) and size <= MAX_BYTES:
                     size += len(chunk)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DamagedError("a truncated or damaged gzip file") from error
+            raise EntryFileError("a truncated or damaged gzip file") from error
     if size > MAX_BYTES:
-        raise BetafoldError(f"more than {MAX_BYTES} bytes, larger than any structure file")
+        raise EntryFileError(f"more than {MAX_BYTES} bytes, larger than any structure file")
     name = re.search(r"^_entry\.id\s+['\"]?([^\s'\"]+)", head, flags=re.MULTILINE)
     name = name or re.search(r"\A(?:\s|#[^\n]*\n)*data_(\S+)", head, flags=re.IGNORECASE)
     if name is None:
-        raise BetafoldError("not an mmCIF file of an entry")
+        raise EntryFileError("not an mmCIF file of an entry")
     try:
         found = entry_id(name[1])
     except BetafoldError:
         found = repr(name[1][:40])
     if found != entry:
-        raise BetafoldError(f"the file of another entry, {found}")
+        raise EntryFileError(f"the file of another entry, {found}")

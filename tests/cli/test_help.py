@@ -100,7 +100,7 @@ def test_defaults_are_those_of_the_modules_behind():
 def test_numbers_and_names_in_the_text_are_those_of_the_modules(page):
     from betafold_mlx.cli.convert_esm import DTYPES
     from betafold_mlx.cli.table import LONGEST
-    from betafold_mlx.data.archive import MISSING_FILE
+    from betafold_mlx.data.fetch import MISSING_FILE
     from betafold_mlx.data.plan import DEFAULT_WINDOWS
     from betafold_mlx.esm import convert
     from betafold_mlx.esm.published import DEFAULT_HUB_ID

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.structure import entry as entry_module
-from betafold_mlx.structure.entry import DamagedError, check_entry_file, entry_id, read_entry_list
+from betafold_mlx.structure.entry import EntryFileError, check_entry_file, entry_id, read_entry_list
 
 CLASSIC = st.from_regex(r"[1-9][a-z0-9]{3}", fullmatch=True)
 EXTENDED = st.from_regex(r"pdb_[1-9][a-z0-9]{7}", fullmatch=True)
@@ -95,15 +95,15 @@ def test_every_way_to_be_cut_off_or_damaged(tmp_path):
     whole = gzip.compress(TEXT, mtime=0)
     check_entry_file(written(tmp_path, whole), "1abc")
     for end in [*range(2, 40), *range(40, len(whole), 5003), *range(len(whole) - 12, len(whole))]:
-        assert isinstance(problem(tmp_path, whole[:end]), DamagedError)
+        assert isinstance(problem(tmp_path, whole[:end]), EntryFileError)
     for place in [
         *range(10, len(whole) - 8, 997),
         *range(len(whole) - 8, len(whole)),
     ]:  # the data, CRC and length
         damaged = bytearray(whole)
         damaged[place] ^= 0x55
-        assert isinstance(problem(tmp_path, bytes(damaged)), DamagedError)
-    assert isinstance(problem(tmp_path, whole + b"more"), DamagedError)
+        assert isinstance(problem(tmp_path, bytes(damaged)), EntryFileError)
+    assert isinstance(problem(tmp_path, whole + b"more"), EntryFileError)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_every_way_to_be_cut_off_or_damaged(tmp_path):
 )
 def test_what_is_no_gzip_file(tmp_path, content, what):
     error = problem(tmp_path, content)
-    assert isinstance(error, DamagedError) and str(error) == what
+    assert isinstance(error, EntryFileError) and str(error) == what
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_what_is_no_gzip_file(tmp_path, content, what):
 )
 def test_what_is_whole_and_something_else(tmp_path, content, what):
     error = problem(tmp_path, gzip.compress(content))
-    assert not isinstance(error, DamagedError) and what in str(error)
+    assert isinstance(error, EntryFileError) and what in str(error)
 
 
 def test_a_file_without_end_is_left_alone(tmp_path, monkeypatch):

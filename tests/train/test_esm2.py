@@ -11,7 +11,7 @@ import pytest
 from archive_helpers import backbone_entry, entry_names, template
 from data_helpers import random_letters
 from esm_helpers import TINY
-from esm_hub_server import checkpoint_files, serve
+from file_server import checkpoint_files, serve
 from synthetic import backbone_of
 
 from betafold_mlx.data.known_splits import KnownSplits

@@ -9,6 +9,7 @@ from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.closure import measure_bonds
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER, Peptide
+from betafold_mlx.structure.secondary import assign_secondary_structures
 
 HELIX_DEGREES = (-63.0, -42.0, 180.0)
 
@@ -85,10 +86,11 @@ def prediction_of(peptide, models, plddt, pairings=()):
         coordinates=coordinates,
         plddt=np.tile(np.float32(plddt)[:, None], (1, length)),
         torsions=np.zeros((count, length, 3), np.float32),
+        secondary_structure=tuple(assign_secondary_structures(models[:, :, 1])),
         bonds=tuple(measure_bonds(peptide, model) for model in coordinates),
         seed=0,
         model_name="stand-in",
         model_sha256="f" * 64,
         embedder="residue",
-        pairings=tuple(pairings),
+        disulfide_patterns=tuple(pairings),
     )

@@ -38,6 +38,7 @@ class Quick:
             coordinates=np.stack([ideal("A" * 32, seed=seed) for seed in range(3)]).astype(np.float32),
             plddt=rng.uniform(0, 100, (3, 32)).astype(np.float32),
             torsions=rng.uniform(-3, 3, (3, 32, 3)).astype(np.float32),
+            secondary_structure=("C" * 32,) * 3,
             bonds=((), (), ()),
             seed=0,
             model_name="toy",

@@ -26,8 +26,8 @@ def place_atoms(torsions: mx.array, restraints: Restraints) -> mx.array:
     """Return the atoms of S structures a peptide: (B, S, L, 3) radians -> (5, 3, B, S, L) Angstrom."""
     batch, samples, length, _ = torsions.shape
     shape = (batch, samples, length)
-    residues = mx.broadcast_to(restraints.residues[:, None], shape).reshape(-1, length)
-    mask = mx.broadcast_to(restraints.mask[:, None], shape).reshape(-1, length)
+    residues = mx.broadcast_to(restraints.bonds.residues[:, None], shape).reshape(-1, length)
+    mask = mx.broadcast_to(restraints.bonds.mask[:, None], shape).reshape(-1, length)
     atoms = build_backbone(torsions.reshape(-1, length, 3), residues, mask)
     return atoms.transpose(2, 3, 0, 1).reshape(5, 3, *shape)
 
@@ -64,9 +64,9 @@ def energy(
     total = weights.distance * distance_energy(ca, restraints)
     total = total + weights.torsion * torsion_energy(torsions, restraints)
     total = total + weights.omega * omega_energy(torsions, restraints)
-    if restraints.has_bridges:
+    if restraints.bonds.has_bridges:
         total = total + chemistry * weights.bridge * bridge_energy(atoms, ca, restraints)
-    if restraints.has_rings:
+    if restraints.bonds.has_rings:
         total = total + chemistry * weights.ring * ring_energy(atoms, restraints)
     if sterics:
         total = total + chemistry * weights.clash * clash_energy(atoms, restraints)
@@ -84,13 +84,13 @@ def torsion_energy(torsions: mx.array, restraints: Restraints) -> mx.array:
     mixture = restraints.mixture
     each = TorsionMixture(mixture.log_weights[:, None], mixture.centre, mixture.concentration)
     log_density = each.log_density(torsions[..., :2], restraints.defined[:, None])
-    return -(log_density * restraints.mask[:, None]).sum(axis=-1)
+    return -(log_density * restraints.bonds.mask[:, None]).sum(axis=-1)
 
 
 def omega_energy(torsions: mx.array, restraints: Restraints) -> mx.array:
     """Return how far peptide bonds are turned from the network's omega: (B, S, L, 3) -> (B, S)."""
     bend = 1 - mx.cos(torsions[..., 2] - restraints.omega[:, None])
-    return (bend * restraints.bond[:, None]).sum(axis=-1)
+    return (bend * restraints.inside[:, None]).sum(axis=-1)
 
 
 def clash_energy(atoms: mx.array, restraints: Restraints) -> mx.array:
@@ -113,19 +113,19 @@ def bridge_energy(atoms: mx.array, ca: mx.array, restraints: Restraints) -> mx.a
     low, high = BRIDGE_CA
     outside = mx.maximum(mx.maximum(low - ca, ca - high), 0.0)
     misfit = mx.square(cb - BRIDGE_CB) + mx.square(outside)
-    return (misfit * restraints.bridges[:, None]).sum(axis=(2, 3))
+    return (misfit * restraints.bonds.bridges[:, None]).sum(axis=(2, 3))
 
 
 def ring_energy(atoms: mx.array, restraints: Restraints) -> mx.array:
     """Return how far rings are from closed by a trans peptide bond: (B, S), Angstrom^2; zero for open chains."""
     _, _, batch, samples, _ = atoms.shape
-    last = mx.broadcast_to(restraints.last[None, None, :, None, None], (5, 3, batch, samples, 1))
+    last = mx.broadcast_to(restraints.bonds.last[None, None, :, None, None], (5, 3, batch, samples, 1))
     end, start = mx.take_along_axis(atoms, last, axis=-1)[..., 0], atoms[..., 0]  # (5, 3, B, S)
     misfit = mx.zeros((batch, samples))
     for number, (a, b) in enumerate(RING_PAIRS):
         distance = norm((end[a] - start[b]).transpose(1, 2, 0))
-        misfit = misfit + mx.square(distance - restraints.ring[:, number : number + 1])
-    return misfit * restraints.cyclic[:, None]
+        misfit = misfit + mx.square(distance - restraints.bonds.ring[:, number : number + 1])
+    return misfit * restraints.bonds.cyclic[:, None]
 
 
 def _squared_distances(a: mx.array, b: mx.array) -> mx.array:

@@ -1,6 +1,7 @@
 """Predictions to write into files, and independent readers of what was written."""
 
 import io
+from dataclasses import fields
 
 import biotite.structure.io.pdb as biotite_pdb
 import biotite.structure.io.pdbx as biotite_pdbx
@@ -8,28 +9,40 @@ import gemmi
 import numpy as np
 from structure_helpers import ideal
 
-from betafold_mlx.peptide.sequence import THREE_LETTER
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.geometry.spread import superpose_models
+from betafold_mlx.peptide.sequence import THREE_LETTER, Peptide
 from betafold_mlx.structure.components import D_THREE_LETTER
-from betafold_mlx.structure.writer import PredictedModels, block_name, to_pdb
+from betafold_mlx.structure.writer import _title, block_name, to_pdb
 
 SEQUENCE = "GCNAPFCKGYWC"
 ATOMS = ("N", "CA", "C", "O", "CB")
 
 
 def prediction(sequence=SEQUENCE, models=3, seed=0, **changes):
+    """Return models of random torsions, superposed as files have them; every stated bond counts as formed."""
     generator = np.random.default_rng(seed)
     coordinates = np.stack([ideal(sequence, seed=seed + model) for model in range(models)])
     coordinates[:, [letter == "G" for letter in sequence], 4] = np.nan
-    fields = {
+    stated = {field.name: changes.pop(field.name) for field in fields(Peptide) if field.name in changes}
+    peptide = Peptide(sequence, **stated)
+    bonds = [Bond("ring", (1, len(sequence)), 1.33, True)] if peptide.cyclic else []
+    bonds += [Bond("disulfide", pair, 3.9, True) for pair in peptide.disulfides]
+    made = {
         "id": "x",
-        "sequence": sequence,
-        "coordinates": coordinates.astype(np.float32),
+        "peptide": peptide,
+        "coordinates": superpose_models(coordinates.astype(np.float32)),
         "plddt": generator.uniform(0, 100, (models, len(sequence))).astype(np.float32),
+        "torsions": np.zeros((models, len(sequence), 3), np.float32),
+        "secondary_structure": ("C" * len(sequence),) * models,
+        "bonds": (tuple(bonds),) * models,
+        "seed": 0,
         "model_name": "betafold-mini",
-        "software_version": "1.2.3",
-        **changes,
+        "model_sha256": "0" * 64,
+        "embedder": {"kind": "residue", "label": "a residue embedding learned with the model"},
     }
-    return PredictedModels(**fields)
+    return Prediction(**made | changes)
 
 
 def expected_atoms(p):
@@ -51,16 +64,20 @@ def gemmi_structure(p):
     """
     structure = gemmi.Structure()
     structure.name = structure.info["_entry.id"] = block_name(p.id)
-    structure.info["_struct.title"] = p.title or p.id
+    structure.info["_struct.title"] = _title(p)
     structure.info["_exptl.method"] = "THEORETICAL MODEL"
     entity = gemmi.Entity("1")
     entity.entity_type = gemmi.EntityType.Polymer
-    entity.polymer_type = gemmi.PolymerType.PeptideD if p.d_amino_acids else gemmi.PolymerType.PeptideL
-    codes = D_THREE_LETTER if p.d_amino_acids else THREE_LETTER
+    entity.polymer_type = (
+        gemmi.PolymerType.PeptideD if p.peptide.d_amino_acids else gemmi.PolymerType.PeptideL
+    )
+    codes = D_THREE_LETTER if p.peptide.d_amino_acids else THREE_LETTER
     entity.full_sequence = [codes[letter] for letter in p.sequence]
     entity.subchains = ["A"]
     structure.entities.append(entity)
-    for number, (coordinates, plddt) in enumerate(zip(p.coordinates, p.plddt, strict=True), start=1):
+    for number, (coordinates, plddt) in enumerate(
+        zip(superpose_models(p.coordinates), p.plddt, strict=True), start=1
+    ):
         model = gemmi.Model(number)
         model.add_chain(gemmi.Chain("A"))
         for place, letter in enumerate(p.sequence):

@@ -19,7 +19,7 @@ from betafold_mlx.cli.parameters import PEPTIDE, AnyCase, Folder, Number, Seed
 from betafold_mlx.cli.ranks import check_library, with_ranks
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fold.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name, save_files, save_report
+from betafold_mlx.fold.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name
 from betafold_mlx.fold.registry import DEFAULT_MODEL
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
 
@@ -255,9 +255,8 @@ def _write(
     """Write the files of one peptide and print its results; return whether all went well."""
     try:
         name = safe_name(prediction.id)
-        files = save_files(prediction, directory, name, (*suffixes, ".json"))
-        if command is not None:
-            files.append(save_report(prediction, directory, name, command))
+        kinds = (*suffixes, ".json", *([".html"] if command is not None else []))
+        files = [prediction.save(directory / f"{name}{kind}", command) for kind in kinds]
         results.prediction(prediction, files)
     except BetafoldError as error:
         results.failure(prediction.id, error)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.fold.disulfides import Pairing
+from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.peptide.chemistry import Disulfides
 from betafold_mlx.peptide.sequence import Peptide
@@ -98,14 +98,14 @@ class PreferredPairing:
         return set(self.preferred) == set(self.native)
 
 
-def preferred_pairing(peptide: Peptide, pairings: Sequence[Pairing]) -> PreferredPairing | None:
+def preferred_pairing(peptide: Peptide, patterns: Sequence[DisulfidePattern]) -> PreferredPairing | None:
     """Set what a model prefers beside the truth.
 
     Parameters
     ----------
     peptide : Peptide
         With its native disulfides.
-    pairings : sequence of Pairing
+    patterns : sequence of DisulfidePattern
         The model's ranking, best first, made without being told of any.
 
     Returns
@@ -113,9 +113,9 @@ def preferred_pairing(peptide: Peptide, pairings: Sequence[Pairing]) -> Preferre
     PreferredPairing or None
         None for a peptide without disulfides, or where the model ranks nothing.
     """
-    if not peptide.disulfides or not pairings:
+    if not peptide.disulfides or not patterns:
         return None
-    first = pairings[0]
+    first = patterns[0]
     return PreferredPairing(
         peptide.sequence.count("C"), peptide.disulfides, first.disulfides, first.probability
     )

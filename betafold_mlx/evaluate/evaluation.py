@@ -220,7 +220,7 @@ def describe_several(of: str, models: str) -> dict[str, str]:
 def _pairings(items: Sequence[Item], plain: Sequence[Prediction]) -> list[PreferredPairing | None]:
     """Return the disulfides that the model prefers where it is told nothing; None for an item without any."""
     return [
-        preferred_pairing(item.peptide, prediction.pairings)
+        preferred_pairing(item.peptide, prediction.disulfide_patterns)
         for item, prediction in zip(items, plain, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""Make stated bonds exact: Newton steps on the torsions that change nothing else more than they must; judge them."""
+"""Closing of rings and disulfides: damped Gauss-Newton steps on the torsions, and the misfit that remains."""
 
 from __future__ import annotations
 
@@ -58,9 +58,8 @@ def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
     for _ in range(ROUNDS + 1):
         misfit, slopes = _linearise(torsions, bonds, pairs, rings)  # (m, B), (m, B, 3 L)
         worst = np.abs(misfit).max(axis=0)
-        better = (worst < smallest) & (
-            smallest >= EXACT
-        )  # what is closed stays, whatever its neighbours need
+        # What is closed stays, whatever its neighbours need.
+        better = (worst < smallest) & (smallest >= EXACT)
         best[better], smallest[better] = np.array(torsions)[better], worst[better]
         if (smallest < EXACT).all():
             break
@@ -76,10 +75,9 @@ def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
 
 
 def _pairs(bonds: Bonds) -> np.ndarray:
-    """Return the disulfides of each structure: (B, most of them, 3) int: i, j, and 1 if it is one, 0 for padding."""
+    """Return the disulfides of each structure: (B, largest number, 3) int: i, j, and 1 if it is one, 0 for padding."""
     each = [np.argwhere(matrix) for matrix in np.array(bonds.bridges)]
-    most = max(len(pairs) for pairs in each)
-    table = np.zeros((len(each), most, 3), dtype=np.int32)
+    table = np.zeros((len(each), max(map(len, each)), 3), dtype=np.int32)
     for row, pairs in enumerate(each):
         table[row, : len(pairs)] = np.concatenate([pairs, np.ones((len(pairs), 1), dtype=int)], axis=1)
     return table

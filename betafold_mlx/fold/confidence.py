@@ -1,4 +1,4 @@
-"""How much of a structure to believe: its lDDT, expected under the network's own distance distributions.
+"""Confidence of a structure: its lDDT, expected under the network's own distance distributions.
 
 A confidence that looks at the sequence alone cannot tell one model of a peptide from another. The distogram can: the
 lDDT of a structure against the truth is a sum over distances, so its expectation needs only how probable each
@@ -79,14 +79,15 @@ def expected_lddt(probability: mx.array, ca: mx.array, mask: mx.array) -> mx.arr
 def confidence_features(folded: Folded, ensemble: Ensemble) -> mx.array:
     """Return what the calibration looks at: (B, S, L, F), in the order of `FEATURES`."""
     restraints = ensemble.restraints
-    mask = restraints.mask[:, None].astype(mx.float32)  # (B, 1, L)
+    real = restraints.bonds.mask
+    mask = real[:, None].astype(mx.float32)  # (B, 1, L)
     count = mask.sum(axis=-1, keepdims=True)
 
     def mean(values: mx.array) -> mx.array:
         return mx.broadcast_to((values * mask).sum(axis=-1, keepdims=True) / count, values.shape)
 
     ca = ensemble.coordinates[:, :, :, CA]
-    by_distance = _logit(expected_lddt(ensemble.probability, ca, restraints.mask))
+    by_distance = _logit(expected_lddt(ensemble.probability, ca, real))
     by_state = mx.broadcast_to(_logit(folded.plddt / 100.0)[:, None], by_distance.shape)
     mixture = restraints.mixture
     each = TorsionMixture(mixture.log_weights[:, None], mixture.centre, mixture.concentration)

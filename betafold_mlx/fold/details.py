@@ -1,4 +1,4 @@
-"""What the network said on the way to a prediction, for who wants to look inside: kept only when asked for."""
+"""Attention, expected distances and torsion density of a fold, for debugging and reports; kept when asked for."""
 
 from __future__ import annotations
 

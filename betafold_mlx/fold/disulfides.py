@@ -1,4 +1,4 @@
-"""Which cysteines a model would bond, when nobody says."""
+"""Disulfide prediction: ranks the ways to bond cysteines by the network's distances, where none is stated."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NEAR_BY_CHANCE = (
 NEIGHBOURS = -4.0
 """Score of a bond between neighbours, which are always near: such bonds are rare (Carugo et al. 2003)."""
 
-MOST_CYSTEINES = 12
+MAX_CYSTEINES = 12
 """12 cysteines can pair in 10,395 ways, 14 in 135,135."""
 
 SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Pairing:
+class DisulfidePattern:
     """One way to pair all cysteines (all but one of an odd number).
 
     Attributes
@@ -44,7 +44,9 @@ class Pairing:
     probability: float
 
 
-def rank_pairings(sequence: str, distogram: np.ndarray, cyclic: bool = False) -> tuple[Pairing, ...]:
+def rank_disulfides(
+    sequence: str, distogram: np.ndarray, cyclic: bool = False
+) -> tuple[DisulfidePattern, ...]:
     """Rank the ways to pair cysteines by a distogram that was made without being told of any.
 
     A way counts by the product over its pairs of p / b: the probability that the two CA lie within `BONDED_DISTANCE`
@@ -61,11 +63,11 @@ def rank_pairings(sequence: str, distogram: np.ndarray, cyclic: bool = False) ->
 
     Returns
     -------
-    tuple of Pairing
-        The `SHOWN` most probable, best first; none with fewer than two cysteines or more than `MOST_CYSTEINES`.
+    tuple of DisulfidePattern
+        The `SHOWN` most probable, best first; none with fewer than two cysteines or more than `MAX_CYSTEINES`.
     """
     cysteines = [place for place, letter in enumerate(sequence) if letter == "C"]
-    if not 2 <= len(cysteines) <= MOST_CYSTEINES:
+    if not 2 <= len(cysteines) <= MAX_CYSTEINES:
         return ()
     logits = distogram[np.ix_(cysteines, cysteines)].astype(np.float64)
     logits -= logits.max(axis=-1, keepdims=True)
@@ -83,7 +85,9 @@ def rank_pairings(sequence: str, distogram: np.ndarray, cyclic: bool = False) ->
     probability /= probability.sum()
     best = np.argsort(-probability, kind="stable")[:SHOWN]
     return tuple(
-        Pairing(tuple((cysteines[i] + 1, cysteines[j] + 1) for i, j in ways[way]), float(probability[way]))
+        DisulfidePattern(
+            tuple((cysteines[i] + 1, cysteines[j] + 1) for i, j in ways[way]), float(probability[way])
+        )
         for way in best
     )
 

@@ -1,4 +1,4 @@
-"""The whole way from the network's answer to finished structures."""
+"""Steps 2 to 4 of a fold, for a whole batch: draw starts, minimise them together, close rings and disulfides."""
 
 from __future__ import annotations
 
@@ -52,36 +52,38 @@ def refine(
 ) -> Ensemble:
     """Draw structures of a batch of peptides and fit them to the network's answer and the stated chemistry.
 
+    A sample whose stated bonds cannot be made is drawn anew, up to `ATTEMPTS` times; the nearest one stays.
+
     Parameters
     ----------
     folded : Folded
         The network's answer.
     inputs : ModelInputs
-        What it was asked.
+        Its input.
     seed : int
         0 to 2^31 - 1.
     numbers : sequence of int
         Numbers of the samples to make; sample i is the same whatever else is made.
     effort : int
-        So many times the usual number of steps.
-
-    Returns
-    -------
-    Ensemble
+        Multiple of the usual number of steps.
     """
     probability = softmax(folded.distogram)
     restraints = restraints_from(folded, inputs, probability)
     batch, samples = len(inputs.mask), len(numbers)
-    rows = np.repeat(np.arange(batch), samples)
-    drawn = np.tile(np.asarray(numbers), batch)
-    torsions, misfit = _fitting(restraints, rows, drawn, seed, 0, effort)
+    rows = np.repeat(np.arange(batch), samples)  # the peptide of each candidate
+    number = np.tile(np.asarray(numbers), batch)  # and which sample of it
+
+    starts = draw_starts(restraints, rows, number, seed)
+    torsions, misfit = fit(starts, restraints, rows, effort)
     for attempt in range(1, ATTEMPTS):
         unmade = np.flatnonzero(misfit > 1.0)
         if not len(unmade):
             break
-        again, new_misfit = _fitting(restraints, rows[unmade], drawn[unmade], seed, attempt, effort)
+        starts = draw_starts(restraints, rows[unmade], number[unmade], seed, attempt)
+        again, new_misfit = fit(starts, restraints, rows[unmade], effort)
         better = new_misfit < misfit[unmade]
         torsions[unmade[better]], misfit[unmade[better]] = again[better], new_misfit[better]
+
     finished, coordinates = finish_rings(mx.array(torsions), take(restraints, rows).bonds)
     shape = (batch, samples, -1)
     return Ensemble(
@@ -92,20 +94,39 @@ def refine(
     )
 
 
-def _fitting(
-    restraints: Restraints, rows: np.ndarray, numbers: np.ndarray, seed: int, attempt: int, effort: int
+def fit(
+    starts: mx.array, restraints: Restraints, rows: np.ndarray, effort: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit sample `numbers[k]` of peptide `rows[k]`, `TOGETHER` of them at a time: torsions (n, L, 3), misfits (n,)."""
-    torsions = np.zeros((len(rows), restraints.mask.shape[1], 3), dtype=np.float32)
+    """Minimise candidates from any source, `TOGETHER` at a time, and close their stated bonds.
+
+    Parameters
+    ----------
+    starts : mx.array
+        (n, L, 3) radians.
+    restraints : Restraints
+        Of B peptides.
+    rows : numpy.ndarray
+        (n,) int, the peptide of each candidate.
+    effort : int
+        Multiple of the usual number of steps.
+
+    Returns
+    -------
+    torsions : numpy.ndarray
+        (n, L, 3) float32 radians.
+    misfit : numpy.ndarray
+        (n,) largest violation of a stated bond in units of its tolerance: above 1 it is not made.
+    """
+    torsions = np.zeros(starts.shape, dtype=np.float32)
     misfit = np.zeros(len(rows))
-    bonded = np.array(restraints.cyclic | restraints.bridges.any(axis=(1, 2)))[rows]
+    bonds = restraints.bonds
+    bonded = np.array(bonds.cyclic | bonds.bridges.any(axis=(1, 2)))[rows]
     for alike, steps in ((np.flatnonzero(~bonded), STEPS), (np.flatnonzero(bonded), BONDED_STEPS)):
         for first in range(0, len(alike), TOGETHER):
             chosen = alike[first : first + TOGETHER]
             filled = chosen[np.minimum(np.arange(-(-len(chosen) // MULTIPLE) * MULTIPLE), len(chosen) - 1)]
             part = take(restraints, rows[filled])
-            starts = draw_starts(part, seed, numbers[filled], attempt)
-            fitted = minimise(starts, part, steps=effort * steps)
+            fitted = minimise(starts[mx.array(filled)], part, steps=effort * steps)
             fitted = close_bonds(fitted, part.bonds)
             torsions[chosen] = np.array(fitted)[: len(chosen)]
             misfit[chosen] = bond_misfit(fitted, part.bonds)[: len(chosen)]

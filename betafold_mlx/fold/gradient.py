@@ -1,4 +1,4 @@
-"""What pulls at a structure: the gradient of its energy, written out.
+"""The gradient of the energy of structures with respect to their torsions, derived by hand.
 
 The energy of a structure is, in nats of one residue's worth each, the sum of
 
@@ -29,7 +29,7 @@ from betafold_mlx.model.ramachandran import log_normaliser
 N, CA, C, OXYGEN, CB = range(5)
 
 RING_PAIRS = ((C, N), (CA, N), (C, CA), (CA, CA))
-"""Atoms of the last and the first residue whose distances make a ring's bond, in the order of `Restraints.ring`."""
+"""Atoms of the last and the first residue whose distances make a ring's bond, in the order of `Bonds.ring`."""
 
 CONTACTS = (
     *(
@@ -51,7 +51,7 @@ BRIDGE_CB, BRIDGE_CA = 3.85, (4.6, 6.4)
 
 @dataclass(frozen=True)
 class EnergyWeights:
-    """What each term counts. Chosen on the validation split."""
+    """Weights of the terms, chosen on the validation split."""
 
     distance: float = 1.0
     torsion: float = 0.1
@@ -69,19 +69,19 @@ class EnergyGradient:
     restraints : Restraints
         Of the B structures.
     weights : EnergyWeights
-        What each term counts.
+        Weights of the terms.
     """
 
     def __init__(self, restraints: Restraints, weights: EnergyWeights) -> None:
         self.weights = weights
-        self._restraints = restraints
-        self._constants = residue_constants(restraints.residues, restraints.mask)
+        self._bonds = bonds = restraints.bonds
+        self._constants = residue_constants(bonds.residues, bonds.mask)
         self._distance = _last(restraints.distance)
         self._stiffness = weights.distance * _last(_both_ways(restraints.tightness))
         self._apart = _last(_both_ways(restraints.apart))
-        self._bridges = _last(_both_ways(restraints.bridges)).astype(mx.float32)
+        self._bridges = _last(_both_ways(bonds.bridges)).astype(mx.float32)
         self._omega = _last(restraints.omega)
-        self._bond = weights.omega * _last(restraints.bond).astype(mx.float32)
+        self._inside = weights.omega * _last(restraints.inside).astype(mx.float32)
 
         mixture = restraints.mixture
         k, centre = mixture.concentration.T, mixture.centre.T  # (2, K)
@@ -91,7 +91,7 @@ class EnergyGradient:
         self._known = _last(restraints.defined).astype(mx.float32)  # (2, L, B)
         normaliser = (log_normaliser(k)[..., None, None] * self._known[:, None]).sum(axis=0)
         self._log_weights = _last(mixture.log_weights) - normaliser  # (K, L, B)
-        self._torsion_weight = weights.torsion * _last(restraints.mask).astype(mx.float32)
+        self._torsion_weight = weights.torsion * _last(bonds.mask).astype(mx.float32)
 
     def atoms(self, torsions: mx.array) -> mx.array:
         """Return the atoms of torsions (3, L, B): (3, 5, L, B) Angstrom."""
@@ -103,7 +103,7 @@ class EnergyGradient:
         With the probabilities r_k of the mixture's states held, minus its log density is, up to a constant,
         -sum_k r_k kappa_k cos(x - mu_k) = -(a cos x + b sin x), a and b of phi, then of psi: an upper bound that
         touches it here, with the same slope (the expectation step of expectation-maximisation). Exponentials are
-        dear, so `__call__` takes the bound of some steps ago.
+        expensive, so `__call__` takes the bound of some steps ago.
         """
         factors = self._factors
         logits = self._log_weights
@@ -136,23 +136,23 @@ class EnergyGradient:
         mx.array
             (3, L, B); zero at padding.
         """
-        weights, restraints = self.weights, self._restraints
+        weights, bonds = self.weights, self._bonds
         atoms = self.atoms(torsions)
         ca = atoms[:, CA]
         pulls = [mx.zeros_like(ca) for _ in range(5)]  # on N, CA, C, O, CB: (3, L, B)
         pulls[CA] = self._distance_pull(ca)
-        if restraints.has_bridges:
+        if bonds.has_bridges:
             for atom, pulled in self._bridge_pulls(atoms):
                 pulls[atom] = pulls[atom] + chemistry * weights.bridge * pulled
         if sterics:
             for atom, pulled in self._clash_pulls(atoms):
                 pulls[atom] = pulls[atom] + chemistry * sterics * weights.clash * pulled
-        if restraints.has_rings:
+        if bonds.has_rings:
             for atom, pulled in self._ring_pulls(atoms):
                 pulls[atom] = pulls[atom] + chemistry * weights.ring * pulled
         slope = torsion_gradient(atoms, mx.stack(pulls, axis=1))
         by_mixture = pull[::2] * mx.sin(torsions[:2]) - pull[1::2] * mx.cos(torsions[:2])
-        by_omega = self._bond * mx.sin(torsions[2] - self._omega)
+        by_omega = self._inside * mx.sin(torsions[2] - self._omega)
         return slope + mx.concatenate([by_mixture, by_omega[None]])
 
     def _distance_pull(self, ca: mx.array) -> mx.array:
@@ -183,18 +183,18 @@ class EnergyGradient:
         return pulls
 
     def _ring_pulls(self, atoms: mx.array) -> list[tuple[int, mx.array]]:
-        restraints = self._restraints
-        last = restraints.last[None, :]  # (1, B)
+        bonds = self._bonds
+        last = bonds.last[None, :]  # (1, B)
         place = mx.arange(atoms.shape[2])[:, None]
-        at_end = (place == last).astype(mx.float32) * restraints.cyclic  # (L, B)
-        at_start = (place == 0).astype(mx.float32) * restraints.cyclic
+        at_end = (place == last).astype(mx.float32) * bonds.cyclic  # (L, B)
+        at_start = (place == 0).astype(mx.float32) * bonds.cyclic
         end = mx.take_along_axis(atoms, mx.broadcast_to(last, (3, 5, 1, last.shape[1])), axis=2)
         start = atoms[:, :, :1]
         pulls = []
         for number, (a, b) in enumerate(RING_PAIRS):
             apart = end[:, a] - start[:, b]  # (3, 1, B)
             d = mx.sqrt(mx.square(apart).sum(axis=0) + 1e-6)
-            pulled = 2 * (1.0 - restraints.ring[:, number] / d) * apart
+            pulled = 2 * (1.0 - bonds.ring[:, number] / d) * apart
             pulls += [(a, pulled * at_end), (b, -pulled * at_start)]
         return pulls
 

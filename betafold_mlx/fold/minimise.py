@@ -1,4 +1,4 @@
-"""Minimise many structures at once over their torsions."""
+"""Minimisation of many structures at once over their torsions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def minimise(
     restraints : Restraints
         Of the B structures.
     weights : EnergyWeights, optional
-        What each term of the energy counts.
+        Weights of the terms of the energy.
     steps : int
         Their number is fixed, so that a structure does not depend on what is minimised beside it.
 

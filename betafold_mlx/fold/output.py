@@ -1,4 +1,4 @@
-"""What `fold` leaves in a folder: structure files, a JSON document for each peptide, and tables of a library."""
+"""Names of output files, and the rows of ``summary.csv`` and ``errors.csv``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import write_text
 
 if TYPE_CHECKING:
     from betafold_mlx.fold.prediction import Prediction
@@ -23,16 +22,8 @@ OUTPUT_FORMATS = ("files", "jsonl", "parquet")
 
 SUMMARY_FILE = "summary.csv"
 SUMMARY_COLUMNS = (
-    "id",
-    "sequence",
-    "length",
-    "chemistry",
-    "mean_plddt",
-    "secondary_structure",
-    "status",
-    "message",
-    "files",
-    "model",
+    *("id", "sequence", "length", "chemistry", "mean_plddt", "secondary_structure"),
+    *("status", "message", "files", "model"),
 )
 ERRORS_FILE = "errors.csv"
 ERRORS_COLUMNS = ("id", "line", "error")
@@ -69,43 +60,6 @@ def prepare(directory: Path) -> None:
         raise BetafoldError(f"cannot write into {directory}: it is not a folder") from error
     except OSError as error:
         raise BetafoldError(f"cannot write into {directory}: {error.strerror or error}") from error
-
-
-def save_files(prediction: Prediction, directory: Path, name: str, suffixes: Iterable[str]) -> list[Path]:
-    """Write the files of a prediction, and return their paths.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file system refuses.
-    """
-    return [prediction.save(directory / (name + suffix)) for suffix in suffixes]
-
-
-def save_report(prediction: Prediction, directory: Path, name: str, command: str) -> Path:
-    """Write the report of a prediction, and return its path.
-
-    Parameters
-    ----------
-    prediction : Prediction
-        Folded with ``details=True``.
-    directory : Path
-        Where it goes.
-    name : str
-        Of the file, without its suffix.
-    command : str
-        The command line, which stands in the report.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file system refuses.
-    """
-    from betafold_mlx.report import report_html  # only a report needs it
-
-    path = directory / f"{name}.html"
-    write_text(path, report_html(prediction, command))
-    return path
 
 
 def summary_row(prediction: Prediction, files: Iterable[str]) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""What comes out of a fold: structures, confidence, torsions, and how they are told and written."""
+"""`Prediction`: the structures of one peptide with confidence and torsions, as text, JSON and other tools' objects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import functools
 import io
 import math
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +18,12 @@ import numpy as np
 from betafold_mlx import __version__
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
-from betafold_mlx.fold.disulfides import Pairing
-from betafold_mlx.fold.spread import Spread, laid_on_first, measure_spread
+from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.geometry.mirror import mirror_image
+from betafold_mlx.geometry.spread import Spread, measure_spread
 from betafold_mlx.peptide.sequence import Peptide
-from betafold_mlx.structure.secondary import assign_secondary_structures
-from betafold_mlx.structure.writer import PredictedModels, to_mmcif, to_pdb
+from betafold_mlx.structure.writer import to_mmcif, to_pdb
 
 if TYPE_CHECKING:
     from biotite.structure import AtomArray
@@ -40,15 +37,6 @@ SCHEMA_VERSION = 1
 def versions() -> dict[str, str]:
     """Return what has a part in the numbers: the package, MLX and Python."""
     return {"betafold-mlx": __version__, "mlx": version("mlx"), "python": platform.python_version()}
-
-
-def assign_together(predictions: Iterable[Prediction]) -> None:
-    """Work out the secondary structures of many predictions in one go: one by one takes ten times as long."""
-    waiting = [prediction for prediction in predictions if "secondary_structure" not in vars(prediction)]
-    traces = [trace for prediction in waiting for trace in prediction._l_traces()]
-    letters = iter(assign_secondary_structures(traces))
-    for prediction in waiting:  # as the cached property would
-        vars(prediction)["secondary_structure"] = tuple(islice(letters, len(prediction.coordinates)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,6 +56,9 @@ class Prediction:
     torsions : numpy.ndarray
         (M, L, 3) float32 radians, phi, psi, omega; NaN where undefined (phi of the first residue, psi and omega of
         the last).
+    secondary_structure : tuple of str
+        For each model a string of H (helix), E (strand) and C (coil), by P-SEA. P-SEA knows L peptides: of a D
+        peptide it read the mirror image, so that H there is a left-handed helix.
     bonds : tuple of tuple of Bond
         For each model, the stated ring closure and disulfides as the coordinates have them.
     seed : int
@@ -76,12 +67,12 @@ class Prediction:
         The folding model.
     embedder : dict
         Its embedder: ``kind`` (``residue`` or ``esm2``) and ``label``, and of a frozen one more that identifies it.
-    pairings : tuple of Pairing
+    disulfide_patterns : tuple of DisulfidePattern
         Where no disulfide is stated: the ways to bond the cysteines that the model prefers, best first.
     warnings : tuple of str
         What a user should know of this prediction.
     details : Details or None
-        What the network said on the way, where it was asked for; in no file but the report.
+        Attention, expected distances and torsion density, where they were asked for; in no file but the report.
     """
 
     id: str
@@ -89,12 +80,13 @@ class Prediction:
     coordinates: np.ndarray
     plddt: np.ndarray
     torsions: np.ndarray
+    secondary_structure: tuple[str, ...]
     bonds: tuple[tuple[Bond, ...], ...]
     seed: int
     model_name: str
     model_sha256: str
     embedder: dict[str, Any]
-    pairings: tuple[Pairing, ...] = ()
+    disulfide_patterns: tuple[DisulfidePattern, ...] = ()
     warnings: tuple[str, ...] = ()
     details: Details | None = None
 
@@ -115,19 +107,6 @@ class Prediction:
     def sequence(self) -> str:
         """The one-letter sequence."""
         return self.peptide.sequence
-
-    @functools.cached_property
-    def secondary_structure(self) -> tuple[str, ...]:
-        """A string of H (helix), E (strand) and C (coil) for each model (P-SEA).
-
-        P-SEA knows L peptides: of a D peptide it reads the mirror image, so that H there is a left-handed helix.
-        """
-        return tuple(assign_secondary_structures(self._l_traces()))
-
-    def _l_traces(self) -> list[np.ndarray]:
-        """Return the CA trace (L, 3) of each model, of a D peptide that of its mirror image."""
-        ca = self.coordinates[:, :, 1]
-        return list(mirror_image(ca) if self.peptide.d_amino_acids else ca)
 
     @functools.cached_property
     def spread(self) -> Spread:
@@ -154,37 +133,37 @@ class Prediction:
         """True when the first model has all stated bonds."""
         return all(bond.formed for bond in self.bonds[0])
 
-    def _models(self) -> PredictedModels:
-        # A file states a bond for all its models: only what each of them has may stand there.
-        formed = set.intersection(
-            *({(b.kind, b.residues) for b in bonds if b.formed} for bonds in self.bonds)
-        )
-        return PredictedModels(
-            id=self.id,
-            sequence=self.sequence,
-            coordinates=laid_on_first(self.coordinates),
-            plddt=self.plddt,
-            cyclic=any(kind == "ring" for kind, _ in formed),
-            disulfides=tuple(sorted(residues for kind, residues in formed if kind == "disulfide")),
-            model_name=self.made_by,
-            software_version=__version__,
-            d_amino_acids=self.peptide.d_amino_acids,
-            n_cap=self.peptide.n_cap,
-            c_cap=self.peptide.c_cap,
-            title=f"{self.id}: predicted by betafold-mlx {__version__}, model {self.made_by}",
-        )
+    def text(self, kind: str, command: str | None = None) -> str:
+        """Return the prediction as the text of a file.
 
-    def to_mmcif(self) -> str:
-        """Return the models as mmCIF with the ModelCIF confidence categories."""
-        return to_mmcif(self._models())
+        Parameters
+        ----------
+        kind : str
+            ``cif``: mmCIF with the ModelCIF confidence categories; ``pdb``: PDB with pLDDT as B-factor; ``json``:
+            `to_dict` as JSON; ``html``: the report.
+        command : str, optional
+            The command line that made it, to be shown in the report.
 
-    def to_pdb(self) -> str:
-        """Return the models as PDB text, pLDDT as B-factor."""
-        return to_pdb(self._models())
+        Raises
+        ------
+        BetafoldError
+            For another kind.
+        """
+        if kind == "cif":
+            return to_mmcif(self)
+        if kind == "pdb":
+            return to_pdb(self)
+        if kind == "json":
+            return to_json(self.to_dict())
+        if kind == "html":
+            from betafold_mlx.report import report_html  # only a report needs it
+
+            return report_html(self, command)
+        raise BetafoldError(f"no file kind {kind!r}: use cif, pdb, json or html")
 
     def to_gemmi(self) -> gemmi.Structure:
         """Return the models as a gemmi structure, as the mmCIF file has them: caps, bonds, pLDDT as B-factor."""
-        return gemmi.make_structure_from_block(gemmi.cif.read_string(self.to_mmcif()).sole_block())
+        return gemmi.make_structure_from_block(gemmi.cif.read_string(to_mmcif(self)).sole_block())
 
     def to_biotite(self, model: int = 1) -> AtomArray:
         """Return a model as a biotite atom array, as the mmCIF file has it: caps, bonds, pLDDT as ``b_factor``.
@@ -207,12 +186,11 @@ class Prediction:
             from biotite.structure.io import pdbx
         except ImportError as error:
             raise BetafoldError("biotite is not installed: get it with `pip install biotite`") from error
-        file = pdbx.CIFFile.read(io.StringIO(self.to_mmcif()))
+        file = pdbx.CIFFile.read(io.StringIO(to_mmcif(self)))
         return pdbx.get_structure(file, model=model, extra_fields=["b_factor"], include_bonds=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction without coordinates as plain JSON values; torsions in degrees."""
-        structures = self.secondary_structure
         models = []
         for rank in range(len(self.coordinates)):
             columns = np.degrees(self.torsions[rank].astype(float)).T.tolist()
@@ -223,7 +201,7 @@ class Prediction:
                     "rmsd_to_first": round(self.spread.rmsd_to_first[rank], 3),
                     "mean_plddt": round(float(self.plddt[rank].mean()), 2),
                     "plddt": [round(value, 2) for value in self.plddt[rank].tolist()],
-                    "secondary_structure": structures[rank],
+                    "secondary_structure": self.secondary_structure[rank],
                     "torsions": {
                         name: [None if math.isnan(v) else round(v, 2) for v in column]
                         for name, column in zip(("phi", "psi", "omega"), columns, strict=True)
@@ -250,10 +228,10 @@ class Prediction:
             "spread": [round(value, 3) for value in self.spread.per_residue],
             "disulfide_pairings": [
                 {
-                    "disulfides": [list(pair) for pair in pairing.disulfides],
-                    "probability": round(pairing.probability, 4),
+                    "disulfides": [list(pair) for pair in pattern.disulfides],
+                    "probability": round(pattern.probability, 4),
                 }
-                for pairing in self.pairings
+                for pattern in self.disulfide_patterns
             ],
             "seed": self.seed,
             "model": {
@@ -266,8 +244,15 @@ class Prediction:
             "warnings": list(self.warnings),
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write the prediction: ``.cif``, ``.pdb``, ``.json`` or ``.html``, the report, by the suffix.
+    def save(self, path: str | Path, command: str | None = None) -> Path:
+        """Write the prediction to a file; its suffix says what: ``.cif``, ``.pdb``, ``.json`` or ``.html``.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+        command : str, optional
+            As in `text`.
 
         Returns
         -------
@@ -280,18 +265,7 @@ class Prediction:
             For another suffix, or where the file system refuses.
         """
         path = Path(path)
-        writers = {
-            ".cif": self.to_mmcif,
-            ".pdb": self.to_pdb,
-            ".json": lambda: to_json(self.to_dict()),
-            ".html": self._report,
-        }
-        if path.suffix not in writers:
+        if path.suffix not in (".cif", ".pdb", ".json", ".html"):
             raise BetafoldError(f"cannot save {path.name}: the name must end in .cif, .pdb, .json or .html")
-        write_text(path, writers[path.suffix]())
+        write_text(path, self.text(path.suffix[1:], command))
         return path
-
-    def _report(self) -> str:
-        from betafold_mlx.report import report_html  # only a report needs it
-
-        return report_html(self)

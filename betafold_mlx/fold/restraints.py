@@ -1,8 +1,8 @@
-"""What the network and the stated chemistry ask of a structure, as arrays."""
+"""Restraints on a structure, from the network's answer and the stated chemistry, as arrays."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -22,7 +22,23 @@ VARIANCE_FLOOR = 0.25
 
 
 class Bonds(NamedTuple):
-    """Bonds beyond those of a chain in B structures, padded to L residues, as `Restraints` holds them too."""
+    """Stated bonds, beyond those of a chain, of B structures padded to L residues.
+
+    Attributes
+    ----------
+    residues, mask : mx.array
+        (B, L), as in `ModelInputs`.
+    cyclic : mx.array
+        (B,) bool.
+    ring : mx.array
+        (B, 4) distances across the bond that closes the ring, Angstrom (`ring_distances`); zero of an open chain.
+    last : mx.array
+        (B,) int, index of the last residue.
+    bridges : mx.array
+        (B, L, L) bool, stated disulfides, i < j.
+    has_rings, has_bridges : bool
+        Whether any peptide of the batch is a ring, or has a bridge.
+    """
 
     residues: mx.array
     mask: mx.array
@@ -39,8 +55,8 @@ class Restraints(NamedTuple):
 
     Attributes
     ----------
-    residues, mask : mx.array
-        (B, L), as in `ModelInputs`.
+    bonds : Bonds
+        Residues and stated bonds.
     distance : mx.array
         (B, L, L) expected C-alpha distance, Angstrom.
     tightness : mx.array
@@ -53,40 +69,18 @@ class Restraints(NamedTuple):
         (B, L, 2) bool, which of phi and psi the network knows.
     omega : mx.array
         (B, L) radians.
-    bond : mx.array
+    inside : mx.array
         (B, L) bool, True where omega belongs to a bond inside the chain.
-    cyclic : mx.array
-        (B,) bool.
-    ring : mx.array
-        (B, 4) distances across the bond that closes the ring, Angstrom (`ring_distances`); zero of an open chain.
-    last : mx.array
-        (B,) int, index of the last residue.
-    bridges : mx.array
-        (B, L, L) bool, stated disulfides, i < j.
-    has_rings, has_bridges : bool
-        Whether any peptide of the batch is a ring, or has a bridge.
     """
 
-    residues: mx.array
-    mask: mx.array
+    bonds: Bonds
     distance: mx.array
     tightness: mx.array
     apart: mx.array
     mixture: TorsionMixture
     defined: mx.array
     omega: mx.array
-    bond: mx.array
-    cyclic: mx.array
-    ring: mx.array
-    last: mx.array
-    bridges: mx.array
-    has_rings: bool
-    has_bridges: bool
-
-    @property
-    def bonds(self) -> Bonds:
-        """The part that is about stated bonds."""
-        return Bonds(**{name: getattr(self, name) for name in Bonds._fields})
+    inside: mx.array
 
 
 def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array | None = None) -> Restraints:
@@ -99,7 +93,7 @@ def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array |
     inputs : ModelInputs
         What the network was asked.
     probability : mx.array, optional
-        The softmax of the distogram, where it is at hand: it is dear.
+        The softmax of the distogram, where it is at hand: computing it is expensive.
     """
     if probability is None:
         probability = softmax(folded.distogram)
@@ -115,16 +109,9 @@ def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array |
     mean = moments[..., 0]
     variance = mx.maximum(moments[..., 1] - mx.square(mean), 0.0) + VARIANCE_FLOOR
     inside = mask & (place < count[:, None] - 1)
-    return Restraints(
+    bonds = Bonds(
         residues=inputs.residues,
         mask=mask,
-        distance=mean,
-        tightness=forward / (variance * mx.maximum(count, 1)[:, None, None]),
-        apart=pairs & (mx.minimum(separation, around) >= 3),
-        mixture=folded.mixture,
-        defined=mx.stack([mask & (place > 0), inside], axis=-1),
-        omega=folded.torsions[..., 2],
-        bond=inside,
         cyclic=inputs.cyclic,
         ring=_ring_of(inputs),
         last=count - 1,
@@ -132,19 +119,40 @@ def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array |
         has_rings=bool(inputs.cyclic.any().item()),
         has_bridges=bool(inputs.bonded.any().item()),
     )
+    return Restraints(
+        bonds=bonds,
+        distance=mean,
+        tightness=forward / (variance * mx.maximum(count, 1)[:, None, None]),
+        apart=pairs & (mx.minimum(separation, around) >= 3),
+        mixture=folded.mixture,
+        defined=mx.stack([mask & (place > 0), inside], axis=-1),
+        omega=folded.torsions[..., 2],
+        inside=inside,
+    )
 
 
 def take(restraints: Restraints, rows: np.ndarray) -> Restraints:
     """Return the restraints of some of the peptides; a row may be taken more than once."""
-    index = mx.array(rows)
-    mixture = restraints.mixture
-    chosen = TorsionMixture(mixture.log_weights[index], mixture.centre, mixture.concentration)
-    arrays: dict[str, Any] = {
-        name: part[index] for name, part in restraints._asdict().items() if isinstance(part, mx.array)
-    }
-    part = restraints._replace(mixture=chosen, **arrays)
-    return part._replace(
-        has_rings=bool(part.cyclic.any().item()), has_bridges=bool(part.bridges.any().item())
+    index, bonds, mixture = mx.array(rows), restraints.bonds, restraints.mixture
+    cyclic, bridges = bonds.cyclic[index], bonds.bridges[index]
+    return Restraints(
+        Bonds(
+            bonds.residues[index],
+            bonds.mask[index],
+            cyclic,
+            bonds.ring[index],
+            bonds.last[index],
+            bridges,
+            has_rings=bool(cyclic.any().item()),
+            has_bridges=bool(bridges.any().item()),
+        ),
+        restraints.distance[index],
+        restraints.tightness[index],
+        restraints.apart[index],
+        TorsionMixture(mixture.log_weights[index], mixture.centre, mixture.concentration),
+        restraints.defined[index],
+        restraints.omega[index],
+        restraints.inside[index],
     )
 
 

@@ -11,7 +11,6 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fold.spread import rotations_onto
 from betafold_mlx.generate.fit import CA, Fit, fit_traces
 from betafold_mlx.generate.prompt import (
     OPEN,
@@ -24,6 +23,7 @@ from betafold_mlx.generate.requests import Motif
 from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
 from betafold_mlx.generate.scales import LONGEST, MOST_SCALES, SHORTEST, resampled
 from betafold_mlx.generate.validity import MOST_MOTIF_RMSD, radius_of_gyration, trace_validity
+from betafold_mlx.geometry.spread import rotations_onto
 from betafold_mlx.structure.secondary import assign_secondary_structures
 
 if TYPE_CHECKING:

@@ -20,12 +20,10 @@ from betafold_mlx.fold.prediction import versions
 from betafold_mlx.generate.backbones import GeneratedBackbone, Request
 from betafold_mlx.generate.mechanics import C, N
 from betafold_mlx.generate.regions import PLACEHOLDERS
-from betafold_mlx.structure.atoms import WrittenModel, written_model
-from betafold_mlx.structure.components import Link, Monomer, monomers
+from betafold_mlx.structure.components import Link, Monomer, WrittenAtom, monomers, written_atoms
 from betafold_mlx.structure.mmcif import add_chain, block_text
 from betafold_mlx.structure.modelcif import add_modelcif
-from betafold_mlx.structure.pdbatoms import pdb_atoms
-from betafold_mlx.structure.pdbheader import pdb_header
+from betafold_mlx.structure.pdb import pdb_text
 from betafold_mlx.structure.writer import block_name, clean_text
 
 SCHEMA_VERSION = 1
@@ -222,15 +220,13 @@ def to_mmcif(backbone: GeneratedBackbone, request: Request, model_name: str) -> 
 def to_pdb(backbone: GeneratedBackbone, request: Request, model_name: str) -> str:
     """Return a sample as PDB text, its numbers as in `to_mmcif`."""
     chain = _chain(backbone, request)
-    header = pdb_header(
+    return pdb_text(
         title=_title(backbone, request, model_name),
         remarks=_remarks(backbone, request, model_name),
-        models=1,
         chain=chain,
-        disulfides=(),
+        models=[_written(backbone, chain)],
         links=_links(backbone, request),
     )
-    return header + pdb_atoms([_written(backbone, chain)])
 
 
 def _chain(backbone: GeneratedBackbone, request: Request) -> list[Monomer]:
@@ -245,9 +241,9 @@ def _links(backbone: GeneratedBackbone, request: Request) -> list[Link]:
     return [Link(len(backbone) - 1, 0, float(np.linalg.norm(c.astype(np.float64) - n)))]
 
 
-def _written(backbone: GeneratedBackbone, chain: Sequence[Monomer]) -> WrittenModel:
+def _written(backbone: GeneratedBackbone, chain: Sequence[Monomer]) -> list[WrittenAtom]:
     middle = np.nanmean(backbone.fit.coordinates.astype(np.float64), axis=(0, 1))
-    return written_model(chain, list(backbone.fit.coordinates - middle), [0.0] * len(chain))
+    return written_atoms(chain, list(backbone.fit.coordinates - middle), [0.0] * len(chain))
 
 
 def _title(backbone: GeneratedBackbone, request: Request, model_name: str) -> str:

@@ -24,12 +24,12 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.spread import rotations_onto
 from betafold_mlx.generate.contacts import clash_gradient
 from betafold_mlx.generate.mechanics import chain_matrix, weighted_mean
 from betafold_mlx.generate.regions import PLACEHOLDERS
 from betafold_mlx.generate.rings import STRETCH_WIDTH, Rings
 from betafold_mlx.geometry.nerf import place_atoms, residue_constants, torsion_gradient
+from betafold_mlx.geometry.spread import rotations_onto
 from betafold_mlx.peptide.sequence import residue_ids
 
 TARGET_WIDTH = 0.1

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.spread import ALIKE, measure_apart
+from betafold_mlx.geometry.spread import ALIKE, measure_apart
 from betafold_mlx.geometry.superpose import rmsd
 
 _TOGETHER = 4096  # superpositions at a time
@@ -24,7 +24,7 @@ class Diversity(NamedTuple):
     pairs : int
         Their number.
     clusters : int
-        Leaders of clusters: backbones farther than `betafold_mlx.fold.spread.ALIKE` from all leaders before.
+        Leaders of clusters: backbones farther than `betafold_mlx.geometry.spread.ALIKE` from all leaders before.
     """
 
     mean_rmsd: float

@@ -12,8 +12,8 @@ from betafold_mlx.data.windows import Window
 from betafold_mlx.evaluate.items import Item, group_items, split_items
 from betafold_mlx.evaluate.scoring import score_structures
 from betafold_mlx.fold.ensemble import refine
-from betafold_mlx.fold.spread import measure_apart
 from betafold_mlx.geometry.frames import distances
+from betafold_mlx.geometry.spread import measure_apart
 from betafold_mlx.lab.experiment import Lab, Outcome, Picture
 from betafold_mlx.lab.figures import COLOURS, new_figure, styled
 from betafold_mlx.lab.scoring import described

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import to_json, write_text
+from betafold_mlx.files import write_text
 from betafold_mlx.fold.output import FORMATS
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.library.appended import AppendedFile
@@ -117,15 +117,7 @@ class FilesSink(Sink):
             return error
 
     def _text(self, prediction: Prediction, suffix: str) -> str:
-        if suffix == ".cif":
-            return prediction.to_mmcif()
-        if suffix == ".pdb":
-            return prediction.to_pdb()
-        if suffix == ".json":
-            return to_json(prediction.to_dict())
-        from betafold_mlx.report import report_html  # only a report needs it
-
-        return report_html(prediction, self._report)
+        return prediction.text(suffix[1:], self._report)
 
     def _files(self, name: str, texts: list[bytes] | BetafoldError) -> list[Path] | BetafoldError:
         if isinstance(texts, BetafoldError):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fold.disulfides import Pairing
+from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.library.work import Folded, Task
@@ -85,7 +85,7 @@ def _document(prediction: Prediction) -> dict[str, Any]:
         **{name: getattr(prediction, name) for name in _PLAIN},
         "peptide": asdict(prediction.peptide),
         "bonds": [[asdict(bond) for bond in bonds] for bonds in prediction.bonds],
-        "pairings": [asdict(pairing) for pairing in prediction.pairings],
+        "disulfide_patterns": [asdict(pattern) for pattern in prediction.disulfide_patterns],
         "models": models,
         "residues": residues,
         "secondary_structure": prediction.secondary_structure,
@@ -101,14 +101,14 @@ def _prediction(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Predict
             tuple(Bond(**{**bond, "residues": tuple(bond["residues"])}) for bond in bonds)
             for bonds in entry["bonds"]
         ),
-        "pairings": tuple(
-            Pairing(_pairs(pairing["disulfides"]), pairing["probability"]) for pairing in entry["pairings"]
+        "disulfide_patterns": tuple(
+            DisulfidePattern(_pairs(pattern["disulfides"]), pattern["probability"])
+            for pattern in entry["disulfide_patterns"]
         ),
+        "secondary_structure": tuple(entry["secondary_structure"]),
         "warnings": tuple(entry["warnings"]),
     }
-    prediction = Prediction(**made)
-    vars(prediction)["secondary_structure"] = tuple(entry["secondary_structure"])  # as `assign_together`
-    return prediction
+    return Prediction(**made)
 
 
 def _peptide(entry: dict[str, Any]) -> Peptide:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from betafold_mlx.fold.prediction import Prediction, assign_together
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.settings import Settings
 from betafold_mlx.library.sinks import Rendered, Sink
@@ -75,5 +75,4 @@ class Work:
 
     def render(self, task: Task, predictions: Sequence[Prediction]) -> Rendered:
         """Return what is to be written of them; without MLX, so that another thread may do it."""
-        assign_together(predictions)
         return self._sink.render(task.names, predictions)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx.fold.prediction import Prediction, versions
-from betafold_mlx.fold.spread import ALIKE
+from betafold_mlx.geometry.spread import ALIKE
 from betafold_mlx.report import maps, tables
 from betafold_mlx.report.bands import band_of, legend
 from betafold_mlx.report.markup import Markup, join, tag, text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from betafold_mlx.fold.prediction import Prediction
-from betafold_mlx.fold.spread import rotations_onto
+from betafold_mlx.geometry.spread import rotations_onto
 
 MOST_MODELS = 20
 """More models make the file large and the choice long; all of them are in the structure file."""

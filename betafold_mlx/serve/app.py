@@ -115,7 +115,7 @@ class _Server:
 
         def work(predictor: Predictor) -> tuple[Prediction, dict[str, Any], dict[str, str]]:
             prediction = _fold(predictor, asked)
-            structures = {kind: _text(prediction, kind) for kind in asked.include}
+            structures = {kind: prediction.text(kind) for kind in asked.include}
             return prediction, prediction.to_dict(), structures
 
         prediction, result, structures = await _unless_gone(request, self._worker.fold(work))
@@ -204,17 +204,7 @@ def _fold(predictor: Predictor, asked: FoldRequest) -> Prediction:
 
 def _file(predictor: Predictor, entry: KeptPrediction, kind: str) -> str:
     """Return a file of a kept prediction."""
-    if kind != "html":
-        return _text(entry.prediction, kind)
-    from betafold_mlx.report import report_html
-
-    return report_html(entry.prediction, command=command_line(entry.request, predictor.loaded.name))
-
-
-def _text(prediction: Prediction, kind: str) -> str:
-    if kind == "json":
-        return to_json(prediction.to_dict())
-    return prediction.to_mmcif() if kind == "cif" else prediction.to_pdb()
+    return entry.prediction.text(kind, command_line(entry.request, predictor.loaded.name))
 
 
 def command_line(asked: FoldRequest, model: str) -> str:

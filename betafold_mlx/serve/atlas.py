@@ -43,7 +43,7 @@ def atlas_peptide(body: bytes) -> Peptide:
 
 def atlas_text(prediction: Prediction, kind: str) -> str:
     """Return a prediction as a structure file, ``pdb`` or ``cif``, with the B-factors of the Atlas."""
-    return prediction.to_mmcif() if kind == "cif" else fractions(prediction.to_pdb())
+    return prediction.text("cif") if kind == "cif" else fractions(prediction.text("pdb"))
 
 
 def fractions(pdb: str) -> str:

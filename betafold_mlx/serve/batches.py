@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Literal
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import to_json
 from betafold_mlx.fold.output import (
     ERRORS_COLUMNS,
     ERRORS_FILE,
@@ -24,7 +23,7 @@ from betafold_mlx.fold.output import (
     failure_row,
     summary_row,
 )
-from betafold_mlx.fold.prediction import Prediction, assign_together
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.names import Names
 from betafold_mlx.peptide.sequence import FastaRecord, Peptide
@@ -146,7 +145,6 @@ class Batch:
             seed=self.request.seed,
             auto_disulfides=self.request.auto_disulfides,
         )
-        assign_together(predictions)
         remaining = iter(predictions)
         rows = []
         for record, result in zip(records, checked, strict=True):
@@ -160,11 +158,8 @@ class Batch:
         name = self._names.claim(prediction.id)
         files = []
         for kind in (*self.request.include, "json"):
-            text = {"cif": prediction.to_mmcif, "pdb": prediction.to_pdb}.get(
-                kind, lambda: to_json(prediction.to_dict())
-            )()
             files.append(f"{name}.{kind}")
-            self._add(files[-1], text)
+            self._add(files[-1], prediction.text(kind))
         self._summary.append(summary_row(prediction, files))
         return {
             "id": prediction.id,

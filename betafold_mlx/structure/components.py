@@ -1,8 +1,12 @@
-"""The chain of a peptide as structure files have it: the names of residues and caps, and the bonds between them."""
+"""A peptide chain as structure files hold it: names of residues and caps, their atoms, and bonds between them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER
 
@@ -92,3 +96,52 @@ def monomers(sequence: str, d_amino_acids: bool, n_cap: str | None, c_cap: str |
     before = [Monomer(n_cap, "X", 0)] if n_cap else []
     behind = [Monomer(c_cap, "X", len(sequence) + 1)] if c_cap else []
     return before + chain + behind
+
+
+class WrittenAtom(NamedTuple):
+    """One atom of a file.
+
+    Attributes
+    ----------
+    position : int
+        0-based position in the chain.
+    monomer : Monomer
+        That position.
+    name : str
+        Of the atom; its first letter is the element.
+    x, y, z : float
+        Angstrom, rounded to 0.001, without -0.
+    b_factor : float
+        0 to 100.
+    """
+
+    position: int
+    monomer: Monomer
+    name: str
+    x: float
+    y: float
+    z: float
+    b_factor: float
+
+
+def written_atoms(
+    chain: Sequence[Monomer], atoms: Sequence[np.ndarray], b_factors: Sequence[float]
+) -> list[WrittenAtom]:
+    """Return the atoms of a model in file order: all but the CB of glycine, and any CB that is NaN.
+
+    Parameters
+    ----------
+    chain : sequence of Monomer
+        Residues, and caps where there are any.
+    atoms : sequence of numpy.ndarray
+        For each position its atoms (n, 3), Angstrom, as `Monomer.atoms` names them.
+    b_factors : sequence of float
+        One for each position.
+    """
+    flat = np.round(np.concatenate(atoms).astype(np.float64), 3) + 0.0  # and no -0
+    places = [(position, monomer, name) for position, monomer in enumerate(chain) for name in monomer.atoms]
+    return [
+        WrittenAtom(position, monomer, name, x, y, z, b_factors[position])
+        for (position, monomer, name), (x, y, z) in zip(places, flat.tolist(), strict=True)
+        if name != "CB" or not (monomer.letter == "G" or math.isnan(x))
+    ]

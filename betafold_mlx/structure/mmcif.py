@@ -1,4 +1,4 @@
-"""The chain of a predicted peptide in an mmCIF block: entry, entity, sequence and atoms."""
+"""Core mmCIF categories of one chain: entry, entity, sequence and atoms."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import gemmi
 
-from betafold_mlx.structure.atoms import WrittenModel
-from betafold_mlx.structure.components import CHAIN, Monomer
+from betafold_mlx.structure.components import CHAIN, Monomer, WrittenAtom
 
 
 def add_chain(
@@ -17,7 +16,7 @@ def add_chain(
     polymer_type: str,
     description: str,
     title: str,
-    models: Sequence[WrittenModel],
+    models: Sequence[Sequence[WrittenAtom]],
 ) -> None:
     """Add what gemmi writes of a structure of one chain, in its order.
 
@@ -35,8 +34,8 @@ def add_chain(
         Name of the molecule.
     title : str
         Of the entry.
-    models : sequence of WrittenModel
-        Best first.
+    models : sequence of sequence of WrittenAtom
+        The atoms of each model, best first.
     """
     entry = block.name
     set_category(block, "_entry", ("id",), [(entry,)])
@@ -98,47 +97,44 @@ def _add_numbering(block: gemmi.cif.Block, chain: Sequence[Monomer]) -> None:
     )
 
 
-def _add_atoms(block: gemmi.cif.Block, models: Sequence[WrittenModel]) -> None:
-    monomers = [monomer for model in models for monomer in model.monomers]
-    names = [name for model in models for name in model.names]
+def _add_atoms(block: gemmi.cif.Block, models: Sequence[Sequence[WrittenAtom]]) -> None:
+    numbers = [str(number) for number, atoms in enumerate(models, start=1) for _ in atoms]
+    positions, monomers, names, *columns = zip(*(atom for atoms in models for atom in atoms), strict=True)
+    x, y, z, b_factors = map(_numbers, columns)
     count = len(names)
-    axes = [_numbers(xyz[axis] for model in models for xyz in model.coordinates) for axis in range(3)]
     block.set_mmcif_category(
         "_atom_site.",
         {
             "group_PDB": ["ATOM" if monomer.standard else "HETATM" for monomer in monomers],
             "id": list(map(str, range(1, count + 1))),
             "type_symbol": [name[0] for name in names],
-            "label_atom_id": names,
+            "label_atom_id": list(names),
             "label_alt_id": ["."] * count,
             "label_comp_id": [monomer.name for monomer in monomers],
             "label_asym_id": [CHAIN] * count,
             "label_entity_id": ["1"] * count,
-            "label_seq_id": [str(position + 1) for model in models for position in model.positions],
+            "label_seq_id": [str(position + 1) for position in positions],
             "pdbx_PDB_ins_code": ["?"] * count,
-            "Cartn_x": axes[0],
-            "Cartn_y": axes[1],
-            "Cartn_z": axes[2],
+            "Cartn_x": x,
+            "Cartn_y": y,
+            "Cartn_z": z,
             "occupancy": ["1"] * count,
-            "B_iso_or_equiv": _numbers(b for model in models for b in model.b_factors),
+            "B_iso_or_equiv": b_factors,
             "pdbx_formal_charge": ["?"] * count,
             # The author's names are the same but for the number; readers that ask for them find them all.
             "auth_seq_id": [str(monomer.number) for monomer in monomers],
             "auth_comp_id": [monomer.name for monomer in monomers],
             "auth_asym_id": [CHAIN] * count,
-            "auth_atom_id": names,
-            "pdbx_PDB_model_num": [
-                str(number) for number, model in enumerate(models, start=1) for _ in model.names
-            ],
+            "auth_atom_id": list(names),
+            "pdbx_PDB_model_num": numbers,
         },
         raw=True,  # nothing here needs quotes
     )
 
 
-def _numbers(values: Iterable[float]) -> list[str]:
+def _numbers(values: Sequence[float]) -> list[str]:
     """Return numbers as gemmi writes them: nine digits, no trailing zeros."""
-    numbers = tuple(values)
-    return ("%.9g " * len(numbers) % numbers).split()
+    return ("%.9g " * len(values) % tuple(values)).split()
 
 
 def block_text(block: gemmi.cif.Block) -> str:

@@ -14,7 +14,7 @@ from betafold_mlx.evaluate.bonding import (
     pairing_figures,
     preferred_pairing,
 )
-from betafold_mlx.fold.disulfides import Pairing
+from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.peptide.sequence import Peptide
 
@@ -63,7 +63,7 @@ def test_ways_of_many_cysteines():
 
 def test_what_the_model_prefers_is_set_beside_the_native_bonds():
     peptide = Peptide("CACACAC", disulfides=((1, 5), (3, 7)))
-    ranked = [Pairing(((3, 7), (1, 5)), 0.6), Pairing(((1, 3), (5, 7)), 0.3)]
+    ranked = [DisulfidePattern(((3, 7), (1, 5)), 0.6), DisulfidePattern(((1, 3), (5, 7)), 0.3)]
     found = preferred_pairing(peptide, ranked)
     assert found.right and found.answerable and found.ways == 3 and found.probability == 0.6
     assert not preferred_pairing(peptide, ranked[1:]).right
@@ -83,7 +83,7 @@ def test_what_the_model_prefers_is_set_beside_the_native_bonds():
     ],
 )
 def test_only_what_can_be_right_is_asked(cysteines, native, answerable, ways):
-    found = preferred_pairing(Peptide("CA" * cysteines, disulfides=native), [Pairing(native, 1.0)])
+    found = preferred_pairing(Peptide("CA" * cysteines, disulfides=native), [DisulfidePattern(native, 1.0)])
     assert (found.answerable, found.ways) == (answerable, ways)
 
 

@@ -14,7 +14,7 @@ from betafold_mlx.evaluate.report import build_report, plain_values
 from betafold_mlx.evaluate.scoring import score_structures
 from betafold_mlx.evaluate.tables import render
 from betafold_mlx.files import to_json
-from betafold_mlx.fold.disulfides import Pairing
+from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.geometry.metrics import ca_distance_error
 from betafold_mlx.structure.secondary import assign_secondary_structure
 
@@ -46,7 +46,7 @@ class Oracle:
             yield prediction_of(peptide, models, 100.0 - 10 * np.arange(samples), pairings)
 
 
-PAIRINGS = (Pairing(((1, 6), (3, 8)), 0.7), Pairing(((1, 3), (6, 8)), 0.2))
+PAIRINGS = (DisulfidePattern(((1, 6), (3, 8)), 0.7), DisulfidePattern(((1, 3), (6, 8)), 0.2))
 
 
 @pytest.fixture(scope="module")

@@ -94,10 +94,10 @@ def test_details_change_nothing_else_and_are_not_there_unasked():
     predictor.loaded = dataclasses.replace(predictor.loaded, model=Asked())
     plain = predictor.fold("GIGKFLHSAKKF", samples=2)
     rich = predictor.fold("GIGKFLHSAKKF", samples=2, details=True)
-    assert asked == [{}, {"return_attention": True}]
+    assert asked == [{"return_attention": False}, {"return_attention": True}]
     assert plain.details is None and rich.details is not None
     np.testing.assert_array_equal(plain.coordinates, rich.coordinates)
-    assert plain.to_dict() == rich.to_dict() and plain.to_mmcif() == rich.to_mmcif()
+    assert plain.to_dict() == rich.to_dict() and plain.text("cif") == rich.text("cif")
 
 
 def test_details_of_a_d_peptide_are_those_of_the_mirror_image(predictor):

@@ -8,11 +8,11 @@ import pytest
 
 from betafold_mlx.fold.disulfides import (
     BONDED_DISTANCE,
-    MOST_CYSTEINES,
+    MAX_CYSTEINES,
     NEAR_BY_CHANCE,
     NEIGHBOURS,
     SHOWN,
-    rank_pairings,
+    rank_disulfides,
 )
 from betafold_mlx.model.distogram import BINS, EDGES
 
@@ -57,7 +57,7 @@ def test_probabilities_are_those_of_counting_all_ways(sequence, cyclic):
     ring = len(sequence) if cyclic else None
     weight = {way: math.prod(gain(near, i, j, ring) for i, j in way) for way in ways(cysteines)}
     total = sum(weight.values())
-    ranked = rank_pairings(sequence, distogram(near), cyclic)
+    ranked = rank_disulfides(sequence, distogram(near), cyclic)
     assert len(ranked) == min(SHOWN, len(weight))
     want = sorted(weight.values(), reverse=True)
     for pairing, value in zip(ranked, want, strict=False):
@@ -67,14 +67,14 @@ def test_probabilities_are_those_of_counting_all_ways(sequence, cyclic):
 
 
 def test_nothing_to_pair():
-    assert rank_pairings("ACDE", distogram(random_near(4, 0))) == ()
-    many = "C" * (MOST_CYSTEINES + 1)
-    assert rank_pairings(many, np.zeros((len(many), len(many), BINS))) == ()
+    assert rank_disulfides("ACDE", distogram(random_near(4, 0))) == ()
+    many = "C" * (MAX_CYSTEINES + 1)
+    assert rank_disulfides(many, np.zeros((len(many), len(many), BINS))) == ()
 
 
 def test_numbers_without_bounds_stay_probabilities():
     logits = np.full((8, 8, BINS), -1e4)
     logits[..., 0] = 1e4
-    ranked = rank_pairings(SEQUENCE, logits)
+    ranked = rank_disulfides(SEQUENCE, logits)
     assert sum(p.probability for p in ranked) == pytest.approx(1) and all(p.probability > 0 for p in ranked)
     assert ranked[0].disulfides == ((2, 8), (4, 6))  # the way that chance makes the least likely

@@ -146,7 +146,7 @@ def test_the_gradient_is_the_derivative_of_the_energy(case, weights):
         scale = np.abs(want[:, sample]).max(axis=(1, 2), keepdims=True)
         assert scale.max() > 0.1
         np.testing.assert_allclose(got / (1 + scale), want[:, sample] / (1 + scale), atol=2e-5)
-        assert np.abs(got[~np.array(restraints.mask)]).max() == 0
+        assert np.abs(got[~np.array(restraints.bonds.mask)]).max() == 0
 
 
 def test_clashes_can_be_left_out_or_counted_twice(case):

@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import io
 import json
 
@@ -17,12 +16,9 @@ from betafold_mlx.fold.output import (
     failure_row,
     prepare,
     safe_name,
-    save_files,
     summary_row,
 )
-from betafold_mlx.fold.prediction import assign_together
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.peptide.sequence import Peptide
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +74,7 @@ def test_a_failure_tells_the_length_of_what_it_cuts():
 
 def test_files_and_rows_of_a_prediction(tmp_path, predictor):
     prediction = predictor.fold("GIGKFLHSAKKF", id="mag")
-    files = save_files(prediction, tmp_path, "mag", (".cif", ".pdb", ".json"))
+    files = [prediction.save(tmp_path / f"mag.{kind}") for kind in ("cif", "pdb", "json")]
     names = [path.name for path in files]
     assert names == ["mag.cif", "mag.pdb", "mag.json"] and all(path.stat().st_size for path in files)
     text = csv_text(
@@ -95,13 +91,4 @@ def test_files_and_rows_of_a_prediction(tmp_path, predictor):
 def test_an_unwritable_folder_is_one_line(tmp_path, predictor):
     (tmp_path / "file").write_text("")
     with pytest.raises(BetafoldError, match="cannot write"):
-        save_files(predictor.fold("GIGKFLHSAKKF"), tmp_path / "file", "x", [".cif"])
-
-
-def test_structures_worked_out_together_are_those_of_each_alone(predictor):
-    peptides = [Peptide("GIGKFLHSAKKF"), Peptide("A" * 20, d_amino_acids=True), Peptide("GIGK")]
-    folded = predictor.fold_many(peptides, samples=2)
-    both = [list(map(dataclasses.replace, folded)) for _ in range(2)]
-    assign_together(both[0])
-    assign_together(both[0])  # again: nothing to do
-    assert [vars(p)["secondary_structure"] for p in both[0]] == [p.secondary_structure for p in both[1]]
+        predictor.fold("GIGKFLHSAKKF").save(tmp_path / "file" / "x.cif")

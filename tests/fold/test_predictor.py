@@ -6,7 +6,7 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
-from oracles import backbone_torsions, build_backbone
+from oracles import backbone_torsions
 from toy_models import toy_model
 
 from betafold_mlx import Predictor
@@ -16,6 +16,7 @@ from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide
 from betafold_mlx.structure import caps
+from betafold_mlx.structure.secondary import assign_secondary_structures
 
 CONFIG = ModelConfig(width=32, layers=1, heads=4, ffn_width=64)
 
@@ -66,9 +67,9 @@ def test_many_peptides_go_in_several_batches(predictor, monkeypatch):
     class Counted:
         config, calibration = model.config, model.calibration
 
-        def __call__(self, inputs):
+        def __call__(self, inputs, **options):
             sizes.append(len(inputs.mask))
-            return model(inputs)
+            return model(inputs, **options)
 
     monkeypatch.setattr(predictor, "loaded", dataclasses.replace(predictor.loaded, model=Counted()))
     parts = predictor.fold_many(peptides, batch_size=3)
@@ -139,9 +140,9 @@ def test_what_a_python_user_sees(predictor):
 
 def test_the_same_seed_gives_the_same_bytes(predictor):
     first, second = (predictor.fold("GIGKFLHSAKKF", samples=3, seed=4) for _ in range(2))
-    assert first.to_mmcif() == second.to_mmcif() and first.to_pdb() == second.to_pdb()
+    assert first.text("cif") == second.text("cif") and first.text("pdb") == second.text("pdb")
     assert first.to_dict() == second.to_dict()
-    assert predictor.fold("GIGKFLHSAKKF", samples=3, seed=5).to_pdb() != first.to_pdb()
+    assert predictor.fold("GIGKFLHSAKKF", samples=3, seed=5).text("pdb") != first.text("pdb")
 
 
 def test_a_sample_does_not_depend_on_how_many_there_are(predictor):
@@ -180,7 +181,7 @@ def test_files_state_only_bonds_that_every_model_has(predictor):
         (((ring, bond), (ring, dataclasses.replace(bond, formed=False))), {"LINK"}),
         (((dataclasses.replace(ring, formed=False), bond), (ring, bond)), {"SSBOND"}),
     ):
-        text = dataclasses.replace(prediction, bonds=bonds).to_pdb()
+        text = dataclasses.replace(prediction, bonds=bonds).text("pdb")
         assert {line.split()[0] for line in text.splitlines()} & {"SSBOND", "LINK"} == links
 
 
@@ -214,14 +215,12 @@ def test_a_d_peptide_is_the_mirror_image_to_the_last_bit(predictor, sequence, cy
     assert l_form.to_dict()["secondary_structure_of"] == "model"
 
 
-def test_secondary_structure_of_d_residues_is_that_of_the_mirror_image(predictor):
-    prediction = predictor.fold("AAAAAAAAAAAA", d_amino_acids=True)
-    for phi, psi, letters in ((80.0, 40.0, "CHHHHHHHHHHC"), (110.0, -160.0, "CEEEEEEEEECC")):
-        atoms = build_backbone(np.tile(np.radians([phi, psi, 180.0]), (12, 1)), "A" * 12)
-        model = dataclasses.replace(prediction, coordinates=atoms[None].astype(np.float32))
-        assert model.secondary_structure == (letters,)
-        # Read as it stands, the left-handed chain is nothing.
-        assert dataclasses.replace(model, peptide=Peptide("A" * 12)).secondary_structure == ("C" * 12,)
+def test_secondary_structures_are_in_the_order_of_the_models(predictor):
+    peptides = [Peptide("GIGKFLHSAKKF"), Peptide("A" * 12, d_amino_acids=True), Peptide("GIGK")]
+    for prediction in predictor.fold_many(peptides, samples=6):
+        mirror = [1, 1, -1 if prediction.peptide.d_amino_acids else 1]
+        traces = prediction.coordinates[:, :, 1] * np.float32(mirror)
+        assert list(prediction.secondary_structure) == assign_secondary_structures(list(traces))
 
 
 def test_caps_change_nothing_but_the_files(predictor):
@@ -231,8 +230,8 @@ def test_caps_change_nothing_but_the_files(predictor):
         np.testing.assert_array_equal(getattr(capped, name), getattr(bare, name))
     assert capped.to_dict()["caps"] == {"n": "ACE", "c": "NH2", "modelled": False}
     assert bare.to_dict()["caps"] == {"n": None, "c": None, "modelled": False}
-    assert capped.to_pdb().count("ACE A   0") == 2 * 3 + 1 and "ACE" not in bare.to_pdb()
-    assert capped.to_mmcif().count("NH2") > bare.to_mmcif().count("NH2") == 0
+    assert capped.text("pdb").count("ACE A   0") == 2 * 3 + 1 and "ACE" not in bare.text("pdb")
+    assert capped.text("cif").count("NH2") > bare.text("cif").count("NH2") == 0
 
 
 def test_a_cap_without_room_is_a_warning(predictor, monkeypatch):

@@ -108,8 +108,8 @@ def test_everything_that_comes_out_names_the_embedder(predictor, tmp_path):
     assert document["embedder"]["kind"] == "esm2" and document["embedder"]["label"] == LABEL
     assert document["embedder"]["size"] == "2x24" and len(document["embedder"]["sha256"]) == 64
     assert document["model"]["name"] == "best" and document["model"]["embedder"] == "esm2"
-    assert LABEL in " ".join(prediction.to_mmcif().split())
-    title = "".join(line[10:] for line in prediction.to_pdb().splitlines() if line.startswith("TITLE"))
+    assert LABEL in " ".join(prediction.text("cif").split())
+    title = "".join(line[10:] for line in prediction.text("pdb").splitlines() if line.startswith("TITLE"))
     assert LABEL.upper().replace(" ", "") in title.replace(" ", "")
     assert summary_row(prediction, ["x.cif"])[SUMMARY_COLUMNS.index("model")] == f"best on {LABEL}"
     assert Predictor(residue_model()).fold(MAGAININ).to_dict()["embedder"] == {

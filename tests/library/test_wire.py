@@ -8,7 +8,7 @@ import pytest
 from library_helpers import Quick
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fold.disulfides import Pairing
+from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.fold.output import OUTPUT_FORMATS
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry.closure import Bond
@@ -38,7 +38,7 @@ def predictions():
     second = dataclasses.replace(
         second,
         bonds=((Bond("ring", (1, 10), 1.337, True), Bond("disulfide", (2, 7), 0.1 + 0.2, False)),) * 2,
-        pairings=(Pairing(((1, 10), (2, 7)), 2 / 3), Pairing(((1, 2),), 1e-12)),
+        disulfide_patterns=(DisulfidePattern(((1, 10), (2, 7)), 2 / 3), DisulfidePattern(((1, 2),), 1e-12)),
         warnings=("odd Å", "two"),
         seed=7,
         model_name="m",

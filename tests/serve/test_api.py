@@ -43,7 +43,7 @@ def test_a_fold_is_that_of_the_library(server, predicted):
     assert answer.status == 200 and answer.headers["content-type"] == "application/json"
     assert answer.json == {
         "result": json.loads(to_json(predicted.to_dict())),
-        "structures": {"pdb": predicted.to_pdb(), "cif": predicted.to_mmcif()},
+        "structures": {"pdb": predicted.text("pdb"), "cif": predicted.text("cif")},
         "files": None,
     }
 
@@ -118,7 +118,7 @@ def test_the_atlas_paths(server, plain, kind, body):
         remarks = "".join(line[11:] for line in lines if line.startswith("REMARK"))
         assert "0 to 1." in remarks and "0 to 100" not in remarks
         theirs = gemmi.read_pdb_string(answer.body.decode())
-        ours = gemmi.read_pdb_string(expected.to_pdb())
+        ours = gemmi.read_pdb_string(expected.text("pdb"))
         places = [[atom.pos.tolist() for chain in s[0] for r in chain for atom in r] for s in (theirs, ours)]
         assert places[0] == places[1]
 

@@ -205,29 +205,3 @@ def test_own_reader_passes_caps_over_and_refuses_d_residues(tmp_path):
         path.write_text(form(mirrored()[0]))
         with pytest.raises(BetafoldError, match="no protein chain"):
             read_structure(path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"n_cap": "NH2"}, "unknown caps"),
-        ({"c_cap": "none"}, "unknown caps"),
-        ({"cyclic": True, "n_cap": "ACE"}, "no ends"),
-        ({"cyclic": True, "c_cap": "NH2"}, "no ends"),
-    ],
-)
-def test_impossible_caps_are_refused(changes, message):
-    with pytest.raises(BetafoldError, match=message):
-        prediction(**changes)
-
-
-def test_a_cap_fits_into_the_file_wherever_the_peptide_does():
-    coordinates = prediction(models=1).coordinates
-    for corner in (-989.0, 9989.0):
-        lowest, highest = (f(np.nan_to_num(coordinates)) for f in (np.min, np.max))
-        moved = coordinates + np.float32(corner - (lowest if corner < 0 else highest))
-        text = to_pdb(prediction(models=1, coordinates=moved, n_cap="ACE", c_cap="NH2"))
-        atoms = [line for line in text.splitlines() if line.startswith(("ATOM", "HETATM"))]
-        assert all(len(line) == 80 and line[30:54].count(".") == 3 for line in atoms)
-        xyz = atoms_of(read_gemmi(text, to_pdb))
-        assert np.isfinite(xyz).all() and abs(xyz - corner).max() < 120

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import backbone_of, random_sequence
 
-from betafold_mlx.fold.spread import ALIKE, laid_on_first, measure_spread
+from betafold_mlx.geometry.spread import ALIKE, measure_spread, superpose_models
 
 
 def models(seed, count, noise):
@@ -57,7 +57,7 @@ def test_clusters_are_led_by_the_best_model_that_is_alike():
 def test_models_are_laid_on_the_first_as_biotite_does(seed, count):
     made = models(seed, count, 2.0)
     made[:, 3, 4] = np.nan  # glycine has no CB
-    laid = laid_on_first(made)
+    laid = superpose_models(made)
     np.testing.assert_array_equal(laid[0], made[0])
     backbone = made[:, :, :3].reshape(count, -1, 3)
     for model, atoms in zip(laid, backbone, strict=True):

@@ -1,4 +1,4 @@
-"""The records of a PDB file that stand before its atoms."""
+"""PDB text of a predicted or generated chain: header records and atoms."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import textwrap
 from collections.abc import Sequence
 
 from betafold_mlx.structure.bonds import Pairs
-from betafold_mlx.structure.components import CHAIN, Link, Monomer
+from betafold_mlx.structure.components import CHAIN, Link, Monomer, WrittenAtom
+
+_CRYST1 = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1"
+"""What the format asks for where there is no crystal."""
 
 
-def pdb_header(
+def pdb_text(
     *,
     title: str,
     remarks: Sequence[str],
-    models: int,
     chain: Sequence[Monomer],
-    disulfides: Pairs,
-    links: Sequence[Link],
+    models: Sequence[Sequence[WrittenAtom]],
+    disulfides: Pairs = (),
+    links: Sequence[Link] = (),
 ) -> str:
-    """Return TITLE, EXPDTA, NUMMDL, REMARK, SEQRES, SSBOND and LINK records of a predicted peptide.
+    """Return a chain as PDB text: lines of 80 characters.
+
+    There is no HEADER record: it asks for a date, a classification and a PDB code.
 
     Parameters
     ----------
@@ -26,24 +31,19 @@ def pdb_header(
         Printable ASCII.
     remarks : sequence of str
         Printable ASCII; each begins a line.
-    models : int
-        How many follow.
     chain : sequence of Monomer
         Residues, and caps where there are any.
+    models : sequence of sequence of WrittenAtom
+        The atoms of each model, best first.
     disulfides : tuple of (int, int)
         1-based pairs of residues.
     links : sequence of Link
         Bonds that close a ring or hold a cap.
-
-    Returns
-    -------
-    str
-        Lines of 80 characters.
     """
     lines = _continued("TITLE ", title.upper())
     lines.append("EXPDTA    THEORETICAL MODEL")
-    if models > 1:
-        lines.append(f"NUMMDL    {models:<4}")
+    if len(models) > 1:
+        lines.append(f"NUMMDL    {len(models):<4}")
     lines += [f"REMARK  99 {text}" for remark in ("", *remarks) for text in _wrapped(remark)]
     for start in range(0, len(chain), 13):
         row = " ".join(monomer.name for monomer in chain[start : start + 13])
@@ -55,7 +55,25 @@ def pdb_header(
     for link in links:
         c, n = (f"{m.name} {CHAIN}{m.number:>4}" for m in (chain[link.first], chain[link.second]))
         lines.append(f"LINK         C   {c}{'':17}N   {n}   {1555:>6} {1555:>6} {link.length:>5.2f}")
+    lines.append(_CRYST1)
+    for number, atoms in enumerate(models, start=1):
+        frame = ([f"MODEL     {number:>4}"], ["ENDMDL"]) if len(models) > 1 else ([], [])
+        lines += [*frame[0], *_atom_lines(atoms), _end_of_chain(atoms), *frame[1]]
+    lines.append("END")
     return "".join(f"{line:<80}\n" for line in lines)
+
+
+def _atom_lines(atoms: Sequence[WrittenAtom]) -> list[str]:
+    return [
+        f"{'ATOM' if monomer.standard else 'HETATM':<6}{serial:>5}  {name:<3} {monomer.name:>3} {CHAIN}"
+        f"{monomer.number:>4}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00{b_factor:6.2f}          {name[0]:>2}"
+        for serial, (_, monomer, name, x, y, z, b_factor) in enumerate(atoms, start=1)
+    ]
+
+
+def _end_of_chain(atoms: Sequence[WrittenAtom]) -> str:
+    last = atoms[-1].monomer
+    return f"TER   {len(atoms) + 1:>5}      {last.name:>3} {CHAIN}{last.number:>4}"
 
 
 def _continued(record: str, text: str) -> list[str]:

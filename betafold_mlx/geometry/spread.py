@@ -29,7 +29,7 @@ class Spread(NamedTuple):
     per_residue: tuple[float, ...]
 
 
-def laid_on_first(coordinates: np.ndarray) -> np.ndarray:
+def superpose_models(coordinates: np.ndarray) -> np.ndarray:
     """Return models (M, L, 5, 3) Angstrom, each moved so that its backbone lies best on the first's, which stays."""
     if len(coordinates) == 1:
         return coordinates

@@ -106,10 +106,3 @@ def test_what_is_written_does_not_depend_on_who_rendered_it(tmp_path, output):
         }
     assert written["here"] == written["there"] and written["here"]
     assert not Path("never").exists()
-
-
-def test_a_prediction_that_cannot_be_written_costs_its_record_only(predictions, tmp_path):
-    rendered = work().render(TASK, predictions)  # one has a coordinate that is not finite
-    assert isinstance(rendered[0], list) and isinstance(rendered[1], BetafoldError)
-    first, second = make_sink("files", tmp_path, "cif").write(TASK.names, rendered)
-    assert [path.name for path in first] == ["a.cif", "a.json"] and second is rendered[1]

@@ -10,7 +10,7 @@ from library_helpers import toy_predictor
 
 from betafold_mlx.serve import server
 from betafold_mlx.serve.app import make_app
-from betafold_mlx.serve.limits import Limits
+from betafold_mlx.serve.limits import ServerLimits
 from betafold_mlx.serve.worker import Worker
 
 PEPTIDE = "GRCTKSIPPICFPD"
@@ -63,12 +63,12 @@ class Running:
 
 @contextlib.contextmanager
 def running(limits=None, load=toy_predictor, names=()):
-    limits = limits or Limits()
+    limits = limits or ServerLimits()
     worker = Worker(load, limits.queue)
     bound = server.listen("127.0.0.1", 0)
     port = bound.getsockname()[1]
     made = server.make_server(make_app(worker, limits, names))
-    thread = threading.Thread(target=server.serve, args=(made, bound))
+    thread = threading.Thread(target=made.run, kwargs={"sockets": [bound]})
     thread.start()
     try:
         wait_until(lambda: made.started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,19 +80,27 @@ def serve(
             f"serve needs {error.name}: install it with pip install 'betafold-mlx[serve]'"
         ) from error
     from betafold_mlx.serve.app import make_app
-    from betafold_mlx.serve.limits import Limits
+    from betafold_mlx.serve.limits import ServerLimits
     from betafold_mlx.serve.worker import Worker
 
     bound = server.listen(host, port)
     worker = Worker(functools.partial(_load, model, embedder), queue)
-    limits = Limits(queue=queue, samples=max_samples, records=max_records)
+    limits = ServerLimits(queue=queue, samples=max_samples, records=max_records)
     app = make_app(worker, limits, [host, *names])
     click.echo(server.address(bound))
     sys.stdout.flush()
     click.echo(f"betafold-mlx: folding with {worker.predictor.loaded.name}; Ctrl-C ends it", err=True)
-    server.serve(server.make_server(app), bound)
-    if app.state.stopped:
-        click.echo(f"betafold-mlx: FASTA batches that were not finished: {app.state.stopped}", err=True)
+    running = server.make_server(app)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # uvicorn raises them again when it has ended because of them
+        signal.signal(number, lambda *_: None)
+    running.run(sockets=[bound])
+    if running.force_exit:  # the second Ctrl-C
+        raise KeyboardInterrupt
+    if app.state.unfinished:
+        click.echo(f"betafold-mlx: FASTA batches that were not finished: {app.state.unfinished}", err=True)
     # All is answered, and nothing is left to save. The usual end of Python now and then aborts (SIGABRT, in one of ten
     # runs on a busy machine) where a batch was stopped: MLX tears down a thread of its own while it works.
     sys.stdout.flush()

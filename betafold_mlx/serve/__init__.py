@@ -1,7 +1,7 @@
-"""The local web app and its HTTP interface: ``betafold-mlx serve``.
+"""The local web app and its HTTP interface: ``betafold-mlx serve``, built on FastAPI.
 
-`app.py` is the ASGI application, `guard.py` what every request passes, `requests.py` what may be asked, `worker.py` the
-one thread that owns the model, `batches.py` FASTA files in the background, `kept.py` what the page can download,
-`atlas.py` the paths of the ESM Atlas, `openapi.py` the description of it all, `server.py` the process. The page is in
+`app.py` has the paths, `documents.py` the JSON that they take and give, `atlas.py` the paths of the ESM Atlas,
+`batches.py` FASTA files in the background, `worker.py` the thread that owns the model, `security.py` the security
+middleware, `errors.py` error responses, `limits.py` the server limits, `server.py` the process. The page is in
 `static/`: plain HTML, CSS and JavaScript, without a build step.
 """

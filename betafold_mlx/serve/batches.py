@@ -1,17 +1,16 @@
-"""FASTA files that are folded in the background, a few records at a time, into a zip archive."""
+"""FASTA batches: folded in the background, a few records at a time, into a zip archive."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
-import os
 import secrets
 import tempfile
 import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import HTTPException
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import (
@@ -26,111 +25,108 @@ from betafold_mlx.fold.output import (
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.names import Names
-from betafold_mlx.peptide.sequence import FastaRecord, Peptide
-from betafold_mlx.serve.limits import Limits
-from betafold_mlx.serve.problems import FAULT, RequestError
-from betafold_mlx.serve.requests import BatchRequest
+from betafold_mlx.peptide.sequence import FastaRecord, Peptide, parse_fasta
+from betafold_mlx.serve.documents import BatchRequest, BatchStatus
+from betafold_mlx.serve.errors import INTERNAL_ERROR, invalid_field
+from betafold_mlx.serve.limits import ServerLimits
 from betafold_mlx.serve.worker import Worker
 
-State = Literal["running", "done", "stopped", "failed"]
-
 _MODELS_AT_A_TIME = 16
-"""Folded in one go, all samples counted: what a single fold may have to wait for."""
+"""Models folded in one go: what a single fold may have to wait for."""
 
 _RETRY_SECONDS = 30
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same predictions, the same bytes
-_BLOCK = 1 << 16
 
 
-class Batch:
-    """A FASTA file that is folded.
+def read_records(fasta: str, max_records: int) -> list[FastaRecord]:
+    """Return the records of a FASTA text, not yet checked.
 
-    Its archive is a file without a name: nothing of it is left when the process ends, however it ends.
+    Raises
+    ------
+    RequestValidationError
+        No FASTA, no record, or more than `max_records`.
+    """
+    records = []
+    try:
+        for record in parse_fasta(fasta.splitlines()):
+            records.append(record)
+            if len(records) > max_records:
+                raise BetafoldError(
+                    f"more than {max_records:,} records: fold this file with betafold-mlx fold"
+                )
+        if not records:
+            raise BetafoldError("there are no records: paste FASTA, or choose a file")
+    except BetafoldError as error:
+        raise invalid_field("fasta", str(error)) from error
+    return records
 
-    Attributes
+
+class FastaBatch:
+    """A FASTA file that is folded into an archive of the files that `betafold-mlx fold` writes.
+
+    Parameters
     ----------
-    request : BatchRequest
-        What was asked.
-    state : str
-        ``running``, ``done``, ``stopped`` or ``failed``.
-    rows : list of dict
-        What became of the records so far, in their order.
-    message : str
-        Why it failed.
+    asked : BatchRequest
+        What to do with each record.
+    records : sequence of FastaRecord
+        The records.
+    path : Path
+        The archive.
     """
 
-    def __init__(self, request: BatchRequest) -> None:
-        self.request = request
-        self.state: State = "running"
-        self.rows: list[dict[str, Any]] = []
-        self.message = ""
-        self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        self._archive = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED)
+    def __init__(self, asked: BatchRequest, records: Sequence[FastaRecord], path: Path) -> None:
+        self.path = path
+        self.state: Literal["running", "done", "stopped", "failed"] = "running"
+        self._asked, self._records = asked, records
+        self._message = ""
+        self._rows: list[dict[str, Any]] = []
         self._names = Names()
         self._summary: list[Sequence[object]] = [SUMMARY_COLUMNS]
         self._errors: list[Sequence[object]] = [ERRORS_COLUMNS]
 
     async def run(self, worker: Worker) -> None:
         """Fold all records; stop between two lots of them where `state` says so."""
-        records = self.request.records
-        lot = max(1, _MODELS_AT_A_TIME // self.request.samples)
+        lot = max(1, _MODELS_AT_A_TIME // self._asked.samples)
         try:
-            for first in range(0, len(records), lot):
-                if self.state != "running":
-                    return
-                some = records[first : first + lot]
-                self.rows += await worker.run(functools.partial(self._fold, some))
-            await worker.run(lambda predictor: self._finish())
+            with zipfile.ZipFile(self.path, "w") as archive:
+                for first in range(0, len(self._records), lot):
+                    if self.state != "running":
+                        return
+                    records = self._records[first : first + lot]
+                    self._rows += await worker.run(
+                        lambda predictor, records=records: self._fold(records, predictor, archive)  # type: ignore[misc]
+                    )
+                _write(archive, SUMMARY_FILE, csv_text(self._summary))
+                if len(self._errors) > 1:
+                    _write(archive, ERRORS_FILE, csv_text(self._errors))
             self.state = "done"
         except (BetafoldError, OSError) as error:
-            self.state, self.message = "failed", str(error)
+            self.state, self._message = "failed", str(error)
         finally:
             if self.state == "running":
-                self.state, self.message = "failed", FAULT
+                self.state, self._message = "failed", INTERNAL_ERROR
 
     def stop(self) -> None:
         """Fold no more of it."""
         if self.state == "running":
             self.state = "stopped"
 
-    def close(self) -> None:
-        """Let go of the archive; nobody may be writing to it."""
-        with contextlib.suppress(OSError):
-            self._archive.close()
-        self._file.close()
-
-    @property
-    def size(self) -> int:
-        """Bytes of the archive."""
-        return os.fstat(self._file.fileno()).st_size
-
-    def archive(self) -> Iterator[bytes]:
-        """Yield the bytes of the archive; readers do not disturb one another, nor does `close` disturb them."""
-        descriptor = os.dup(self._file.fileno())
-        try:
-            offset = 0
-            while block := os.pread(descriptor, _BLOCK, offset):
-                offset += len(block)
-                yield block
-        finally:
-            os.close(descriptor)
-
-    def document(self, key: str, after: int) -> dict[str, Any]:
+    def status(self, key: str, after: int = 0) -> BatchStatus:
         """Return how it is going, with the rows of the records after the first `after`."""
-        rows = self.rows[after:]
-        failed = sum(row["status"] == "failed" for row in self.rows)
-        return {
-            "batch": key,
-            "state": self.state,
-            "message": self.message,
-            "total": len(self.request.records),
-            "done": len(self.rows),
-            "failed": failed,
-            "rows": rows,
-            "zip": f"/api/v1/batches/{key}/results.zip" if self.state == "done" else None,
-        }
+        return BatchStatus(
+            batch=key,
+            state=self.state,
+            message=self._message,
+            total=len(self._records),
+            done=len(self._rows),
+            failed=len(self._errors) - 1,
+            rows=self._rows[after:],
+            zip=f"/api/v1/batches/{key}/results.zip" if self.state == "done" else None,
+        )
 
-    def _fold(self, records: Sequence[FastaRecord], predictor: Predictor) -> list[dict[str, Any]]:
+    def _fold(
+        self, records: Sequence[FastaRecord], predictor: Predictor, archive: zipfile.ZipFile
+    ) -> list[dict[str, Any]]:
         """Fold some records, add them to the archive, and return their rows. In the worker's thread."""
         checked = [_checked(record) for record in records]
         good = [
@@ -141,55 +137,44 @@ class Batch:
         predictions = predictor.fold_many(
             [peptide for _, peptide in good],
             ids=[name for name, _ in good],
-            samples=self.request.samples,
-            seed=self.request.seed,
-            auto_disulfides=self.request.auto_disulfides,
+            samples=self._asked.samples,
+            seed=self._asked.seed,
+            auto_disulfides=self._asked.auto_disulfides,
         )
         remaining = iter(predictions)
-        rows = []
-        for record, result in zip(records, checked, strict=True):
-            if isinstance(result, BetafoldError):
-                rows.append(self._failure(record, str(result)))
-            else:
-                rows.append(self._success(next(remaining)))
-        return rows
+        return [
+            self._failed(record, str(result))
+            if isinstance(result, BetafoldError)
+            else self._folded(next(remaining), archive)
+            for record, result in zip(records, checked, strict=True)
+        ]
 
-    def _success(self, prediction: Prediction) -> dict[str, Any]:
+    def _folded(self, prediction: Prediction, archive: zipfile.ZipFile) -> dict[str, Any]:
         name = self._names.claim(prediction.id)
-        files = []
-        for kind in (*self.request.include, "json"):
-            files.append(f"{name}.{kind}")
-            self._add(files[-1], prediction.text(kind))
+        files = [f"{name}.{kind}" for kind in (*dict.fromkeys(self._asked.include), "json")]
+        for file in files:
+            _write(archive, file, prediction.text(file.rpartition(".")[2]))
         self._summary.append(summary_row(prediction, files))
+        peptide = prediction.peptide
         return {
             "id": prediction.id,
             "status": "ok" if prediction.constraints_met else "constraints not met",
             "message": "; ".join(prediction.warnings),
-            "sequence": prediction.sequence,
-            "cyclic": prediction.peptide.cyclic,
-            "disulfides": [list(pair) for pair in prediction.peptide.disulfides],
-            "d_amino_acids": prediction.peptide.d_amino_acids,
-            "n_cap": prediction.peptide.n_cap,
-            "c_cap": prediction.peptide.c_cap,
+            "sequence": peptide.sequence,
+            "cyclic": peptide.cyclic,
+            "disulfides": [list(pair) for pair in peptide.disulfides],
+            "d_amino_acids": peptide.d_amino_acids,
+            "n_cap": peptide.n_cap,
+            "c_cap": peptide.c_cap,
             "mean_plddt": round(float(prediction.plddt[0].mean()), 2),
             "secondary_structure": prediction.secondary_structure[0],
         }
 
-    def _failure(self, record: FastaRecord, message: str) -> dict[str, Any]:
+    def _failed(self, record: FastaRecord, message: str) -> dict[str, Any]:
         row = failure_row(record.id, record.text, message)
         self._summary.append(row)
         self._errors.append((record.id, record.line, message))
         return {"id": record.id, "status": "failed", "message": message, "sequence": row[1]}
-
-    def _finish(self) -> None:
-        self._add(SUMMARY_FILE, csv_text(self._summary))
-        if len(self._errors) > 1:
-            self._add(ERRORS_FILE, csv_text(self._errors))
-        self._archive.close()
-        self._file.flush()
-
-    def _add(self, name: str, text: str) -> None:
-        self._archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)
 
 
 def _checked(record: FastaRecord) -> Peptide | BetafoldError:
@@ -199,67 +184,66 @@ def _checked(record: FastaRecord) -> Peptide | BetafoldError:
         return error
 
 
-class Batches:
-    """The batches of a server under keys that cannot be guessed, a few at a time.
+def _write(archive: zipfile.ZipFile, name: str, text: str) -> None:
+    archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)
+
+
+class BatchStore:
+    """The latest batches of a server under keys that cannot be guessed; their archives are in a temporary folder.
 
     Parameters
     ----------
     worker : Worker
         Folds.
-    limits : Limits
-        How many.
+    limits : ServerLimits
+        How many are kept, and how many run.
     """
 
-    def __init__(self, worker: Worker, limits: Limits) -> None:
+    def __init__(self, worker: Worker, limits: ServerLimits) -> None:
         self._worker, self._limits = worker, limits
-        self._batches: OrderedDict[str, Batch] = OrderedDict()
+        self._folder = tempfile.TemporaryDirectory(prefix="betafold-mlx-", ignore_cleanup_errors=True)
+        self._batches: dict[str, FastaBatch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def add(self, request: BatchRequest) -> tuple[str, Batch]:
-        """Start a batch, forget the oldest that no longer runs, and return its key.
+    def start(self, asked: BatchRequest, records: Sequence[FastaRecord]) -> BatchStatus:
+        """Start a batch, and forget the oldest that no longer runs.
 
         Raises
         ------
-        RequestError
-            Too many run already, or there is no room for the archive (503).
+        HTTPException
+            Too many run already (503).
         """
-        if len(self._tasks) >= self._limits.batches_running:
-            raise RequestError(
-                503, f"{len(self._tasks)} batches are running: try again later", retry_after=_RETRY_SECONDS
-            )
+        if len(self._tasks) >= self._limits.running_batches:
+            message = f"{len(self._tasks)} batches are running: try again later"
+            raise HTTPException(503, message, {"Retry-After": str(_RETRY_SECONDS)})
         while len(self._batches) >= self._limits.batches:
             oldest = next(key for key in self._batches if key not in self._tasks)
-            self._batches.pop(oldest).close()
-        try:
-            key, batch = secrets.token_urlsafe(16), Batch(request)
-        except OSError as error:
-            message = f"no archive can be made here: {error.strerror or error}"
-            raise RequestError(503, message, retry_after=_RETRY_SECONDS) from error
+            self._batches.pop(oldest).path.unlink(missing_ok=True)
+        key = secrets.token_urlsafe(16)
+        batch = FastaBatch(asked, records, Path(self._folder.name, f"{key}.zip"))
         self._batches[key] = batch
-        task = asyncio.get_running_loop().create_task(batch.run(self._worker))
-        self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key))
-        return key, batch
+        self._tasks[key] = asyncio.create_task(batch.run(self._worker))
+        self._tasks[key].add_done_callback(lambda _: self._tasks.pop(key))
+        return batch.status(key)
 
-    def get(self, key: str) -> Batch:
+    def get(self, key: str) -> FastaBatch:
         """Return a batch.
 
         Raises
         ------
-        RequestError
+        HTTPException
             It is not kept, or no longer (404).
         """
         if key not in self._batches:
-            raise RequestError(404, "this batch is no longer kept: fold the file again")
+            raise HTTPException(404, "this batch is no longer kept: fold the file again")
         return self._batches[key]
 
     async def close(self) -> int:
-        """Stop what runs, after the records that are folded, and return how many batches that were."""
-        unfinished = [batch for batch in self._batches.values() if batch.state == "running"]
-        for batch in unfinished:
+        """Stop what runs, after the records that are being folded, and return how many batches that were."""
+        running = [self._batches[key] for key in self._tasks]
+        for batch in running:
             batch.stop()
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()))
-        for batch in self._batches.values():
-            batch.close()
-        return len(unfinished)
+        self._folder.cleanup()
+        return len(running)

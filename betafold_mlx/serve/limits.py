@@ -1,44 +1,37 @@
-"""What a server puts up with."""
+"""Server limits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_BODY = 16 << 10
+"""Bytes of a request for one peptide."""
+
+MAX_BATCH_BODY = 1 << 20
+"""Bytes of a request with a FASTA file."""
+
 
 @dataclass(frozen=True)
-class Limits:
-    """The bounds of a server: with them its memory does not grow, whatever is asked of it.
+class ServerLimits:
+    """Bounds that keep the memory of a server from growing, whatever it is asked.
 
     Attributes
     ----------
     queue : int
-        Folds that may wait for the model or be under way; the next is answered with 503.
+        Folds that wait for the model or are under way; the next is answered with 503.
     samples : int
         Models of one peptide.
     records : int
-        Of one FASTA batch.
-    body : int
-        Bytes of a request for one peptide.
-    batch_body : int
-        Bytes of a request with a FASTA file.
-    body_seconds : float
-        In which the body of a request must have come.
-    requests : int
-        Under way at the same time.
-    kept, kept_bytes : int
-        Predictions that can be downloaded, and the bytes of their arrays; the oldest go first.
-    batches, batches_running : int
-        FASTA batches that are kept, finished or not, and that are folded at the same time.
+        Records of one FASTA batch.
+    predictions : int
+        Latest predictions that can be downloaded.
+    batches, running_batches : int
+        Latest FASTA batches that are kept, and those that are folded at the same time.
     """
 
     queue: int = 16
     samples: int = 20
     records: int = 1000
-    body: int = 16 << 10
-    batch_body: int = 1 << 20
-    body_seconds: float = 20.0
-    requests: int = 64
-    kept: int = 200
-    kept_bytes: int = 64 << 20
+    predictions: int = 200
     batches: int = 4
-    batches_running: int = 2
+    running_batches: int = 2

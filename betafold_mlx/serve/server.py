@@ -1,33 +1,22 @@
-"""The process: a socket, an application, and an end without loss."""
+"""The process: its socket, and its HTTP server."""
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import socket
-import threading
-from collections.abc import Iterator
 
 import uvicorn
-from starlette.applications import Starlette
+from fastapi import FastAPI
 
 from betafold_mlx.errors import BetafoldError
 
 _BACKLOG = 128
-_MOST_CONNECTIONS = 256
+_MAX_CONNECTIONS = 256
 _KEEP_ALIVE = 15  # seconds that an idle connection is held
 _GRACE = 300  # seconds that an answer under way may take after a signal; a full queue takes less
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
-
-    Parameters
-    ----------
-    host : str
-        Address or name to bind to.
-    port : int
-        0 for a free one.
+    """Return a socket that listens on an address or host name; port 0 takes a free one.
 
     Raises
     ------
@@ -35,24 +24,15 @@ def listen(host: str, port: int) -> socket.socket:
         No such address, or the port is taken.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        raise BetafoldError(f"cannot listen on {host[:60]!r}: {error.strerror}") from error
     except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise BetafoldError(
-            f"cannot listen on {host[:60]!r}: {getattr(error, 'strerror', None) or error}"
+            f"cannot listen on {host[:60]} port {port}: {reason} (choose another with --port)"
         ) from error
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen(_BACKLOG)
-    except OSError as error:
-        bound.close()
-        raise BetafoldError(
-            f"cannot listen on {host} port {port}: {error.strerror or error} (choose another with --port)"
-        ) from error
-    return bound
 
 
 def address(bound: socket.socket) -> str:
@@ -63,8 +43,8 @@ def address(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def make_server(app: Starlette) -> uvicorn.Server:
-    """Return what answers requests to an application."""
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """Return the server of an application: after a signal it takes no more requests, and finishes those under way."""
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -73,37 +53,8 @@ def make_server(app: Starlette) -> uvicorn.Server:
         proxy_headers=False,
         ws="none",
         lifespan="on",
-        limit_concurrency=_MOST_CONNECTIONS,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
     )
     return uvicorn.Server(config)
-
-
-def serve(server: uvicorn.Server, bound: socket.socket) -> None:
-    """Answer requests until SIGTERM or SIGINT comes: then accept no more, finish those under way, and return.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        At the second SIGINT: what is under way is not finished.
-    """
-    # uvicorn raises the signals that ended it once more when all is done; they have had their effect.
-    with _ignored(signal.SIGTERM, signal.SIGINT):
-        server.run(sockets=[bound])
-    if server.force_exit:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _ignored(*signals: signal.Signals) -> Iterator[None]:
-    """Let signals do nothing, but where something inside handles them itself."""
-    if threading.current_thread() is not threading.main_thread():  # only that one is told of signals
-        yield
-        return
-    before = [(number, signal.signal(number, lambda *_: None)) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)

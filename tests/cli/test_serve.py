@@ -13,7 +13,7 @@ import threading
 import mlx.core as mx
 import pytest
 
-pytest.importorskip("starlette", reason="serve needs starlette and uvicorn: the extra serve")
+pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extra serve")
 
 from toy_models import toy_model
 
@@ -140,8 +140,8 @@ def test_what_cannot_be_is_told(model, tmp_path):
 
 
 def test_without_the_extra_it_says_how_to_get_it(model, tmp_path):
-    (tmp_path / "starlette.py").write_text("raise ModuleNotFoundError('gone', name='starlette')")
+    (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('gone', name='fastapi')")
     code, line = error_of("--model", model, PYTHONPATH=str(tmp_path))
     assert code == 1 and line.endswith(
-        "serve needs starlette: install it with pip install 'betafold-mlx[serve]'"
+        "serve needs fastapi: install it with pip install 'betafold-mlx[serve]'"
     )

@@ -7,19 +7,19 @@ import zipfile
 
 import pytest
 
-pytest.importorskip("starlette", reason="serve needs starlette and uvicorn: the extra serve")
+pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extra serve")
 
 from library_helpers import toy_predictor
 from serve_helpers import PEPTIDE, running, wait_until
 
-from betafold_mlx.serve.limits import Limits
+from betafold_mlx.serve.limits import ServerLimits
 
 FASTA = f">ring cyclic disulfides=3-11\n{PEPTIDE}\n>bad\nGRX\n>ring\nACDEFGHIKL\n>../up n-cap=ACE\nKLAKLAK\n"
 
 
 @pytest.fixture(scope="module")
 def server():
-    with running(Limits(batches=2, batches_running=1)) as made:
+    with running(ServerLimits(batches=2, running_batches=1)) as made:
         yield made
 
 
@@ -76,7 +76,7 @@ def test_rows_that_are_known_are_not_sent_again(server):
     rows = ended(server, path)["rows"]
     assert len(rows) == 2 and server.ask("GET", f"{path}?after=1").json["rows"] == rows[1:]
     assert server.ask("GET", f"{path}?after=99").json["rows"] == []
-    for wrong in ("-1", "x", "1.0", "9" * 30):
+    for wrong in ("-1", "x", "1.5", "9" * 30):
         assert server.ask("GET", f"{path}?after={wrong}").status == 422
 
 

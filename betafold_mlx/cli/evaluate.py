@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -27,7 +26,7 @@ SPLITS = ("validation", "test")
 
 
 def _samples() -> int:
-    from betafold_mlx.evaluate.evaluation import SAMPLES
+    from betafold_mlx.evaluate.methods import SAMPLES
 
     return SAMPLES
 
@@ -129,7 +128,7 @@ def evaluate(
     exit code is then 1.
     """
     with loading():
-        from betafold_mlx.evaluate.tables import render
+        from betafold_mlx.evaluate.display import render
         from betafold_mlx.fold.predictor import Predictor
 
     started = time.perf_counter()
@@ -149,8 +148,7 @@ def evaluate(
             "beside": beside,
         }
         other = None if beside is None else Predictor.load(beside)
-        report = _of_model(dataset, Predictor.load(model, embedder), other, command, say)
-        failed = False
+        document = _of_model(dataset, Predictor.load(model, embedder), other, command, say)
     else:
         if predictions is None or references is None:
             raise click.UsageError("--predictions and --references go together")
@@ -160,10 +158,10 @@ def evaluate(
                 "--model, --embedder, --beside, --limit, --samples and --scope are for a DATASET"
             )
         command |= {"predictions": str(predictions), "references": str(references)}
-        report = _of_files(ctx, predictions, references, split, seed, command, say)
-        failed = bool(report["not_scored"])
-    click.echo(to_json(report) if as_json else render(report), nl=False)
-    if failed:
+        split_given = ctx.get_parameter_source("split") is ParameterSource.COMMANDLINE
+        document = _of_files(predictions, references, split, split_given, command, say)
+    click.echo(to_json(document) if as_json else render(document), nl=False)
+    if document.get("not_scored"):
         sys.exit(1)
 
 
@@ -172,29 +170,21 @@ def _of_model(
 ) -> dict[str, Any]:
     with loading():
         from betafold_mlx.data.store import Dataset, dataset_sha256
-        from betafold_mlx.evaluate.evaluation import evaluate_model
+        from betafold_mlx.evaluate.document import build_document
         from betafold_mlx.evaluate.items import split_items
-        from betafold_mlx.evaluate.report import build_report
+        from betafold_mlx.evaluate.methods import evaluate_model
 
     data = Dataset.load(directory)
     items = split_items(data, command["split"], command["limit"])
     if not items:
         raise BetafoldError(f"{directory} has no fragments and no peptides in its {command['split']} split")
-    evaluation = evaluate_model(
-        predictor,
-        data,
-        items,
-        command["seed"],
-        say,
-        other,
-        samples=command["samples"],
-        scope=command["scope"],
-    )
+    counts = {"samples": command["samples"], "scope": command["scope"]}
+    evaluation = evaluate_model(predictor, data, items, command["seed"], say, other, **counts)
     digest = dataset_sha256(directory)
     for each in (predictor, other):
         if each is not None and each.loaded.trained_on != digest:
-            what = _what_it_knows(each.loaded.trained_on, data.report.get("splits_of"))
-            evaluation.notes.append(f"model {each.loaded.name} {what}")
+            known = _what_it_knows(each.loaded.trained_on, data.report.get("splits_of"))
+            evaluation.notes.append(f"model {each.loaded.name} {known}")
     header = {
         "command": command,
         "model": _named(predictor),
@@ -203,7 +193,12 @@ def _of_model(
     if other is not None:
         header["beside"] = _named(other)
     say("figures and intervals")
-    return build_report(evaluation, header, command["seed"])
+    return build_document(evaluation, header, command["seed"])
+
+
+def _named(predictor: Predictor) -> dict[str, Any]:
+    loaded = predictor.loaded
+    return {"name": loaded.name, "sha256": loaded.sha256, "embedder": predictor.describe_embedder()}
 
 
 def _what_it_knows(trained_on: str | None, splits_of: str | None) -> str:
@@ -218,42 +213,25 @@ def _what_it_knows(trained_on: str | None, splits_of: str | None) -> str:
     )
 
 
-def _named(predictor: Predictor) -> dict[str, Any]:
-    loaded = predictor.loaded
-    return {"name": loaded.name, "sha256": loaded.sha256, "embedder": predictor.describe_embedder()}
-
-
 def _of_files(
-    ctx: click.Context,
-    predictions: Path,
-    references: Path,
-    split: str,
-    seed: int,
-    command: dict[str, Any],
-    say: Say,
+    predictions: Path, references: Path, split: str, split_given: bool, command: dict[str, Any], say: Say
 ) -> dict[str, Any]:
     with loading():
         from betafold_mlx.data.store import is_dataset
-        from betafold_mlx.evaluate.external import evaluate_files
-        from betafold_mlx.evaluate.references import load_references
-        from betafold_mlx.evaluate.report import build_report
+        from betafold_mlx.evaluate.document import build_document
+        from betafold_mlx.evaluate.external import evaluate_files, load_references
 
-    if not is_dataset(references) and ctx.get_parameter_source("split") is ParameterSource.COMMANDLINE:
+    if split_given and not is_dataset(references):
         raise click.UsageError("--split is for a data set, and these references are none")
     known = load_references(references, split)
-    external = evaluate_files(predictions, known, say)
-    if known.dataset is not None:
+    evaluation, not_scored = evaluate_files(predictions, known, say)
+    clustered = known.dataset is not None
+    if clustered:
         command["split"] = split
     header = {
         "command": command,
         "references": {"count": len(known.items), "sha256": known.sha256},
-        "not_scored": [dataclasses.asdict(failure) for failure in external.failures],
+        "not_scored": [failure._asdict() for failure in not_scored],
     }
     say("figures")
-    return build_report(
-        external.evaluation,
-        header,
-        seed,
-        clustered=known.dataset is not None,
-        everything=known.dataset is None,
-    )
+    return build_document(evaluation, header, command["seed"], clustered=clustered, everything=not clustered)

@@ -1,4 +1,4 @@
-"""What a model must beat: predictions that know nothing, little, or a similar stretch of a known structure.
+"""Baselines: predictions that know nothing, little, or a similar stretch of a known structure.
 
 Each baseline is torsions, built into coordinates with ideal geometry as the model's own are. A torsion that the
 method leaves undefined at an end is set to `NEUTRAL`: it moves no N, CA or C.
@@ -7,7 +7,9 @@ method leaves undefined at an end is set to `NEUTRAL`: it moves no N, CA or C.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -15,8 +17,9 @@ import numpy as np
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.batching import length_batches, length_mask, pad
+from betafold_mlx.evaluate.folding import Say
 from betafold_mlx.evaluate.items import Item
-from betafold_mlx.evaluate.neighbours import Neighbour
+from betafold_mlx.evaluate.neighbours import Neighbour, nearest_windows
 from betafold_mlx.geometry import backbone_torsions, build_backbone
 from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
 
@@ -33,18 +36,82 @@ NEUTRAL = math.pi
 """Radians, for undefined end torsions."""
 
 
+class Method(NamedTuple):
+    """A way to predict the items: its (L, A, 3) structures, Angstrom, A >= 3, N, CA, C first, one an item."""
+
+    name: str
+    description: str
+    structures: list[np.ndarray]
+
+
+class Baselines(NamedTuple):
+    """The baselines on some items.
+
+    Attributes
+    ----------
+    methods : list of Method
+        In the order of the tables; the reconstruction floor last.
+    details : list of dict
+        For each item its ``neighbour``: the training window that the nearest neighbour took, where there is one.
+    notes : list of str
+        What is missing, and why.
+    """
+
+    methods: list[Method]
+    details: list[dict[str, Any]]
+    notes: list[str]
+
+
+def predict_baselines(
+    items: Sequence[Item], dataset: Dataset | None = None, say: Say = lambda text: None
+) -> Baselines:
+    """Predict the items by the baselines.
+
+    Without a data set, or where its train split has nothing to offer, those that learn from it are left out.
+    """
+    baselines = Baselines([], [{} for _ in items], [])
+
+    def add(name: str, description: str, torsions: list[np.ndarray]) -> None:
+        baselines.methods.append(Method(name, description, build_structures(items, torsions)))
+
+    for name, degrees in (("constant_helix", HELIX), ("constant_strand", STRAND)):
+        add(name, "phi {:g}, psi {:g}, omega {:g}".format(*degrees), constant_torsions(items, degrees))
+    if dataset is not None:
+        known = [index for index, record in enumerate(dataset.records) if record.split == "train"]
+        if not known:
+            baselines.notes.append("no type prior and no nearest neighbour: the train split is empty")
+        else:
+            prior = type_prior(dataset)
+            text = "circular mean torsions of each residue type in the train split"
+            add("type_prior", text, [prior[item.peptide.ids] for item in items])
+            chains = [dataset.records[index].sequence for index in known]
+            say(f"searching {sum(map(len, chains))} training residues for {len(items)} nearest neighbours")
+            start = time.perf_counter()
+            found = nearest_windows([item.peptide.sequence for item in items], chains)
+            say(f"that took {time.perf_counter() - start:.1f} s")
+            neighbours = [neighbour for neighbour in found if neighbour is not None]
+            missing = len(items) - len(neighbours)
+            if missing:
+                baselines.notes.append(
+                    f"no nearest neighbour: {missing} items are longer than any training chain"
+                )
+            else:
+                text = "torsions of the train split's window with the best ungapped BLOSUM62 score"
+                add("nearest_neighbour", text, neighbour_torsions(dataset, known, items, neighbours))
+                for details, (chain, first, score) in zip(baselines.details, neighbours, strict=True):
+                    record = dataset.records[known[chain]]
+                    details["neighbour"] = {"id": record.id, "start": first + 1, "score": score}
+    add("reconstruction_floor", "native torsions rebuilt with ideal geometry", native_torsions(items))
+    return baselines
+
+
 def constant_torsions(items: Sequence[Item], degrees: tuple[float, float, float]) -> list[np.ndarray]:
     """Return (L, 3) radians for each item: the same phi, psi, omega for every residue."""
     return [np.tile(np.radians(degrees), (len(item), 1)) for item in items]
 
 
 def type_prior(dataset: Dataset) -> np.ndarray:
-    """Return the circular mean torsions of each residue type.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The unmasked torsions of its train split are used, each residue once.
+    """Return the circular mean torsions of each residue type in the train split, each residue counted once.
 
     Returns
     -------
@@ -70,31 +137,10 @@ def type_prior(dataset: Dataset) -> np.ndarray:
     return np.arctan2(sums[0], sums[1])
 
 
-def prior_torsions(items: Sequence[Item], prior: np.ndarray) -> list[np.ndarray]:
-    """Return (L, 3) radians for each item: the circular means of its residue types."""
-    return [prior[item.peptide.ids] for item in items]
-
-
 def neighbour_torsions(
     dataset: Dataset, records: Sequence[int], items: Sequence[Item], neighbours: Sequence[Neighbour]
 ) -> list[np.ndarray]:
-    """Return (L, 3) radians for each item: those of its neighbour.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Holds the chains.
-    records : sequence of int
-        Index in the data set of each chain that was searched.
-    items : sequence of Item
-        Whose neighbours these are.
-    neighbours : sequence of Neighbour
-        One an item.
-
-    Returns
-    -------
-    list of numpy.ndarray
-    """
+    """Return (L, 3) radians for each item: those of its neighbour, whose chain is an index into `records`."""
     torsions = []
     for item, neighbour in zip(items, neighbours, strict=True):
         first = dataset.records[records[neighbour.chain]].start + neighbour.start
@@ -117,20 +163,7 @@ def native_torsions(items: Sequence[Item]) -> list[np.ndarray]:
 
 
 def build_structures(items: Sequence[Item], torsions: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Build the backbones of torsions with ideal geometry.
-
-    Parameters
-    ----------
-    items : sequence of Item
-        Their sequences.
-    torsions : sequence of numpy.ndarray
-        (L, 3) radians each.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        (L, 5, 3) Angstrom each: N, CA, C, O, CB.
-    """
+    """Build (L, 5, 3) backbones, Angstrom, N, CA, C, O, CB, from (L, 3) radians with ideal geometry."""
     structures: list[np.ndarray] = [np.zeros((0, 5, 3))] * len(items)
     for members, length in length_batches([len(item) for item in items]):
         angles = pad([torsions[index].astype(np.float32) for index in members], length)

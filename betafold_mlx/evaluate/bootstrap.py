@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 RESAMPLES = 10_000
-FEWEST_CLUSTERS = 5
+MIN_CLUSTERS = 5
 """With fewer there is no interval: resampling so few says nothing."""
 COVERAGE = 95.0
 """Percent."""
@@ -52,17 +52,9 @@ class ClusterBootstrap:
         return len(np.unique(self._labels[chosen]))
 
     def pooled_mean(self, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Return the mean of each resample from the sum and the number of observations of each item.
+        """Return the mean of each resample, (R,), from the (n,) sums and numbers of observations of the items.
 
-        Parameters
-        ----------
-        sums, counts : numpy.ndarray
-            (n,) each.
-
-        Returns
-        -------
-        numpy.ndarray
-            (R,) sum over the drawn items divided by their number; NaN where that is 0.
+        NaN where nothing was observed.
         """
         totals = np.stack(
             [np.bincount(self._labels, weights=x, minlength=self.count) for x in (sums, counts)]

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.evaluate.bootstrap import FEWEST_CLUSTERS, ClusterBootstrap, interval
-from betafold_mlx.evaluate.confidence import spearman
+from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap, interval
 from betafold_mlx.evaluate.items import Item
-from betafold_mlx.evaluate.scoring import Scores, score_structures
+from betafold_mlx.evaluate.reliability import spearman
+from betafold_mlx.evaluate.scores import Scores, score_structures
+from betafold_mlx.evaluate.summaries import ends
 
-FEWEST_MODELS = 3
+MIN_MODELS = 3
 """With fewer models of an item there is no order to speak of."""
 
 
@@ -41,9 +42,9 @@ class Ensembles:
     plddt: np.ndarray | None = None
 
     @property
-    def ends(self) -> np.ndarray:
-        """(n + 1,) Item i owns the models ``ends[i]`` to ``ends[i + 1] - 1``."""
-        return np.concatenate([[0], np.cumsum(self.counts)])
+    def parts(self) -> list[slice]:
+        """The models of each of n items."""
+        return [slice(a, b) for a, b in itertools.pairwise([0, *np.cumsum(self.counts).tolist()])]
 
     @property
     def rmsd(self) -> list[np.ndarray]:
@@ -52,58 +53,46 @@ class Ensembles:
         Backbone RMSD, NaN for a model that has only CA atoms; CA RMSD for an item none of whose models has more. The
         two must not be compared: that of CA atoms is smaller.
         """
-        ends, scores = self.ends, self.scores
-        slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
-        return [
-            scores.rmsd[part] if np.isfinite(scores.rmsd[part]).any() else scores.ca_rmsd[part]
-            for part in slices
-        ]
+        backbone, ca = self.scores.rmsd, self.scores.ca_rmsd
+        return [backbone[part] if np.isfinite(backbone[part]).any() else ca[part] for part in self.parts]
 
     def first(self) -> Scores:
         """Return the scores of the first model of each item."""
-        return self.scores.select(self.ends[:-1])
+        return self.scores.select(np.array([part.start for part in self.parts], dtype=int))
 
     def best(self) -> Scores:
         """Return the scores of the model of lowest RMSD of each item, the first of equal ones."""
-        best = [int(np.nanargmin(values)) for values in self.rmsd]
-        return self.scores.select(self.ends[:-1] + best)
+        best = [
+            part.start + int(np.nanargmin(rmsd)) for part, rmsd in zip(self.parts, self.rmsd, strict=True)
+        ]
+        return self.scores.select(np.array(best, dtype=int))
 
     def mean(self) -> Scores:
         """Return scores averaged over the models of each item, for the figures of a model taken at random.
 
         A value that some models lack is averaged over the others. The secondary structure is empty.
         """
-        ends, scores = self.ends, self.scores
-        parts = [np.arange(start, end) for start, end in itertools.pairwise(ends)]
-
-        def numbers(values: np.ndarray) -> np.ndarray:
-            return np.array([_known_mean(values[part]) for part in parts])
-
-        def lists(values: Sequence[np.ndarray]) -> list[np.ndarray]:
-            return [_known_mean(np.stack([values[index] for index in part])) for part in parts]
-
-        return Scores(
-            rmsd=numbers(scores.rmsd),
-            ca_rmsd=numbers(scores.ca_rmsd),
-            deviation=lists(scores.deviation),
-            torsion_error=lists(scores.torsion_error),
-            secondary_structure=[""] * len(parts),
-            q3=numbers(scores.q3),
-            ca_distance_error=numbers(scores.ca_distance_error),
-            lddt=lists(scores.lddt),
-            gdt_ts=numbers(scores.gdt_ts),
-        )
+        means: dict[str, Any] = {}
+        for name, values in vars(self.scores).items():
+            if name == "secondary_structure":
+                means[name] = [""] * len(self.counts)
+            else:
+                each = [_known_mean(np.stack(list(values[part]))) for part in self.parts]
+                means[name] = np.array(each) if isinstance(values, np.ndarray) else each
+        return Scores(**means)
 
     def select(self, items: np.ndarray) -> Ensembles:
         """Return the models of some items."""
-        ends = self.ends
-        models = np.concatenate([np.zeros(0, int), *(np.arange(ends[i], ends[i + 1]) for i in items)])
+        parts = self.parts
+        models = np.concatenate(
+            [np.zeros(0, int), *(np.arange(parts[i].start, parts[i].stop) for i in items)]
+        )
         plddt = None if self.plddt is None else self.plddt[models]
         return Ensembles(self.scores.select(models), self.counts[items], plddt)
 
     def table(self, item: int) -> dict[str, Any]:
         """Return ``rmsd`` (backbone), ``ca_rmsd``, ``lddt`` and, where known, ``mean_plddt`` of an item's models."""
-        part = slice(self.ends[item], self.ends[item + 1])
+        part = self.parts[item]
         table = {
             "rmsd": self.scores.rmsd[part],
             "ca_rmsd": self.scores.ca_rmsd[part],
@@ -123,20 +112,9 @@ def _known_mean(values: np.ndarray) -> np.ndarray:
 def score_ensembles(
     items: Sequence[Item], models: Sequence[Sequence[np.ndarray]], plddt: Sequence[Sequence[float]] | None
 ) -> Ensembles:
-    """Score every model of every item.
+    """Score every model of every item: n times at least one (L, A, 3), Angstrom, N, CA, C first, best ranked first.
 
-    Parameters
-    ----------
-    items : sequence of Item
-        n experimental structures.
-    models : sequence of sequence of numpy.ndarray
-        n times at least one (L, A, 3), Angstrom, N, CA, C first, best ranked first.
-    plddt : sequence of sequence of float, optional
-        Mean pLDDT of each of them, 0 to 100.
-
-    Returns
-    -------
-    Ensembles
+    `plddt` holds the mean pLDDT of each of them, 0 to 100.
     """
     repeated = [item for item, structures in zip(items, models, strict=True) for _ in structures]
     scores = score_structures(repeated, [structure for structures in models for structure in structures])
@@ -145,19 +123,12 @@ def score_ensembles(
 
 
 def ranking_figures(ensembles: Ensembles, bootstrap: ClusterBootstrap | None) -> dict[str, Any] | None:
-    """Return how well confidence ranks the models of one peptide.
-
-    Parameters
-    ----------
-    ensembles : Ensembles
-        Of the n items of a group, with pLDDT.
-    bootstrap : ClusterBootstrap, optional
-        Over the clusters of these items; without it there are no intervals.
+    """Return how well confidence ranks the models of one peptide, over the items of a group.
 
     Returns
     -------
     dict or None
-        None where no item has `FEWEST_MODELS` models. Else, over the items that have:
+        None where no item has `MIN_MODELS` models. Else, over the items that have:
 
         ``n``, and ``models`` in all; ``spearman_rmsd``: mean over items of Spearman's correlation of mean pLDDT with
         RMSD among the item's models (negative is right), and ``spearman_n``, the items where it is defined;
@@ -169,12 +140,10 @@ def ranking_figures(ensembles: Ensembles, bootstrap: ClusterBootstrap | None) ->
         ``excludes_zero``; the last three are None without a bootstrap, with too few clusters, or where all items say
         the same: resampling those would call certain what a few agreed on by chance.
     """
-    if ensembles.plddt is None or not (ensembles.counts >= FEWEST_MODELS).any():
+    if ensembles.plddt is None or not (ensembles.counts >= MIN_MODELS).any():
         return None
-    starts = ensembles.ends[:-1]
     rows = [
-        _rank(ensembles.plddt[start : start + len(values)], values)
-        for start, values in zip(starts, ensembles.rmsd, strict=True)
+        _rank(ensembles.plddt[part], rmsd) for part, rmsd in zip(ensembles.parts, ensembles.rmsd, strict=True)
     ]
     models, correlation, hit, chance, first, mean, best = np.array(rows).T  # (n,) each, NaN where too few
     count = int(np.isfinite(models).sum())
@@ -198,7 +167,7 @@ def ranking_figures(ensembles: Ensembles, bootstrap: ClusterBootstrap | None) ->
 def _rank(plddt: np.ndarray, rmsd: np.ndarray) -> list[float]:
     """Return number, Spearman's correlation, hit, chance, first, mean and best RMSD of (models,) of one item."""
     known = np.isfinite(rmsd)
-    if known.sum() < FEWEST_MODELS or not known[0]:
+    if known.sum() < MIN_MODELS or not known[0]:
         return [float("nan")] * 7
     kept = rmsd[known]
     is_best = kept == kept.min()  # equal models are all the best
@@ -210,9 +179,9 @@ def _estimate(values: np.ndarray, bootstrap: ClusterBootstrap | None) -> dict[st
     """Return the mean of what is defined of (n,) values, with its interval."""
     known = np.isfinite(values)
     if not known.any():
-        return {"mean": float("nan"), "low": None, "high": None, "excludes_zero": None}
+        return {"mean": float("nan"), **ends(None, None)}
     mean = float(values[known].mean())
-    if bootstrap is None or bootstrap.clusters_of(known) < FEWEST_CLUSTERS or np.ptp(values[known]) == 0:
-        return {"mean": mean, "low": None, "high": None, "excludes_zero": None}
-    low, high = interval(bootstrap.pooled_mean(np.where(known, values, 0.0), known.astype(float)))
-    return {"mean": mean, "low": low, "high": high, "excludes_zero": bool(low > 0 or high < 0)}
+    if bootstrap is None or bootstrap.clusters_of(known) < MIN_CLUSTERS or np.ptp(values[known]) == 0:
+        return {"mean": mean, **ends(None, None)}
+    samples = bootstrap.pooled_mean(np.where(known, values, 0.0), known.astype(float))
+    return {"mean": mean, **ends(*interval(samples))}

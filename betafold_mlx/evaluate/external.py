@@ -16,25 +16,23 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from betafold_mlx.data.sources import read_sources
+from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.evaluate.baselines import predict_baselines
 from betafold_mlx.evaluate.ensembles import score_ensembles
-from betafold_mlx.evaluate.evaluation import (
-    Evaluation,
-    describe_several,
-    predict_baselines,
-    score_methods,
-    several,
-)
 from betafold_mlx.evaluate.folding import Say
-from betafold_mlx.evaluate.items import Item
-from betafold_mlx.evaluate.predictions import PredictedChain, plddt_scale, read_predictions
-from betafold_mlx.evaluate.references import ReferenceSet
+from betafold_mlx.evaluate.items import Item, split_items
+from betafold_mlx.evaluate.methods import Evaluation, add_methods, add_several
+from betafold_mlx.evaluate.predicted_files import PredictedChain, plddt_scale, read_predictions
 from betafold_mlx.fold.output import safe_name
+from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.reader import find_structure_files
 
 PREDICTION, _MODELS = "prediction", "models"
@@ -45,55 +43,77 @@ _STEM = re.compile(r"(\.(pdb|ent|cif|mmcif))?(\.gz)?$", flags=re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A reference or a file that could not be scored.
+class ReferenceSet:
+    """Experimental structures and where they come from.
 
     Attributes
     ----------
-    name : str
-        Id of the reference or name of the file.
-    what : str
-        ``reference`` or ``file``.
-    reason : str
-        Why.
+    items : list of Item
+        At least one. Without a data set each is a cluster of its own, which says nothing about independence.
+    sha256 : dict
+        Name -> SHA-256 of each file, or of the data set, that was read.
+    dataset : Dataset or None
+        The data set, where they come from one.
+    notes : list of str
+        What was left out of the files, and why.
+    failed : list of str
+        One message for each file that cannot be read.
     """
+
+    items: list[Item]
+    sha256: dict[str, str]
+    dataset: Dataset | None = None
+    notes: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+class NotScored(NamedTuple):
+    """A ``reference`` or a ``file`` that could not be scored, and why."""
 
     name: str
     what: str
     reason: str
 
 
-@dataclass(frozen=True)
-class External:
-    """Scores of somebody's files.
+def load_references(path: Path, split: str) -> ReferenceSet:
+    """Read references: a split of a data set, backbone JSON lines, a PDB or mmCIF file, or a folder of such files.
 
-    Attributes
-    ----------
-    evaluation : Evaluation
-        Of the references that could be scored; perhaps of none.
-    failures : list of Failure
-        What could not be scored.
+    Raises
+    ------
+    BetafoldError
+        Where there is no usable structure.
     """
+    if is_dataset(path):
+        dataset = Dataset.load(path)
+        items = split_items(dataset, split)
+        if not items:
+            raise BetafoldError(f"{path} has no fragments and no peptides in its {split} split")
+        return ReferenceSet(items, {path.name: dataset_sha256(path)}, dataset)
+    reading = read_sources([path])
+    items = [
+        Item(one.id, one.kind, Peptide(one.sequence, one.cyclic, one.disulfides), one.coordinates, number)
+        for number, one in enumerate(reading.backbones)
+    ]
+    notes = [": ".join(parts) for parts in reading.dropped]
+    if not items:
+        raise BetafoldError(
+            f"no usable reference in {path} ({[*reading.failed, *notes, 'it holds no chain'][0]})"
+        )
+    digests = {str(source["name"]): str(source["sha256"]) for source in reading.sources}
+    return ReferenceSet(items, digests, notes=notes, failed=reading.failed)
 
-    evaluation: Evaluation
-    failures: list[Failure]
 
-
-def evaluate_files(folder: Path, references: ReferenceSet, say: Say = lambda text: None) -> External:
-    """Score the structure files of a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of PDB and mmCIF files (also gzipped), searched with its subfolders; or one file.
-    references : ReferenceSet
-        What they should be like.
-    say : callable
-        Told about the progress.
+def evaluate_files(
+    folder: Path, references: ReferenceSet, say: Say = lambda text: None
+) -> tuple[Evaluation, list[NotScored]]:
+    """Score the structure files of a folder and its subfolders, or one file: PDB and mmCIF, also gzipped.
 
     Returns
     -------
-    External
+    evaluation : Evaluation
+        Of the references that could be scored; perhaps of none.
+    not_scored : list of NotScored
+        The others, and files that belong to none.
 
     Raises
     ------
@@ -101,16 +121,16 @@ def evaluate_files(folder: Path, references: ReferenceSet, say: Say = lambda tex
         Where there is no structure file.
     """
     files = sorted(find_structure_files(folder), key=_natural)
-    failures = [Failure("references", "file", message) for message in references.failed]
+    failures = [NotScored("references", "file", message) for message in references.failed]
     chains: dict[Path, list[PredictedChain]] = {}
     for path in files:
         try:
             chains[path] = read_predictions(path)
         except BetafoldError as error:
-            failures.append(Failure(path.name, "file", str(error)))
+            failures.append(NotScored(path.name, "file", str(error)))
     say(f"read {len(chains)} of {len(files)} files")
     assigned, orphans = assign_files(references.items, chains)
-    failures += [Failure(path.name, "file", "no reference of this id or sequence") for path in orphans]
+    failures += [NotScored(path.name, "file", "no reference of this id or sequence") for path in orphans]
 
     notes = list(references.notes)
     scored: list[tuple[Item, list[PredictedChain]]] = []
@@ -118,10 +138,10 @@ def evaluate_files(folder: Path, references: ReferenceSet, say: Say = lambda tex
         try:
             scored.append((item, _usable_models(item, assigned[index], chains, notes)))
         except BetafoldError as error:
-            failures.append(Failure(item.id, "reference", str(error)))
+            failures.append(NotScored(item.id, "reference", str(error)))
     if not scored:
-        return External(Evaluation([], {}, {}, None, [], notes), failures)
-    return External(_evaluate(scored, references, notes, say), failures)
+        return Evaluation([], {}, {}, None, [], notes), failures
+    return _evaluate(scored, references, notes, say), failures
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -135,19 +155,8 @@ def assign_files(
 ) -> tuple[dict[int, list[Path]], list[Path]]:
     """Find the files of each reference (see the module's docstring).
 
-    Parameters
-    ----------
-    items : sequence of Item
-        References.
-    chains : dict
-        File -> its chains, in the order in which files are ranked.
-
-    Returns
-    -------
-    assigned : dict
-        Index of the reference -> its files; empty where it has none.
-    orphans : list of Path
-        Files of no reference.
+    `chains` are those of each file, in the order in which files are ranked. Returns the files of each reference by
+    its index, and the files of none.
     """
     names: dict[str, set[int]] = defaultdict(set)
     for index, item in enumerate(items):
@@ -186,13 +195,7 @@ def _longest_prefix(stem: str, names: dict[str, set[int]]) -> str | None:
 def _usable_models(
     item: Item, files: Sequence[Path], chains: dict[Path, list[PredictedChain]], notes: list[str]
 ) -> list[PredictedChain]:
-    """Return one chain for each model of the files, the first model first.
-
-    Raises
-    ------
-    BetafoldError
-        Where there is none that can be scored; the message says why.
-    """
+    """Return one chain for each model of the files, the first model first; an error says why there is none."""
     if len(item) > LONGEST:
         raise BetafoldError(f"{len(item)} residues: this scores peptides of at most {LONGEST}")
     if not files:
@@ -220,34 +223,31 @@ def _usable_models(
 def _evaluate(
     scored: Sequence[tuple[Item, list[PredictedChain]]], references: ReferenceSet, notes: list[str], say: Say
 ) -> Evaluation:
-    items = [item for item, _ in scored]
-    say(f"scoring {sum(len(models) for _, models in scored)} models of {len(items)} references")
-    factor, reason = plddt_scale(model for _, models in scored for model in models)
+    items, models = [item for item, _ in scored], [models for _, models in scored]
+    say(f"scoring {sum(map(len, models))} models of {len(items)} references")
+    factor, reason = plddt_scale(one for of in models for one in of)
+    plddt = None if factor is None else [[factor * one.bfactors for one in of] for of in models]
     ensembles = score_ensembles(
         items,
-        [[model.scorable for model in models if model.scorable is not None] for _, models in scored],
-        None
-        if factor is None
-        else [[factor * float(model.bfactors.mean()) for model in models] for _, models in scored],
+        [[one.scorable for one in of if one.scorable is not None] for of in models],
+        None if plddt is None else [[float(values.mean()) for values in of] for of in plddt],
     )
-    first = ensembles.first()
-    scores = {PREDICTION: first}
+    scores = {PREDICTION: ensembles.first()}
     descriptions = {PREDICTION: "the first model of the files"}
-    more = any(len(models) > 1 for _, models in scored)
+    more = any(len(of) > 1 for of in models)
     if more:
-        scores |= several(ensembles, _MODELS)
-        descriptions |= describe_several(_MODELS, "the models of each reference")
+        add_several(scores, descriptions, ensembles, _MODELS, "the models of each reference")
     baselines = predict_baselines(items, references.dataset, say)
-    scores |= score_methods(items, baselines.methods, say)
-    descriptions |= {method.name: method.description for method in baselines.methods}
-    only_ca = int(np.isnan(first.rmsd).sum())
+    add_methods(scores, descriptions, items, baselines.methods, say)
+    only_ca = int(np.isnan(scores[PREDICTION].rmsd).sum())
     if only_ca:
         notes.append(f"{only_ca} predictions lack N or C atoms: their CA atoms alone are scored")
-    plddt = None if factor is None else [factor * models[0].bfactors for _, models in scored]
-    notes += [reason, *baselines.notes]
-    details = [
-        {"models": len(models), **known} for (_, models), known in zip(scored, baselines.details, strict=True)
-    ]
     return Evaluation(
-        items, scores, descriptions, plddt, details, notes, ensembles=ensembles if more else None
+        items,
+        scores,
+        descriptions,
+        None if plddt is None else [of[0] for of in plddt],
+        [{"models": len(of), **known} for of, known in zip(models, baselines.details, strict=True)],
+        [*notes, reason, *baselines.notes],
+        ensembles=ensembles if more else None,
     )

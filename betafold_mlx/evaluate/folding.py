@@ -1,4 +1,4 @@
-"""Fold many peptides, with word of the progress."""
+"""Fold many peptides, with progress in lines of text."""
 
 from __future__ import annotations
 
@@ -11,39 +11,13 @@ from betafold_mlx.peptide.sequence import Peptide
 Say = Callable[[str], None]
 """Called with a line of text as the work goes on."""
 
-_TOGETHER = 128  # peptides between two words of progress
+_TOGETHER = 128  # peptides between two lines of progress
 
 
 def fold_all(
-    predictor: Predictor,
-    peptides: Sequence[Peptide],
-    samples: int,
-    seed: int,
-    say: Say,
-    what: str = "folded",
+    predictor: Predictor, peptides: Sequence[Peptide], samples: int, seed: int, say: Say, what: str = "folded"
 ) -> list[Prediction]:
-    """Fold peptides, those of like length together.
-
-    Parameters
-    ----------
-    predictor : Predictor
-        The model.
-    peptides : sequence of Peptide
-        Checked peptides.
-    samples : int
-        Models of each.
-    seed : int
-        Of the folds.
-    say : callable
-        Told about the progress.
-    what : str
-        How it is told: ``folded 128 of 903``.
-
-    Returns
-    -------
-    list of Prediction
-        In the order of `peptides`.
-    """
+    """Fold peptides, those of like length together; `say` is told ``folded 128 of 903``."""
     order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))  # little padding
     predictions: dict[int, Prediction] = {}
     for first in range(0, len(order), _TOGETHER):

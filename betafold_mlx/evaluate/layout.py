@@ -1,48 +1,39 @@
-"""Rows of text as aligned tables."""
+"""Tables of text: aligned for a pipe or a file, or in Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from betafold_mlx.evaluate.evaluation import BEST_OF
-
-_FIRST_COLUMN = 46
+_FIRST_COLUMN = 46  # so that tables stand under one another
 
 
-def label(method: str) -> str:
-    """Return a method's name for people."""
-    name = method.replace("_", " ")
-    return f"{name} (oracle)" if method.startswith(BEST_OF) else name
+class TextTable(NamedTuple):
+    """A header and rows of cells, the first column of names and the others of figures."""
 
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
-def number(value: float | None, places: int) -> str:
-    """Return a figure with so many decimals, a dash where there is none."""
-    return "-" if value is None else f"{value:.{places}f}"
+    def aligned(self) -> str:
+        """Return the table with aligned columns, the first to the left and the others to the right."""
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
+        widths[0] = max(widths[0], _FIRST_COLUMN)
+        text = [
+            "  ".join(
+                cell.ljust(width) if column == 0 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
 
-
-def percent(value: float | None) -> str:
-    """Return a share in percent."""
-    return "-" if value is None else f"{100 * value:.0f} %"
-
-
-def estimate(entry: Mapping[str, Any], key: str) -> str:
-    """Return ``entry[key]`` with its 95 % interval, and a star where that excludes zero."""
-    text = "-" if entry[key] is None else f"{entry[key]:+.2f}"
-    if entry["low"] is None:
-        return text
-    return f"{text} [{entry['low']:+.2f}, {entry['high']:+.2f}]{'*' if entry['excludes_zero'] else ' '}"
+    def markdown(self) -> str:
+        """Return the table in Markdown."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
-    """Align columns: the first to the left, the others to the right; the first row is the header."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    widths[0] = max(widths[0], _FIRST_COLUMN)  # so that the tables stand under one another
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    """Align columns; the first row is the header."""
+    return TextTable(rows[0], rows[1:]).aligned()

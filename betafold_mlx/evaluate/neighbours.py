@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,16 +14,15 @@ _CHUNK = 32_768  # positions scored at a time: int16 sums of 64 kB stay in the c
 _NO_ROOM = np.int16(-16_384)  # below any score, and far enough from the end of int16
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """A stretch of a chain.
+class Neighbour(NamedTuple):
+    """A stretch of a chain, as long as the sequence it was sought for.
 
     Attributes
     ----------
     chain : int
         Index of the chain.
     start : int
-        0-based first residue in the chain; the length is that of the sequence it was sought for.
+        0-based first residue in the chain.
     score : int
         BLOSUM62 sum over all residues, half bits.
     """
@@ -34,21 +33,10 @@ class Neighbour:
 
 
 def nearest_windows(sequences: Sequence[str], chains: Sequence[str]) -> list[Neighbour | None]:
-    """Find the window of the chains with the best ungapped BLOSUM62 score over a sequence's whole length.
+    """Find the window of the chains with the best ungapped BLOSUM62 score over each sequence's whole length.
 
-    Every window of every chain is scored; of equal ones the first, in the order of the chains, is taken.
-
-    Parameters
-    ----------
-    sequences : sequence of str
-        Sequences to find neighbours of.
-    chains : sequence of str
-        Chains to look in.
-
-    Returns
-    -------
-    list of Neighbour or None
-        None where no chain is as long as the sequence.
+    Every window of every chain is scored; of equal ones the first, in the order of the chains, is taken. None where
+    no chain is as long as the sequence.
     """
     ids = residue_ids("".join(chains))
     sizes = np.array([len(chain) for chain in chains], dtype=np.int64)
@@ -70,14 +58,7 @@ def nearest_windows(sequences: Sequence[str], chains: Sequence[str]) -> list[Nei
 def _best_position(query: np.ndarray, similarity: np.ndarray, fits: np.ndarray) -> tuple[int, int]:
     """Return the first position of the highest score, and the score.
 
-    Parameters
-    ----------
-    query : numpy.ndarray
-        (L,) residue ids.
-    similarity : numpy.ndarray
-        (20, P) int16: score of each residue type against each position.
-    fits : numpy.ndarray
-        (P - L + 1,) int16: 0 where a window may start, `_NO_ROOM` elsewhere.
+    `query` is (L,) residue ids, `similarity` (20, P) int16, `fits` (P - L + 1,) int16: 0 where a window may start.
     """
     best_position, best_score = 0, int(_NO_ROOM)
     for first in range(0, len(fits), _CHUNK):

@@ -1,4 +1,4 @@
-"""Whether a model says when it does not know: its confidence in sequences that have no fold to be known.
+"""Confidence in sequences that have no fold: a model should say when it does not know.
 
 Three sets are folded beside the items of a split: random sequences, fragments of the split with their residues
 shuffled, and pieces of proteins that are disordered in solution. A confidence that means something is lower there than
@@ -7,16 +7,18 @@ on real structures. (A few random sequences may well be helical; most have no fo
 
 from __future__ import annotations
 
+import csv
+import functools
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from betafold_mlx.data.store import PEPTIDE_KINDS, Dataset
-from betafold_mlx.evaluate.confidence import chance_above
-from betafold_mlx.evaluate.disordered import DISORDERED
 from betafold_mlx.evaluate.folding import Say, fold_all
 from betafold_mlx.evaluate.items import FRAGMENT, Item
+from betafold_mlx.evaluate.reliability import chance_above
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.peptide.sequence import ALPHABET, TRAINED_LENGTHS, Peptide, residue_ids
@@ -26,6 +28,20 @@ CONFIDENT = 70.0
 (K. Tunyasuvunakool et al., Nature 596, 590 (2021))."""
 SEEN = 10
 """Residues in a row that a disordered piece and a training chain have in common, from which on it is called seen."""
+
+
+@functools.cache
+def disordered_pieces() -> list[dict[str, str]]:
+    """Return pieces of disordered proteins: ``name``, ``sequence`` (12 to 30 residues) and ``source``.
+
+    Such chains are no uniform coils: some hold a helix for part of the time (p53 around residue 22), and many fold on
+    a partner (the start of alpha-synuclein on membranes). None has one structure of its own that a confident answer
+    could be right about. Residues are numbered as in the reference, mature chains from 1; modifications are left out.
+    Sequences are public facts of UniProt; the papers measured them, or the region they lie in, in solution without a
+    partner.
+    """
+    text = files("betafold_mlx.evaluate").joinpath("disordered.tsv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
 def random_peptides(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Peptide]:
@@ -60,7 +76,7 @@ def measure_scope(
     seed: int = 0,
     say: Say = lambda text: None,
 ) -> dict[str, Any]:
-    """Fold sequences without a fold of their own and set the confidence beside that of real structures.
+    """Fold sequences without a fold of their own, and compare the confidence with that on real structures.
 
     Parameters
     ----------
@@ -73,7 +89,7 @@ def measure_scope(
     predictions : sequence of Prediction
         What the model made of the items, with as many samples: the best of more would look more confident.
     count : int
-        Number of random sequences, and greatest number of shuffled fragments.
+        Number of random sequences, and maximum number of shuffled fragments.
     samples : int
         Models of each; the first counts.
     seed : int
@@ -93,53 +109,47 @@ def measure_scope(
         ``secondary_structure``.
     """
     rng = np.random.default_rng(seed)
+    pieces = disordered_pieces()
     peptides = {
         "random": random_peptides(dataset, count, rng),
         "shuffled": shuffled_peptides(items, count, rng),
-        "disordered": [Peptide(piece.sequence) for piece in DISORDERED],
+        "disordered": [Peptide(piece["sequence"]) for piece in pieces],
     }
-    members: dict[str, Sequence[Prediction]] = {
-        "fragments": _of_kinds(items, predictions, (FRAGMENT,)),
-        "peptides": _of_kinds(items, predictions, PEPTIDE_KINDS),
+    pairs = list(zip(items, predictions, strict=True))
+    members = {
+        "fragments": [prediction for item, prediction in pairs if item.kind == FRAGMENT],
+        "peptides": [prediction for item, prediction in pairs if item.kind in PEPTIDE_KINDS],
     }
     for name, sequences in peptides.items():
         members[name] = fold_all(predictor, sequences, samples, seed, say, f"folded {name} sequences:")
     chains = [record.sequence for record in dataset.records if record.split == "train"]
-    pieces = [
+    told = [
         {
-            **piece._asdict(),
-            "seen": _seen(piece.sequence, chains),
+            **piece,
+            "seen": _seen(piece["sequence"], chains),
             "mean_plddt": prediction.plddt[0].mean(),
             "secondary_structure": prediction.secondary_structure[0],
         }
-        for piece, prediction in zip(DISORDERED, members["disordered"], strict=True)
+        for piece, prediction in zip(pieces, members["disordered"], strict=True)
     ]
-    return {"confident": CONFIDENT, "sets": _set_figures(members), "disordered": pieces}
-
-
-def _of_kinds(
-    items: Sequence[Item], predictions: Sequence[Prediction], kinds: Sequence[str]
-) -> list[Prediction]:
-    return [one for item, one in zip(items, predictions, strict=True) if item.kind in kinds]
+    return {"confident": CONFIDENT, "sets": _set_figures(members), "disordered": told}
 
 
 def _set_figures(members: Mapping[str, Sequence[Prediction]]) -> list[dict[str, Any]]:
     means = {name: np.array([one.plddt[0].mean() for one in several]) for name, several in members.items()}
-    table = []
-    for name, several in members.items():
-        if several:
-            states = "".join(one.secondary_structure[0] for one in several)
-            table.append(
-                {
-                    "name": name,
-                    "n": len(several),
-                    "mean_plddt": means[name].mean(),
-                    "share_confident": (means[name] > CONFIDENT).mean(),
-                    "helix_share": states.count("H") / len(states),
-                    "fragments_above": chance_above(means["fragments"], means[name]),
-                }
-            )
-    return table
+    states = {name: "".join(one.secondary_structure[0] for one in of) for name, of in members.items()}
+    return [
+        {
+            "name": name,
+            "n": len(several),
+            "mean_plddt": means[name].mean(),
+            "share_confident": (means[name] > CONFIDENT).mean(),
+            "helix_share": states[name].count("H") / len(states[name]),
+            "fragments_above": chance_above(means["fragments"], means[name]),
+        }
+        for name, several in members.items()
+        if several
+    ]
 
 
 def _seen(sequence: str, chains: Sequence[str]) -> bool:

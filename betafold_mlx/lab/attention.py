@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from betafold_mlx.esm.features import EsmEmbedder
-from betafold_mlx.evaluate.classes import is_hairpin
+from betafold_mlx.evaluate.groups import is_hairpin
 from betafold_mlx.evaluate.items import split_items
-from betafold_mlx.evaluate.scoring import CA
+from betafold_mlx.evaluate.scores import CA
 from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
 from betafold_mlx.lab.figures import SEQUENTIAL, new_figure, styled
 from betafold_mlx.lab.heads import (

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.evaluate.bootstrap import FEWEST_CLUSTERS, ClusterBootstrap, interval
+from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap, interval
 from betafold_mlx.evaluate.folding import fold_all
-from betafold_mlx.evaluate.items import LENGTHS, Item, split_items
-from betafold_mlx.evaluate.scoring import CA, Scores, score_structures
+from betafold_mlx.evaluate.groups import LENGTHS
+from betafold_mlx.evaluate.items import Item, split_items
+from betafold_mlx.evaluate.scores import CA, Scores, score_structures
 from betafold_mlx.geometry import backbone_torsions, build_backbone, superpose
 from betafold_mlx.geometry.metrics import backbone_rmsd
 from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
@@ -157,7 +158,7 @@ def _group_rows(residues: Residues, clusters: np.ndarray, seed: int) -> list[dic
         if not chosen.any():
             continue
         row: dict[str, Any] = {"by": kind, "group": name, "residues": int(chosen.sum())}
-        enough = bootstrap.clusters_of(np.unique(residues.item[chosen])) >= FEWEST_CLUSTERS
+        enough = bootstrap.clusters_of(np.unique(residues.item[chosen])) >= MIN_CLUSTERS
         for column, unit in (("deviation", "Å"), ("psi_error", "°")):
             values = getattr(residues, column)
             known = chosen & np.isfinite(values)

@@ -15,8 +15,8 @@ import numpy as np
 
 from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.esm.tokenizer import encode
-from betafold_mlx.evaluate.bootstrap import FEWEST_CLUSTERS, ClusterBootstrap, interval
-from betafold_mlx.evaluate.classes import PAIRED_DISTANCE
+from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap, interval
+from betafold_mlx.evaluate.groups import PAIRED_DISTANCE
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate, padded_length
 from betafold_mlx.peptide.sequence import Peptide
@@ -217,7 +217,7 @@ def best_head(weights: Weights, clusters: np.ndarray, seed: int) -> Measured | N
     differences = (weights.sums - weights.other_sums)[measuring, head]
     bootstrap = ClusterBootstrap(clusters[measuring], seed, 2000)
     low, high = interval(bootstrap.pooled_mean(differences, counts))
-    enough = bootstrap.count >= FEWEST_CLUSTERS
+    enough = bootstrap.count >= MIN_CLUSTERS
     total = counts.sum()
     return Measured(
         head,

@@ -9,8 +9,9 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.data.windows import Window
-from betafold_mlx.evaluate.items import Item, group_items, split_items
-from betafold_mlx.evaluate.scoring import score_structures
+from betafold_mlx.evaluate.groups import group_items
+from betafold_mlx.evaluate.items import Item, split_items
+from betafold_mlx.evaluate.scores import score_structures
 from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.geometry.frames import distances
 from betafold_mlx.geometry.spread import measure_apart

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from betafold_mlx.evaluate.items import LENGTHS
+from betafold_mlx.evaluate.groups import LENGTHS
 from betafold_mlx.lab.compare import marks, outcome
 from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
 from betafold_mlx.lab.figures import new_figure, styled

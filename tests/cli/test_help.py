@@ -75,7 +75,7 @@ def test_every_option_says_what_it_does_and_its_default(context):
 def test_defaults_are_those_of_the_modules_behind():
     from betafold_mlx.data import archive, fetch
     from betafold_mlx.data.windows import SamplerConfig
-    from betafold_mlx.evaluate.evaluation import SAMPLES
+    from betafold_mlx.evaluate.methods import SAMPLES
     from betafold_mlx.train.config import TrainConfig
 
     shown = {

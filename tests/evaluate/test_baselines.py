@@ -16,12 +16,11 @@ from betafold_mlx.evaluate.baselines import (
     constant_torsions,
     native_torsions,
     neighbour_torsions,
-    prior_torsions,
+    predict_baselines,
     type_prior,
 )
-from betafold_mlx.evaluate.evaluation import predict_baselines
 from betafold_mlx.evaluate.neighbours import Neighbour
-from betafold_mlx.evaluate.scoring import score_structures
+from betafold_mlx.evaluate.scores import score_structures
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.peptide.sequence import ALPHABET
 
@@ -67,10 +66,11 @@ def test_no_prior_without_training_records(dataset):
     assert "the train split is empty" in baselines.notes[0]
 
 
-def test_prior_torsions_look_up_the_residue_types():
-    prior = np.arange(60.0).reshape(20, 3)
-    (torsions,) = prior_torsions([make_item(sequence="CAWCYYAAAA")], prior)
-    np.testing.assert_array_equal(torsions[:4], prior[[1, 0, 18, 1]])
+def test_the_prior_is_looked_up_by_residue_type(dataset):
+    prior, item = type_prior(dataset), make_item(sequence="CAWCYYAAAA")
+    (expected,) = build_structures([item], [prior[[1, 0, 18, 1, 19, 19, 0, 0, 0, 0]]])
+    method = next(one for one in predict_baselines([item], dataset).methods if one.name == "type_prior")
+    np.testing.assert_array_equal(method.structures[0], expected)
 
 
 def test_a_helix_is_predicted_by_the_helix_and_not_by_the_strand():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from betafold_mlx.evaluate.bootstrap import ClusterBootstrap, interval
-from betafold_mlx.evaluate.figures import compare
-from betafold_mlx.evaluate.scoring import Scores
+from betafold_mlx.evaluate.scores import Scores
+from betafold_mlx.evaluate.summaries import compare
 
 TRUTH = 0.3
 

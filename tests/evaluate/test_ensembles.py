@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from betafold_mlx.evaluate.bootstrap import ClusterBootstrap
 from betafold_mlx.evaluate.ensembles import Ensembles, ranking_figures, score_ensembles
-from betafold_mlx.evaluate.figures import method_figures
-from betafold_mlx.evaluate.scoring import Scores, score_structures
+from betafold_mlx.evaluate.scores import Scores, score_structures
+from betafold_mlx.evaluate.summaries import method_figures
 
 
 @pytest.fixture(scope="module")

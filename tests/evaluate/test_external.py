@@ -10,10 +10,15 @@ from evaluate_helpers import HELIX_DEGREES, make_item, mirrored, native, write_c
 from synthetic import make_dataset
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.evaluate.external import PREDICTION, assign_files, evaluate_files
-from betafold_mlx.evaluate.predictions import PredictedChain, plddt_scale, read_predictions
-from betafold_mlx.evaluate.references import ReferenceSet, load_references
-from betafold_mlx.evaluate.report import build_report
+from betafold_mlx.evaluate.document import build_document
+from betafold_mlx.evaluate.external import (
+    PREDICTION,
+    ReferenceSet,
+    assign_files,
+    evaluate_files,
+    load_references,
+)
+from betafold_mlx.evaluate.predicted_files import PredictedChain, plddt_scale, read_predictions
 from betafold_mlx.structure.backbone import Backbone
 from betafold_mlx.structure.jsonl import write_backbones
 
@@ -42,13 +47,11 @@ def test_native_structures_come_back_perfect_in_every_format(tmp_path):
         handle.write((tmp_path / "plain.pdb").read_bytes())
     (tmp_path / "plain.pdb").unlink()
     write_pdb(tmp_path / "any name.ent", [native(items[3])])  # by its sequence
-    external = score(tmp_path, items)
-    assert external.failures == [] and [item.id for item in external.evaluation.items] == [
-        i.id for i in items
-    ]
-    scores = external.evaluation.scores[PREDICTION]
+    evaluation, failures = score(tmp_path, items)
+    assert failures == [] and [item.id for item in evaluation.items] == [i.id for i in items]
+    scores = evaluation.scores[PREDICTION]
     assert scores.rmsd.max() < 2e-3 and scores.gdt_ts.min() == 1  # PDB files have three decimals
-    assert list(external.evaluation.scores) == [
+    assert list(evaluation.scores) == [
         PREDICTION, "constant_helix", "constant_strand", "reconstruction_floor",
     ]  # fmt: skip
 
@@ -56,8 +59,8 @@ def test_native_structures_come_back_perfect_in_every_format(tmp_path):
 def test_mirror_images_are_wrong(tmp_path):
     item = helix("a", length=20)
     write_pdb(tmp_path / "a.pdb", [mirrored(item)])
-    external = score(tmp_path, [item])
-    assert external.failures == [] and external.evaluation.scores[PREDICTION].rmsd[0] > 2
+    evaluation, failures = score(tmp_path, [item])
+    assert failures == [] and evaluation.scores[PREDICTION].rmsd[0] > 2
 
 
 def test_the_first_model_is_judged_and_the_best_is_told(tmp_path):
@@ -67,7 +70,7 @@ def test_the_first_model_is_judged_and_the_best_is_told(tmp_path):
         (item.peptide.sequence, item.coordinates + s * rng.normal(size=(20, 4, 3))) for s in (0.5, 0.1, 0.3)
     ]
     write_pdb(tmp_path / "a.pdb", noisy)
-    evaluation = score(tmp_path, [item]).evaluation
+    evaluation = score(tmp_path, [item])[0]
     first, best = evaluation.scores[PREDICTION].rmsd[0], evaluation.scores[BEST].rmsd[0]
     assert first == pytest.approx(0.8, abs=0.2) and best == pytest.approx(0.17, abs=0.05)
     every = evaluation.ensembles.scores.rmsd
@@ -88,10 +91,10 @@ def test_the_confidence_of_every_model_ranks_them(tmp_path):
     write_pdb(
         tmp_path / "c_1.pdb", [native(items[2])], bfactors=np.linspace(60, 50, 20)
     )  # better than its first
-    external = score(tmp_path, items)
-    ensembles = external.evaluation.ensembles
+    evaluation, _ = score(tmp_path, items)
+    ensembles = evaluation.ensembles
     np.testing.assert_allclose(ensembles.plddt, np.tile([85, 55, 25], 3), atol=0.01)
-    report = build_report(external.evaluation, {}, clustered=False, everything=True)
+    report = build_document(evaluation, {}, clustered=False, everything=True)
     ranking = report["groups"][0]["ranking"]
     assert (ranking["n"], ranking["models"], ranking["hit_rate"]) == (3, 9, pytest.approx(2 / 3, abs=1e-4))
     assert ranking["spearman_rmsd"]["mean"] == pytest.approx((-1 - 1 - 0.5) / 3, abs=1e-4)
@@ -104,10 +107,10 @@ def test_the_rmsd_of_a_ca_trace_does_not_beat_that_of_a_backbone(tmp_path):
     trace[:, [0, 2, 3]] = np.nan  # of CA RMSD 0, but no backbone
     noisy = item.coordinates + 0.3 * np.random.default_rng(0).normal(size=(20, 4, 3))
     write_pdb(tmp_path / "a.pdb", [(item.peptide.sequence, noisy), (item.peptide.sequence, trace)])
-    scores = score(tmp_path, [item]).evaluation.scores
+    scores = score(tmp_path, [item])[0].scores
     assert scores[BEST].rmsd[0] == scores[PREDICTION].rmsd[0] > 0.3
     write_pdb(tmp_path / "a.pdb", [(item.peptide.sequence, trace), (item.peptide.sequence, noisy)])
-    scores = score(tmp_path, [item]).evaluation.scores
+    scores = score(tmp_path, [item])[0].scores
     assert np.isnan(scores[PREDICTION].rmsd[0]) and scores[BEST].rmsd[0] > 0.3
 
 
@@ -115,12 +118,12 @@ def test_several_files_are_models_in_natural_order(tmp_path):
     item = helix("a", length=20)
     write_pdb(tmp_path / "a_model_10.pdb", [native(item)])
     write_pdb(tmp_path / "a_model_2.pdb", [mirrored(item)])
-    evaluation = score(tmp_path, [item]).evaluation
+    evaluation = score(tmp_path, [item])[0]
     assert evaluation.scores[PREDICTION].rmsd[0] > 2 and evaluation.scores[BEST].rmsd[0] < 2e-3
 
 
 def chain_of(sequence):
-    return PredictedChain(1, "A", sequence, np.zeros((len(sequence), 3, 3)), np.zeros(len(sequence)))
+    return PredictedChain(1, sequence, np.zeros((len(sequence), 3, 3)), np.zeros(len(sequence)))
 
 
 @pytest.mark.parametrize(
@@ -163,9 +166,9 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(tmp_path):
     write_pdb(tmp_path / "holes.pdb", [(items["holes"].peptide.sequence, holes)])
     write_pdb(tmp_path / "nobody.pdb", [native(helix("nobody", seed=60))])
     (tmp_path / "broken.pdb").write_text("this is no structure\n")
-    external = score(tmp_path, items.values())
-    assert [item.id for item in external.evaluation.items] == ["good"]
-    found = {failure.name: (failure.what, failure.reason) for failure in external.failures}
+    evaluation, failures = score(tmp_path, items.values())
+    assert [item.id for item in evaluation.items] == ["good"]
+    found = {failure.name: (failure.what, failure.reason) for failure in failures}
     assert set(found) == {"absent", "changed", "holes", "long", "nobody.pdb", "broken.pdb"}
     assert found["absent"] == ("reference", "no file of this id or sequence")
     assert found["nobody.pdb"] == ("file", "no reference of this id or sequence")
@@ -176,8 +179,8 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(tmp_path):
 
 def test_nothing_scored_is_a_report_and_no_crash(tmp_path):
     write_pdb(tmp_path / "x.pdb", [native(helix("x", seed=3))])
-    external = score(tmp_path, [helix("y")])
-    assert len(external.evaluation.items) == 0 and len(external.failures) == 2
+    evaluation, failures = score(tmp_path, [helix("y")])
+    assert len(evaluation.items) == 0 and len(failures) == 2
     (tmp_path / "empty").mkdir()
     with pytest.raises(BetafoldError, match="no structure file"):
         score(tmp_path / "empty", [helix("y")])
@@ -191,10 +194,10 @@ def test_ca_traces_are_scored_by_their_ca(tmp_path):
     write_pdb(tmp_path / "trace.pdb", [(items[0].peptide.sequence, trace)])
     write_pdb(tmp_path / "cut.pdb", [(items[1].peptide.sequence, cut)])
     write_pdb(tmp_path / "whole.pdb", [(items[2].peptide.sequence, items[2].coordinates[:, :4])])
-    external = score(tmp_path, items)
-    scores = external.evaluation.scores[PREDICTION]
+    evaluation, _ = score(tmp_path, items)
+    scores = evaluation.scores[PREDICTION]
     assert np.isnan(scores.rmsd).tolist() == [True, True, False] and scores.ca_rmsd.max() < 2e-3
-    assert any("2 predictions lack N or C atoms" in note for note in external.evaluation.notes)
+    assert any("2 predictions lack N or C atoms" in note for note in evaluation.notes)
 
 
 def test_oxygen_is_not_needed_and_caps_and_other_chains_do_not_disturb(tmp_path):
@@ -207,17 +210,17 @@ def test_oxygen_is_not_needed_and_caps_and_other_chains_do_not_disturb(tmp_path)
     water = "HETATM  901  O   HOH B   1      20.000  10.000  10.000  1.00  0.00           O\n"
     first = next(n for n, line in enumerate(lines) if line.startswith("ATOM"))
     (tmp_path / "a.pdb").write_text("".join([*lines[:first], cap, water, *lines[first:]]))
-    external = score(tmp_path, [item])
-    assert external.failures == [] and external.evaluation.scores[PREDICTION].rmsd[0] < 2e-3
+    evaluation, failures = score(tmp_path, [item])
+    assert failures == [] and evaluation.scores[PREDICTION].rmsd[0] < 2e-3
 
 
 def test_a_model_of_another_sequence_is_passed_over_and_noted(tmp_path):
     item = helix("a")
     write_pdb(tmp_path / "a_1.pdb", [native(item)])
     write_pdb(tmp_path / "a_2.pdb", [native(helix("b", seed=7))])
-    external = score(tmp_path, [item])
-    assert external.failures == [] and external.evaluation.details[0]["models"] == 1
-    assert any("passed over a_2.pdb, model 1: sequence" in note for note in external.evaluation.notes)
+    evaluation, failures = score(tmp_path, [item])
+    assert failures == [] and evaluation.details[0]["models"] == 1
+    assert any("passed over a_2.pdb, model 1: sequence" in note for note in evaluation.notes)
 
 
 @pytest.mark.parametrize(("scale", "factor"), [(1.0, 1.0), (0.01, 100.0)])
@@ -226,7 +229,7 @@ def test_bfactors_are_plddt_on_either_scale(tmp_path, scale, factor):
     values = np.linspace(40, 96, 16)
     for item in items:
         write_pdb(tmp_path / f"{item.id}.pdb", [native(item)], bfactors=scale * values)
-    evaluation = score(tmp_path, items).evaluation
+    evaluation = score(tmp_path, items)[0]
     np.testing.assert_allclose(evaluation.plddt[0], values, atol=0.6 if scale < 1 else 0.01)  # two decimals
     assert any(("0-100" if factor == 1 else "0-1:") in note for note in evaluation.notes)
 
@@ -293,6 +296,6 @@ def test_a_bad_reference_record_is_noted_and_the_rest_is_scored(tmp_path):
         handle.write('{"id": "bad", "seq": "AC", "backbone": [1, 2]}\n')
     (tmp_path / "p").mkdir()
     write_pdb(tmp_path / "p" / "a.pdb", [native(item)])
-    external = evaluate_files(tmp_path / "p", load_references(tmp_path / "r.jsonl", "test"))
-    assert external.evaluation.scores[PREDICTION].rmsd[0] < 2e-3
-    assert any("bad" in note for note in external.evaluation.notes)
+    evaluation, _ = evaluate_files(tmp_path / "p", load_references(tmp_path / "r.jsonl", "test"))
+    assert evaluation.scores[PREDICTION].rmsd[0] < 2e-3
+    assert any("bad" in note for note in evaluation.notes)

@@ -8,7 +8,8 @@ from evaluate_helpers import make_item
 from synthetic import make_dataset
 
 from betafold_mlx.data.store import Fragment
-from betafold_mlx.evaluate.items import group_items, split_items
+from betafold_mlx.evaluate.groups import group_items
+from betafold_mlx.evaluate.items import split_items
 
 
 def test_items_are_the_fragments_then_the_peptides_of_the_split():

@@ -9,10 +9,17 @@ from evaluate_helpers import HELIX_DEGREES, make_item, prediction_of
 from synthetic import make_dataset
 
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.evaluate.disordered import DISORDERED
 from betafold_mlx.evaluate.items import split_items
-from betafold_mlx.evaluate.scope import CONFIDENT, measure_scope, random_peptides, shuffled_peptides
+from betafold_mlx.evaluate.scope import (
+    CONFIDENT,
+    disordered_pieces,
+    measure_scope,
+    random_peptides,
+    shuffled_peptides,
+)
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
+
+DISORDERED = disordered_pieces()
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +108,8 @@ def test_a_model_that_knows_when_it_does_not_know(dataset):
         assert (entry["helix_share"] > 0.7) == real
     assert scope["confident"] == CONFIDENT and any("shuffled" in line for line in said)
     for piece, entry in zip(DISORDERED, scope["disordered"], strict=True):
-        assert (entry["name"], entry["sequence"], entry["source"]) == piece and not entry["seen"]
-        assert len(entry["secondary_structure"]) == len(piece.sequence) and entry["mean_plddt"] == 40
+        assert {key: entry[key] for key in piece} == piece and not entry["seen"]
+        assert len(entry["secondary_structure"]) == len(piece["sequence"]) and entry["mean_plddt"] == 40
 
 
 def test_a_boastful_model_shows(dataset):
@@ -115,7 +122,7 @@ def test_a_boastful_model_shows(dataset):
 def test_pieces_that_training_holds_are_marked(dataset):
     record = next(record for record in dataset.records if record.split == "train" and record.length >= 40)
     index = dataset.records.index(record)
-    tau = next(piece for piece in DISORDERED if piece.name.startswith("tau 244"))
+    tau = next(piece for piece in DISORDERED if piece["name"].startswith("tau 244"))
 
     def with_sequence(text):
         records = list(dataset.records)
@@ -124,12 +131,12 @@ def test_pieces_that_training_holds_are_marked(dataset):
 
     items = split_items(dataset, "test")
     for shared, seen in ((10, True), (9, False)):
-        body = tau.sequence[5 : 5 + shared]
+        body = tau["sequence"][5 : 5 + shared]
         assert body not in "".join(other.sequence for other in dataset.records)
         text = body + "W" * (record.length - shared)
         scope = scope_of(with_sequence(text), items, Helical(items, 90.0, 40.0))
         marked = [piece["name"] for piece in scope["disordered"] if piece["seen"]]
-        assert marked == ([tau.name] if seen else [])
+        assert marked == ([tau["name"]] if seen else [])
 
 
 def test_the_seed_decides(dataset):
@@ -148,11 +155,10 @@ def test_the_seed_decides(dataset):
 
 
 def test_the_disordered_pieces_are_what_their_names_say():
-    assert (
-        len({piece.sequence for piece in DISORDERED}) == len({p.name for p in DISORDERED}) == len(DISORDERED)
-    )
+    for column in ("name", "sequence"):
+        assert len({piece[column] for piece in DISORDERED}) == len(DISORDERED) == 25
     proteins = {}
-    for name, sequence, source in DISORDERED:
+    for name, sequence, source in (piece.values() for piece in DISORDERED):
         assert 12 <= len(sequence) <= 30 and Peptide.parse(sequence).sequence == sequence
         assert re.search(r"\((19|20)\d\d\)$", source)
         numbers = re.match(r"(.*) (\d+)-(\d+)", name)

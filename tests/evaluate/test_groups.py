@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from evaluate_helpers import HELIX_DEGREES, make_item
 
-from betafold_mlx.evaluate.classes import class_figures, class_items, is_hairpin, is_helical
-from betafold_mlx.evaluate.scoring import score_structures
+from betafold_mlx.evaluate.groups import class_figures, class_items, is_hairpin, is_helical
+from betafold_mlx.evaluate.scores import score_structures
 from betafold_mlx.structure.secondary import assign_secondary_structure
 
 RISE, ZIGZAG, APART = 3.3, 0.9, 4.8

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betafold_mlx.evaluate.bonding import (
-    PreferredPairing,
+from betafold_mlx.evaluate.bonds import (
     bond_figures,
     count_pairings,
-    pairing_figures,
-    preferred_pairing,
+    disulfide_figures,
+    disulfide_record,
 )
 from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.geometry.closure import Bond
@@ -64,11 +63,11 @@ def test_ways_of_many_cysteines():
 def test_what_the_model_prefers_is_set_beside_the_native_bonds():
     peptide = Peptide("CACACAC", disulfides=((1, 5), (3, 7)))
     ranked = [DisulfidePattern(((3, 7), (1, 5)), 0.6), DisulfidePattern(((1, 3), (5, 7)), 0.3)]
-    found = preferred_pairing(peptide, ranked)
-    assert found.right and found.answerable and found.ways == 3 and found.probability == 0.6
-    assert not preferred_pairing(peptide, ranked[1:]).right
-    assert preferred_pairing(peptide, []) is None
-    assert preferred_pairing(Peptide("CACACAC"), ranked) is None  # nothing to be right about
+    found = disulfide_record(peptide, ranked)
+    assert found["right"] and found["answerable"] and found["ways"] == 3 and found["probability"] == 0.6
+    assert not disulfide_record(peptide, ranked[1:])["right"]
+    assert disulfide_record(peptide, []) is None
+    assert disulfide_record(Peptide("CACACAC"), ranked) is None  # nothing to be right about
 
 
 @pytest.mark.parametrize(
@@ -83,27 +82,32 @@ def test_what_the_model_prefers_is_set_beside_the_native_bonds():
     ],
 )
 def test_only_what_can_be_right_is_asked(cysteines, native, answerable, ways):
-    found = preferred_pairing(Peptide("CA" * cysteines, disulfides=native), [DisulfidePattern(native, 1.0)])
-    assert (found.answerable, found.ways) == (answerable, ways)
+    found = disulfide_record(Peptide("CA" * cysteines, disulfides=native), [DisulfidePattern(native, 1.0)])
+    assert (found["answerable"], found["ways"]) == (answerable, ways)
 
 
-def test_pairing_figures():
+def asked_of(cysteines, native, preferred, probability):
+    peptide = Peptide("C" * cysteines, disulfides=native)
+    return disulfide_record(peptide, [DisulfidePattern(preferred, probability)])
+
+
+def test_disulfide_figures():
     native, other = ((1, 2), (3, 4)), ((1, 3), (2, 4))
     asked = [
-        PreferredPairing(4, native, native, 0.9),  # right, chance 1/3
-        PreferredPairing(4, native, other, 0.6),  # wrong, chance 1/3
-        PreferredPairing(5, native, other, 0.3),  # wrong, chance 1/15
-        PreferredPairing(2, ((1, 2),), ((1, 2),), 1.0),  # cannot be wrong
-        PreferredPairing(4, ((1, 2),), native, 0.5),  # cannot be right
+        asked_of(4, native, native, 0.9),  # right, chance 1/3
+        asked_of(4, native, other, 0.6),  # wrong, chance 1/3
+        asked_of(5, native, other, 0.3),  # wrong, chance 1/15
+        asked_of(2, ((1, 2),), ((1, 2),), 1.0),  # cannot be wrong
+        asked_of(4, ((1, 2),), native, 0.5),  # cannot be right
         None,
     ]
-    figures = pairing_figures(asked)
+    figures = disulfide_figures(asked)
     assert (figures["n"], figures["single"], figures["unanswerable"]) == (3, 1, 1)
     assert figures["right"] == pytest.approx(1 / 3)
     assert figures["chance"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 15) / 3)
     assert figures["mean_probability"] == pytest.approx(0.6)
-    assert pairing_figures([None, None]) is None
-    lonely = pairing_figures(asked[3:])
+    assert disulfide_figures([None, None]) is None
+    lonely = disulfide_figures(asked[3:])
     assert lonely["n"] == 0 and np.isnan(lonely["right"]) and np.isnan(lonely["chance"])
 
 
@@ -111,8 +115,8 @@ def test_pairing_figures():
 def test_a_blind_guess_is_right_as_often_as_chance_says(cysteines, seed):
     ways = [tuple((i + 1, j + 1) for i, j in way) for way in pairings_by_hand(cysteines)]
     native = ways[seed % len(ways)]
-    every_guess = [PreferredPairing(cysteines, native, way, 1 / len(ways)) for way in ways]
-    figures = pairing_figures(every_guess)
+    every_guess = [asked_of(cysteines, native, way, 1 / len(ways)) for way in ways]
+    figures = disulfide_figures(every_guess)
     if len(ways) == 1:
         assert figures["n"] == 0 and figures["single"] == 1
     else:

@@ -1,4 +1,4 @@
-"""Predicted coordinates against experimental ones: every metric, in batches."""
+"""Scores of predicted coordinates against experimental ones: every metric, in batches."""
 
 from __future__ import annotations
 
@@ -62,11 +62,8 @@ class Scores:
     def select(self, indices: np.ndarray) -> Scores:
         """Return the scores of some structures."""
         chosen: dict[str, np.ndarray | list] = {}
-        for entry in fields(self):
-            values = getattr(self, entry.name)
-            chosen[entry.name] = (
-                values[indices] if isinstance(values, np.ndarray) else [values[i] for i in indices]
-            )
+        for name, values in vars(self).items():
+            chosen[name] = values[indices] if isinstance(values, np.ndarray) else [values[i] for i in indices]
         return Scores(**chosen)  # type: ignore[arg-type]
 
     @property
@@ -95,7 +92,7 @@ def _thirds(deviation: np.ndarray) -> list[float]:
 
 
 def score_structures(items: Sequence[Item], structures: Sequence[np.ndarray]) -> Scores:
-    """Score structures against the experimental ones.
+    """Score n structures against the experimental ones.
 
     Parameters
     ----------
@@ -104,10 +101,6 @@ def score_structures(items: Sequence[Item], structures: Sequence[np.ndarray]) ->
     structures : sequence of numpy.ndarray
         n times (L, A, 3) with A >= 3, Angstrom, N, CA, C first. Where any N or C is NaN, only the CA atoms
         count: backbone RMSD and torsion errors are then NaN.
-
-    Returns
-    -------
-    Scores
     """
     rows: dict[str, list] = {entry.name: [None] * len(items) for entry in fields(Scores)}
     for members, length in length_batches([len(item) for item in items]):

@@ -11,29 +11,28 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx import __version__
-from betafold_mlx.evaluate.bonding import bond_figures, pairing_figures
-from betafold_mlx.evaluate.bootstrap import FEWEST_CLUSTERS, RESAMPLES, ClusterBootstrap
-from betafold_mlx.evaluate.classes import class_figures
-from betafold_mlx.evaluate.confidence import confidence_figures
+from betafold_mlx.evaluate.bonds import bond_figures, disulfide_figures
+from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, RESAMPLES, ClusterBootstrap
 from betafold_mlx.evaluate.ensembles import ranking_figures
-from betafold_mlx.evaluate.evaluation import Evaluation
-from betafold_mlx.evaluate.figures import ANGLES, compare, method_figures
-from betafold_mlx.evaluate.items import group_items
-from betafold_mlx.evaluate.scoring import CA, Scores
+from betafold_mlx.evaluate.groups import class_figures, group_items
+from betafold_mlx.evaluate.methods import Evaluation
+from betafold_mlx.evaluate.reliability import confidence_figures
+from betafold_mlx.evaluate.scores import CA, Scores
+from betafold_mlx.evaluate.summaries import ANGLES, compare, method_figures
 from betafold_mlx.structure.secondary import assign_secondary_structure
 
 SCHEMA_VERSION = 1
 _DECIMALS = 4
 
 
-def build_report(
+def build_document(
     evaluation: Evaluation,
     header: Mapping[str, Any],
     seed: int = 0,
     clustered: bool = True,
     everything: bool = False,
 ) -> dict[str, Any]:
-    """Return the whole report of an evaluation.
+    """Return the whole document of an evaluation.
 
     Parameters
     ----------
@@ -57,16 +56,13 @@ def build_report(
         ``name``, ``n``, ``residues``, ``clusters``, ``figures`` (method -> `method_figures`), ``comparisons`` (other
         method -> `compare`) and ``intervals`` (whether there are enough clusters for them), and, where they are known,
         ``confidence`` (`confidence_figures`), ``ranking`` (`ranking_figures`), ``bonds`` (`bond_figures`) and
-        ``pairing`` (`pairing_figures`); the last three are left out where there is nothing to tell. ``classes``:
+        ``pairing`` (`disulfide_figures`); the last three are left out where there is nothing to tell. ``classes``:
         `class_figures`. ``scope``: `measure_scope`, where it was asked for. ``records``: one an item, with its
         native ``secondary_structure``, every method's scores and, of the judged one, the residues' ``deviation``,
         ``lddt`` and ``plddt``, the scores of all its models (``ensemble``), the ``stated_bonds`` of each model, and
-        what it prefers where no disulfides are stated (``pairing``).
+        what it prefers where no disulfides are stated (``pairing``: `disulfide_record`).
     """
-    groups = [
-        _group(evaluation, name, members, seed, clustered)
-        for name, members in group_items(evaluation.items, everything).items()
-    ]
+    groups = group_items(evaluation.items, everything)
     document = {
         "schema_version": SCHEMA_VERSION,
         "versions": {
@@ -80,7 +76,7 @@ def build_report(
         "methods": evaluation.descriptions,
         "bootstrap": {"resamples": RESAMPLES, "seed": seed, "interval_percent": 95} if clustered else None,
         "notes": evaluation.notes,
-        "groups": groups,
+        "groups": [_group(evaluation, name, rows, seed, clustered) for name, rows in groups.items()],
         "classes": class_figures(evaluation.items, evaluation.scores, clustered),
         **({} if evaluation.scope is None else {"scope": evaluation.scope}),
         "records": [_record(evaluation, index) for index in range(len(evaluation.items))],
@@ -117,19 +113,19 @@ def _group(
     }
     if clustered:
         group["comparisons"] = _comparisons(scores, clusters, seed)
-        group["intervals"] = count >= FEWEST_CLUSTERS
+        group["intervals"] = count >= MIN_CLUSTERS
     if evaluation.plddt is not None:
         plddt = [evaluation.plddt[index] for index in members]
         group["confidence"] = confidence_figures(plddt, next(iter(scores.values())))
-    told: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     if evaluation.ensembles is not None:
         bootstrap = ClusterBootstrap(clusters, seed) if clustered else None
-        told["ranking"] = ranking_figures(evaluation.ensembles.select(members), bootstrap)
+        known["ranking"] = ranking_figures(evaluation.ensembles.select(members), bootstrap)
     if evaluation.bonds is not None:
-        told["bonds"] = bond_figures([evaluation.bonds[index] for index in members])
-    if evaluation.pairings is not None:
-        told["pairing"] = pairing_figures([evaluation.pairings[index] for index in members])
-    return group | {key: figures for key, figures in told.items() if figures}
+        known["bonds"] = bond_figures([evaluation.bonds[index] for index in members])
+    if evaluation.disulfides is not None:
+        known["pairing"] = disulfide_figures([evaluation.disulfides[index] for index in members])
+    return group | {key: figures for key, figures in known.items() if figures}
 
 
 def _comparisons(scores: Mapping[str, Scores], clusters: np.ndarray, seed: int) -> dict[str, Any]:
@@ -138,7 +134,7 @@ def _comparisons(scores: Mapping[str, Scores], clusters: np.ndarray, seed: int) 
     whole = np.flatnonzero(np.isfinite(scores[judged].rmsd))
     if not len(whole):
         return {}
-    enough = len(np.unique(clusters[whole])) >= FEWEST_CLUSTERS
+    enough = len(np.unique(clusters[whole])) >= MIN_CLUSTERS
     bootstrap = ClusterBootstrap(clusters[whole], seed) if enough else None
     first = scores[judged].select(whole)
     return {other: compare(first, scores[other].select(whole), bootstrap) for other in others}
@@ -167,13 +163,8 @@ def _record(evaluation: Evaluation, index: int) -> dict[str, Any]:
         record["ensemble"] = evaluation.ensembles.table(index)
     if evaluation.bonds is not None and evaluation.bonds[index][0]:
         record["stated_bonds"] = [list(map(asdict, bonds)) for bonds in evaluation.bonds[index]]
-    if evaluation.pairings is not None and (pairing := evaluation.pairings[index]) is not None:
-        record["pairing"] = {
-            **asdict(pairing),
-            "ways": pairing.ways,
-            "answerable": pairing.answerable,
-            "right": pairing.right,
-        }
+    if evaluation.disulfides is not None and (disulfides := evaluation.disulfides[index]) is not None:
+        record["pairing"] = disulfides
     return record | evaluation.details[index]
 
 

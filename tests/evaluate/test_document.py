@@ -8,11 +8,11 @@ import pytest
 from evaluate_helpers import make_item, prediction_of
 from synthetic import make_dataset
 
-from betafold_mlx.evaluate.evaluation import Evaluation, evaluate_model
+from betafold_mlx.evaluate.display import render
+from betafold_mlx.evaluate.document import build_document, plain_values
 from betafold_mlx.evaluate.items import split_items
-from betafold_mlx.evaluate.report import build_report, plain_values
-from betafold_mlx.evaluate.scoring import score_structures
-from betafold_mlx.evaluate.tables import render
+from betafold_mlx.evaluate.methods import Evaluation, evaluate_model
+from betafold_mlx.evaluate.scores import score_structures
 from betafold_mlx.files import to_json
 from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.geometry.metrics import ca_distance_error
@@ -53,7 +53,7 @@ PAIRINGS = (DisulfidePattern(((1, 6), (3, 8)), 0.7), DisulfidePattern(((1, 3), (
 def perfect():
     dataset = make_dataset(chains=10, peptides=6)
     items = split_items(dataset, "validation")
-    return build_report(evaluate_model(Oracle(items), dataset, items), {"command": {"x": 1}}, seed=0)
+    return build_document(evaluate_model(Oracle(items), dataset, items), {"command": {"x": 1}}, seed=0)
 
 
 def test_a_perfect_model_makes_no_error(perfect):
@@ -91,7 +91,7 @@ def test_what_the_model_is_told_beside_the_sequence_is_noted():
     dataset = make_dataset(chains=2, peptides=6)
     items = split_items(dataset, "validation")
     rings = sum(item.peptide.cyclic for item in items)
-    report = build_report(evaluate_model(Oracle(items), dataset, items), {})
+    report = build_document(evaluate_model(Oracle(items), dataset, items), {})
     assert rings == 3 and len(items) == 8
     assert any("of 3 of 8 items; no baseline uses them" in note for note in report["notes"])
     assert f"note: {report['notes'][0]}" in render(report)
@@ -106,7 +106,7 @@ def test_figures_are_means_over_items_and_pooled_over_residues():
     structures = [item.coordinates + rng.normal(size=item.coordinates.shape) for item in items]
     scores = score_structures(items, structures)
     evaluation = Evaluation(items, {"model": scores}, {"model": ""}, None, [{} for _ in items], [])
-    report = build_report(evaluation, {})
+    report = build_document(evaluation, {})
     group = report["groups"][0]
     figures = group["figures"]["model"]
     assert group["n"] == 3 and group["residues"] == 61 and "confidence" not in group
@@ -142,8 +142,8 @@ def test_the_same_seed_gives_the_same_report(perfect):
     dataset = make_dataset(chains=10, peptides=6)
     items = split_items(dataset, "validation")
     evaluation = evaluate_model(Oracle(items), dataset, items)
-    assert build_report(evaluation, {"command": {"x": 1}}, seed=0) == perfect
-    other = build_report(evaluation, {"command": {"x": 1}}, seed=1)
+    assert build_document(evaluation, {"command": {"x": 1}}, seed=0) == perfect
+    other = build_document(evaluation, {"command": {"x": 1}}, seed=1)
     assert other["groups"][0]["figures"] == perfect["groups"][0]["figures"]
     assert other["groups"][0]["comparisons"] != perfect["groups"][0]["comparisons"]
 
@@ -174,7 +174,7 @@ def test_the_best_and_the_mean_of_the_models_stand_beside_the_first(perfect):
 def test_one_model_of_each_item_is_no_ensemble():
     dataset = make_dataset(chains=2, peptides=6)
     items = split_items(dataset, "validation")
-    report = build_report(evaluate_model(Oracle(items), dataset, items, samples=1), {})
+    report = build_document(evaluate_model(Oracle(items), dataset, items, samples=1), {})
     assert list(report["methods"])[:2] == ["model", "model_not_told"]
     assert all("ranking" not in group and "confidence" in group for group in report["groups"])
     assert "ensemble" not in report["records"][0] and "within a peptide" not in render(report)
@@ -200,7 +200,7 @@ def test_stated_bonds_and_preferred_disulfides_are_counted():
     ]
     dataset = make_dataset(chains=2, peptides=0)
     items.append(make_item("p4", sequence="AAAAAAAAAA", cyclic=True, seed=9, cluster=9))
-    report = build_report(evaluate_model(Oracle(items), dataset, items), {})
+    report = build_document(evaluate_model(Oracle(items), dataset, items), {})
     group = next(group for group in report["groups"] if group["name"] == "peptides free")
     assert group["pairing"] == {
         "n": 2, "right": 0.5, "chance": 0.3333, "mean_probability": 0.7, "single": 0, "unanswerable": 1
@@ -239,7 +239,7 @@ def test_the_scope_is_in_the_report_and_the_tables():
 
     dataset = make_dataset(chains=3, peptides=6)
     items = split_items(dataset, "validation")
-    report = build_report(evaluate_model(Knowing(items), dataset, items, samples=2, scope=4), {})
+    report = build_document(evaluate_model(Knowing(items), dataset, items, samples=2, scope=4), {})
     counts = {entry["name"]: entry["n"] for entry in report["scope"]["sets"]}
     assert counts == {"fragments": 3, "peptides": 6, "random": 4, "shuffled": 3, "disordered": 25}
     text = render(report)
@@ -252,7 +252,7 @@ def test_noise_is_measured():
     items = split_items(dataset, "validation")
     items = [item for item in items if item.kind == "fragment"]
     evaluation = evaluate_model(Oracle(items, noise=0.5), dataset, items)
-    figures = build_report(evaluation, {})["groups"][0]["figures"]["model"]
+    figures = build_document(evaluation, {})["groups"][0]["figures"]["model"]
     # sqrt(3) * 0.5, less the six degrees of freedom that the superposition takes of 3 * 3 * L
     assert figures["rmsd_mean"] == pytest.approx(0.84, abs=0.04)
 
@@ -281,7 +281,7 @@ def test_ca_only_structures_have_figures_but_no_backbone_comparison():
         "model": score_structures(items, bare),
         "native": score_structures(items, [i.coordinates for i in items]),
     }
-    report = build_report(Evaluation(items, scores, dict.fromkeys(scores, ""), None, [{}] * 6, []), {})
+    report = build_document(Evaluation(items, scores, dict.fromkeys(scores, ""), None, [{}] * 6, []), {})
     figures = report["groups"][0]["figures"]["model"]
     assert figures["rmsd_mean"] is None and figures["phi_mae"] is None and figures["ca_rmsd_mean"] < 1e-3
     assert report["groups"][0]["comparisons"] == {}
@@ -291,7 +291,7 @@ def test_ca_only_structures_have_figures_but_no_backbone_comparison():
 def test_details_reach_the_record_and_unclustered_items_are_not_compared():
     item = make_item()
     scores = {"model": score_structures([item], [item.coordinates])}
-    report = build_report(
+    report = build_document(
         Evaluation([item], scores, {"model": ""}, None, [{"models": 4}], []), {}, clustered=False
     )
     assert report["records"][0]["models"] == 4 and report["groups"][0]["clusters"] is None

@@ -24,8 +24,6 @@ class PredictedChain:
     ----------
     model : int
         Model number in the file.
-    chain : str
-        Chain name.
     sequence : str
         One-letter codes, length L; `UNKNOWN` for what is not one of the 20.
     atoms : numpy.ndarray
@@ -35,7 +33,6 @@ class PredictedChain:
     """
 
     model: int
-    chain: str
     sequence: str
     atoms: np.ndarray
     bfactors: np.ndarray
@@ -47,48 +44,34 @@ class PredictedChain:
             return self.atoms
         if not np.isfinite(self.atoms[:, 1]).all():
             return None
-        only_ca = np.full_like(self.atoms, np.nan)
-        only_ca[:, 1] = self.atoms[:, 1]
-        return only_ca
+        return np.where(np.arange(3)[:, None] == 1, self.atoms, np.nan)
 
 
 def read_predictions(path: Path) -> list[PredictedChain]:
-    """Read every protein chain of every model of a PDB or mmCIF file, plain or gzipped.
+    """Read every protein chain of every model of a PDB or mmCIF file, plain or gzipped, in file order.
 
     Nothing is cut or dropped for its geometry. Caps, ligands and waters are no part of a chain.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    list of PredictedChain
-        In file order.
 
     Raises
     ------
     BetafoldError
         Where the file cannot be read or is damaged.
     """
-    structure = parse_structure(path, first_model_only=False)
     chains = []
-    for model in structure:
+    for model in parse_structure(path, first_model_only=False):
         for chain in model:
             bfactors = _ca_bfactors(chain)
-            chains += [_chain(model.num, chain.name, residues, bfactors) for residues in read_chain(chain)]
+            chains += [_chain(model.num, residues, bfactors) for residues in read_chain(chain)]
     return chains
 
 
 def _chain(
-    model: int, name: str, residues: Sequence[ReadResidue], bfactors: dict[tuple[str, str], float]
+    model: int, residues: Sequence[ReadResidue], bfactors: dict[tuple[str, str], float]
 ) -> PredictedChain:
     atoms = np.stack([residue.atoms[:3] for residue in residues])
     usable = (np.abs(np.nan_to_num(atoms, nan=np.inf)) < MAX_COORDINATE).all(axis=-1, keepdims=True)
     return PredictedChain(
         model=model,
-        chain=name,
         sequence="".join(residue.letter or UNKNOWN for residue in residues),
         atoms=np.where(usable, atoms, np.nan),
         bfactors=np.array([bfactors.get((residue.number, residue.name), np.nan) for residue in residues]),
@@ -106,16 +89,9 @@ def _ca_bfactors(chain: gemmi.Chain) -> dict[tuple[str, str], float]:
 
 
 def plddt_scale(chains: Iterable[PredictedChain]) -> tuple[float | None, str]:
-    """Tell what turns the B-factors of a set of predictions into pLDDT, 0 to 100.
+    """Return what turns the B-factors of a set of predictions of one tool into pLDDT, 0 to 100, and why.
 
-    One scale holds for all: the files come from one tool.
-
-    Returns
-    -------
-    factor : float or None
-        1, 100, or None where the B-factors cannot be a confidence.
-    reason : str
-        What was taken for what, for people.
+    The factor is 1, 100, or None where the B-factors cannot be a confidence.
     """
     values = np.concatenate([chain.bfactors for chain in chains] or [np.zeros(0)])
     if not len(values) or not np.isfinite(values).all() or values.min() < 0 or values.max() > 100:

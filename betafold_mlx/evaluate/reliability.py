@@ -1,4 +1,4 @@
-"""Whether a confidence means what it says: predicted lDDT against the lDDT and the RMSD that were reached."""
+"""Calibration and ranking of a confidence: predicted lDDT against the lDDT and the RMSD that were reached."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.evaluate.scoring import Scores
+from betafold_mlx.evaluate.scores import Scores
 
 BINS = 10
 MOST_CONFIDENT = 0.2
@@ -19,14 +19,7 @@ _NOTHING = 1e-18  # of the squared size of ranks: less is left of them by roundi
 
 
 def confidence_figures(plddt: Sequence[np.ndarray], scores: Scores) -> dict[str, Any]:
-    """Return how well the confidence ranks and how well it is calibrated.
-
-    Parameters
-    ----------
-    plddt : sequence of numpy.ndarray
-        n times (L,), 0 to 100.
-    scores : Scores
-        Of the same n structures.
+    """Return how well the confidence of n structures, n times (L,) from 0 to 100, ranks and is calibrated.
 
     Returns
     -------
@@ -109,8 +102,8 @@ def partial_spearman(first: np.ndarray, second: np.ndarray, others: Sequence[np.
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return (ends - (counts - 1) / 2)[places.reshape(-1)]
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[places.reshape(-1)]
 
 
 def chance_above(first: np.ndarray, second: np.ndarray) -> float:
@@ -130,10 +123,8 @@ def risk_coverage(confidence: np.ndarray, risk: np.ndarray) -> dict[str, Any]:
 
     Parameters
     ----------
-    confidence : numpy.ndarray
-        (n,) n >= 1.
-    risk : numpy.ndarray
-        (n,) RMSD, Angstrom.
+    confidence, risk : numpy.ndarray
+        (n,) n >= 1: confidence, and RMSD in Angstrom.
 
     Returns
     -------
@@ -159,10 +150,10 @@ def risk_coverage(confidence: np.ndarray, risk: np.ndarray) -> dict[str, Any]:
 
 
 def expected_calibration_error(predicted: np.ndarray, reached: np.ndarray) -> float:
-    """Return the mean over residues or models of how far their bin's confidence is off.
+    """Return the mean over residues or models of how far their bin's confidence is off; both (n,), 0 to 100.
 
     That is the sum over the bins of `reliability` of |mean predicted - mean reached|, each with its share of the n
-    values (M. P. Naeini, G. F. Cooper and M. Hauskrecht, AAAI 2015). Both (n,), 0 to 100.
+    values (M. P. Naeini, G. F. Cooper and M. Hauskrecht, AAAI 2015).
     """
     table = [entry for entry in reliability(predicted, reached) if entry["residues"]]
     errors = [entry["residues"] * abs(entry["mean_plddt"] - entry["mean_lddt"]) for entry in table]
@@ -170,18 +161,10 @@ def expected_calibration_error(predicted: np.ndarray, reached: np.ndarray) -> fl
 
 
 def reliability(predicted: np.ndarray, reached: np.ndarray) -> list[dict[str, Any]]:
-    """Return the residues by predicted lDDT in bins of equal width.
+    """Return residues by predicted lDDT in bins of equal width, from their (n,) pLDDT and lDDT, 0 to 100.
 
-    Parameters
-    ----------
-    predicted, reached : numpy.ndarray
-        (n,) pLDDT and lDDT of residues, 0 to 100.
-
-    Returns
-    -------
-    list of dict
-        ``low`` and ``high`` of the bin (the upper end belongs to the next bin, 100 to the last), ``residues``,
-        ``mean_plddt`` and ``mean_lddt`` (NaN in an empty bin).
+    Each bin has ``low`` and ``high`` (the upper end belongs to the next bin, 100 to the last), ``residues``,
+    ``mean_plddt`` and ``mean_lddt`` (NaN in an empty bin).
     """
     width = 100.0 / BINS
     place = np.clip((predicted // width).astype(int), 0, BINS - 1)

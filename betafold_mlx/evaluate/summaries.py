@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx.evaluate.bootstrap import ClusterBootstrap, interval
-from betafold_mlx.evaluate.scoring import Scores
+from betafold_mlx.evaluate.scores import Scores
 
 ANGLES = ("phi", "psi", "omega")
 COMPARED = ("rmsd_mean", "rmsd_median", "phi_mae", "psi_mae")
@@ -18,36 +18,28 @@ COMPARED = ("rmsd_mean", "rmsd_median", "phi_mae", "psi_mae")
 
 
 def method_figures(scores: Scores) -> dict[str, float]:
-    """Return the figures of one method on a group.
+    """Return the figures of one method on a group of at least one structure.
 
-    Parameters
-    ----------
-    scores : Scores
-        Of the n >= 1 structures of the group.
-
-    Returns
-    -------
-    dict
-        ``rmsd_mean``, ``rmsd_median`` (backbone), ``ca_rmsd_mean``, ``deviation_first_third``,
-        ``deviation_middle_third``, ``deviation_last_third`` (of the residues, after superposition of the whole),
-        ``ca_distance_error`` in Angstrom; ``phi_mae``, ``psi_mae``, ``omega_mae`` in degrees; ``q3``, ``lddt``,
-        ``gdt_ts`` from 0 to 1. NaN where there is nothing to average.
+    ``rmsd_mean``, ``rmsd_median`` (backbone), ``ca_rmsd_mean``, ``deviation_first_third``,
+    ``deviation_middle_third``, ``deviation_last_third`` (of the residues, after superposition of the whole),
+    ``ca_distance_error`` in Angstrom; ``phi_mae``, ``psi_mae``, ``omega_mae`` in degrees; ``q3``, ``lddt``,
+    ``gdt_ts`` from 0 to 1. NaN where there is nothing to average.
     """
     sums, counts = scores.torsion_sums
-    mae = [_ratio(sums[:, angle].sum(), counts[:, angle].sum()) for angle in range(3)]
-    thirds = [_mean(third) for third in scores.thirds.T]
+    first, middle, last = scores.thirds.T
     lengths = np.array([len(values) for values in scores.deviation])
     known = scores.rmsd[np.isfinite(scores.rmsd)]
     return {
         "rmsd_mean": _mean(known),
         "rmsd_median": float(np.median(known)) if len(known) else float("nan"),
         "ca_rmsd_mean": _mean(scores.ca_rmsd),
-        "deviation_first_third": thirds[0],
-        "deviation_middle_third": thirds[1],
-        "deviation_last_third": thirds[2],
-        "phi_mae": mae[0],
-        "psi_mae": mae[1],
-        "omega_mae": mae[2],
+        "deviation_first_third": _mean(first),
+        "deviation_middle_third": _mean(middle),
+        "deviation_last_third": _mean(last),
+        **{
+            f"{angle}_mae": _ratio(sums[:, place].sum(), counts[:, place].sum())
+            for place, angle in enumerate(ANGLES)
+        },
         "q3": _ratio((scores.q3 * lengths).sum(), lengths.sum()),
         "ca_distance_error": _mean(scores.ca_distance_error),
         "lddt": _mean(scores.mean_lddt),
@@ -65,20 +57,10 @@ def _ratio(total: float, count: float) -> float:
 
 
 def compare(first: Scores, second: Scores, bootstrap: ClusterBootstrap | None) -> dict[str, dict[str, Any]]:
-    """Return the differences ``first - second`` of the `COMPARED` figures.
+    """Return the differences ``first - second`` of the `COMPARED` figures of the same structures.
 
-    Parameters
-    ----------
-    first, second : Scores
-        Of the same structures, all with N, CA and C.
-    bootstrap : ClusterBootstrap, optional
-        Over the clusters of these structures; without it there are no intervals.
-
-    Returns
-    -------
-    dict
-        Figure -> ``difference``, ``low``, ``high`` (95 % interval) and ``excludes_zero``; the last three are None
-        without a bootstrap.
+    All have N, CA and C. Each figure has ``difference``, ``low``, ``high`` (95 % interval over the clusters of the
+    bootstrap) and ``excludes_zero``; the last three are None without one.
     """
     ones = np.ones(len(first))
     a, b = method_figures(first), method_figures(second)
@@ -91,9 +73,14 @@ def compare(first: Scores, second: Scores, bootstrap: ClusterBootstrap | None) -
             "phi_mae": bootstrap.pooled_mean(errors[:, 0] - other_errors[:, 0], counts[:, 0]),
             "psi_mae": bootstrap.pooled_mean(errors[:, 1] - other_errors[:, 1], counts[:, 1]),
         }
-    table: dict[str, dict[str, Any]] = {}
+    table = {}
     for name in COMPARED:
         low, high = interval(samples[name]) if samples else (None, None)
-        excludes = None if low is None or high is None else bool(low > 0 or high < 0)
-        table[name] = {"difference": a[name] - b[name], "low": low, "high": high, "excludes_zero": excludes}
+        table[name] = {"difference": a[name] - b[name], **ends(low, high)}
     return table
+
+
+def ends(low: float | None, high: float | None) -> dict[str, Any]:
+    """Return ``low``, ``high`` and ``excludes_zero`` of an interval, None where there is none."""
+    excludes = None if low is None or high is None else bool(low > 0 or high < 0)
+    return {"low": low, "high": high, "excludes_zero": excludes}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from betafold_mlx.evaluate.confidence import (
+from betafold_mlx.evaluate.reliability import (
     chance_above,
     confidence_figures,
     expected_calibration_error,
@@ -17,7 +17,7 @@ from betafold_mlx.evaluate.confidence import (
     risk_coverage,
     spearman,
 )
-from betafold_mlx.evaluate.scoring import Scores
+from betafold_mlx.evaluate.scores import Scores
 
 
 def scores_of(rmsd, lddt, ca_rmsd=None, states=None):

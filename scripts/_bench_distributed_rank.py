@@ -33,7 +33,8 @@ from betafold_mlx.library.work import Folded, Task, Work
 from betafold_mlx.library.writer import Observer
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import named_arrays
-from betafold_mlx.peptide.sequence import ALPHABET, FastaRecord, Peptide
+from betafold_mlx.peptide.fasta import FastaRecord
+from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 from betafold_mlx.train.checkpoint import start_run
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer

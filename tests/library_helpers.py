@@ -15,7 +15,8 @@ from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import Settings
 from betafold_mlx.library.writer import Observer
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.peptide.sequence import ALPHABET, Peptide, parse_fasta
+from betafold_mlx.peptide.fasta import parse_fasta
+from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 
 
 def toy_predictor():

@@ -136,13 +136,13 @@ def distill(
             raise click.UsageError(f"{option} does not go with {named[0]}")
     with loading():
         from betafold_mlx.cli.dataset import check_output
-        from betafold_mlx.cli.fasta import count_records
         from betafold_mlx.cli.progress import Progress
         from betafold_mlx.data.report import format_report
         from betafold_mlx.data.store import Dataset, dataset_sha256
         from betafold_mlx.distill.guard import Guard
         from betafold_mlx.distill.recipes import Labelling, from_mutants, from_sequences, from_structures
         from betafold_mlx.distill.teacher import Teacher
+        from betafold_mlx.peptide.fasta import count_fasta
 
     check_output(output, force)
     experimental = Dataset.load(against)
@@ -160,7 +160,7 @@ def distill(
                 "measured on"
             )
         if sequences is not None:
-            progress = Progress(count_records(str(sequences)))
+            progress = Progress(count_fasta(str(sequences)))
             built, failed = from_sequences(sequences, teacher, guard, how, progress.advance)
         else:
             assert mutants is not None

@@ -65,8 +65,8 @@ def fetch(
     """
     with loading():
         from betafold_mlx.data.fetch import MISSING_FILE, check_url, fetch_entries
+        from betafold_mlx.gzipped import read_lines
         from betafold_mlx.structure.entry import read_entry_list
-        from betafold_mlx.structure.rawfile import read_lines
 
     try:
         check_url(template)

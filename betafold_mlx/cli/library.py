@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from betafold_mlx.cli.fasta import count_records, read_records
 from betafold_mlx.cli.progress import Progress
 from betafold_mlx.cli.results import Results
 from betafold_mlx.cli.terminal import is_live
@@ -18,6 +17,7 @@ from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import Settings
 from betafold_mlx.library.share import agree, help_main
 from betafold_mlx.library.writer import Observer, Outcome
+from betafold_mlx.peptide.fasta import count_fasta, read_fasta
 
 
 def fold_fasta(
@@ -66,11 +66,11 @@ def fold_fasta(
 def _fold(
     source: str, predictor: Predictor, directory: Path, settings: Settings, as_json: bool, ranks: Ranks
 ) -> bool:
-    progress = Progress(count_records(source) if is_live(sys.stderr) else None)
+    progress = Progress(count_fasta(source) if is_live(sys.stderr) else None)
     with Results(as_json, progress) as results:
         try:
             done = fold_library(
-                predictor, read_records(source), directory, settings, _Teller(results, progress), ranks
+                predictor, read_fasta(source), directory, settings, _Teller(results, progress), ranks
             )
         finally:
             progress.hide()

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from betafold_mlx.cli.device import device_option
-from betafold_mlx.cli.fasta import is_fasta, read_records, shown
+from betafold_mlx.cli.fasta import is_fasta, shown
 from betafold_mlx.cli.help import Command
 from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.parameters import PEPTIDE, Folder
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
+from betafold_mlx.peptide.fasta import read_fasta
 
 if TYPE_CHECKING:
     import numpy as np
 
     from betafold_mlx.esm.directory import LoadedEsm
     from betafold_mlx.esm.scoring import SequenceScore
-    from betafold_mlx.peptide.sequence import FastaRecord
+    from betafold_mlx.peptide.fasta import FastaRecord
 
 SCHEMA_VERSION = 1
 MIN_SEPARATION = 6
@@ -91,7 +92,7 @@ def _records(source: str) -> Iterator[tuple[str, str | BetafoldError]]:
     """Yield id and sequence of each FASTA record, or what is wrong with it."""
     empty = True
     try:
-        for record in read_records(source):
+        for record in read_fasta(source):
             empty = False
             yield _checked(record)
     except BetafoldError as error:  # the file itself is broken here: what came before is done

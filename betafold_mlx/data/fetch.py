@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_path, locked, sweep_temporary, write_text
+from betafold_mlx.gzipped import read_lines
 from betafold_mlx.structure.entry import EntryFileError, check_entry_file, read_entry_list
-from betafold_mlx.structure.rawfile import read_lines
 
 if TYPE_CHECKING:
     import httpx

@@ -15,8 +15,8 @@ import numpy as np
 
 from betafold_mlx.data.store import SPLITS, Dataset
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.gzipped import read_lines
 from betafold_mlx.structure.entry import entry_id
-from betafold_mlx.structure.rawfile import read_lines
 
 _TITLE = "# betafold splits 1, of the data set "
 _NONE = "-"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import gemmi
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.structure.rawfile import read_bytes
+from betafold_mlx.gzipped import read_bytes
 
 METRIC, B_FACTOR = "_ma_qa_metric_local", "B-factor"
 _EXPERIMENTS = ("DIFFRACTION", "NMR", "RESONANCE", "MICROSCOPY", "SCATTERING", "CRYSTALLOGRAPHY")

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from betafold_mlx.data.store import LONGEST, SHORTEST, Dataset
 from betafold_mlx.data.windows import SamplerConfig, WindowSampler
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.gzipped import read_lines
 from betafold_mlx.model.inputs import PADDED_LENGTHS
-from betafold_mlx.peptide.sequence import Peptide, parse_fasta
-from betafold_mlx.structure.rawfile import read_lines
+from betafold_mlx.peptide.fasta import parse_fasta
+from betafold_mlx.peptide.sequence import Peptide
 
 EXCHANGED = 0.3
 """Largest share of exchanged residues of a mutant, unless the user says otherwise."""

@@ -16,9 +16,9 @@ import numpy as np
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.fit import fit_backbones
 from betafold_mlx.geometry import backbone_torsions
+from betafold_mlx.gzipped import read_bytes
 from betafold_mlx.structure.backbone import ATOMS, peptide_bonds
 from betafold_mlx.structure.parsing import parse_structure
-from betafold_mlx.structure.rawfile import read_bytes
 from betafold_mlx.structure.residues import ReadResidue, read_chain
 
 FEWEST_POINTS, MOST_POINTS = 3, 8

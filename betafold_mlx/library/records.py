@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.library.names import Names
-from betafold_mlx.peptide.sequence import FastaRecord, Peptide
+from betafold_mlx.peptide.fasta import FastaRecord
+from betafold_mlx.peptide.sequence import Peptide
 
 
 class Entry(NamedTuple):

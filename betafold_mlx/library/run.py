@@ -23,7 +23,7 @@ from betafold_mlx.library.share import GO_ON, dismiss, lend, windows_ahead
 from betafold_mlx.library.sinks import make_sink
 from betafold_mlx.library.work import Folded, Work
 from betafold_mlx.library.writer import Observer, Window, Writer
-from betafold_mlx.peptide.sequence import FastaRecord
+from betafold_mlx.peptide.fasta import FastaRecord
 
 
 def fold_library(

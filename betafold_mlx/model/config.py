@@ -1,4 +1,4 @@
-"""What a folding model is made of: the content of ``config.json``."""
+"""Settings of a folding model: the ``network`` part of ``config.json``. Imports no MLX."""
 
 from __future__ import annotations
 
@@ -12,20 +12,48 @@ CONFIG_FILE = "config.json"
 MODEL_TYPE = "betafold"
 SCHEMA_VERSION = 2
 
+TRUNKS = ("transformer", "pairformer")
+TRIANGLES = ("softmax", "additive", "gated")
+TRUNK_DTYPES = ("float32", "bfloat16")
+
 PAIR_OPTIONS: dict[str, tuple[int, int]] = {
     "pair_width": (32, 512),
     "pair_blocks": (1, 8),
     "triangle_heads": (1, 64),
     "recycles": (0, 3),
 }
-"""Smallest and largest of what only the pair trunk has."""
+"""Smallest and largest value of the numbers that only the pair trunk has."""
 
-TRUNKS = ("transformer", "pairformer")
-TRIANGLES = ("softmax", "additive", "gated")
-TRUNK_DTYPES = ("float32", "bfloat16")
-
-LARGEST = {"width": 8192, "layers": 256, "heads": 256, "ffn_width": 65536, "max_length": 4096}
+_RANGES = {
+    "width": (1, 8192),
+    "layers": (1, 256),
+    "heads": (1, 256),
+    "ffn_width": (1, 65536),
+    "max_length": (1, 4096),
+    **PAIR_OPTIONS,
+}
 """Far above any sensible network: a damaged or hostile ``config.json`` must not fill the memory."""
+
+_CHOICES: dict[str, tuple[str | bool, ...]] = {
+    "positions": ("learned", "sinusoidal", "none"),
+    "relative": (True, False),
+    "norm": ("pre", "post"),
+    "trunk": TRUNKS,
+    "triangle": TRIANGLES,
+    "trunk_dtype": TRUNK_DTYPES,
+}
+
+
+def check_number(what: str, value: object, smallest: int, largest: int) -> None:
+    """Refuse all but whole numbers of a range.
+
+    Raises
+    ------
+    BetafoldError
+        Names `what`, the range and the value.
+    """
+    if type(value) is not int or not smallest <= value <= largest:
+        raise BetafoldError(f"{what} must be a whole number from {smallest} to {largest}, not {value!r:.40}")
 
 
 @dataclass(frozen=True)
@@ -59,11 +87,8 @@ class EmbedderConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("residue", "esm2"):
             raise BetafoldError(f"embedder kind {self.kind!r:.40}: this version knows 'residue' and 'esm2'")
-        frozen, width = self.kind != "residue", self.width
-        if (frozen or width is not None) and not (type(width) is int and 1 <= width <= LARGEST["width"]):
-            raise BetafoldError(
-                f"embedder width must be a whole number from 1 to {LARGEST['width']}, not {width!r:.40}"
-            )
+        if self.kind != "residue" or self.width is not None:
+            check_number("embedder width", self.width, *_RANGES["width"])
         for name in ("size", "sha256", "label"):
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise BetafoldError(f"embedder {name} must be text, not {getattr(self, name)!r:.40}")
@@ -136,37 +161,20 @@ class ModelConfig:
     trunk_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for name, largest in LARGEST.items():
+        for name, limits in _RANGES.items():
+            check_number(f"model config: {name}", getattr(self, name), *limits)
+        for name, known in _CHOICES.items():
             value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= largest:
+            if type(value) is not type(known[0]) or value not in known:  # 1 == True
                 raise BetafoldError(
-                    f"model config: {name} must be a whole number from 1 to {largest}, not {value!r:.40}"
+                    f"model config: {name} must be one of {', '.join(map(str, known))}, not {value!r:.40}"
                 )
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
+            raise BetafoldError(f"model config: dropout must lie in [0, 1), not {self.dropout!r:.40}")
         if self.width % self.heads:
             raise BetafoldError(f"model config: width {self.width} is not a multiple of {self.heads} heads")
         if self.width % 2:
             raise BetafoldError(f"model config: width {self.width} must be even")
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            raise BetafoldError(f"model config: dropout must lie in [0, 1), not {self.dropout!r:.40}")
-        if self.positions not in ("learned", "sinusoidal", "none"):
-            raise BetafoldError(
-                f"model config: positions {self.positions!r:.40}: 'learned', 'sinusoidal' or 'none'"
-            )
-        if type(self.relative) is not bool:
-            raise BetafoldError(f"model config: relative must be true or false, not {self.relative!r:.40}")
-        if self.norm not in ("pre", "post"):
-            raise BetafoldError(f"model config: norm {self.norm!r:.40}: 'pre' or 'post'")
-        for name, known in (("trunk", TRUNKS), ("triangle", TRIANGLES), ("trunk_dtype", TRUNK_DTYPES)):
-            if getattr(self, name) not in known:
-                raise BetafoldError(
-                    f"model config: {name} {getattr(self, name)!r:.40}: {', '.join(map(repr, known))}"
-                )
-        for name, (smallest, largest) in PAIR_OPTIONS.items():
-            value = getattr(self, name)
-            if type(value) is not int or not smallest <= value <= largest:
-                raise BetafoldError(
-                    f"model config: {name} must be a whole number from {smallest} to {largest}, not {value!r:.40}"
-                )
         if self.pair_width % 2 or self.pair_width % self.triangle_heads:
             raise BetafoldError(
                 f"model config: pair_width {self.pair_width} is not an even multiple of "

@@ -20,7 +20,6 @@ from betafold_mlx.model.heads import (
     with_bounded_gradient,
 )
 from betafold_mlx.model.inputs import ModelInputs
-from betafold_mlx.model.pairformer import PairDistogramHead, Pairformer
 from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
 from betafold_mlx.model.ramachandran import RamachandranHead, TorsionMixture
 from betafold_mlx.model.transformer import Transformer, dropout, split_key
@@ -28,7 +27,7 @@ from betafold_mlx.peptide.sequence import ALPHABET
 
 
 class Folded(NamedTuple):
-    """What the network says of a batch.
+    """The network's answer for a batch.
 
     Attributes
     ----------
@@ -83,6 +82,8 @@ class FoldingModel(nn.Module):
         if config.positions == "learned":
             self.positions = 0.02 * mx.random.normal((config.max_length, config.width))
         if config.trunk == "pairformer":
+            from betafold_mlx.model.pairformer import PairDistogramHead, Pairformer  # most models have none
+
             self.pairformer = Pairformer(config)
         else:
             self.pair_bias = PairBias(config.heads, config.max_length)

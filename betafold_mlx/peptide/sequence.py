@@ -1,8 +1,8 @@
-"""Peptide sequences: the alphabet, what counts as a peptide, and FASTA files."""
+"""Peptides: the alphabet, allowed lengths, and a sequence with its stated chemistry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from betafold_mlx.peptide.chemistry import (
     checked_caps,
     checked_disulfides,
     chemistry_words,
-    header_chemistry,
 )
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
@@ -181,83 +180,3 @@ class Peptide:
     def chemistry(self) -> str:
         """The stated chemistry in the words of a FASTA header; empty for a plain chain of L residues."""
         return chemistry_words(self.cyclic, self.disulfides, self.d_amino_acids, self.n_cap, self.c_cap)
-
-
-@dataclass(frozen=True)
-class FastaRecord:
-    """One record of a FASTA file, not yet checked.
-
-    Attributes
-    ----------
-    id : str
-        First word of the header; may be empty.
-    description : str
-        The rest of the header.
-    text : str
-        The sequence lines, joined.
-    line : int
-        1-based line number of the header.
-    """
-
-    id: str
-    description: str
-    text: str
-    line: int
-
-    def peptide(self) -> Peptide:
-        """Check the record and return its peptide.
-
-        Words of the description state its chemistry: see `betafold_mlx.peptide.chemistry.header_chemistry`.
-
-        Raises
-        ------
-        BetafoldError
-            As `Peptide.parse`, and for a word of the description that is wrong.
-        """
-        return Peptide.parse(self.text, **header_chemistry(self.description))
-
-
-def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
-    """Yield the records of FASTA text one by one, without holding the file in memory.
-
-    Text before the first header is one record with an empty id, so that a bare sequence works too. Lines that
-    start with ``;`` are comments.
-
-    Parameters
-    ----------
-    lines : iterable of str
-        Lines of the file, with or without their line breaks.
-
-    Yields
-    ------
-    FastaRecord
-        A header without sequence gives a record with empty text; the caller decides what that means.
-
-    Raises
-    ------
-    BetafoldError
-        For text with NUL characters: that is no FASTA file.
-    """
-    header: str | None = None
-    start = 1
-    parts: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if "\0" in line:
-            raise BetafoldError("this is a binary file, not FASTA text")
-        line = line.strip().lstrip("\ufeff")
-        if line.startswith(">"):
-            if header is not None or parts:
-                yield _record(header, parts, start)
-            header, parts, start = line[1:].strip(), [], number
-        elif line and not line.startswith(";"):
-            if header is None and not parts:
-                start = number
-            parts.append(line)
-    if header is not None or parts:
-        yield _record(header, parts, start)
-
-
-def _record(header: str | None, parts: list[str], line: int) -> FastaRecord:
-    words = (header or "").split(maxsplit=1)  # some files have a tab between id and description
-    identifier, description = (*words, "", "")[:2]
-    return FastaRecord(identifier, description, "".join(parts), line)

@@ -25,7 +25,8 @@ from betafold_mlx.fold.output import (
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.names import Names
-from betafold_mlx.peptide.sequence import FastaRecord, Peptide, parse_fasta
+from betafold_mlx.peptide.fasta import FastaRecord, parse_fasta
+from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.serve.documents import BatchRequest, BatchStatus
 from betafold_mlx.serve.errors import INTERNAL_ERROR, invalid_field
 from betafold_mlx.serve.limits import ServerLimits

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.structure.rawfile import GZIP_MAGIC, MAX_BYTES
+from betafold_mlx.gzipped import GZIP_MAGIC, MAX_BYTES
 
 _CLASSIC = r"[1-9][a-z0-9]{3}"
 _EXTENDED = r"pdb_[0-9a-z]{8}"
@@ -103,7 +103,7 @@ def check_entry_file(path: Path, entry: str) -> None:
     Raises
     ------
     EntryFileError
-        It is cut off, damaged, no gzip file, no mmCIF, the file of another entry, or more than `rawfile.MAX_BYTES`.
+        It is cut off, damaged, no gzip file, no mmCIF, the file of another entry, or more than `gzipped.MAX_BYTES`.
     OSError
         It cannot be read.
     """

@@ -18,8 +18,8 @@ import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_path
+from betafold_mlx.gzipped import read_lines
 from betafold_mlx.structure.backbone import Backbone, backbone_problem, ring_closed
-from betafold_mlx.structure.rawfile import read_lines
 
 
 class _RecordError(Exception):

@@ -8,7 +8,7 @@ from pathlib import Path
 import gemmi
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.structure.rawfile import read_bytes
+from betafold_mlx.gzipped import read_bytes
 
 _CIF_START = re.compile(r"(?:\s|#[^\n]*\n)*data_", flags=re.IGNORECASE)
 _PDB_ATOM = re.compile(r"^(?:ATOM  |HETATM)", flags=re.MULTILINE)

@@ -15,7 +15,7 @@ from _bench_measure import measure  # noqa: E402
 from _bench_processes import run, write_fasta  # noqa: E402
 from _bench_report import table  # noqa: E402
 
-from betafold_mlx.peptide.sequence import parse_fasta  # noqa: E402
+from betafold_mlx.peptide.fasta import parse_fasta  # noqa: E402
 
 
 @pytest.fixture(scope="module")

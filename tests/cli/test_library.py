@@ -1,6 +1,5 @@
 """`betafold-mlx fold` of a library: options, messages and exit codes; what is written is in test_library_run.py."""
 
-import gzip
 import io
 import json
 import sys
@@ -10,7 +9,6 @@ from library_helpers import Quick, contents, fasta
 
 from betafold_mlx import Predictor
 from betafold_mlx.cli import fold as fold_command
-from betafold_mlx.cli.fasta import count_records
 from betafold_mlx.cli.main import main
 from betafold_mlx.library.journal import STATE_FILE, Journal
 
@@ -125,14 +123,6 @@ def test_the_progress_bar_is_for_terminals(run, monkeypatch):
     assert "[#####---------------] 8 of 30 peptides, " in text and text.endswith("\r\x1b[K")
     for line in text.split("\r\x1b[K"):  # the bar never stands beside other text
         assert not ("[#" in line and "betafold-mlx:" in line)
-
-
-def test_records_are_counted_where_they_can_be(tmp_path):
-    (tmp_path / "a").write_text(fasta(30))
-    (tmp_path / "b").write_bytes(gzip.compress(fasta(20).encode()))
-    (tmp_path / "c").write_bytes(gzip.compress(fasta(20).encode())[:-9])
-    counts = [count_records(str(tmp_path / name)) for name in ("a", "b", "c", "nowhere")]
-    assert [*counts, count_records("-")] == [30, 20, None, None, None]
 
 
 def test_the_stand_in_is_called_as_a_predictor_is():

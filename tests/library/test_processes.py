@@ -28,7 +28,7 @@ from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import Settings
 from betafold_mlx.library.writer import Observer
 from betafold_mlx.model.directory import save_model
-from betafold_mlx.peptide.sequence import parse_fasta
+from betafold_mlx.peptide.fasta import parse_fasta
 
 COUNT = 24
 SETTINGS = Settings(batch_size=2)  # windows of 8

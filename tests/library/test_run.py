@@ -19,7 +19,7 @@ from betafold_mlx.library.appended import AppendedFile
 from betafold_mlx.library.journal import STATE_FILE
 from betafold_mlx.library.settings import Settings, automatic_batch_size
 from betafold_mlx.library.writer import Observer
-from betafold_mlx.peptide.sequence import parse_fasta
+from betafold_mlx.peptide.fasta import parse_fasta
 
 NEEDS_PYARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
 OUTPUTS = ["files", "jsonl", pytest.param("parquet", marks=NEEDS_PYARROW)]

@@ -8,7 +8,6 @@ from betafold_mlx.peptide.sequence import (
     ALPHABET,
     THREE_LETTER,
     Peptide,
-    parse_fasta,
     residue_ids,
 )
 
@@ -93,64 +92,3 @@ def test_disulfides_are_sorted():
 def test_impossible_disulfides(pairs, message):
     with pytest.raises(BetafoldError, match=message):
         Peptide.parse("CCGCGC", disulfides=pairs)
-
-
-def records(text):
-    return list(parse_fasta(text.splitlines()))
-
-
-def test_fasta_records():
-    first, second = records(">one a peptide\nGIGK\n  fLHS \n; note\n\n>two\nACDE")
-    assert (first.id, first.description, first.text, first.line) == ("one", "a peptide", "GIGKfLHS", 1)
-    assert (second.id, second.text, second.line) == ("two", "ACDE", 6)
-
-
-def test_fasta_without_header_is_one_record():
-    (record,) = records("GIGK\nFLHS\n")
-    assert (record.id, record.text) == ("", "GIGKFLHS")
-
-
-def test_fasta_headers_without_sequence_stay_as_records():
-    assert [record.text for record in records(">a\n>b\nACDE\n>c")] == ["", "ACDE", ""]
-    assert records("") == [] and records("\n \n") == []
-
-
-def test_fasta_chemistry():
-    (record,) = records(">x kalata cyclic disulfides=1-15,17-5,10-22\nCGETCFGGTCNTPGCSCTWPICTRDGLPV")
-    assert record.peptide() == Peptide(record.text, True, ((1, 15), (5, 17), (10, 22)))
-    (plain,) = records(">x about cyclic_things disulfide bonds\nCGETCFGG")
-    assert plain.peptide() == Peptide("CGETCFGG")
-    (bad,) = records(">x disulfides=1:5\nCGETCFGG")
-    with pytest.raises(BetafoldError, match="I-J"):
-        bad.peptide()
-
-
-def test_fasta_states_hand_and_caps():
-    (record,) = records(">x magainin all-d n-cap=ace c-cap=NH2\nGIGKFLHSAKKF")
-    assert record.peptide() == Peptide("GIGKFLHSAKKF", False, (), True, "ACE", "NH2")
-    (ring,) = records(">x cyclic n-cap=ACE\nGIGKFLHSAKKF")
-    with pytest.raises(BetafoldError, match="no ends to cap"):
-        ring.peptide()
-
-
-def test_a_tab_ends_the_id_and_chemistry_adds_up():
-    (record,) = records(">x\tcyclic disulfides=1-15 disulfide=17-5\nCGETCFGGTCNTPGCSCTWPICTRDGLPV")
-    assert record.id == "x"
-    assert record.peptide() == Peptide(record.text, True, ((1, 15), (5, 17)))
-
-
-def test_windows_line_ends_and_byte_order_mark():
-    (record,) = list(parse_fasta(["\ufeff>a\r\n", "ACDE\r\n"]))
-    assert (record.id, record.text) == ("a", "ACDE")
-
-
-def test_binary_is_refused():
-    with pytest.raises(BetafoldError, match="binary"):
-        records(">a\nAC\0DE")
-
-
-@SETTINGS
-@given(st.lists(st.tuples(st.text(alphabet="abc123", min_size=1), sequences), max_size=6))
-def test_fasta_round_trip(entries):
-    text = "".join(f">{name} words\n{sequence[:10]}\n{sequence[10:]}\n" for name, sequence in entries)
-    assert [(r.id, r.text) for r in records(text)] == entries

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from structure_helpers import ideal
 
-from betafold_mlx.structure import infer_disulfides, read_backbones
-from betafold_mlx.structure.bonds import sulfur_disulfides, virtual_cb
+from betafold_mlx.structure.bonds import infer_disulfides, sulfur_disulfides, virtual_cb
+from betafold_mlx.structure.jsonl import read_backbones
 from betafold_mlx.structure.reader import find_structure_files, read_structure
 
 

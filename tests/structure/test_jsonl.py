@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from structure_helpers import ideal, ring
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.structure import Backbone, read_backbones, write_backbones
+from betafold_mlx.structure.backbone import Backbone
+from betafold_mlx.structure.jsonl import read_backbones, write_backbones
 
 SEQUENCE = "GCAACAAC"
 ATOMS = ideal(SEQUENCE)[:, :4]

@@ -1,4 +1,4 @@
-"""Bytes of plain and gzipped files, with every failure as one clear line."""
+"""Reads files, plain or gzipped; every failure is one clear line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_bytes(path: Path) -> bytes:
     BetafoldError
         Where the file cannot be read, is a damaged gzip file or holds more than `MAX_BYTES`.
     """
-    with _opened(path) as handle:
+    with open_binary(path) as handle:
         content = handle.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise BetafoldError(f"{path} holds more than {MAX_BYTES} bytes: too large to be read")
@@ -43,7 +43,7 @@ def read_lines(path: Path) -> Iterator[str]:
     BetafoldError
         As `read_bytes`, and where the file is not text.
     """
-    with _opened(path) as handle:
+    with open_binary(path) as handle:
         for number, line in enumerate(iter(lambda: handle.readline(MAX_BYTES + 1), b""), start=1):
             if len(line) > MAX_BYTES:
                 raise BetafoldError(f"{path}: line {number} is too long to be read")
@@ -57,12 +57,19 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def open_binary(path: Path | None) -> Iterator[BinaryIO]:
+    """Open a file, or standard input for None, for reading its bytes, decompressed where it is gzip.
+
+    Raises
+    ------
+    BetafoldError
+        Where it cannot be read, or is a damaged gzip file: while it is opened, or while the block reads.
+    """
     try:
-        with Path(path).open("rb") as raw:
+        with open(0 if path is None else path, "rb", closefd=path is not None) as raw:
             zipped = raw.peek(2).startswith(GZIP_MAGIC)
             yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if zipped else raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BetafoldError(f"{path} is a truncated or damaged gzip file: fetch it again") from error
+        raise BetafoldError(f"{path or '-'} is a truncated or damaged gzip file: fetch it again") from error
     except OSError as error:
-        raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
+        raise BetafoldError(f"cannot read {path or '-'}: {error.strerror or error}") from error

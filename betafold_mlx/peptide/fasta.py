@@ -1,0 +1,120 @@
+"""FASTA: records of a text or a file, plain or gzipped."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.gzipped import open_binary
+from betafold_mlx.peptide.chemistry import header_chemistry
+from betafold_mlx.peptide.sequence import Peptide
+
+
+@dataclass(frozen=True)
+class FastaRecord:
+    """One record of a FASTA file, not yet checked.
+
+    Attributes
+    ----------
+    id : str
+        First word of the header; may be empty.
+    description : str
+        The rest of the header.
+    text : str
+        The sequence lines, joined.
+    line : int
+        1-based line number of the header.
+    """
+
+    id: str
+    description: str
+    text: str
+    line: int
+
+    def peptide(self) -> Peptide:
+        """Check the record and return its peptide.
+
+        Words of the description state its chemistry: see `betafold_mlx.peptide.chemistry.header_chemistry`.
+
+        Raises
+        ------
+        BetafoldError
+            As `Peptide.parse`, and for a word of the description that is wrong.
+        """
+        return Peptide.parse(self.text, **header_chemistry(self.description))
+
+
+def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
+    """Yield the records of FASTA text one by one, without holding the file in memory.
+
+    Text before the first header is one record with an empty id, so that a bare sequence works too. Lines that
+    start with ``;`` are comments.
+
+    Parameters
+    ----------
+    lines : iterable of str
+        Lines of the file, with or without their line breaks.
+
+    Yields
+    ------
+    FastaRecord
+        A header without sequence gives a record with empty text; the caller decides what that means.
+
+    Raises
+    ------
+    BetafoldError
+        For text with NUL characters: that is no FASTA file.
+    """
+    header: str | None = None
+    start = 1
+    parts: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            raise BetafoldError("this is a binary file, not FASTA text")
+        line = line.strip().lstrip("\ufeff")
+        if line.startswith(">"):
+            if header is not None or parts:
+                yield _record(header, parts, start)
+            header, parts, start = line[1:].strip(), [], number
+        elif line and not line.startswith(";"):
+            if header is None and not parts:
+                start = number
+            parts.append(line)
+    if header is not None or parts:
+        yield _record(header, parts, start)
+
+
+def _record(header: str | None, parts: list[str], line: int) -> FastaRecord:
+    words = (header or "").split(maxsplit=1)  # some files have a tab between id and description
+    identifier, description = (*words, "", "")[:2]
+    return FastaRecord(identifier, description, "".join(parts), line)
+
+
+def read_fasta(source: str) -> Iterator[FastaRecord]:
+    """Yield the records of a FASTA file, plain or gzipped, or of standard input (``-``).
+
+    Raises
+    ------
+    BetafoldError
+        A binary or damaged file, or one that cannot be read; the records before the damage come first.
+    """
+    # A letter of another encoding must not cost the file: it spoils no more than its own word.
+    with (
+        open_binary(None if source == "-" else Path(source)) as binary,
+        io.TextIOWrapper(binary, encoding="utf-8", errors="replace") as text,
+    ):
+        yield from parse_fasta(text)
+
+
+def count_fasta(source: str) -> int | None:
+    """Return about how many records a FASTA file has; None of what can be read once only, and where it is damaged."""
+    try:
+        if source == "-" or not Path(source).is_file():
+            return None
+        with open_binary(Path(source)) as lines:
+            return sum(line.startswith(b">") for line in lines)
+    except (OSError, BetafoldError):
+        return None

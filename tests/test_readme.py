@@ -40,14 +40,14 @@ PROGRAM = "scripts/betafold-mlx"
 BUNDLED = ROOT / "weights" / "betafold-mini"
 
 ELSEWHERE = {
-    "scripts/train-esm2": "test_train_esm2.py::test_the_whole_recipe_and_that_it_goes_on",
+    "scripts/train-esm2": "train/test_esm2.py::test_the_whole_recipe_and_that_it_goes_on",
     f".venv/bin/mlx.launch -n 2 --backend ring -- {PROGRAM} fold": (
-        "test_library_ranks.py::test_a_real_model_and_all_chemistry_on_two_ranks"
+        "library/test_ranks.py::test_a_real_model_and_all_chemistry_on_two_ranks"
     ),
-    ".venv/bin/mlx.launch": "test_cli_embed.py::test_embed_under_the_launcher",
-    f"{PROGRAM} viewer install": "test_report_viewer.py::test_npm_fetches_exactly_the_release",
-    f"{PROGRAM} serve": "test_cli_serve.py::test_a_signal_ends_it_when_all_that_was_asked_is_answered",
-    f"{PROGRAM} lab": "test_cli_lab.py::test_a_verdict_is_printed_and_a_page_written",
+    ".venv/bin/mlx.launch": "cli/test_embed.py::test_embed_under_the_launcher",
+    f"{PROGRAM} viewer install": "report/test_viewer.py::test_npm_fetches_exactly_the_release",
+    f"{PROGRAM} serve": "cli/test_serve.py::test_a_signal_ends_it_when_all_that_was_asked_is_answered",
+    f"{PROGRAM} lab": "cli/test_lab.py::test_a_verdict_is_printed_and_a_page_written",
     "pip install .": "test_packaging.py::test_name_version_and_licence",
 }
 """How a command begins -> the test that runs it. What follows our own program must be arguments that it takes."""
@@ -192,6 +192,7 @@ def masked(text):
     return re.sub(r"\s+", " ", re.sub(r"\d+\.\d+", "N", re.sub(r"\b[HEC]{10,}\b", "S", text))).strip()
 
 
+@pytest.mark.slow
 def test_commands_work(checkout, monkeypatch):
     root, server = checkout
     monkeypatch.setenv("HF_ENDPOINT", server.address)

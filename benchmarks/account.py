@@ -1,4 +1,4 @@
-"""Run a command and print what it used, as one JSON line: a small process of its own for ``scripts/bench``.
+"""Run a command, and print its seconds, processor seconds and memory in bytes as a line of JSON.
 
 A process starts with the peak memory of the one that forked it, so this one imports next to nothing.
 """

@@ -1,0 +1,114 @@
+"""What all benchmarks share: the option --quick, the machine and versions at the head, and figures beside the times."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from betafold_mlx._blas import blas_name, blas_threads, usable_processors
+
+PACKAGES = ("mlx", "numpy", "gemmi", "torch", "transformers", "biotite", "PeptideBuilder")
+
+
+class Usage(NamedTuple):
+    """A process that ended: wall seconds, processor seconds, and the largest memory it held, bytes."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="small sizes and few rounds: a first look")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick"):
+        config.option.benchmark_min_rounds = 2
+        config.option.benchmark_max_time = Decimal("0.2")
+
+
+@pytest.fixture(scope="session")
+def quick(pytestconfig: pytest.Config) -> bool:
+    """Return whether only a first look is wanted."""
+    return bool(pytestconfig.getoption("--quick"))
+
+
+@pytest.fixture(scope="session")
+def torch() -> Any:
+    """Return PyTorch, with as many threads as OpenBLAS has for us; skip where it is not installed."""
+    module = pytest.importorskip("torch")
+    module.set_num_threads(blas_threads())
+    return module
+
+
+def machine() -> dict[str, Any]:
+    """Return what a figure depends on: processor, BLAS and its kernels, threads, versions."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return {
+        "processor": _processor(),
+        "usable_processors": usable_processors(),
+        "threads": blas_threads(),
+        "blas": blas_name(),
+        "load": os.getloadavg()[0],
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def pytest_report_header() -> list[str]:
+    found = machine()
+    return [
+        "{processor}, {usable_processors} usable processors, {threads} threads, {blas}, load {load:.1f}".format(
+            **found
+        ),
+        " ".join(f"{name} {number}" for name, number in found["versions"].items()),
+    ]
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    machine_info["betafold"] = machine()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what a benchmark noted in its ``extra_info``: rates, memory, percentiles."""
+    for each in config._benchmarksession.benchmarks:  # type: ignore[attr-defined]
+        if each.extra_info:
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in each.extra_info.items())
+            terminalreporter.write_line(f"{each.group}, {each.name}: {figures}")
+
+
+def run(command: list[str]) -> Usage:
+    """Run a command to its end and account for it; raise with its last words where it fails."""
+    account = [sys.executable, str(Path(__file__).with_name("account.py")), *command]
+    done = subprocess.run(account, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-500:]}")
+    return Usage(*json.loads(done.stdout))
+
+
+@pytest.fixture(scope="session")
+def fold_command() -> list[str]:
+    """Return the start of a command that folds with the bundled model."""
+    return [sys.executable, "-m", "betafold_mlx", "fold", "--model", "betafold-mini"]

@@ -1,0 +1,45 @@
+"""The benchmarks run, each once and small, and write their page."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pytest_benchmark", reason="the extra `bench` is not installed")
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "benchmarks"
+
+
+def bench(*arguments):
+    command = [sys.executable, "-m", "pytest", "-c", FOLDER / "pytest.ini", "--quick", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_every_benchmark_runs_and_the_machine_is_named():
+    printed = bench(FOLDER, "--benchmark-disable", "--deselect", FOLDER / "bench_triangle.py")
+    assert " threads, " in printed and "\npython 3." in printed and " passed" in printed
+
+
+def test_the_page_of_the_pair_trunk_is_written(tmp_path):
+    saved, page, picture = tmp_path / "triangle.json", tmp_path / "page.md", tmp_path / "picture.svg"
+    bench(FOLDER / "bench_triangle.py", f"--benchmark-json={saved}", "--benchmark-max-time=0.01")
+    page.write_text("Before.\n<!-- bench triangle -->\nold\n<!-- /bench triangle -->\nAfter.\n")
+    subprocess.run(
+        [sys.executable, FOLDER / "pair_trunk_page.py", saved, page, picture], cwd=ROOT, check=True
+    )
+    text = page.read_text()
+    assert text.startswith("Before.\n<!-- bench triangle -->\n`OMP_NUM_THREADS=1 scripts/bench triangle")
+    assert text.endswith("<!-- /bench triangle -->\nAfter.\n") and "\nold\n" not in text
+    measured = json.loads(saved.read_text())["benchmarks"]
+    softmax = [each["extra_info"]["MB"] for each in measured if each["params"]["form"] == "softmax"]
+    assert (
+        f"| 32 | attention, softmax | {measured[0]['stats']['min'] * 1e3 / 16:.3g} ms, {softmax[0]:.2g} MB |"
+        in text
+    )
+    assert "<svg" in picture.read_text()

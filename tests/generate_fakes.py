@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from synthetic import HELIX, STRAND
 
-from betafold_mlx.generate import backbones, evaluation
-from betafold_mlx.generate.config import GeneratorConfig
+from betafold_mlx.generate import assessment, backbones
 from betafold_mlx.generate.rings import Rings
+from betafold_mlx.generate.settings import GeneratorConfig
 from betafold_mlx.generate.validity import nearest_approach
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.peptide.sequence import residue_ids
 
 GENERATOR = SimpleNamespace(
-    model=None, config=GeneratorConfig(), name="fake-par", sha256="0" * 64, trained_on=None
+    model=SimpleNamespace(config=GeneratorConfig()), name="fake-par", sha256="0" * 64, trained_on=None
 )
 BROKEN, NOT_A_NUMBER = 5, 6
 """Numbers of samples that come out torn apart, and with NaN."""
@@ -63,17 +63,19 @@ def ring_traces(lengths, seed=0):
     return traces
 
 
-def draw(model, lengths, seed, numbers, config, coarse=None, motifs=None, cyclic=None, *, secondary=None):
+def draw(model, specs, seed, config):
     """Stand in for `betafold_mlx.generate.sampler.sample_traces`."""
-    asked = secondary or [None] * len(lengths)
-    if cyclic and all(cyclic):
-        return [ring_traces([length], number)[0] for length, number in zip(lengths, numbers, strict=True)]
-    return [trace_of(*each) for each in zip(lengths, [seed] * len(lengths), numbers, asked, strict=True)]
+    return [
+        ring_traces([spec.length], spec.number)[0]
+        if spec.cyclic
+        else trace_of(spec.length, seed, spec.number, spec.secondary)
+        for spec in specs
+    ]
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     """Let `generate_backbones` and `evaluate_generator` draw those traces; returns the generator to give them."""
     monkeypatch.setattr(backbones, "sample_traces", draw)
-    monkeypatch.setattr(evaluation, "sample_traces", draw)
+    monkeypatch.setattr(assessment, "sample_traces", draw)
     return GENERATOR

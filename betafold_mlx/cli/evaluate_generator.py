@@ -65,11 +65,11 @@ def evaluate_generator(
     """
     with loading():
         from betafold_mlx.data.store import Dataset, dataset_sha256
-        from betafold_mlx.generate.evaluation import evaluate_generator as measure
-        from betafold_mlx.generate.favoured import favoured_region, training_angles
+        from betafold_mlx.generate.assessment import evaluate_generator as measure
         from betafold_mlx.generate.page import generator_page
-        from betafold_mlx.generate.sampler import SamplingConfig
+        from betafold_mlx.generate.settings import SamplingConfig
         from betafold_mlx.generate.tables import render
+        from betafold_mlx.generate.training_split import favoured_region, training_angles
 
     started = time.perf_counter()
 

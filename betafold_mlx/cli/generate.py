@@ -20,8 +20,8 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, prepare
 
 if TYPE_CHECKING:
-    from betafold_mlx.generate.backbones import GeneratedBackbone, Request
-    from betafold_mlx.generate.directory import Generator
+    from betafold_mlx.generate.backbones import BackboneRequest, GeneratedBackbone
+    from betafold_mlx.generate.network import Generator
 
 
 class Lengths(click.ParamType):
@@ -116,9 +116,9 @@ def generate(
     listed but not written, and the exit code is 1.
     """
     with loading():
-        from betafold_mlx.generate.backbones import Request, check_model
+        from betafold_mlx.generate.backbones import BackboneRequest, check_model
         from betafold_mlx.generate.prompt import read_motif, read_points, secondary_text
-        from betafold_mlx.generate.sampler import SamplingConfig
+        from betafold_mlx.generate.settings import SamplingConfig
 
     if motif is None and (residues is not None or at is not None):
         raise click.UsageError("--residues and --at are of a --motif")
@@ -127,7 +127,7 @@ def generate(
     shape = None if prompt is None else read_points(prompt)
     piece = None if motif is None or residues is None else read_motif(motif, residues, at or 1)
     try:
-        request = Request(
+        request = BackboneRequest(
             length,
             num,
             seed,
@@ -149,7 +149,7 @@ def generate(
 
 def _write(
     generator: Generator,
-    request: Request,
+    request: BackboneRequest,
     output: Path,
     suffixes: tuple[str, ...],
     keep_failed: bool,

@@ -11,16 +11,16 @@ from betafold_mlx.cli.parameters import MODEL, Late, Number, Real
 from betafold_mlx.errors import BetafoldError
 
 if TYPE_CHECKING:
-    from betafold_mlx.generate.directory import Generator
+    from betafold_mlx.generate.network import Generator
 
 DEFAULT_GENERATOR = "betafold-par"
 
 
 def _default(name: str) -> Callable[[], Any]:
-    """Return what gives the default of a setting of `betafold_mlx.generate.sampler.SamplingConfig`."""
+    """Return what gives the default of a setting of `betafold_mlx.generate.settings.SamplingConfig`."""
 
     def default() -> Any:
-        from betafold_mlx.generate.sampler import SamplingConfig
+        from betafold_mlx.generate.settings import SamplingConfig
 
         return getattr(SamplingConfig(), name)
 
@@ -74,7 +74,7 @@ def load_default_generator(model: str | None) -> Generator:
         Where it is missing or damaged.
     """
     from betafold_mlx.fold.registry import find_model
-    from betafold_mlx.generate.directory import load_generator
+    from betafold_mlx.generate.network import load_generator
 
     try:
         directory = find_model(DEFAULT_GENERATOR if model is None else model)

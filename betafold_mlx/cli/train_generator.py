@@ -135,7 +135,7 @@ def train_generator(ctx: click.Context, dataset: Path, output: Path, resume: boo
     with loading():
         from betafold_mlx.data.store import Dataset, dataset_sha256
         from betafold_mlx.generate.settings import GeneratorTrainConfig
-        from betafold_mlx.generate.training import GeneratorTrainer
+        from betafold_mlx.generate.trainer import GeneratorTrainer
         from betafold_mlx.train.checkpoint import check_free, read_run, start_run
 
     given = [
@@ -165,9 +165,7 @@ def train_generator(ctx: click.Context, dataset: Path, output: Path, resume: boo
 
 
 def _config(options: dict[str, Any]) -> GeneratorTrainConfig:
-    from betafold_mlx.generate.config import GeneratorConfig
-    from betafold_mlx.generate.flow import FlowConfig
-    from betafold_mlx.generate.settings import GeneratorTrainConfig
+    from betafold_mlx.generate.settings import FlowConfig, GeneratorConfig, GeneratorTrainConfig
 
     network = GeneratorConfig(**{name: options.pop(name) for name in _OF_THE_NETWORK})
     flow = FlowConfig(**{name: options.pop(name) for name in _OF_THE_FLOW})

@@ -1,43 +1,37 @@
-"""Generate backbones: traces from the model, backbones from the traces, and what is to be said of each."""
+"""Generate backbones: draw traces from the model, fit backbones to them, and check each."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.fit import CA, Fit, fit_traces
-from betafold_mlx.generate.prompt import (
-    OPEN,
-    CoarseShape,
-    MotifPrompt,
-    check_motif,
-    check_points,
-)
-from betafold_mlx.generate.requests import Motif
-from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
-from betafold_mlx.generate.scales import LONGEST, MOST_SCALES, SHORTEST, resampled
-from betafold_mlx.generate.validity import MOST_MOTIF_RMSD, radius_of_gyration, trace_validity
+from betafold_mlx.generate.network import Generator
+from betafold_mlx.generate.prompt import OPEN, CoarseShape, MotifPrompt, check_motif, check_points
+from betafold_mlx.generate.sampler import SampleSpec, sample_traces
+from betafold_mlx.generate.scales import resampling
+from betafold_mlx.generate.settings import MAX_LENGTH, MAX_SCALES, MIN_LENGTH, SamplingConfig
+from betafold_mlx.generate.validity import radius_of_gyration, trace_validity
 from betafold_mlx.geometry.spread import rotations_onto
 from betafold_mlx.structure.secondary import assign_secondary_structures
 
-if TYPE_CHECKING:
-    from betafold_mlx.generate.directory import Generator
+CHUNK = 128
+"""Samples between two reports of progress."""
 
-TOGETHER = 128
-"""Samples that are drawn together."""
+MAX_SAMPLES = 100_000
 
-MOST_SAMPLES = 100_000
+MAX_MOTIF_RMSD = 1.0
+"""Angstrom, N, CA, C: beyond it a motif is not kept."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is to be generated.
+class BackboneRequest:
+    """Which backbones to generate.
 
     Attributes
     ----------
@@ -50,13 +44,13 @@ class Request:
     sampling : SamplingConfig
         How the model is sampled.
     residue : str
-        ``ALA`` or ``GLY``: the placeholder.
+        Placeholder, ``ALA`` or ``GLY``.
     shape : CoarseShape or None
-        To follow.
+        Shape to follow.
     motif : MotifPrompt or None
-        To hold.
+        Motif to hold.
     secondary : str or None
-        A letter a residue: H, E, or ``-`` where nothing is asked for.
+        Requested secondary structure, a letter a residue: H, E, or ``-`` where nothing is requested.
     cyclic : bool
         Rings, closed from the last residue to the first.
 
@@ -80,29 +74,41 @@ class Request:
         low, high = self.lengths
         if low > high:
             raise BetafoldError(f"length {low}-{high}: the lower number first")
-        if not SHORTEST <= low <= high <= LONGEST:
+        if not MIN_LENGTH <= low <= high <= MAX_LENGTH:
             length = f"{low}" if low == high else f"{low}-{high}"
-            raise BetafoldError(f"length {length}: chains have {SHORTEST} to {LONGEST} residues")
-        if not 1 <= self.count <= MOST_SAMPLES:
-            raise BetafoldError(f"{self.count} samples: 1 to {MOST_SAMPLES:,} can be made")
-        if self.cyclic and self.motif is not None:
-            raise BetafoldError("a motif is held in an open chain, not in a ring")
+            raise BetafoldError(f"length {length}: chains have {MIN_LENGTH} to {MAX_LENGTH} residues")
+        if not 1 <= self.count <= MAX_SAMPLES:
+            raise BetafoldError(f"{self.count} samples: 1 to {MAX_SAMPLES:,} can be made")
         if self.shape is not None:
             check_points(self.shape, low, self.cyclic)
-        if self.motif is not None:
-            check_motif(self.motif, low)
-        if self.secondary is not None and self.motif is not None:
-            start, end = self.motif.start, self.motif.start + len(self.motif)
-            if set(self.secondary[start:end]) - {OPEN}:
-                raise BetafoldError(
-                    f"helix and strand are asked for inside the motif, residues {start + 1} to {end}: it has its own"
-                )
+        if self.motif is None:
+            return
+        if self.cyclic:
+            raise BetafoldError("a motif is held in an open chain, not in a ring")
+        check_motif(self.motif, low)
+        start, end = self.motif.start, self.motif.start + len(self.motif)
+        if set((self.secondary or "")[start:end]) - {OPEN}:
+            raise BetafoldError(
+                f"helix and strand are asked for inside the motif, residues {start + 1} to {end}: it has its own"
+            )
 
     def length_of(self, number: int) -> int:
         """Return the length of a sample, by its 0-based number."""
         low, high = self.lengths
-        # A word behind those that the sampler's noise of a scale begins with: another stream than its.
-        return int(np.random.default_rng([self.seed, number, MOST_SCALES]).integers(low, high + 1))
+        # The third word keeps this stream apart from the noise of the scales, 0 to MAX_SCALES - 1.
+        return int(np.random.default_rng([self.seed, number, MAX_SCALES]).integers(low, high + 1))
+
+    def spec(self, number: int) -> SampleSpec:
+        """Return what to sample for one sample, by its 0-based number."""
+        length = self.length_of(number)
+        return SampleSpec(
+            length,
+            number,
+            self.cyclic,
+            None if self.shape is None else self.shape.points,
+            None if self.motif is None else (self.motif.start, self.motif.trace),
+            None if self.secondary is None else self.secondary.ljust(length, OPEN),
+        )
 
 
 @dataclass(frozen=True)
@@ -118,18 +124,18 @@ class GeneratedBackbone:
     fit : Fit
         The backbone.
     secondary_structure : str
-        Of the backbone, by P-SEA: H, E, C.
+        P-SEA assignment of the backbone: H, E, C.
     problems : tuple of str
         Why it must not be used; empty where all is well.
     raw : dict or None
-        What is to be said of the trace before the fit (`betafold_mlx.generate.validity.trace_validity`); None where it
-        is not finite.
+        Validity of the trace before the fit (`betafold_mlx.generate.validity.trace_validity`); None where it is not
+        finite.
     shape_rmsd : float or None
-        C-alphas at the points of the shape to these, superposed, Angstrom; None where no shape was asked for.
+        C-alphas at the points of the shape to these, superposed, Angstrom; None without a shape.
     motif_rmsd : float or None
-        N, CA, C of the motif's residues to the motif, superposed, Angstrom.
+        N, CA, C of the residues of the motif to the motif, superposed, Angstrom.
     secondary_kept : float or None
-        Share of the residues with the secondary structure that was asked for.
+        Share of the residues that have the requested secondary structure.
     """
 
     number: int
@@ -151,7 +157,7 @@ class GeneratedBackbone:
         return f"sample_{self.number + 1:05d}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is known of the sample as plain JSON values, without coordinates."""
+        """Return all about the sample but its coordinates as plain JSON values."""
         document: dict[str, Any] = {
             "id": self.id,
             "length": len(self),
@@ -175,88 +181,61 @@ def _rounded(value: float) -> float | None:
     return round(value, 3) if math.isfinite(value) else None
 
 
-def generate_backbones(generator: Generator, request: Request) -> Iterator[list[GeneratedBackbone]]:
-    """Generate backbones, some at a time.
-
-    Parameters
-    ----------
-    generator : Generator
-        The model.
-    request : Request
-        What is wanted.
-
-    Yields
-    ------
-    list of GeneratedBackbone
-        In the order of their numbers.
-    """
-    for first in range(0, request.count, TOGETHER):
-        numbers = list(range(first, min(first + TOGETHER, request.count)))
-        yield finish_traces(draw_traces(generator, request, numbers), numbers, request)
-
-
-def check_model(generator: Generator, request: Request) -> None:
-    """Check that a generator can do what is asked, before a file is written.
+def check_model(generator: Generator, request: BackboneRequest) -> None:
+    """Check that a generator can do what is requested, before a file is written.
 
     Raises
     ------
     BetafoldError
         For a coarse shape asked of a generator of one scale.
     """
-    if request.shape is not None and generator.config.scales == 1:
+    if request.shape is not None and generator.model.config.scales == 1:
         raise BetafoldError(f"{generator.name} has one scale alone, and follows no coarse shape")
 
 
-def draw_traces(generator: Generator, request: Request, numbers: Sequence[int]) -> list[np.ndarray]:
-    """Draw the traces (L, 3) of some samples, by their 0-based numbers, from the model."""
-    lengths = [request.length_of(number) for number in numbers]
-    shape, motif, wanted = request.shape, request.motif, request.secondary
-    piece = None if motif is None else Motif(motif.start, motif.trace)
-    return sample_traces(
-        generator.model,
-        lengths,
-        request.seed,
-        list(numbers),
-        request.sampling,
-        coarse=None if shape is None else [shape.points] * len(lengths),
-        motifs=None if piece is None else [piece] * len(lengths),
-        cyclic=[request.cyclic] * len(lengths),
-        secondary=None if wanted is None else [wanted.ljust(length, OPEN) for length in lengths],
-    )
+def generate_backbones(generator: Generator, request: BackboneRequest) -> Iterator[list[GeneratedBackbone]]:
+    """Generate backbones, up to `CHUNK` at a time.
 
+    Parameters
+    ----------
+    generator : Generator
+        The model.
+    request : BackboneRequest
+        What to generate.
 
-def finish_traces(
-    traces: Sequence[np.ndarray], numbers: Sequence[int], request: Request
-) -> list[GeneratedBackbone]:
-    """Fit backbones to drawn traces, and judge them.
-
-    A trace that is not finite has no backbone, and is failed.
+    Yields
+    ------
+    list of GeneratedBackbone
+        In the order of their numbers. A trace that is not finite has no backbone, and has failed.
     """
-    known = None if request.motif is None else [known_torsions(request.motif, len(trace)) for trace in traces]
-    fits = fit_traces(traces, request.residue, known, rings=request.cyclic)
-    letters = secondary_structures(fits)
-    made = []
-    for number, trace, fit, structure in zip(numbers, traces, fits, letters, strict=True):
-        problems = list(fit.problems)
-        kept = None if request.motif is None else motif_rmsd(request.motif, fit.coordinates)
-        if kept is not None and kept > MOST_MOTIF_RMSD:
-            problems.append(f"the motif is not kept: {kept:.2f} A (limit {MOST_MOTIF_RMSD:g})")
-        made.append(
-            GeneratedBackbone(
-                number,
-                trace,
-                fit,
-                structure,
-                tuple(problems),
-                trace_validity(trace, request.cyclic) if np.isfinite(trace).all() else None,
-                None
-                if request.shape is None
-                else shape_rmsd(request.shape.points, fit.coordinates[:, CA], request.cyclic),
-                kept,
-                None if request.secondary is None else secondary_kept(request.secondary, structure),
-            )
-        )
-    return made
+    for first in range(0, request.count, CHUNK):
+        numbers = range(first, min(first + CHUNK, request.count))
+        specs = [request.spec(number) for number in numbers]
+        traces = sample_traces(generator.model, specs, request.seed, request.sampling)
+        known = None
+        if request.motif is not None:
+            known = [known_torsions(request.motif, len(trace)) for trace in traces]
+        fits = fit_traces(traces, request.residue, known, rings=request.cyclic)
+        letters = secondary_structures(fits)
+        yield [_checked(request, *sample) for sample in zip(numbers, traces, fits, letters, strict=True)]
+
+
+def _checked(
+    request: BackboneRequest, number: int, trace: np.ndarray, fit: Fit, structure: str
+) -> GeneratedBackbone:
+    """Compare a backbone with the request."""
+    problems = list(fit.problems)
+    shape = motif = secondary = None
+    if request.shape is not None:
+        shape = shape_rmsd(request.shape.points, fit.coordinates[:, CA], request.cyclic)
+    if request.motif is not None:
+        motif = motif_rmsd(request.motif, fit.coordinates)
+        if motif > MAX_MOTIF_RMSD:
+            problems.append(f"the motif is not kept: {motif:.2f} A (limit {MAX_MOTIF_RMSD:g})")
+    if request.secondary is not None:
+        secondary = secondary_kept(request.secondary, structure)
+    raw = trace_validity(trace, request.cyclic) if np.isfinite(trace).all() else None
+    return GeneratedBackbone(number, trace, fit, structure, tuple(problems), raw, shape, motif, secondary)
 
 
 def secondary_structures(fits: Sequence[Fit]) -> list[str]:
@@ -266,17 +245,16 @@ def secondary_structures(fits: Sequence[Fit]) -> list[str]:
 
 def shape_rmsd(points: np.ndarray, trace: np.ndarray, cyclic: bool = False) -> float:
     """Return the RMSD of a trace (L, 3), reduced to as many points as a shape (k, 3) has, to that shape."""
-    reduced = np.array(resampled(mx.array(trace.astype(np.float32)), len(points), cyclic))
-    return superposed_rmsd(reduced, points)
+    return superposed_rmsd(resampling(len(trace), len(points), cyclic) @ trace.astype(np.float32), points)
 
 
-def secondary_kept(asked: str, structure: str) -> float:
-    """Return the share of the residues that something is asked of whose secondary structure is that.
+def secondary_kept(wanted: str, structure: str) -> float:
+    """Return the share of the residues with a requested secondary structure that have it.
 
     The first and the last residue of a chain do not count: P-SEA looks to either side, and has no letter for them.
     """
-    inside = range(1, len(structure) - 1)
-    pairs = [(asked[i], structure[i]) for i in inside if i < len(asked) and asked[i] != OPEN]
+    inside = range(1, min(len(structure) - 1, len(wanted)))
+    pairs = [(wanted[i], structure[i]) for i in inside if wanted[i] != OPEN]
     return sum(want == have for want, have in pairs) / max(len(pairs), 1)
 
 
@@ -290,13 +268,13 @@ def superposed_rmsd(points: np.ndarray, target: np.ndarray) -> float:
 
 
 def motif_rmsd(motif: MotifPrompt, coordinates: np.ndarray) -> float:
-    """Return the RMSD of a motif's residues in a backbone (L, >=3, 3), N, CA, C, to the motif, superposed."""
+    """Return the RMSD of the residues of a motif in a backbone (L, >=3, 3), N, CA, C, to the motif, superposed."""
     inside = coordinates[motif.start : motif.start + len(motif), :3].reshape(-1, 3)
     return superposed_rmsd(inside, motif.coordinates[:, :3].reshape(-1, 3))
 
 
 def known_torsions(motif: MotifPrompt, length: int) -> np.ndarray:
-    """Return the torsions (L, 3) of a chain that holds a motif, NaN where the motif does not say them."""
+    """Return the torsions (L, 3) of a chain that holds a motif, NaN where the motif does not define them."""
     known = np.full((length, 3), np.nan)
     known[motif.start : motif.start + len(motif)] = motif.torsions
     return known

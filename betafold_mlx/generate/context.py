@@ -1,4 +1,4 @@
-"""The autoregressive Transformer of a generator: what the coarser scales say of each point of a scale."""
+"""The autoregressive Transformer over scales, causal from coarse to fine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 import mlx.core as mx
 import mlx.nn as nn
 
-from betafold_mlx.generate.config import GeneratorConfig
-from betafold_mlx.generate.layout import AROUND, PLACE_FEATURES, REACH, STATES, Layout
+from betafold_mlx.generate.chain_layout import AROUND, MAX_SEPARATION, PLACE_FEATURES, STATES, Layout
+from betafold_mlx.generate.settings import GeneratorConfig
 from betafold_mlx.generate.surroundings import CONTEXT_UNIT, Surroundings
 from betafold_mlx.model.attention import scaled_dot_product_attention
 from betafold_mlx.model.transformer import Block
 
 NEVER = -1e30
-"""Added to a score, nobody listens; far from infinite, so that nothing becomes NaN."""
+"""Added to an attention score it masks the pair; far from infinite, so that nothing becomes NaN."""
 
 
 class Past(NamedTuple):
@@ -26,7 +26,7 @@ class Past(NamedTuple):
 
 
 class CausalBlock(Block):
-    """A block whose points also listen to those of finished scales."""
+    """A block whose points also attend to those of finished scales."""
 
     def __init__(self, width: int, heads: int, ffn_width: int) -> None:
         super().__init__(width, heads, ffn_width, dropout_rate=0.0)
@@ -43,7 +43,7 @@ class CausalBlock(Block):
         bias : mx.array
             (B, H, S, T).
         past : Past or None
-            Of the points before, in this block.
+            Keys and values of the points before, in this block.
         """
         attention = self.attention
         normed = self.attention_norm(x)
@@ -96,17 +96,13 @@ class Context(nn.Module):
         start = self.begin
         if scale > 0:
             start = self.trace(mx.concatenate([seen.origin, seen.ahead], axis=-1) / CONTEXT_UNIT)
-        return (
-            start
-            + self.place(layout.places[scale])
-            + self.states(layout.states[scale])
-            + self.scale.weight[scale]
-        )
+        start = start + self.place(layout.places[scale]) + self.states(layout.states[scale])
+        return start + self.scale.weight[scale]
 
     def bias(self, layout: Layout) -> mx.array:
-        """Return what is added to the scores of all pairs, (B, H, T, T): no point listens to a finer scale."""
-        scale = _scale_of(layout)
-        pair = (scale[:, None] * self._scales + scale[None, :]) * (2 * REACH + 1)
+        """Return what is added to the scores of all pairs, (B, H, T, T): no point attends to a finer scale."""
+        scale = mx.concatenate([mx.full((size,), k, mx.int32) for k, size in enumerate(layout.sizes)])  # (T,)
+        pair = (scale[:, None] * self._scales + scale[None, :]) * (2 * MAX_SEPARATION + 1)
         learned = self.separation(layout.separations + pair).transpose(0, 3, 1, 2)
         return learned + (scale[:, None] < scale[None, :]) * NEVER
 
@@ -121,13 +117,8 @@ class Context(nn.Module):
         return self.norm(x), held
 
 
-def _scale_of(layout: Layout) -> mx.array:
-    """Return the scale of each point of all scales, (T,) int32."""
-    return mx.concatenate([mx.full((size,), scale, mx.int32) for scale, size in enumerate(layout.sizes)])
-
-
 def separation_bias(kinds: int, heads: int) -> nn.Embedding:
     """Return a number for each head, separation along the chain, and kind; zero, to start from plain attention."""
-    table = nn.Embedding(kinds * (2 * REACH + 1), heads)
+    table = nn.Embedding(kinds * (2 * MAX_SEPARATION + 1), heads)
     table.weight = mx.zeros_like(table.weight)
     return table

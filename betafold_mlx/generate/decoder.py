@@ -1,4 +1,4 @@
-"""The flow-matching decoder that the scales share: it makes their points of noise and what the Transformer says."""
+"""The flow-matching decoder that all scales share: from noise and the output of the Transformer to points."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from betafold_mlx.generate.config import GeneratorConfig
+from betafold_mlx.generate.chain_layout import AROUND, MAX_SEPARATION, Layout
 from betafold_mlx.generate.context import separation_bias
-from betafold_mlx.generate.layout import AROUND, REACH, Layout
-from betafold_mlx.generate.noise import centred, noise_scale
+from betafold_mlx.generate.scales import centred, noise_scale
+from betafold_mlx.generate.settings import GeneratorConfig
 from betafold_mlx.generate.surroundings import CONTEXT_UNIT, Surroundings, from_frames, to_frames
 from betafold_mlx.model.attention import MultiHeadAttention
 from betafold_mlx.model.transformer import FeedForward, relu
@@ -18,8 +18,8 @@ from betafold_mlx.model.transformer import FeedForward, relu
 TIME_FEATURES = 32
 
 WAVELENGTHS = (2.0, 4.0, 8.0, 16.0)
-"""Angstrom, of the sines and cosines that a distance between neighbours is shown as: a bond to a few hundredths, and
-two points of the coarsest scale."""
+"""Angstrom, of the sines and cosines that encode a distance between neighbours: from hundredths of a bond to the
+distance of two points of the coarsest scale."""
 
 DISTANCE_FEATURES = 1 + 2 * len(WAVELENGTHS)
 
@@ -27,11 +27,11 @@ NEAR = 0.1
 """Angstrom. Two points nearer than about this have no direction to one another."""
 
 PULL_UNIT = 2.0
-"""Angstrom. How far a point is moved along the way to a neighbour, in units that the network answers about one in."""
+"""Angstrom. Unit of the movements towards neighbours: in it the output of the network is about one."""
 
 
 class AdaptiveBlock(nn.Module):
-    """A block whose normalisation is told what to make of its input: adaLN-Zero (Peebles & Xie 2023, section 3.2)."""
+    """A block with adaptive layer normalisation: adaLN-Zero (Peebles & Xie 2023, section 3.2)."""
 
     def __init__(self, width: int, heads: int, ffn_width: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Decoder(nn.Module):
         """Return what is added to the scores of a scale's pairs of points, (B, H, S_k, S_k)."""
         first = sum(layout.sizes[:scale])
         own = slice(first, first + layout.sizes[scale])
-        index = layout.separations[:, own, own] + scale * (2 * REACH + 1)
+        index = layout.separations[:, own, own] + scale * (2 * MAX_SEPARATION + 1)
         return self.separation(index).transpose(0, 3, 1, 2)
 
     def __call__(
@@ -153,9 +153,8 @@ class Decoder(nn.Module):
 
 def _time_features(time: mx.array) -> mx.array:
     """(..., 1) in [0, 1] -> (..., 2 `TIME_FEATURES`) sines and cosines."""
-    rates = mx.exp(
-        mx.linspace(0.0, 5.0, TIME_FEATURES)
-    )  # periods from six times the whole flow to a 24th of it
+    # Periods from six times the whole flow to a 24th of it.
+    rates = mx.exp(mx.linspace(0.0, 5.0, TIME_FEATURES))
     angles = time * rates
     return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
 

@@ -1,82 +1,47 @@
-"""Flow matching: the loss that the generator is trained on, and the paths that it samples along.
+"""Flow matching: the training loss, and the step of the sampling SDE.
 
 A structure x and noise e are joined by a straight line, x_t = t x + (1 - t) e, along which a point moves with the
 velocity x - e. The network learns the mean velocity at x_t, and a path along it leads from noise to structures (Lipman
 et al. 2023). What flows at a later scale is what it adds to the coarser one: the same path, seen from a moving origin.
-Everything here is in units of the noise of a scale (`betafold_mlx.generate.network.noise_scale`).
+Everything here is in units of the noise of a scale (`betafold_mlx.generate.scales.noise_scale`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import mlx.core as mx
 from mlx.utils import tree_map
 
-from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.layout import OFFSETS, Layout
+from betafold_mlx.generate.chain_layout import OFFSETS, Layout
 from betafold_mlx.generate.network import BackboneGenerator
-from betafold_mlx.generate.noise import centred, noise_scale
+from betafold_mlx.generate.scales import centred, noise_scale
+from betafold_mlx.generate.settings import FlowConfig
 from betafold_mlx.generate.surroundings import surroundings
 from betafold_mlx.geometry.metrics import masked_mean
 
 TIME_POWER = 1.0 / 1.9
-"""Times are u^(1/1.9) of an even u, which is Beta(1.9, 1): more of them where the fine detail is settled."""
+"""Times are u^(1/1.9) of a uniform u, which is Beta(1.9, 1): more of them where the fine detail is settled."""
 
 LATE = 0.5
-"""An estimate from before this time is the mean of many shapes, and looks like no sample: no context to learn from."""
+"""An estimate from before this time is the mean of many shapes and looks like no sample: not used as context."""
 
 DISTANCE_WEIGHT = 0.2
 """Weight of the loss of distances. With 0.5 its gradient was three times that of the velocity in the first 150 steps of
 a run of the default settings, and would lead where the velocity should."""
 
 NEAREST_END = 0.1
-"""Errors of distances are divided by the time that is left, as those of the velocity are, by no less than this."""
+"""Errors of distances are divided by the remaining time, as those of the velocity are, by no less than this."""
 
 EARLIEST = 0.05
 """The SDE takes 1/t no larger than at this time."""
 
 
-@dataclass(frozen=True)
-class FlowConfig:
-    """What the generator is made used to in training.
-
-    Attributes
-    ----------
-    noisy_context : bool
-        Blur the coarser scales that the Transformer reads: context' = w x + (1 - w) e, w even in [0, 1]. The decoder,
-        which adds to the coarser scale, sees it as it is.
-    scheduled_sampling : bool
-        With probability 1/2 the coarser scales are the model's own estimates, of those that were made past `LATE`.
-    self_conditioning : bool
-        With probability 1/2 the decoder is told its own earlier estimate.
-    local_distances : bool
-        A second loss: of the distances along the chain in the estimates of the finest scale that are made past `LATE`.
-    further_draws : bool
-        Train the first scale at `first_draws` times and noises an example, not at one.
-    """
-
-    noisy_context: bool = True
-    scheduled_sampling: bool = True
-    self_conditioning: bool = True
-    local_distances: bool = True
-    further_draws: bool = True
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if type(getattr(self, field.name)) is not bool:
-                raise BetafoldError(
-                    f"training: {field.name} is yes or no, not {getattr(self, field.name)!r:.40}"
-                )
-
-
 def first_draws(scales: int) -> int:
-    """Return at how many times and noises the first of so many scales is trained, an example.
+    """Return how many times and noises an example of the coarsest scale is trained at.
 
-    With so many it has as many points as the finest one. All else hangs on it, and it reads nothing, so that all draws
-    share what the Transformer answers.
+    With so many it has as many points as the finest one. All else depends on it, and it reads nothing, so that all
+    draws share one output of the Transformer.
     """
     return 2 ** (scales - 1)
 
@@ -88,7 +53,7 @@ def flow_loss(
     keys: mx.array,
     config: FlowConfig,
 ) -> tuple[mx.array, dict[str, mx.array]]:
-    """Return the loss of a batch: the mean squared error of the velocity, and what `FlowConfig` adds.
+    """Return the loss of a batch: the mean squared error of the velocity, and the parts that `FlowConfig` adds.
 
     Parameters
     ----------
@@ -97,11 +62,11 @@ def flow_loss(
     traces : sequence of mx.array
         (B, S_k, 3) of each scale, Angstrom, zero-centred; zero at padding.
     layout : Layout
-        Of the batch.
+        Layout of the batch.
     keys : mx.array
-        (B, 2) random keys: what is drawn for an example does not depend on its company.
+        (B, 2) random keys: the draws of an example do not depend on the rest of the batch.
     config : FlowConfig
-        What is blurred, and what comes from the model itself.
+        Parts of the objective.
 
     Returns
     -------
@@ -197,7 +162,7 @@ def _first_errors(
     def repeated(array: mx.array) -> mx.array:
         return mx.repeat(array, draws, axis=0)
 
-    many = Layout(*tree_map(repeated, tuple(layout)))  # lazy: what is not of the first scale is never made
+    many = Layout(*tree_map(repeated, tuple(layout)))  # lazy: only what the first scale uses is computed
     seen, bias = surroundings(0, None, many), repeated(model.decoder.bias(0, layout))
     each = mx.vmap(lambda key: mx.random.split(key, 2 * draws))(keys).reshape(count * draws, 2, 2)
     drawn = mx.vmap(lambda key: mx.random.uniform(shape=(2,), key=key))(each[:, 0])
@@ -224,7 +189,7 @@ def distance_error(found: mx.array, true: mx.array, layout: Layout) -> mx.array:
     found, true : mx.array
         (B, L, 3) traces in one unit.
     layout : Layout
-        Of the batch.
+        Layout of the batch.
 
     Returns
     -------

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.generate.favoured import BIN, SHARE, FavouredRegion
-from betafold_mlx.generate.fit import CA, Fit
+from betafold_mlx.generate.fit import CA
+from betafold_mlx.generate.fit_problem import Fit
 from betafold_mlx.generate.tables import LEGEND, method_rows, prompt_rows
+from betafold_mlx.generate.training_split import BIN, SHARE, FavouredRegion
 from betafold_mlx.report.markup import Markup, tag, text
 from betafold_mlx.structure.secondary import assign_secondary_structures
 
@@ -48,7 +49,7 @@ def generator_page(
     Parameters
     ----------
     report : mapping
-        `betafold_mlx.generate.evaluation.evaluate_generator`, with ``model``.
+        `betafold_mlx.generate.assessment.evaluate_generator`, with ``model``.
     samples : sequence of Fit
         Generated backbones; the first `PICTURES` are shown.
     favoured : FavouredRegion

@@ -1,9 +1,7 @@
-"""What a user asks of generated backbones: a coarse shape, a motif to build on, secondary structure."""
+"""Prompts for generated backbones: a coarse shape, a motif to build on, secondary structure."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -15,30 +13,31 @@ import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.fit import fit_backbones
+from betafold_mlx.generate.scales import MIN_POINTS
 from betafold_mlx.geometry import backbone_torsions
-from betafold_mlx.gzipped import read_bytes
+from betafold_mlx.gzipped import read_lines
 from betafold_mlx.structure.backbone import ATOMS, peptide_bonds
 from betafold_mlx.structure.parsing import parse_structure
 from betafold_mlx.structure.residues import ReadResidue, read_chain
 
-FEWEST_POINTS, MOST_POINTS = 3, 8
+MAX_POINTS = 8
+
 CA_STEP = 3.8
 """Angstrom between neighbouring C-alphas of a trans chain."""
 
-NEAREST_POINTS = 0.5
-"""Angstrom: points closer than that are the same."""
+MIN_POINT_DISTANCE = 0.5
+"""Angstrom: points closer than that are taken for the same one."""
 
-SHORTEST_MOTIF = 4
+MIN_MOTIF = 4
 """Residues: three C-alphas are no shape."""
 
 HELIX, STRAND, OPEN = "H", "E", "-"
 
-SHORTEST_RANGES = {HELIX: 5, STRAND: 4}
-"""Residues of a helix and of a strand that P-SEA can tell."""
+MIN_RANGES = {HELIX: 5, STRAND: 4}
+"""Shortest helix and strand that P-SEA finds, residues."""
 
 _MOTIF = re.compile(r"(?:(?P<chain>[^:\s]*):)?(?P<first>-?[0-9]+[A-Za-z]?)-(?P<last>-?[0-9]+[A-Za-z]?)")
 _RANGE = re.compile(r"([0-9]{1,4})-([0-9]{1,4})")
-_LARGEST_FILE = 1 << 20  # bytes of a file of points
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class CoarseShape:
 
 @dataclass(frozen=True)
 class MotifPrompt:
-    """A piece of a structure that the generated chain is to hold.
+    """A piece of a structure that the generated chain has to contain.
 
     Attributes
     ----------
@@ -68,8 +67,8 @@ class MotifPrompt:
     coordinates : numpy.ndarray
         (m, 4, 3) float32 Angstrom: N, CA, C, O.
     torsions : numpy.ndarray
-        (m, 3) float64 radians: phi, psi, omega of the ideal backbone that is nearest to it; NaN where they depend on
-        what is around it (phi of the first, psi and omega of the last residue).
+        (m, 3) float64 radians: phi, psi, omega of the ideal backbone nearest to it; NaN where they depend on what is
+        around it (phi of the first, psi and omega of the last residue).
     source : str
         File, chain and residues.
     """
@@ -97,46 +96,48 @@ def read_points(path: Path) -> CoarseShape:
         Where the file cannot be read, or a line does not hold three numbers; for too few or too many points, or two
         that are the same.
     """
-    content = read_bytes(path)
-    if len(content) > _LARGEST_FILE:
-        raise BetafoldError(f"{path} is no file of {FEWEST_POINTS} to {MOST_POINTS} points: it is too large")
-    try:
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BetafoldError(f"{path} is not a text of x,y,z a line") from error
     points: list[list[float]] = []
-    for number, row in enumerate(rows, start=1):
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
+    for number, line in enumerate(read_lines(path), start=1):
+        cells = [cell.strip() for cell in line.split(",")]
+        if not any(cells) or (not points and _is_header(cells)):
             continue
-        values = [_number(cell) for cell in cells]
-        if not points and all(value is None for value in values) and _is_header(cells):
-            continue
-        if len(values) != 3 or not all(value is not None and math.isfinite(value) for value in values):
+        try:
+            point = [float(cell.replace("_", "?")) for cell in cells]  # Python reads 1_0 as 10
+        except ValueError:
+            point = []
+        if len(point) != 3 or not all(map(math.isfinite, point)):
             raise BetafoldError(
-                f"{path}, line {number}: x,y,z as three numbers are needed, not {','.join(row)!r:.60}"
+                f"{path}, line {number}: x,y,z as three numbers are needed, not {line.strip()!r:.60}"
             )
-        points.append([value for value in values if value is not None])
+        points.append(point)
+        if len(points) > MAX_POINTS:
+            break
     return CoarseShape(_checked_points(points, str(path)), str(path))
 
 
 def _checked_points(points: Sequence[Sequence[float]], source: str) -> np.ndarray:
     count = len(points)
-    if not FEWEST_POINTS <= count <= MOST_POINTS:
-        plural = "" if count == 1 else "s"
-        raise BetafoldError(
-            f"{source} has {count} point{plural}: a coarse shape has {FEWEST_POINTS} to {MOST_POINTS}"
+    if not MIN_POINTS <= count <= MAX_POINTS:
+        found = (
+            f"more than {MAX_POINTS} points" if count > MAX_POINTS else f"{count} point{'s' * (count != 1)}"
         )
-    array = np.array(points, dtype=np.float64)
+        raise BetafoldError(f"{source} has {found}: a coarse shape has {MIN_POINTS} to {MAX_POINTS}")
+    array = np.array(points)
     if np.abs(array).max() >= 1e4:
         raise BetafoldError(f"{source}: a coordinate is 10000 A or more")
     for i in range(count):
         for j in range(i):
-            if np.linalg.norm(array[i] - array[j]) < NEAREST_POINTS:
+            if np.linalg.norm(array[i] - array[j]) < MIN_POINT_DISTANCE:
                 raise BetafoldError(
-                    f"{source}: points {j + 1} and {i + 1} are the same (within {NEAREST_POINTS:g} A)"
+                    f"{source}: points {j + 1} and {i + 1} are the same (within {MIN_POINT_DISTANCE:g} A)"
                 )
     return array.astype(np.float32)
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Tell a line of names from a first point that is damaged: NaN and infinity are numbers."""
+    names = all(re.fullmatch(r"[A-Za-z_][\w ()]*", cell) for cell in cells)
+    return len(cells) == 3 and names and not {"nan", "inf", "infinity"} & {cell.lower() for cell in cells}
 
 
 def check_points(shape: CoarseShape, length: int, cyclic: bool = False) -> None:
@@ -200,10 +201,8 @@ def read_motif(path: Path, residues: str, at: int) -> MotifPrompt:
             f"motif {source}: the chain is broken between {chosen[gap].number} and {chosen[gap + 1].number} "
             f"(C-N {distance:.1f} A): take an unbroken stretch"
         )
-    if len(chosen) < SHORTEST_MOTIF:
-        raise BetafoldError(
-            f"motif {source} has {len(chosen)} residues: a motif has {SHORTEST_MOTIF} or more"
-        )
+    if len(chosen) < MIN_MOTIF:
+        raise BetafoldError(f"motif {source} has {len(chosen)} residues: a motif has {MIN_MOTIF} or more")
     return motif_of(atoms, at - 1, source)
 
 
@@ -234,7 +233,7 @@ def check_motif(motif: MotifPrompt, length: int) -> None:
 
 
 def secondary_text(helices: Iterable[str], strands: Iterable[str], length: int) -> str | None:
-    """Return the secondary structure that is asked for.
+    """Return the requested secondary structure.
 
     Parameters
     ----------
@@ -246,12 +245,12 @@ def secondary_text(helices: Iterable[str], strands: Iterable[str], length: int) 
     Returns
     -------
     str or None
-        A letter a residue: H, E, or ``-`` where nothing is asked for; None where there is no range.
+        A letter a residue: H, E, or ``-`` where nothing is requested; None where there is no range.
 
     Raises
     ------
     BetafoldError
-        For a range that is none, lies outside the chain, is too short to be told, or overlaps another.
+        For a malformed range, or one that lies outside the chain, is too short, or overlaps another.
     """
     letters = [OPEN] * length
     for letter, option, texts in ((HELIX, "--helix", helices), (STRAND, "--strand", strands)):
@@ -262,8 +261,8 @@ def secondary_text(helices: Iterable[str], strands: Iterable[str], length: int) 
             first, last = int(found[1]), int(found[2])
             if not 1 <= first <= last <= length:
                 raise BetafoldError(f"{option} {text}: residues run from 1 to {length}, the lower first")
-            if last - first + 1 < SHORTEST_RANGES[letter]:
-                raise BetafoldError(f"{option} {text}: {SHORTEST_RANGES[letter]} residues or more are needed")
+            if last - first + 1 < MIN_RANGES[letter]:
+                raise BetafoldError(f"{option} {text}: {MIN_RANGES[letter]} residues or more are needed")
             if set(letters[first - 1 : last]) != {OPEN}:
                 raise BetafoldError(f"{option} {text} overlaps another range")
             letters[first - 1 : last] = [letter] * (last - first + 1)
@@ -307,15 +306,3 @@ def _ideal_torsions(coordinates: np.ndarray) -> np.ndarray:
     torsions = fit.torsions.astype(np.float64)
     torsions[0, 0] = torsions[-1, 1] = torsions[-1, 2] = np.nan
     return torsions
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return None if "_" in cell else float(cell)  # Python reads 1_0 as 10
-    except ValueError:
-        return None
-
-
-def _is_header(cells: Sequence[str]) -> bool:
-    """Tell a line of names from a first point that is damaged."""
-    return len(cells) == 3 and all(re.fullmatch(r"[A-Za-z_][\w ()]*", cell) for cell in cells)

@@ -1,4 +1,4 @@
-"""What closes the backbones of rings while they are fitted, and in the end."""
+"""Ring closure: during the fit, by distances across the closing bond, and exactly at its end."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import numpy as np
 from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
 from betafold_mlx.fold.gradient import RING_PAIRS
 from betafold_mlx.fold.restraints import Bonds, ring_distances
-from betafold_mlx.generate.regions import PLACEHOLDERS
+from betafold_mlx.generate.trace_states import PLACEHOLDERS
 from betafold_mlx.peptide.sequence import residue_ids
 
 ROUND = 3
-"""Residues that a ring's trace is continued by past its start: phi and psi need two C-alphas to either side."""
-
-_AGAIN = ROUND - 1  # residues at the start whose torsions are known from behind the end alone
+"""Residues that the trace of a ring is continued by past its start: phi and psi need two C-alphas to either side."""
 
 STRETCH_WIDTH = 0.005
-"""Angstrom: a distance across the closing bond that is so far off costs half a nat. The ring is all but closed from the
-first step on; where it may be open for long, it finds shapes that do not close. With 0.03 ten of a hundred rings of the
-project's training data more get no valid backbone."""
+"""Angstrom: a deviation of a distance across the closing bond that costs half a nat. The ring is nearly closed from the
+first step on; a weaker term leads to shapes that do not close: with 0.03 ten more of a hundred rings of the project's
+training data get no valid backbone."""
 
 
 class Rings:
@@ -40,7 +38,6 @@ class Rings:
         batch = len(lengths)
         distances = np.tile(ring_distances(letter, letter), (batch, 1))
         self._last, self._distances = lengths - 1, distances
-        self.around = mx.array(lengths)
         self._bonds = Bonds(
             residues=mx.full((batch, padded), letter),
             mask=mx.array(np.arange(padded) < lengths[:, None]),
@@ -53,7 +50,7 @@ class Rings:
         )
 
     def stretch(self, backbone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return how far the distances across the bond are off, and what they pull at.
+        """Return the deviations of the distances across the bond, and their derivatives.
 
         Parameters
         ----------
@@ -63,7 +60,7 @@ class Rings:
         Returns
         -------
         stretch : numpy.ndarray
-            (4, B) Angstrom, of `betafold_mlx.fold.gradient.RING_PAIRS`.
+            (4, B) Angstrom, in the order of `betafold_mlx.fold.gradient.RING_PAIRS`.
         pulls : numpy.ndarray
             (4, B, L, 5, 3) float32, the derivatives by the atoms.
         """
@@ -80,7 +77,7 @@ class Rings:
         return stretch, pulls
 
     def closed(self, torsions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the torsions (B, L, 3) of the closed rings, and how far their bonds are off (B,), 1 being accepted."""
+        """Close rings: return their torsions (B, L, 3), and the misfits (B,) of their bonds, accepted up to 1."""
         bent = close_bonds(mx.array(torsions.astype(np.float32)), self._bonds)
         misfit = bond_misfit(bent, self._bonds)
         return np.array(finish_rings(bent, self._bonds)[0]).astype(np.float64), misfit
@@ -93,5 +90,5 @@ def continued(trace: np.ndarray) -> np.ndarray:
 
 def once_around(torsions: np.ndarray) -> np.ndarray:
     """Return the torsions (L, ...) of a ring from those of its continued trace."""
-    length = len(torsions) - ROUND
-    return np.concatenate([torsions[length : length + _AGAIN], torsions[_AGAIN:length]])
+    length, again = len(torsions) - ROUND, ROUND - 1  # the first ones are known from behind the end alone
+    return np.concatenate([torsions[length : length + again], torsions[again:length]])

@@ -1,4 +1,4 @@
-"""A C-alpha trace at several scales: fewer points along the chain for its coarse shape.
+"""A C-alpha trace at several scales: fewer points along the chain for its coarse shape; the noise of each scale.
 
 Down and Up of PAR (protein autoregressive modelling) are linear interpolation along the sequence. An open chain keeps
 its ends: its points stand evenly from the first residue to the last. A ring has no ends: its points stand evenly
@@ -12,27 +12,31 @@ import functools
 import mlx.core as mx
 import numpy as np
 
-SHORTEST, LONGEST = 8, 32
-"""Residues of a generated chain."""
+from betafold_mlx.generate.settings import MAX_SCALES
 
-FEWEST_POINTS = 3
+MIN_POINTS = 3
 """A coarse shape has at least a bend."""
 
-MOST_SCALES = 3
-
-COARSEST = 2 ** (MOST_SCALES - 1)
+COARSEST = 2 ** (MAX_SCALES - 1)
 """Residues a point at the coarsest scale."""
 
+FIRST_NOISE = (9.5, 4.0, 1.7)
+"""Standard deviation of the noise of the first scale along each axis, Angstrom: that of coarse traces of the training
+data in the standard orientation (`canonical_axes`)."""
 
-def scale_sizes(length: int, *, scales: int = MOST_SCALES) -> tuple[int, ...]:
+LATER_NOISE = (0.9, 1.3)
+"""The same of later scales, from the finest: that of what they add to the straight lines between the coarser points."""
+
+
+def scale_sizes(length: int, *, scales: int = MAX_SCALES) -> tuple[int, ...]:
     """Return how many points a chain has at each scale, coarse to fine.
 
     Parameters
     ----------
     length : int
-        Residues, at least `FEWEST_POINTS`.
+        Residues, at least `MIN_POINTS`.
     scales : int
-        The finest so many of L/4, L/2 and L, rounded up.
+        Number of scales, the finest ones of L/4, L/2 and L, rounded up.
 
     Returns
     -------
@@ -40,7 +44,19 @@ def scale_sizes(length: int, *, scales: int = MOST_SCALES) -> tuple[int, ...]:
         The last is `length`.
     """
     halvings = range(scales - 1, -1, -1)
-    return tuple(max(FEWEST_POINTS, -(-length // 2**halving)) for halving in halvings)
+    return tuple(max(MIN_POINTS, -(-length // 2**halving)) for halving in halvings)
+
+
+def noise_scale(scale: int, scales: int) -> np.ndarray:
+    """Return the standard deviation of the noise of a scale (0 = coarsest), (3,) float32 Angstrom."""
+    return np.array(FIRST_NOISE if scale == 0 else [LATER_NOISE[scales - 1 - scale]] * 3, np.float32)
+
+
+def centred(points: mx.array, mask: mx.array) -> mx.array:
+    """Return points (B, S, 3) with their mean subtracted, zero at padding (B, S)."""
+    real = mask[..., None].astype(points.dtype)
+    mean = (points * real).sum(axis=1, keepdims=True) / mx.maximum(real.sum(axis=1, keepdims=True), 1.0)
+    return (points - mean) * real
 
 
 def point_positions(length: int, size: int, cyclic: bool = False) -> np.ndarray:
@@ -50,17 +66,25 @@ def point_positions(length: int, size: int, cyclic: bool = False) -> np.ndarray:
     return np.arange(size) * ((length - 1) / max(size - 1, 1))
 
 
+def interpolation_at(places: np.ndarray, length: int) -> np.ndarray:
+    """Return the matrix (n, length), float64, that interpolates `length` points at places (n,) along their chain.
+
+    Places lie in [0, length - 1], of a ring in [0, length).
+    """
+    # Rounded, so that a point on an old one is that one, and not 1e-16 of its neighbour too.
+    lower = np.floor(np.round(places, 9)).astype(int)
+    share = np.round(places - lower, 9)
+    matrix = np.zeros((len(places), length))
+    rows = np.arange(len(places))
+    matrix[rows, lower % length] += 1.0 - share
+    matrix[rows, (lower + 1) % length] += share
+    return matrix
+
+
 @functools.cache
 def interpolation(length: int, size: int, cyclic: bool = False) -> np.ndarray:
     """Return the matrix (size, length), float64, that takes `length` points along a chain to `size` points."""
-    place = point_positions(length, size, cyclic)
-    # Rounded, so that a point on an old one is that one, and not 1e-16 of its neighbour too.
-    lower = np.floor(np.round(place, 9)).astype(int)
-    share = np.round(place - lower, 9)
-    matrix = np.zeros((size, length))
-    rows = np.arange(size)
-    matrix[rows, lower] += 1.0 - share
-    matrix[rows, (lower + 1) % length] += share
+    matrix = interpolation_at(point_positions(length, size, cyclic), length)
     matrix.setflags(write=False)
     return matrix
 
@@ -69,7 +93,9 @@ def interpolation(length: int, size: int, cyclic: bool = False) -> np.ndarray:
 def resampling(length: int, size: int, cyclic: bool = False) -> np.ndarray:
     """Return the matrix (size, length), float32, that interpolates and zero-centres the new points.
 
-    Moving a trace changes nothing, and where both sizes are equal it is only centred.
+    Moving a trace changes nothing, and where both sizes are equal it is only centred. Down takes Up back exactly where
+    the old points are among the new ones: for an open chain where ``size - 1`` is a multiple of ``length - 1``, for a
+    ring where `size` is one of `length`.
     """
     matrix = interpolation(length, size, cyclic)
     centred = (matrix - matrix.mean(axis=0)).astype(np.float32)
@@ -77,42 +103,12 @@ def resampling(length: int, size: int, cyclic: bool = False) -> np.ndarray:
     return centred
 
 
-def resampled(trace: mx.array, size: int, cyclic: bool = False) -> mx.array:
-    """Return a trace at another scale: Down where that has fewer points, Up where it has more.
-
-    Down takes Up back exactly where the old points are among the new ones: for an open chain where ``size - 1`` is a
-    multiple of ``n - 1``, for a ring where `size` is one of n.
-
-    Parameters
-    ----------
-    trace : mx.array
-        (..., n, 3) points along a chain, n >= 2.
-    size : int
-        Points of the other scale, at least 2.
-    cyclic : bool
-        Whether the chain is a ring.
-
-    Returns
-    -------
-    mx.array
-        (..., size, 3), zero-centred; of `size` n the trace itself, centred.
-
-    Raises
-    ------
-    ValueError
-        Where one of the two has fewer than two points.
-    """
-    if trace.shape[-2] < 2 or size < 2:
-        raise ValueError(f"{trace.shape[-2]} points cannot be made {size}")
-    return mx.array(resampling(trace.shape[-2], size, cyclic)) @ trace
-
-
 def canonical_axes(trace: np.ndarray, cyclic: bool = False) -> np.ndarray:
     """Return the axes of a trace: the rotation (3, 3) for which ``trace @ axes`` lies in the standard orientation.
 
-    The first axis is that along which the coarse shape is longest, pointing from the chain's start to its end; the
-    second the next longest, pointing to where the ends are; the third makes them right-handed. A generator needs no
-    orientation, and one that has seen all shapes in the same has less to learn.
+    The first axis is that along which the coarse shape is longest, pointing from the start of the chain to its end;
+    the second the next longest, pointing to where the ends are; the third makes them right-handed. A generator needs
+    no orientation, and one that has seen all shapes in the same has less to learn.
 
     Parameters
     ----------
@@ -121,7 +117,7 @@ def canonical_axes(trace: np.ndarray, cyclic: bool = False) -> np.ndarray:
     cyclic : bool
         Whether it is a ring.
     """
-    size = max(FEWEST_POINTS, -(-len(trace) // COARSEST))
+    size = max(MIN_POINTS, -(-len(trace) // COARSEST))
     points = resampling(len(trace), min(size, len(trace)), cyclic).astype(float) @ trace
     _, axes = np.linalg.eigh(points.T @ points)
     first, second = axes[:, 2], axes[:, 1]

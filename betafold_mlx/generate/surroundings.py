@@ -1,4 +1,4 @@
-"""What the points of a scale see of the coarser one, in frames that turn with the chain."""
+"""What the points of a scale see of the coarser scale, in frames that turn with the chain."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from betafold_mlx.generate.layout import AROUND, Layout
+from betafold_mlx.generate.chain_layout import AROUND, Layout
 
 CONTEXT_UNIT = 5.0
 """Angstrom. Coordinates that the Transformer reads are divided by it, to be about one."""
 
-_SOMEWHERE = ((0.36, -0.48, 0.8), (0.6, 0.64, 0.48))
-"""Two directions: where a trace has no bend, or two of its points are one, a frame turns to them, and is still one."""
+_FALLBACK = ((0.36, -0.48, 0.8), (0.6, 0.64, 0.48))
+"""Two directions for the axes of a frame where a trace has no bend, or two of its points coincide."""
 
 
 class Surroundings(NamedTuple):
@@ -52,8 +52,8 @@ def surroundings(scale: int, trace: mx.array | None, layout: Layout) -> Surround
         frames = mx.broadcast_to(mx.eye(3), (batch, size, 3, 3))
         return Surroundings(mx.zeros((batch, size, 3)), frames, mx.zeros((batch, size, 3 * AROUND)))
     seen = (layout.views[scale - 1] @ trace).reshape(batch, -1, size, 3)
-    first = _unit(seen[:, 0] + 1e-3 * mx.array(_SOMEWHERE[0]))
-    bend = seen[:, 1] + 1e-3 * mx.array(_SOMEWHERE[1])
+    first = _unit(seen[:, 0] + 1e-3 * mx.array(_FALLBACK[0]))
+    bend = seen[:, 1] + 1e-3 * mx.array(_FALLBACK[1])
     second = _unit(bend - (bend * first).sum(axis=-1, keepdims=True) * first)
     frames = mx.stack([first, second, mx.linalg.cross(first, second)], axis=-1)
     ahead = to_frames(frames[:, None], seen[:, 2:])  # (B, AROUND, S, 3)

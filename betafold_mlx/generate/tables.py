@@ -91,7 +91,7 @@ def prompt_rows(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """Return the tables of a report (`betafold_mlx.generate.evaluation.evaluate_generator`) as text."""
+    """Return the tables of a report (`betafold_mlx.generate.assessment.evaluate_generator`) as text."""
     blocks = [f"note: {note}" for note in report.get("notes", ())]
     blocks.append(align(method_rows(report)))
     blocks.append(LEGEND)

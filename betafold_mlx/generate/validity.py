@@ -1,4 +1,4 @@
-"""What a C-alpha trace must be to be a chain, before any backbone is fitted to it."""
+"""Validity of a C-alpha trace, before any backbone is fitted to it: bond lengths, clashes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 
 CA_BOND, CA_BOND_TOLERANCE = 3.8, 0.4
-"""Angstrom between neighbours of a trans chain, and how far off a drawn one may be."""
+"""Angstrom: distance between neighbours of a trans chain, and its tolerance."""
 
 CA_CLASH = 3.4
 """Angstrom, of C-alphas two or more residues apart. Of 4,000 windows of 10 to 32 residues of the project's training
 chains, five come closer; `evaluate-generator` reports the share for the data beside that of the model."""
-
-MOST_MOTIF_RMSD = 1.0
-"""Angstrom, N, CA, C: a motif that is farther from what it was is not kept."""
 
 
 def ca_bonds(trace: np.ndarray, cyclic: bool = False) -> np.ndarray:
@@ -34,7 +31,7 @@ def nearest_approach(trace: np.ndarray, cyclic: bool = False) -> float:
 
 
 def trace_validity(trace: np.ndarray, cyclic: bool = False) -> dict[str, Any]:
-    """Return what there is to say of a trace (L, 3), of an open chain or a ring, as plain JSON values.
+    """Return the validity of a trace (L, 3), of an open chain or a ring, as plain JSON values.
 
     ``bonds_ok`` is the share of good bonds, ``worst_bond`` and ``nearest_approach`` are in Angstrom; ``valid`` is a
     chain whose bonds are all good, and that does not run through itself.

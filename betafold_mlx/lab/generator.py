@@ -14,17 +14,21 @@ from typing import Any
 
 from betafold_mlx import __version__
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.generate.config import GeneratorConfig
-from betafold_mlx.generate.evaluation import held_out_chains, references_of
+from betafold_mlx.generate.assessment import held_out_chains, training_references
 from betafold_mlx.generate.fit import fit_traces
 from betafold_mlx.generate.flow import first_draws
-from betafold_mlx.generate.measures import Chains, References, figures
+from betafold_mlx.generate.measures import Chains, TrainingReferences, chain_figures
 from betafold_mlx.generate.network import BackboneGenerator
-from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
-from betafold_mlx.generate.scales import LONGEST, scale_sizes
-from betafold_mlx.generate.settings import GeneratorTrainConfig
+from betafold_mlx.generate.sampler import SampleSpec, sample_traces
+from betafold_mlx.generate.scales import scale_sizes
+from betafold_mlx.generate.settings import (
+    MAX_LENGTH,
+    GeneratorConfig,
+    GeneratorTrainConfig,
+    SamplingConfig,
+)
 from betafold_mlx.generate.tables import value_at
-from betafold_mlx.generate.training import GeneratorTrainer
+from betafold_mlx.generate.trainer import GeneratorTrainer
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.lab.compare import INTERVALS, Measure, draw_runs, findings, run_rows
 from betafold_mlx.lab.experiment import Lab, Outcome, Picture
@@ -48,7 +52,7 @@ class GeneratorRun:
     seed : int
         Its seed.
     figures : dict
-        Of samples as long as validation structures: `betafold_mlx.generate.measures.figures`.
+        Of samples as long as validation structures: `betafold_mlx.generate.measures.chain_figures`.
     """
 
     seed: int
@@ -144,14 +148,14 @@ def variants(base: GeneratorTrainConfig) -> dict[str, GeneratorTrainConfig]:
 
 def _points(config: GeneratorTrainConfig) -> int:
     """Return how many points the decoder is trained on, a chain of the longest, at all scales together."""
-    first, *later = scale_sizes(LONGEST, scales=config.network.scales)
+    first, *later = scale_sizes(MAX_LENGTH, scales=config.network.scales)
     return first * (first_draws(config.network.scales) if config.flow.further_draws else 1) + sum(later)
 
 
 def _sampling_cost(scales: int) -> float:
     """Return how many points the decoder is asked about, a residue."""
-    first, *later = scale_sizes(LONGEST, scales=scales)
-    return (SAMPLING.steps * first + SAMPLING.ode_steps * sum(later)) / LONGEST
+    first, *later = scale_sizes(MAX_LENGTH, scales=scales)
+    return (SAMPLING.steps * first + SAMPLING.ode_steps * sum(later)) / MAX_LENGTH
 
 
 def _run(lab: Lab, config: GeneratorTrainConfig, label: str) -> GeneratorRun:
@@ -180,12 +184,13 @@ def _train(directory: Path, lab: Lab, dataset: Dataset, config: GeneratorTrainCo
         raise KeyboardInterrupt
     items = held_out_chains(dataset, "validation", lab.budget.items)
     lengths = [len(item) for item in items]
-    references = references_of(dataset, lengths, lab.seed)
+    references = training_references(dataset, lengths, lab.seed)
     return GeneratorRun(config.seed, _measured(trainer.model, lengths, references, config.seed))
 
 
 def _measured(
-    model: BackboneGenerator, lengths: Sequence[int], references: References, seed: int
+    model: BackboneGenerator, lengths: Sequence[int], references: TrainingReferences, seed: int
 ) -> dict[str, Any]:
-    drawn = sample_traces(model, lengths, seed, range(len(lengths)), SAMPLING)
-    return figures(Chains(drawn, fit_traces(drawn)), references, seed)
+    specs = [SampleSpec(length, number) for number, length in enumerate(lengths)]
+    drawn = sample_traces(model, specs, seed, SAMPLING)
+    return chain_figures(Chains(drawn, fit_traces(drawn)), references, seed)

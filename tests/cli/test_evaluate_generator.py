@@ -16,7 +16,7 @@ from betafold_mlx.cli import evaluate_generator as module
 from betafold_mlx.cli.main import main
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.evaluate.items import split_items
-from betafold_mlx.generate import evaluation
+from betafold_mlx.generate import assessment
 from betafold_mlx.generate.tables import render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,8 +41,8 @@ def measured(dataset, tmp_path_factory):
     page = tmp_path_factory.mktemp("page") / "report.html"
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "sample_traces", draw)
-        patch.setattr(evaluation, "LIBRARY", 20)
+        patch.setattr(assessment, "sample_traces", draw)
+        patch.setattr(assessment, "LIBRARY", 20)
         patch.setattr(module, "load_default_generator", lambda model: GENERATOR)
         with (
             contextlib.redirect_stdout(out),
@@ -90,11 +90,11 @@ def test_the_document_has_all_methods_and_prompts(measured, dataset):
 
 def test_lengths_are_those_of_open_chains_held_out(dataset):
     data = Dataset.load(dataset)
-    items = evaluation.held_out_chains(data, "test", 1000)
+    items = assessment.held_out_chains(data, "test", 1000)
     assert items and not any(item.peptide.cyclic for item in items)
     expected = [item.id for item in split_items(data, "test") if not item.peptide.cyclic]
     assert [item.id for item in items] == expected
-    some = evaluation.held_out_chains(data, "test", 5)
+    some = assessment.held_out_chains(data, "test", 5)
     assert len({item.id for item in some}) == 5 and some[0].id == items[0].id
 
 
@@ -163,7 +163,7 @@ def test_figures_are_written_between_their_marks(measured, tmp_path):
 
 def test_a_page_that_cannot_be_written_is_found_before_the_work(capsys, monkeypatch, dataset, tmp_path):
     monkeypatch.setattr(module, "load_default_generator", lambda model: GENERATOR)
-    monkeypatch.setattr(evaluation, "sample_traces", None)  # not reached
+    monkeypatch.setattr(assessment, "sample_traces", None)  # not reached
     (tmp_path / "file").write_text("")
     for page, said in ((tmp_path, "is a directory"), (tmp_path / "file" / "a.html", "cannot write into")):
         code, out, err = call(capsys, dataset, "--split", "validation", "-o", page)

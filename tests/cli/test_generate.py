@@ -15,17 +15,16 @@ from synthetic import STRAND
 
 from betafold_mlx.cli import generate as generate_module
 from betafold_mlx.cli.main import main
-from betafold_mlx.generate.config import GeneratorConfig
-from betafold_mlx.generate.directory import save_generator
-from betafold_mlx.generate.favoured import SHARE
+from betafold_mlx.generate.backbones import MAX_MOTIF_RMSD
 from betafold_mlx.generate.files import BackboneWriter
-from betafold_mlx.generate.fit import MOST_OVERLAP, MOST_RMSD
-from betafold_mlx.generate.network import BackboneGenerator
-from betafold_mlx.generate.prompt import FEWEST_POINTS, MOST_POINTS, SHORTEST_MOTIF, SHORTEST_RANGES
-from betafold_mlx.generate.regions import CELL
-from betafold_mlx.generate.sampler import SamplingConfig
-from betafold_mlx.generate.scales import LONGEST, SHORTEST
-from betafold_mlx.generate.validity import CA_BOND, CA_BOND_TOLERANCE, MOST_MOTIF_RMSD
+from betafold_mlx.generate.fit_problem import MAX_OVERLAP, MAX_RMSD
+from betafold_mlx.generate.network import BackboneGenerator, save_generator
+from betafold_mlx.generate.prompt import MAX_POINTS, MIN_MOTIF, MIN_RANGES
+from betafold_mlx.generate.scales import MIN_POINTS
+from betafold_mlx.generate.settings import MAX_LENGTH, MIN_LENGTH, GeneratorConfig, SamplingConfig
+from betafold_mlx.generate.trace_states import CELL
+from betafold_mlx.generate.training_split import SHARE
+from betafold_mlx.generate.validity import CA_BOND, CA_BOND_TOLERANCE
 
 __all__ = ["drawn"]
 
@@ -145,8 +144,8 @@ def test_rings_say_so_in_their_files(capsys, known):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--length", "7"), 2, f"chains have {SHORTEST} to {LONGEST} residues"),
-        (("--length", "40"), 2, f"chains have {SHORTEST} to {LONGEST} residues"),
+        (("--length", "7"), 2, f"chains have {MIN_LENGTH} to {MAX_LENGTH} residues"),
+        (("--length", "40"), 2, f"chains have {MIN_LENGTH} to {MAX_LENGTH} residues"),
         (("--length", "20-12"), 2, "length 20-12: the lower number first"),
         (("--length", "x"), 2, "neither a number of residues nor a range"),
         (("--num", "0"), 2, "--num"),
@@ -272,16 +271,16 @@ def test_a_folding_model_is_no_generator(capsys, tmp_path):
 def test_numbers_in_the_help_and_the_docs_are_those_of_the_modules(capsys):
     code, out, _ = call(capsys, "--help")
     words = " ".join(out.split())
-    assert code == 0 and f"chains of {SHORTEST} to {LONGEST} residues" in words
-    assert f"{FEWEST_POINTS} to {MOST_POINTS} lines" in words and f"within {MOST_MOTIF_RMSD:g} A" in words
+    assert code == 0 and f"chains of {MIN_LENGTH} to {MAX_LENGTH} residues" in words
+    assert f"{MIN_POINTS} to {MAX_POINTS} lines" in words and f"within {MAX_MOTIF_RMSD:g} A" in words
     docs = " ".join((Path(__file__).parents[2] / "docs" / "generate.md").read_text().split())
     for said in (
-        f"Chains of {SHORTEST} to {LONGEST} residues, open or closed head to tail",
-        f"{FEWEST_POINTS} to {MOST_POINTS} lines, Angstrom",
-        f"unbroken, {SHORTEST_MOTIF} or more",
-        f"repeatable, {SHORTEST_RANGES['H']} and {SHORTEST_RANGES['E']} residues or more",
-        f"Above {MOST_MOTIF_RMSD:g} Å the sample has failed",
-        f"within {MOST_RMSD:g} Å of the trace, atoms overlap by more than {MOST_OVERLAP:g} Å",
+        f"Chains of {MIN_LENGTH} to {MAX_LENGTH} residues, open or closed head to tail",
+        f"{MIN_POINTS} to {MAX_POINTS} lines, Angstrom",
+        f"unbroken, {MIN_MOTIF} or more",
+        f"repeatable, {MIN_RANGES['H']} and {MIN_RANGES['E']} residues or more",
+        f"Above {MAX_MOTIF_RMSD:g} Å the sample has failed",
+        f"within {MAX_RMSD:g} Å of the trace, atoms overlap by more than {MAX_OVERLAP:g} Å",
         f"within {CA_BOND:g} ± {CA_BOND_TOLERANCE:g} Å",
         f"cells of {CELL}° of the Ramachandran plot",
         f"holds {100 * SHARE:.0f} % of all training residues",

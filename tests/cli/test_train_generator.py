@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 from synthetic import make_dataset
 
-from betafold_mlx.generate.directory import load_generator
-from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
+from betafold_mlx.generate.network import load_generator
+from betafold_mlx.generate.sampler import SampleSpec, sample_traces
+from betafold_mlx.generate.settings import SamplingConfig
 
 OPTIONS = [
     *("--steps", "8", "--evaluate-every", "4", "--warmup", "2", "--tokens", "96"),
@@ -49,7 +50,7 @@ def test_train_then_sample(tmp_path, dataset):
     }  # fmt: skip
     loaded = load_generator(tmp_path / "run" / "best")
     assert loaded.config.scales == 2
-    assert sample_traces(loaded.model, [11], 0, [0], SamplingConfig(4, 2))[0].shape == (11, 3)
+    assert sample_traces(loaded.model, [SampleSpec(11, 0)], 0, SamplingConfig(4, 2))[0].shape == (11, 3)
     code, _, err = run(dataset, "-o", tmp_path / "run", *OPTIONS)
     assert code == 1 and "--resume" in err and len(err.splitlines()) == 1
 

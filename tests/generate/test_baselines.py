@@ -6,8 +6,7 @@ import pytest
 from synthetic import make_dataset
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.baselines import fragment_copies, random_coils
-from betafold_mlx.generate.favoured import training_angles
+from betafold_mlx.generate.training_split import fragment_copies, random_coils, training_angles
 
 DATA = make_dataset(chains=8, peptides=4)
 NOTHING = make_dataset(chains=0, peptides=0)

@@ -15,10 +15,10 @@ from writer_helpers import read_biotite, read_gemmi
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate import files
-from betafold_mlx.generate.backbones import Request, generate_backbones, secondary_kept
+from betafold_mlx.generate.backbones import BackboneRequest, generate_backbones, secondary_kept
 from betafold_mlx.generate.files import BackboneWriter, to_mmcif, to_pdb
 from betafold_mlx.generate.prompt import CoarseShape, motif_of
-from betafold_mlx.generate.sampler import SamplingConfig
+from betafold_mlx.generate.settings import SamplingConfig
 from betafold_mlx.structure.writer import to_pdb as written_pdb
 
 SAMPLING = SamplingConfig(steps=3)
@@ -26,7 +26,7 @@ __all__ = ["drawn"]
 
 
 def request(count=3, lengths=(12, 12), seed=1, **prompt):
-    return Request(lengths, count, seed, SAMPLING, **prompt)
+    return BackboneRequest(lengths, count, seed, SAMPLING, **prompt)
 
 
 def made(generator, wanted):

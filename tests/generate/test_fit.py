@@ -15,26 +15,17 @@ from synthetic import HELIX, STRAND
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.gradient import CONTACTS
 from betafold_mlx.generate import fit as fit_module
-from betafold_mlx.generate.contacts import clash_gradient
-from betafold_mlx.generate.fit import (
-    BOND_NOISE,
-    MOST_OVERLAP,
-    MOST_RMSD,
-    fit_backbones,
-    fit_traces,
-    looseness,
-)
-from betafold_mlx.generate.mechanics import chain_matrix
-from betafold_mlx.generate.problem import KNOWN_WIDTH, Problem
-from betafold_mlx.generate.regions import regions_of
-from betafold_mlx.generate.starts import start_torsions, trace_angles, trace_dihedrals
+from betafold_mlx.generate.fit import BOND_NOISE, fit_backbones, fit_traces, looseness
+from betafold_mlx.generate.fit_problem import KNOWN_WIDTH, MAX_OVERLAP, MAX_RMSD, FitProblem
+from betafold_mlx.generate.fit_terms import chain_matrix, clash_gradient
+from betafold_mlx.generate.trace_states import start_torsions, torsion_states, trace_angles, trace_dihedrals
 
 LETTERS = {"ALA": "A", "GLY": "G"}
 
 
 def random_torsions(rng, length, residue="ALA"):
     """Torsions of states that are there, a little off."""
-    states = regions_of(residue)
+    states = torsion_states(residue)
     chosen = rng.choice(
         len(states.centres), size=length, p=np.exp(states.log_share) / np.exp(states.log_share).sum()
     )
@@ -103,8 +94,8 @@ def test_torsions_of_a_trace_are_found_to_a_cell():
     rng = np.random.default_rng(0)
     for shape in (HELIX, STRAND):
         torsions = np.tile(shape, (16, 1)) + np.radians(4) * rng.normal(size=(16, 3))
-        trace = chain_of(torsions)[None, :, 1]
-        start = start_torsions(trace, "ALA")[0, 1:-1]
+        nothing = np.full((16, 2), np.nan)
+        start = start_torsions(chain_of(torsions)[:, 1], "ALA", nothing, 1.0)[1:-1]
         away = np.degrees(np.abs(np.angle(np.exp(1j * (start - torsions[1:-1, :2])))))
         assert np.median(away) < 15
 
@@ -144,7 +135,7 @@ def problem_of(rng, lengths, atoms=(1,), known=False, residue="ALA", rings=False
     if known:
         stated[:, 2:5] = rng.uniform(-3, 3, (len(lengths), 3, 3))
     start = rng.uniform(-3, 3, (len(lengths), length, 3))
-    return Problem(targets, atoms, start, stated, residue, np.array(lengths), rings), length
+    return FitProblem(targets, atoms, start, stated, residue, np.array(lengths), rings), length
 
 
 @pytest.mark.parametrize("atoms", [(1,), (0, 1, 2)])
@@ -242,7 +233,7 @@ def test_a_fit_does_not_depend_on_its_company():
 def test_many_traces_are_fitted_in_parts(monkeypatch):
     traces = traces_of(np.random.default_rng(7), [12] * 5)
     whole = fit_traces(traces)
-    monkeypatch.setattr(fit_module, "_TOGETHER", 2)
+    monkeypatch.setattr(fit_module, "_CHUNK", 2)
     for a, b in zip(whole, fit_traces(traces), strict=True):
         assert np.array_equal(a.coordinates, b.coordinates)
     assert fit_traces([]) == []
@@ -251,7 +242,7 @@ def test_many_traces_are_fitted_in_parts(monkeypatch):
 def test_what_no_backbone_can_follow_is_a_problem():
     helix = chain_of(np.tile(HELIX, (14, 1)))[:, 1]
     torn, good = fit_traces([helix + [[0, 0, 9.0 * (i > 6)] for i in range(14)], helix])
-    assert not good.problems and good.rmsd < 0.05 and good.overlap < MOST_OVERLAP
+    assert not good.problems and good.rmsd < 0.05 and good.overlap < MAX_OVERLAP
     assert "from any ideal backbone" in torn.problems[0]
     turns = np.arange(16)[:, None] * np.radians(90)
     square = 2.7 * np.concatenate(
@@ -259,7 +250,7 @@ def test_what_no_backbone_can_follow_is_a_problem():
     )  # four points, again and again
     (knot,) = fit_traces([square])
     assert knot.problems
-    bad = good._replace(rmsd=MOST_RMSD + 0.1, overlap=MOST_OVERLAP + 0.1, misfit=1.1)
+    bad = good._replace(rmsd=MAX_RMSD + 0.1, overlap=MAX_OVERLAP + 0.1, misfit=1.1)
     assert [problem.split()[0] for problem in bad.problems] == ["the", "the", "atoms"]  # all reasons are said
     assert good.whole and bad._replace(misfit=0.9).whole and not bad.whole
 
@@ -268,7 +259,7 @@ def test_known_torsions_are_kept():
     trace = chain_of(np.tile(HELIX, (16, 1)))[:, 1]
     stated = np.full((16, 3), np.nan)
     stated[4:9] = HELIX + np.radians([6.0, -6.0, 4.0])
-    plain, held = fit_traces([trace, trace], known=[None, stated])
+    plain, held = fit_traces([trace, trace], known=[np.full((16, 3), np.nan), stated])
 
     def away(fit):
         return np.abs(np.angle(np.exp(1j * (fit.torsions[4:9] - stated[4:9])))).max()
@@ -293,14 +284,14 @@ def test_a_noisy_trace_is_followed_loosely():
     assert np.mean([fit.rmsd for fit in followed]) < np.mean([fit.rmsd for fit in fits])
 
     def bent(some):  # torsions that common states do not explain
-        centres = regions_of("ALA").centres
+        centres = torsion_states("ALA").centres
         turn = np.concatenate([fit.torsions[1:-1, None, :2] - centres for fit in some])
         return np.square(np.angle(np.exp(1j * turn))).sum(axis=-1).min(axis=1).mean()
 
     assert bent(fits) < bent(followed)
 
 
-def test_what_cannot_be_followed_loosely_is_followed_by_the_word(monkeypatch):
+def test_what_cannot_be_followed_loosely_is_followed_exactly(monkeypatch):
     rng = np.random.default_rng(9)
     noisy = [trace + 0.35 * rng.normal(size=trace.shape) for trace in traces_of(rng, [24] * 8)]
     fits = fit_traces(noisy)
@@ -309,7 +300,7 @@ def test_what_cannot_be_followed_loosely_is_followed_by_the_word(monkeypatch):
         followed = [not fit.problems for fit in fit_traces(noisy)]
     assert any(followed) and all(not fit.problems for fit, good in zip(fits, followed, strict=True) if good)
     monkeypatch.setattr(fit_module.Fit, "problems", ())  # nothing is done again
-    assert any(fit.rmsd > MOST_RMSD for fit in fit_traces(noisy))
+    assert any(fit.rmsd > MAX_RMSD for fit in fit_traces(noisy))
 
 
 def test_real_backbones_get_the_nearest_ideal_one():

@@ -8,19 +8,19 @@ import pytest
 from generate.test_network import TINY, shaken
 from mlx.utils import tree_flatten, tree_map
 
+from betafold_mlx.generate.chain_layout import Layout, make_layout
 from betafold_mlx.generate.flow import (
     DISTANCE_WEIGHT,
     LATE,
     TIME_POWER,
-    FlowConfig,
     _first_errors,
     distance_error,
     flow_loss,
     sde_step,
 )
-from betafold_mlx.generate.layout import Layout, make_layout
 from betafold_mlx.generate.network import BackboneGenerator
-from betafold_mlx.generate.noise import noise_scale
+from betafold_mlx.generate.scales import noise_scale
+from betafold_mlx.generate.settings import FlowConfig
 
 PLAIN = FlowConfig(
     noisy_context=False,

@@ -10,7 +10,7 @@ from generate.test_files import made, request, write_all
 from generate_fakes import drawn
 
 from betafold_mlx.generate.files import BackboneWriter
-from betafold_mlx.generate.requests import Request as SampleRequest
+from betafold_mlx.generate.sampler import SampleSpec
 from betafold_mlx.generate.sampler import _noise as sampler_noise
 
 __all__ = ["drawn"]
@@ -71,7 +71,7 @@ def test_lengths_say_nothing_of_the_noise():
     for number in range(1500):
         lengths.append(wanted.length_of(number))
         for scale, numbers in first.items():
-            asked = SampleRequest(12, number, False, None, None, None)
+            asked = SampleSpec(12, number)
             (noise,) = sampler_noise([asked], wanted.seed, scale, mx.ones((1, 12), dtype=mx.bool_), 1)
             numbers.append(abs(float(noise[0, 0, 0])))
     assert min(lengths) == 12 and max(lengths) == 28

@@ -11,19 +11,24 @@ from hypothesis import strategies as st
 from synthetic import HELIX, STRAND, make_dataset
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.distributions import (
+from betafold_mlx.generate.fit import fit_traces
+from betafold_mlx.generate.fit_problem import Fit
+from betafold_mlx.generate.measures import (
     SEPARATIONS,
+    Chains,
+    TrainingReferences,
+    chain_figures,
     distance_divergence,
     distance_histograms,
+    diversity,
+    estimate,
     jensen_shannon,
+    nearest,
     radius_histogram,
 )
-from betafold_mlx.generate.favoured import count_torsions, favoured_region, training_angles
-from betafold_mlx.generate.fit import Fit, fit_traces
-from betafold_mlx.generate.measures import Chains, References, estimate, figures
-from betafold_mlx.generate.regions import CELL, regions_of
-from betafold_mlx.generate.similarity import diversity, nearest
 from betafold_mlx.generate.tables import method_rows, prompt_rows, render
+from betafold_mlx.generate.trace_states import CELL, torsion_states
+from betafold_mlx.generate.training_split import count_torsions, favoured_region, training_angles
 from betafold_mlx.generate.validity import radius_of_gyration, trace_validity
 
 DATA = make_dataset(chains=8, peptides=4)
@@ -117,7 +122,7 @@ def test_torsions_are_counted_by_cell_and_residue():
 
 @pytest.mark.parametrize("residue", ["ALA", "GLY"])
 def test_the_states_of_a_residue_cover_what_there_is(residue):
-    states = regions_of(residue)
+    states = torsion_states(residue)
     assert 0.98 < np.exp(states.log_share).sum() <= 1.001
     most = np.degrees(states.centres[states.log_share.argmax()])
     assert np.abs(most - [-63, -42]).max() < 25 or residue == "GLY"
@@ -136,9 +141,9 @@ def test_diversity_against_all_pairs():
         for j in range(i + 1, 6)
         if len(backbones[i]) == len(backbones[j])
     ]
-    assert found.pairs == len(apart) == 7 and found.mean_rmsd == pytest.approx(np.mean(apart), abs=1e-6)
-    assert found.clusters == 5
-    assert math.isnan(diversity(backbones[3:4]).mean_rmsd) and diversity([]).clusters == 0
+    assert found["pairs"] == len(apart) == 7 and found["mean_rmsd"] == pytest.approx(np.mean(apart), abs=1e-6)
+    assert found["clusters"] == 5
+    assert math.isnan(diversity(backbones[3:4])["mean_rmsd"]) and diversity([])["clusters"] == 0
 
 
 def test_the_nearest_of_a_library(monkeypatch):
@@ -146,7 +151,7 @@ def test_the_nearest_of_a_library(monkeypatch):
     backbones = [chain_of(RNG.uniform(-3, 3, (length, 3))) for length in (9, 12, 9, 10)]
     backbones[2] = library[3] @ oracles.random_rotation(RNG) + 4.0
     for together in (4096, 1):
-        monkeypatch.setattr("betafold_mlx.generate.similarity._TOGETHER", together)
+        monkeypatch.setattr("betafold_mlx.generate.measures._CHUNK", together)
         found = nearest(backbones, library)
         assert math.isnan(found[3])
         for row in range(3):
@@ -187,7 +192,7 @@ def test_an_estimate_has_an_interval_where_there_are_samples():
 
 def references():
     traces = [DATA.coordinates[record.start : record.start + 12, 1] for record in DATA.records]
-    return References(
+    return TrainingReferences(
         radius_histogram(traces),
         distance_histograms(traces),
         favoured_region(training_angles(DATA)),
@@ -209,7 +214,7 @@ def test_figures_of_helices_and_of_what_is_broken():
     ]
     torn = helices[0] + [[9.0, 0, 0]] * (np.arange(12)[:, None] > 5)
     fits = fit_traces([*helices, torn])
-    found = figures(Chains([*helices, torn], fits), references(), seed=0)
+    found = chain_figures(Chains([*helices, torn], fits), references(), seed=0)
     assert found["samples"] == 7
     assert found["trace"]["bonds_ok"]["value"] == pytest.approx((6 + 10 / 11) / 7, abs=1e-3)
     assert found["trace"]["valid"]["value"] == pytest.approx(6 / 7, abs=1e-3)
@@ -228,12 +233,14 @@ def test_figures_of_helices_and_of_what_is_broken():
     assert 0 < found["radius_divergence"] < 1 and 0 < found["distance_divergence"] < 1
     assert found["nearest_training_rmsd"]["median"] > 0
     broken = Fit(fits[0].torsions, fits[0].coordinates + 20 * (np.arange(12) > 5)[:, None, None], 0.1, 0.0)
-    assert figures(Chains(helices[:1], [broken]), references(), 0)["backbone"]["bonds_ok"]["value"] == 0.0
+    assert (
+        chain_figures(Chains(helices[:1], [broken]), references(), 0)["backbone"]["bonds_ok"]["value"] == 0.0
+    )
 
 
 def test_where_nothing_is_valid_there_are_dashes_and_no_error():
     torn = np.arange(12)[:, None] * np.array([9.0, 0, 0])
-    found = figures(Chains([torn], fit_traces([torn])), references(), 0)
+    found = chain_figures(Chains([torn], fit_traces([torn])), references(), 0)
     assert found["backbone"]["valid"]["value"] == 0.0
     assert found["radius_of_gyration"]["value"] is None and found["distance_divergence"] is None
     report = {

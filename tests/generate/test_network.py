@@ -9,10 +9,10 @@ import pytest
 from mlx.utils import tree_flatten, tree_map
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.config import GeneratorConfig
-from betafold_mlx.generate.layout import REACH, make_layout
+from betafold_mlx.generate.chain_layout import MAX_SEPARATION, make_layout
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.scales import scale_sizes
+from betafold_mlx.generate.settings import GeneratorConfig
 from betafold_mlx.generate.surroundings import surroundings
 
 TINY = GeneratorConfig(width=32, layers=2, decoder_layers=2, heads=4, ffn_width=64)
@@ -172,7 +172,7 @@ def oracle(model, given, row):
     x, scales, there = np.concatenate(states), np.array(scales), np.array(places)
     listens = there[None, :] & (scales[:, None] >= scales[None, :])
     separations = np.array(LAYOUT.separations)[row]
-    pair = separations + (3 * scales[:, None] + scales[None, :]) * (2 * REACH + 1)
+    pair = separations + (3 * scales[:, None] + scales[None, :]) * (2 * MAX_SEPARATION + 1)
     bias = w["context.separation.weight"][pair].transpose(2, 0, 1)
     heads, size = TINY.heads, TINY.width // TINY.heads
     for number in range(TINY.layers):
@@ -274,4 +274,4 @@ def test_impossible_sizes(values, message):
 
 
 def test_a_config_comes_back():
-    assert GeneratorConfig.from_dict(TINY.to_dict()) == TINY
+    assert GeneratorConfig.from_dict(asdict(TINY)) == TINY

@@ -7,9 +7,14 @@ import pytest
 from generate.test_network import TINY, shaken
 from mlx.utils import tree_flatten, tree_unflatten
 
-from betafold_mlx.generate.optimizer import BETAS, BlockMuon, in_blocks, make_optimizer
+from betafold_mlx.generate.settings import GeneratorTrainConfig
+from betafold_mlx.generate.trainer import BETAS, BlockMuon, in_blocks, make_optimizer
 
 RATE, BLOCK_RATE, DECAY = 1e-2, 3e-2, 0.1
+
+
+def settings(block_rate):
+    return GeneratorTrainConfig(learning_rate=RATE, block_learning_rate=block_rate, weight_decay=DECAY)
 
 
 def orthogonalised(matrix):
@@ -25,7 +30,7 @@ def orthogonalised(matrix):
 
 def test_matrices_of_blocks_take_orthogonal_steps_and_the_rest_adamws():
     model = shaken(TINY)
-    optimizer = BlockMuon(RATE, BLOCK_RATE, DECAY)
+    optimizer = make_optimizer(settings(BLOCK_RATE))
     optimizer.init(model.trainable_parameters())
     rng = np.random.default_rng(0)
     before = {name: np.array(value, np.float64) for name, value in tree_flatten(model.parameters())}
@@ -70,12 +75,12 @@ def test_tables_and_the_layers_in_and_out_are_not_muons():
 
 
 def test_without_a_rate_for_blocks_all_is_adamws():
-    assert type(make_optimizer(RATE, 0.0, DECAY)) is optim.AdamW
-    assert type(make_optimizer(RATE, BLOCK_RATE, DECAY)) is BlockMuon
+    assert type(make_optimizer(settings(0.0))) is optim.AdamW
+    assert type(make_optimizer(settings(BLOCK_RATE))) is BlockMuon
 
 
 def test_both_rates_follow_one_schedule():
-    optimizer = BlockMuon(RATE, BLOCK_RATE, DECAY)
+    optimizer = make_optimizer(settings(BLOCK_RATE))
     for rate in (RATE, 0.1 * RATE, 0.0):
         optimizer.learning_rate = rate
         muon, rest = optimizer.optimizers

@@ -11,10 +11,11 @@ from generate_fakes import ring_traces
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.gradient import RING_PAIRS
-from betafold_mlx.generate.contacts import clash_gradient
-from betafold_mlx.generate.fit import MOST_OVERLAP, SHORTEST_RING, fit_traces
+from betafold_mlx.generate.fit import MIN_RING, fit_traces
+from betafold_mlx.generate.fit_problem import MAX_OVERLAP
+from betafold_mlx.generate.fit_terms import clash_gradient
 from betafold_mlx.generate.rings import ROUND, Rings, continued, once_around
-from betafold_mlx.generate.scales import LONGEST, SHORTEST
+from betafold_mlx.generate.settings import MAX_LENGTH, MIN_LENGTH
 from betafold_mlx.generate.validity import trace_validity
 
 LENGTHS = (8, 12, 14, 14, 19, 24, 30)
@@ -93,11 +94,11 @@ def test_what_does_not_close_is_a_problem():
     assert fit.problems and not np.isnan(fit.coordinates[:, :4]).any()
     far = fit._replace(rmsd=0.1, overlap=0.0, misfit=1.1)
     assert far.problems == ("the ring cannot be closed near the trace",)
-    with pytest.raises(BetafoldError, match=f"needs {SHORTEST_RING} C-alphas"):
-        fit_traces([straight[: SHORTEST_RING - 1]], rings=True)
+    with pytest.raises(BetafoldError, match=f"needs {MIN_RING} C-alphas"):
+        fit_traces([straight[: MIN_RING - 1]], rings=True)
 
 
-@pytest.mark.parametrize("length", [SHORTEST, 13, LONGEST])
+@pytest.mark.parametrize("length", [MIN_LENGTH, 13, MAX_LENGTH])
 def test_what_goes_on_around_comes_back(length):
     points = np.arange(3.0 * length).reshape(length, 3)
     longer = continued(points)
@@ -165,4 +166,4 @@ def test_the_trace_of_a_ring_is_judged_around_it():
 
 
 def test_valid_rings_do_not_clash(traces):
-    assert all(fit.overlap <= MOST_OVERLAP for fit in fit_traces(traces, rings=True))
+    assert all(fit.overlap <= MAX_OVERLAP for fit in fit_traces(traces, rings=True))

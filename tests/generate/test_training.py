@@ -13,15 +13,14 @@ from synthetic import make_dataset
 
 from betafold_mlx.data.windows import SamplerConfig, WindowSampler
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate import batches
-from betafold_mlx.generate.batches import collate_traces, draw_batch, validation_batches
-from betafold_mlx.generate.config import GeneratorConfig
-from betafold_mlx.generate.directory import load_generator, save_generator
-from betafold_mlx.generate.flow import DISTANCE_WEIGHT, FlowConfig
-from betafold_mlx.generate.sampler import SamplingConfig, sample_traces
+from betafold_mlx.generate import examples
+from betafold_mlx.generate.examples import collate_traces, draw_batch, validation_batches
+from betafold_mlx.generate.flow import DISTANCE_WEIGHT
+from betafold_mlx.generate.network import load_generator, save_generator
+from betafold_mlx.generate.sampler import SampleSpec, sample_traces
 from betafold_mlx.generate.scales import canonical_axes, resampling
-from betafold_mlx.generate.settings import GeneratorTrainConfig
-from betafold_mlx.generate.training import GeneratorTrainer
+from betafold_mlx.generate.settings import FlowConfig, GeneratorConfig, GeneratorTrainConfig, SamplingConfig
+from betafold_mlx.generate.trainer import GeneratorTrainer
 from betafold_mlx.model.directory import load_arrays, load_model, save_arrays
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.structure.secondary import assign_secondary_structure
@@ -129,7 +128,7 @@ def test_nothing_of_the_test_split_is_touched(dataset, monkeypatch):
 
 def test_validation_is_the_validation_split(dataset, monkeypatch):
     calls = []
-    monkeypatch.setattr(batches, "collate_traces", lambda traces, *_: calls.extend(traces))
+    monkeypatch.setattr(examples, "collate_traces", lambda traces, *_: calls.extend(traces))
     validation_batches(dataset, 3, 2)
     expected = [
         dataset.coordinates[start : start + f.length, 1]
@@ -161,7 +160,7 @@ def test_a_run_leaves_a_generator_metrics_and_a_checkpoint(tmp_path, dataset):
     trainer, finished = train(tmp_path / "run", dataset)
     assert finished and trainer.progress.step == 6
     loaded = load_generator(tmp_path / "run" / "best")
-    assert loaded.config == TINY.network == loaded.model.config and loaded.trained_on == "d" * 64
+    assert loaded.model.config == TINY.network and loaded.trained_on == "d" * 64
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 7))
     assert [line["step"] for line in lines if "validation" in line] == [3, 6]
@@ -311,8 +310,8 @@ def test_a_generator_comes_back(saved):
     path, model = saved
     loaded = load_generator(path)
     assert loaded.name == "best" and len(loaded.sha256) == 64
-    (kept,) = sample_traces(loaded.model, [12], 0, [0], SamplingConfig(10, 2))
-    (own,) = sample_traces(model, [12], 0, [0], SamplingConfig(10, 2))
+    (kept,) = sample_traces(loaded.model, [SampleSpec(12, 0)], 0, SamplingConfig(10, 2))
+    (own,) = sample_traces(model, [SampleSpec(12, 0)], 0, SamplingConfig(10, 2))
     np.testing.assert_allclose(kept, own, atol=0.1)  # half precision
     assert all(array.dtype == mx.float16 for array in load_arrays(path / "model.safetensors").values())
 

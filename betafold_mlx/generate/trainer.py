@@ -1,4 +1,4 @@
-"""Training a generator: the steps of `betafold_mlx.train.loop.Run`, on traces and noise."""
+"""Training a generator: Muon and AdamW on the flow loss, in the run folders of `betafold_mlx.train`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,76 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.optimizers as optim
 
 from betafold_mlx.data.store import EXPERIMENTAL, Dataset
 from betafold_mlx.data.windows import SamplerConfig, WindowSampler
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.batches import GeneratorBatch, draw_batch, validation_batches
-from betafold_mlx.generate.directory import save_generator
-from betafold_mlx.generate.flow import FlowConfig, flow_loss
-from betafold_mlx.generate.network import BackboneGenerator
-from betafold_mlx.generate.optimizer import make_optimizer
-from betafold_mlx.generate.settings import GeneratorTrainConfig
+from betafold_mlx.generate.examples import GeneratorBatch, draw_batch, validation_batches
+from betafold_mlx.generate.flow import flow_loss
+from betafold_mlx.generate.network import BackboneGenerator, save_generator
+from betafold_mlx.generate.settings import FlowConfig, GeneratorTrainConfig
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train import checkpoint
 from betafold_mlx.train.checkpoint import Progress
 from betafold_mlx.train.microbatch import in_microbatches
 from betafold_mlx.train.run import Run
 
-PIECE = 32
-"""Examples of a piece: see `betafold_mlx.train.microbatch.MICROBATCH`."""
+MICROBATCH = 32
+"""Examples of a microbatch (`betafold_mlx.train.microbatch`)."""
 
 VALIDATION_BATCH = 64
 
 VALIDATION_FLOW = FlowConfig(noisy_context=False, scheduled_sampling=False, local_distances=False)
-"""What validation measures, however a run was trained, so that runs compare: the loss under the true coarser scales."""
+"""Validation measures the loss under the true coarser scales, however a run was trained, so that runs compare."""
+
+BETAS = (0.9, 0.99)
+"""AdamW's. The loss of a step is noisy: a long memory of its square makes large steps rare."""
+
+
+def in_blocks(path: str, weight: mx.array) -> bool:
+    """Return whether a weight is a matrix between hidden states, which Muon is made for."""
+    return "blocks" in path.split(".") and weight.ndim == 2
+
+
+def make_optimizer(config: GeneratorTrainConfig) -> optim.Optimizer:
+    """Return `BlockMuon`, or AdamW for all weights where the learning rate of the blocks is 0."""
+    rest = optim.AdamW(config.learning_rate, betas=list(BETAS), weight_decay=config.weight_decay)
+    if config.block_learning_rate == 0:
+        return rest
+    return BlockMuon(rest, config.block_learning_rate, config.block_learning_rate / config.learning_rate)
+
+
+class BlockMuon(optim.MultiOptimizer):
+    """Muon for the matrices of the blocks, AdamW for tables, vectors, and the first and last layers.
+
+    Muon steps along the orthogonal matrix nearest to the mean gradient, so that all directions of a matrix learn
+    alike (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). Its matrices do not decay: MLX would add the
+    decay to the gradient, whose length Muon ignores.
+
+    Parameters
+    ----------
+    rest : mlx.optimizers.AdamW
+        For all other weights.
+    block_learning_rate : float
+        Muon's peak.
+    ratio : float
+        Muon's rate over AdamW's, which is kept whatever rate is set later.
+    """
+
+    def __init__(self, rest: optim.AdamW, block_learning_rate: float, ratio: float) -> None:
+        super().__init__([optim.Muon(block_learning_rate, weight_decay=0.0), rest], [in_blocks])
+        self._ratio = ratio
+
+    @property
+    def learning_rate(self) -> mx.array:
+        """AdamW's; setting it sets Muon's too."""
+        return self.optimizers[1].learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float | mx.array) -> None:
+        muon, rest = self.optimizers
+        muon.learning_rate, rest.learning_rate = rate * self._ratio, rate
 
 
 class GeneratorTrainer(Run):
@@ -44,9 +91,9 @@ class GeneratorTrainer(Run):
     config : GeneratorTrainConfig
         Settings.
     dataset_sha256 : str
-        Its fingerprint, which the trained model records.
+        Fingerprint of the data set, which the trained model records.
     resume : bool
-        Go on from the folder's last checkpoint.
+        Go on from the last checkpoint of the folder.
 
     Raises
     ------
@@ -83,10 +130,12 @@ class GeneratorTrainer(Run):
         self.dataset_name = f"{len(dataset.records)} records"
         mx.random.seed(config.seed)  # the initial weights
         self.model = BackboneGenerator(config.network)
-        if not config.flow.self_conditioning:  # sampling always tells: who never heard it must not listen
+        if (
+            not config.flow.self_conditioning
+        ):  # sampling passes estimates: an untrained layer must ignore them
             before = self.model.decoder.before
             before.weight = mx.zeros_like(before.weight)
-        self.optimizer = make_optimizer(config.learning_rate, config.block_learning_rate, config.weight_decay)
+        self.optimizer = make_optimizer(config)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = (
             checkpoint.load_last(self.directory, self.model, self.optimizer) if resume else Progress()
@@ -98,46 +147,49 @@ class GeneratorTrainer(Run):
         return flow_loss(self.model, batch.traces, batch.layout, keys, self.config.flow)
 
     def _step(self, step_function: Callable[..., Any]) -> dict[str, Any]:
-        batch = draw_batch(self.sampler, self.progress.step, self.config.network.scales)
-        keys = self._keys(self.progress.step, batch)
-        (loss, parts), gradients = in_microbatches(self.model, step_function, batch, keys, PIECE)
+        step = self.progress.step
+        batch = draw_batch(self.sampler, step, self.config.network.scales)
+        keys = mx.random.split(mx.random.key((self.config.seed << 32) + step), len(batch.traces[0]))
+        (loss, parts), gradients = in_microbatches(self.model, step_function, batch, keys, MICROBATCH)
         return self._update(loss, parts, gradients)
-
-    def _keys(self, number: int, batch: GeneratorBatch) -> mx.array:
-        return mx.random.split(mx.random.key((self.config.seed << 32) + number), len(batch.traces[0]))
 
     def _validate(self) -> dict[str, float]:
         """Return the mean loss of the validation split, and of each scale, with the same noise at each evaluation."""
+
+        def loss_of(batch: GeneratorBatch, keys: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
+            return flow_loss(self.model, batch.traces, batch.layout, keys, VALIDATION_FLOW)
+
         totals: dict[str, float] = {}
         count = sum(len(batch.traces[0]) for batch in self.validation)
         for number, batch in enumerate(self.validation):
             keys = mx.random.split(mx.random.key(number), len(batch.traces[0]))
-            loss, parts = in_microbatches(
-                self.model,
-                lambda some, own: flow_loss(self.model, some.traces, some.layout, own, VALIDATION_FLOW),
-                batch,
-                keys,
-                PIECE,
-            )
+            loss, parts = in_microbatches(self.model, loss_of, batch, keys, MICROBATCH)
             for name, value in {"score": loss, **parts}.items():
                 totals[name] = totals.get(name, 0.0) + value.item() * len(keys) / count
         return totals
 
     def _keep(self, figures: dict[str, float]) -> None:
-        step = self.progress.step
         training = {
             "settings": self.config.to_dict(),
             "dataset_sha256": self.dataset_sha256,
-            "step": step,
+            "step": self.progress.step,
             "validation": figures,
         }
-        card = generator_card(self.config, step, figures, self.dataset_name)
-        # Half precision: half the size, and what is measured later is what is shipped.
-        save_generator(self.directory / checkpoint.BEST, self.model, card, training, mx.float16)
+        card = generator_card(self.config, self.progress.step, figures, self.dataset_name)
+        save_generator(self.directory / checkpoint.BEST, self.model, card, training)
+
+
+_PARTS = {
+    "noisy_context": "noisy context",
+    "scheduled_sampling": "scheduled sampling",
+    "self_conditioning": "self-conditioning",
+    "local_distances": "a loss on distances along the chain",
+    "further_draws": "further draws of noise for the coarsest scale",
+}
 
 
 def generator_card(config: GeneratorTrainConfig, step: int, figures: dict[str, float], dataset: str) -> str:
-    """Return the text of the model card that a run writes beside its best weights.
+    """Return the model card that a run writes beside its best weights, as Markdown.
 
     Parameters
     ----------
@@ -149,40 +201,23 @@ def generator_card(config: GeneratorTrainConfig, step: int, figures: dict[str, f
         Validation figures at that step.
     dataset : str
         The data set in words.
-
-    Returns
-    -------
-    str
-        Markdown.
     """
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in figures.items())
-    flow = config.flow
-    habits = [
-        name
-        for name, on in (
-            ("noisy context", flow.noisy_context),
-            ("scheduled sampling", flow.scheduled_sampling),
-            ("self-conditioning", flow.self_conditioning),
-            ("a loss on distances along the chain", flow.local_distances),
-            (
-                "further draws of noise for the coarsest scale",
-                flow.further_draws and config.network.scales > 1,
-            ),
-        )
-        if on
-    ]
+    parts = [words for name, words in _PARTS.items() if getattr(config.flow, name)]
+    if config.network.scales == 1 and config.flow.further_draws:
+        parts.remove(_PARTS["further_draws"])  # of one scale there are none
     return f"""# A betafold-mlx generator of peptide backbones
 
 Samples C-alpha traces coarse to fine: {config.network.describe()}.
-Trained with {", ".join(habits) or "nothing but the flow"}.
+Trained with {", ".join(parts) or "nothing but the flow"}.
 Written by `betafold-mlx train-generator` at step {step} of {config.steps} (seed {config.seed}).
 Trained on a data set of {dataset}.
 
-What it makes are backbones without a sequence, like those of its training data in shape. That there is a sequence which
-folds into one is not known.
+It makes backbones without a sequence, with shapes like those of its training data. Whether any sequence folds into such
+a shape is not known.
 
 Validation loss at that step, the mean squared error of the velocity in units of the noise of a scale (it picked this
-checkpoint, so it flatters it):
+checkpoint, so it is optimistic):
 
 | figure | value |
 |---|---|

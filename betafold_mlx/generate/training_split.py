@@ -1,18 +1,22 @@
-"""The favoured region of the Ramachandran plot: the smallest that holds so many of the residues of a data set."""
+"""Baselines from a training split: favoured region of the Ramachandran plot, random coils, copies of fragments."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.regions import CELL
+from betafold_mlx.generate.trace_states import CELL
+from betafold_mlx.geometry import build_backbone
+from betafold_mlx.peptide.sequence import residue_ids
 
 SHARE = 0.98
-"""Of the training residues of all types, that lies in the favoured region: as in S. C. Lovell et al., Proteins 50, 437
+"""Share of the training residues, of all types, in the favoured region: as in S. C. Lovell et al., Proteins 50, 437
 (2003)."""
 
 BIN, SMOOTHING = 5, 7.5
@@ -89,7 +93,7 @@ def training_rows(dataset: Dataset) -> np.ndarray:
 
 
 def count_torsions(dataset: Dataset, glycine: bool) -> np.ndarray:
-    """Return how many residues of the training split lie in each cell of `betafold_mlx.generate.regions`: (18, 18).
+    """Return how many residues of the training split lie in each cell of `trace_states`: (18, 18).
 
     Parameters
     ----------
@@ -105,6 +109,51 @@ def count_torsions(dataset: Dataset, glycine: bool) -> np.ndarray:
     wanted = letters == "G" if glycine else (letters != "G") & (letters != "P")
     wanted &= dataset.torsion_mask[rows, :2].all(axis=1)
     return _counts(dataset.torsions[rows[wanted], :2], CELL).astype(int)
+
+
+def random_coils(dataset: Dataset, lengths: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Return backbones (L, 5, 3) of ideal geometry, each residue with the phi and psi of any training residue.
+
+    Residues are independent of each other; omega is planar trans.
+    """
+    angles = training_angles(dataset)
+    if not len(angles):
+        raise BetafoldError("the data set has no training residues with phi and psi")
+    rng = np.random.default_rng([seed, 1])
+    coils = []
+    for length in lengths:
+        torsions = np.full((1, length, 3), math.pi, np.float32)
+        torsions[0, :, :2] = angles[rng.integers(len(angles), size=length)]
+        coils.append(
+            np.array(build_backbone(mx.array(torsions), mx.array(residue_ids("A" * length))[None])[0])
+        )
+    return coils
+
+
+def fragment_copies(dataset: Dataset, lengths: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Return backbones (L, 4, 3) copied from the training split, each a window anywhere in it.
+
+    All windows of a length are equally probable, whole peptides among them.
+
+    Raises
+    ------
+    BetafoldError
+        Where no training record is as long as a length.
+    """
+    records = [record for record in dataset.records if record.split == "train"]
+    sizes = np.array([record.length for record in records], dtype=np.int64)
+    rng = np.random.default_rng([seed, 2])
+    copies = []
+    for length in lengths:
+        windows = np.maximum(sizes - length + 1, 0)
+        ends = np.cumsum(windows)
+        if not len(ends) or not ends[-1]:
+            raise BetafoldError(f"the training split has no chain of {length} residues to copy from")
+        number = int(rng.integers(ends[-1]))
+        chosen = int(np.searchsorted(ends, number, side="right"))
+        first = records[chosen].start + number - int(ends[chosen] - windows[chosen])
+        copies.append(dataset.coordinates[first : first + length])
+    return copies
 
 
 def _cells(angles: np.ndarray, size: int) -> np.ndarray:

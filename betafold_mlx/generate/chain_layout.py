@@ -1,25 +1,33 @@
-"""Where the points of a batch of chains stand, at each scale: what depends on lengths and rings alone."""
+"""The layout of a batch of chains: masks, positions and neighbours of their points at each scale."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_map
 
-from betafold_mlx.generate.scales import LONGEST, interpolation, point_positions, resampling, scale_sizes
+from betafold_mlx.generate.scales import (
+    interpolation,
+    interpolation_at,
+    point_positions,
+    resampling,
+    scale_sizes,
+)
+from betafold_mlx.generate.settings import MAX_LENGTH
 
 STATES = "HEC"
-"""Secondary structure that can be asked for; any other letter leaves a residue open."""
+"""Secondary structure that can be requested; any other letter leaves a residue open."""
 
-REACH = LONGEST
+MAX_SEPARATION = MAX_LENGTH
 """Separations along the chain are clipped to +- this, residues."""
 
 OFFSETS = (-2, -1, 1, 2)
 AROUND = len(OFFSETS)
-"""The points to either side of a point that it is shown directly."""
+"""Neighbours of a point that the network sees directly, to either side."""
 
 _WAVELENGTHS = np.geomspace(4.0, 128.0, 12)
 """Residues. The shortest tells neighbours apart, the longest the ends of the longest chain."""
@@ -38,7 +46,7 @@ class Layout(NamedTuple):
         (B, S_k, `PLACE_FEATURES`): position along the chain from either end, length of the chain, and ring or not.
     separations : mx.array
         (B, T, T) int32 with T the sum of all S_k: how far apart two points are along the chain, in residues, around a
-        ring the shorter way, from 0 (`REACH` back) to 2 `REACH`.
+        ring the shorter way, from 0 (`MAX_SEPARATION` back) to 2 `MAX_SEPARATION`.
     ups : tuple of mx.array
         (B, S_k, S_(k-1)) matrices that take a trace to the next scale; there are K - 1.
     views : tuple of mx.array
@@ -48,7 +56,7 @@ class Layout(NamedTuple):
     neighbours : tuple of mx.array
         (B, S_k, `AROUND`) int32: two points to either side at the same scale, around a ring too; at an open end itself.
     states : tuple of mx.array
-        (B, S_k, 3) share of each of `STATES` that is asked for at a point, 0 where none is.
+        (B, S_k, 3) share of each of `STATES` that is requested at a point, 0 where none is.
     """
 
     masks: tuple[mx.array, ...]
@@ -77,7 +85,7 @@ def make_layout(
     Parameters
     ----------
     lengths : sequence of int
-        Residues of each of B chains, `padded` at most.
+        Residues of each of B chains, at most `padded`.
     cyclic : sequence of bool
         Which of them are rings.
     padded : int
@@ -85,59 +93,39 @@ def make_layout(
     scales : int
         Number of scales K.
     secondary : sequence of str or None, optional
-        Secondary structure asked for, a letter a residue; None for none.
+        Requested secondary structure, a letter a residue; None for none.
 
     Returns
     -------
     Layout
     """
-    kinds = [_kind(length, bool(ring), padded, scales) for length, ring in zip(lengths, cyclic, strict=True)]
-    wanted = [None] * len(kinds) if secondary is None else list(secondary)
-    states = [
-        _states(text, length, bool(ring), padded, scales)
-        for text, length, ring in zip(wanted, lengths, cyclic, strict=True)
+    wanted = [None] * len(lengths) if secondary is None else secondary
+    chains = [
+        (
+            *_chain_rows(length, bool(ring), padded, scales),
+            _states(letters, length, bool(ring), padded, scales),
+        )
+        for length, ring, letters in zip(lengths, cyclic, wanted, strict=True)
     ]
-
-    def stacked(arrays: Sequence[Sequence[np.ndarray]]) -> tuple[mx.array, ...]:
-        return tuple(mx.array(np.stack(group)) for group in zip(*arrays, strict=True))
-
-    return Layout(
-        stacked([kind.masks for kind in kinds]),
-        stacked([kind.places for kind in kinds]),
-        mx.array(np.stack([kind.separations for kind in kinds])),
-        stacked([kind.ups for kind in kinds]),
-        stacked([kind.views for kind in kinds]),
-        stacked([kind.neighbours for kind in kinds]),
-        stacked(states),
-    )
-
-
-class _Kind(NamedTuple):
-    """The rows of a `Layout` that belong to one chain."""
-
-    masks: tuple[np.ndarray, ...]
-    places: tuple[np.ndarray, ...]
-    separations: np.ndarray
-    ups: tuple[np.ndarray, ...]
-    views: tuple[np.ndarray, ...]
-    neighbours: tuple[np.ndarray, ...]
+    return Layout(*tree_map(lambda *rows: mx.array(np.stack(rows)), chains[0], *chains[1:]))
 
 
 @functools.cache
-def _kind(length: int, cyclic: bool, padded: int, scales: int) -> _Kind:
+def _chain_rows(length: int, cyclic: bool, padded: int, scales: int) -> tuple[Any, ...]:
+    """Return the rows of one chain in all fields of a `Layout` but the last, as NumPy arrays."""
     sizes, room = scale_sizes(length, scales=scales), scale_sizes(padded, scales=scales)
-    masks = tuple(np.arange(most) < size for size, most in zip(sizes, room, strict=True))
-    # Padding stands at the chain's start: a number, though nothing listens to it.
+    masks = tuple(np.arange(width) < size for size, width in zip(sizes, room, strict=True))
+    # Padding stands at the start of the chain: a number, which no real point attends to.
     positions = [
-        np.concatenate([point_positions(length, size, cyclic), np.zeros(most - size)])
-        for size, most in zip(sizes, room, strict=True)
+        np.concatenate([point_positions(length, size, cyclic), np.zeros(width - size)])
+        for size, width in zip(sizes, room, strict=True)
     ]
     places = tuple(_place_features(place, length, cyclic) for place in positions)
     everywhere = np.concatenate(positions)
     offset = everywhere[:, None] - everywhere[None, :]
     if cyclic:
         offset = (offset + length / 2) % length - length / 2
-    separations = np.clip(np.rint(offset), -REACH, REACH).astype(np.int32) + REACH
+    separations = np.clip(np.rint(offset), -MAX_SEPARATION, MAX_SEPARATION).astype(np.int32) + MAX_SEPARATION
     ups, views = [], []
     for k in range(1, scales):
         up = np.zeros((room[k], room[k - 1]), np.float32)
@@ -146,25 +134,19 @@ def _kind(length: int, cyclic: bool, padded: int, scales: int) -> _Kind:
         around[:, : sizes[k], : sizes[k - 1]] = _views(sizes[k - 1], sizes[k], cyclic)
         ups.append(up)
         views.append(around.reshape(-1, room[k - 1]))
-    neighbours = tuple(_neighbours(size, most, cyclic) for size, most in zip(sizes, room, strict=True))
-    return _Kind(masks, places, separations, tuple(ups), tuple(views), neighbours)
+    neighbours = tuple(_neighbours(size, width, cyclic) for size, width in zip(sizes, room, strict=True))
+    return masks, places, separations, tuple(ups), tuple(views), neighbours
 
 
 def _views(coarse: int, size: int, cyclic: bool) -> np.ndarray:
     """Return the matrices (2 + `AROUND`, size, coarse) of `Layout.views`."""
-    knots = np.arange(coarse)
 
     def at(place: np.ndarray) -> np.ndarray:
         """Interpolate a trace at places in units of its points; beyond an open end it stays at the end."""
         place = np.mod(place, coarse) if cyclic else np.clip(place, 0, coarse - 1)
-        lower = np.floor(np.round(place, 9)).astype(int)
-        share = np.round(place - lower, 9)
-        matrix = np.zeros((len(place), coarse))
-        rows = np.arange(len(place))
-        matrix[rows, lower % coarse] += 1.0 - share
-        matrix[rows, (lower + 1) % coarse] += share
-        return matrix
+        return interpolation_at(place, coarse)
 
+    knots = np.arange(coarse)
     middle = knots if cyclic else np.clip(knots, 1, coarse - 2)  # a bend has a point to either side
     before, here, after = (at(middle + offset) for offset in (-1, 0, 1))
     here_of = interpolation(coarse, size, cyclic)
@@ -174,6 +156,7 @@ def _views(coarse: int, size: int, cyclic: bool) -> np.ndarray:
 
 
 def _neighbours(size: int, room: int, cyclic: bool) -> np.ndarray:
+    """Return the rows (room, `AROUND`) of `Layout.neighbours`."""
     own = np.arange(size)[:, None]
     beside = own + np.array(OFFSETS)
     beside = beside % size if cyclic else np.where((beside >= 0) & (beside < size), beside, own)
@@ -183,21 +166,21 @@ def _neighbours(size: int, room: int, cyclic: bool) -> np.ndarray:
 
 
 def _place_features(place: np.ndarray, length: int, cyclic: bool) -> np.ndarray:
-    from_end = length - 1 - place
-    angles = np.stack([place, from_end, np.full_like(place, length)], axis=-1)[..., None] * (
-        2 * np.pi / _WAVELENGTHS
-    )
+    """Return the rows (S, `PLACE_FEATURES`) of `Layout.places`."""
+    angles = np.stack([place, length - 1 - place, np.full_like(place, length)], axis=-1)[..., None]
+    angles = angles * (2 * np.pi / _WAVELENGTHS)
     waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(place), -1)
-    fixed = np.broadcast_to([length / LONGEST, float(cyclic)], (len(place), 2))
+    fixed = np.broadcast_to([length / MAX_LENGTH, float(cyclic)], (len(place), 2))
     return np.concatenate([waves, fixed], axis=-1).astype(np.float32)
 
 
-def _states(text: str | None, length: int, cyclic: bool, padded: int, scales: int) -> tuple[np.ndarray, ...]:
-    """Return the shares of the states at the points of each scale, (S_k, 3) each."""
-    asked = np.array([[letter == state for state in STATES] for letter in text or "-" * length], np.float32)
-    sizes, room = scale_sizes(length, scales=scales), scale_sizes(padded, scales=scales)
-    shares = [np.zeros((most, len(STATES)), np.float32) for most in room]
-    if text:
-        for rows, size in zip(shares, sizes, strict=True):
-            rows[:size] = interpolation(length, size, cyclic) @ asked
+def _states(
+    letters: str | None, length: int, cyclic: bool, padded: int, scales: int
+) -> tuple[np.ndarray, ...]:
+    """Return the shares of the requested states at the points of each scale, (S_k, 3) each."""
+    shares = [np.zeros((width, len(STATES)), np.float32) for width in scale_sizes(padded, scales=scales)]
+    if letters:
+        wanted = np.array([[letter == state for state in STATES] for letter in letters], np.float32)
+        for rows, size in zip(shares, scale_sizes(length, scales=scales), strict=True):
+            rows[:size] = interpolation(length, size, cyclic) @ wanted
     return tuple(shares)

@@ -1,0 +1,186 @@
+"""Initial torsions of the fit: the (phi, psi) states that agree best with a C-alpha trace.
+
+With planar trans peptides the angle CA(i-1)-CA(i)-CA(i+1) is a function of phi and psi of residue i, and the dihedral
+of four C-alphas one of phi and psi of the two in the middle. Both are tabulated for the common cells of the
+Ramachandran plot from chains of ideal geometry; the most probable sequence of states given the trace is found exactly
+by dynamic programming (A. J. Viterbi, IEEE Trans. Inf. Theory 13, 260 (1967)). A dihedral has a hand, so a mirrored
+trace gets other states, of L residues still.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.geometry import build_backbone
+from betafold_mlx.peptide.sequence import residue_ids
+
+CELL = 20
+"""Degrees."""
+
+MIN_COUNT = 2
+"""Per 10,000: cells with fewer residues are no states."""
+
+# Counts of (phi, psi) in the training split of the data set of the bundled models (SHA-256 a31fa266...), by
+# `training_split.count_torsions`, per 10,000 residues: 772,434 residues other than Gly and Pro, and 63,674 Gly.
+# Rows: phi from -180 up; columns: psi from -180 up.
+_ALA = """
+  11    1    0    0    0    1    1    1    1    1    1    1    2    4    6   19   48   53
+  22    2    1    1    1    2    3    3    4    6    6    6   13   17   41  127  228  133
+  20    3    1    1    2    6   12   18   32   37   27   15   29   40  140  404  373  138
+  15    3    2    2    3   11   34   53   90  114   48   11   12   41  212  455  256   81
+  19    3    1    1    3   13   77  154  229  142   22   14   31   47  163  298  200   89
+   9    1    1    1    3   28 1090 1141  291   31    5    5   10   17   76  289  269   81
+   1    0    0    0    2   34  684  331   25    2    0    0    1    2   17  123   59    8
+   0    0    0    0    1    7   16    5    0    0    0    0    0    1    3    5    2    0
+   0    0    0    0    0    1    1    0    0    0    0    0    0    0    1    0    0    0
+   0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0
+   0    0    0    0    0    0    0    0    0    0    1    4    3    1    0    0    0    0
+   1    2    6    3    1    1    0    0    1    4   45   71   15    2    1    0    0    1
+   1    1    1    1    1    2    5    3    7   26   34   12    4    2    2    1    1    1
+   0    0    0    0    0    0    1    1    3    2    1    0    0    1    1    0    1    0
+   0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0
+   0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0
+   0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0    0
+   1    0    0    0    0    0    1    0    0    0    0    0    0    0    1    1    2    3
+"""
+_GLY = """
+  96   30    6    3    1    2    1    2    2    1    2    1    1    2    2    8   43  115
+  52   17    5    2    1    1    0    1    2    5    5    2    2    2    5   17   80   95
+  45   22   12    8    4    2    3    4    5   11   12    5    3    5    7   37   93   69
+  59   42   17    8   22    6    4   12   32   54   34   11    3    6   16   55   87   67
+ 139   59   16    8    7    8   17   48  116  104   26   15   14    9   17   42   93  152
+  66   12    3    3    3   19  431  448  198   26    8    9    7    6   11   51  143  202
+   4    2    0    1    3   30  319  161   21    2    0    1    0    1    5   32   32   17
+   0    0    0    0    1    7    9    3    0    0    0    0    0    1    1    1    2    1
+   0    0    0    1    1    1    0    0    0    0    0    0    0    0    0    0    1    0
+   0    0    0    1    1    1    0    0    0    0    0    0    0    1    1    0    0    0
+   0    1    4    2    1    0    0    0    1    0    1    5    2    1    0    0    0    0
+   6   30   86   18    4    1    0    0    3   17   65   60   11    3    1    1    2    1
+  98  103  111   46   14    8    9   14  105  472  393   82   12    4    3    3   13   41
+  98   53   22   11   10   14   27  111  613  543  124   21    5    4    7   21  115  116
+  57   32   11    5    3    5   16   89  184  111   28    8    3    5    8   21   58   76
+  45   24    8    3    2    5    9   24   30   20    7    3    3    3    5   10   26   48
+  80   38    7    2    2    2    4    9    6    4    1    1    2    3    2    5   17   52
+ 109   46    8    3    1    1    4    3    2    1    1    1    1    2    3    5   20   80
+"""
+
+PLACEHOLDERS = {"ALA": "A", "GLY": "G"}
+"""Residues that a generated backbone may be written with, and their letters."""
+
+ANGLE_WIDTH, DIHEDRAL_WIDTH = math.radians(6.0), math.radians(20.0)
+"""Deviations that cost half a nat; they come from the width of a cell, and from traces that are not ideal."""
+
+SHARE_WEIGHT = 0.5
+"""Weight of the share of residues in a state."""
+
+
+class TorsionStates(NamedTuple):
+    """The K states of a residue: cells of the Ramachandran plot.
+
+    Attributes
+    ----------
+    centres : numpy.ndarray
+        (K, 2) phi, psi in radians.
+    log_share : numpy.ndarray
+        (K,) log of the share of residues in each.
+    """
+
+    centres: np.ndarray
+    log_share: np.ndarray
+
+
+@functools.cache
+def torsion_states(residue: str) -> TorsionStates:
+    """Return the states of ``ALA`` (any residue but Gly and Pro) or ``GLY``."""
+    counts = np.array({"ALA": _ALA, "GLY": _GLY}[residue].split(), dtype=float).reshape(360 // CELL, -1)
+    phi, psi = np.nonzero(counts >= MIN_COUNT)
+    centres = np.radians(np.stack([phi, psi], axis=-1) * CELL + CELL / 2 - 180.0)
+    return TorsionStates(centres, np.log(counts[phi, psi] / counts.sum()))
+
+
+def trace_angles(traces: np.ndarray) -> np.ndarray:
+    """Return the angles at the inner C-alphas of traces (..., L, 3): (..., L - 2) radians."""
+    back, forth = traces[..., :-2, :] - traces[..., 1:-1, :], traces[..., 2:, :] - traces[..., 1:-1, :]
+    sine = np.linalg.norm(np.cross(back, forth), axis=-1)
+    return np.arctan2(sine, (back * forth).sum(axis=-1))
+
+
+def trace_dihedrals(traces: np.ndarray) -> np.ndarray:
+    """Return the dihedrals of four C-alphas in a row of traces (..., L, 3): (..., L - 3) radians."""
+    bonds = np.diff(traces, axis=-2)
+    b1, b2, b3 = bonds[..., :-2, :], bonds[..., 1:-1, :], bonds[..., 2:, :]
+    normal = np.cross(b2, b3)
+    y = np.linalg.norm(b2, axis=-1) * (b1 * normal).sum(axis=-1)
+    return np.arctan2(y, (np.cross(b1, b2) * normal).sum(axis=-1))
+
+
+def start_torsions(trace: np.ndarray, residue: str, known: np.ndarray, looseness: float) -> np.ndarray:
+    """Return the (phi, psi) of the states that agree best with a trace.
+
+    Parameters
+    ----------
+    trace : numpy.ndarray
+        (L, 3) C-alpha positions, Angstrom, L >= 3.
+    residue : str
+        ``ALA`` or ``GLY``.
+    known : numpy.ndarray
+        (L, 2) phi, psi in radians that a residue must be near, NaN where nothing is known.
+    looseness : float
+        Factor on the widths, for a noisy trace.
+
+    Returns
+    -------
+    numpy.ndarray
+        (L, 2) radians. phi of the first and psi of the last residue are those of the state, and mean nothing.
+    """
+    states = torsion_states(residue)
+    angle, dihedral = _tables(residue)
+    trace, factor = trace.astype(np.float32), np.float32(looseness)
+    cost = np.tile(-SHARE_WEIGHT * states.log_share.astype(np.float32), (len(trace), 1))  # (L, K)
+    bend = (trace_angles(trace)[:, None] - angle) / (np.float32(ANGLE_WIDTH) * factor)
+    cost[1:-1] += 0.5 * np.square(bend)
+    turn = (1.0 - np.cos(known[:, None] - states.centres)) / ANGLE_WIDTH**2  # (L, K, 2)
+    cost += np.where(np.isnan(turn), 0.0, turn).sum(axis=-1).astype(np.float32)
+    return states.centres[
+        _cheapest(cost, trace_dihedrals(trace), dihedral, np.float32(DIHEDRAL_WIDTH) * factor)
+    ]
+
+
+@functools.cache
+def _tables(residue: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the angle (K,) of each state, and the dihedral (K, K) of each two in a row, float32 radians."""
+    centres = torsion_states(residue).centres
+    count = len(centres)
+    first, second = np.divmod(np.arange(count * count), count)
+    torsions = np.full((count * count, 4, 3), math.pi)
+    torsions[:, 1, :2], torsions[:, 2, :2] = centres[first], centres[second]
+    residues = mx.array(np.tile(residue_ids(4 * PLACEHOLDERS[residue]), (count * count, 1)))
+    ca = np.array(build_backbone(mx.array(torsions.astype(np.float32)), residues))[:, :, 1].astype(np.float64)
+    angle = trace_angles(ca)[::count, 0]  # at the second residue: by the first of the two states
+    dihedral = trace_dihedrals(ca)[:, 0].reshape(count, count)
+    return angle.astype(np.float32), dihedral.astype(np.float32)
+
+
+def _cheapest(cost: np.ndarray, wanted: np.ndarray, dihedral: np.ndarray, width: np.float32) -> np.ndarray:
+    """Return the states (L,) of the lowest total cost, from (L, K) of each alone and the wanted dihedrals (L - 3,)."""
+    length = len(cost)
+    total = cost[0]  # (K,): the ends are in no dihedral, so each takes its own cheapest state
+    came = []
+    for place in range(1, length):
+        path = np.broadcast_to(total[:, None], dihedral.shape)  # (K, K), from the state before to this one
+        if 2 <= place <= length - 2:
+            away = wanted[place - 2] - dihedral
+            away -= np.float32(2 * math.pi) * np.round(away / np.float32(2 * math.pi))
+            path = path + 0.5 * np.square(away / width)
+        best = path.argmin(axis=0)  # (K,)
+        came.append(best)
+        total = path[best, np.arange(len(best))] + cost[place]
+    states = [int(total.argmin())]
+    for best in reversed(came):
+        states.append(int(best[states[-1]]))
+    return np.array(states[::-1])

@@ -75,7 +75,7 @@ def _min_plddt() -> float:
     "teachers",
     type=MODEL,
     multiple=True,
-    show_default="the best installed model",
+    show_default="betafold-mini",
     help="Repeatable. A model that labels; several answer as one.",
 )
 @click.option(

@@ -178,9 +178,7 @@ def fold(
     Under `mlx.launch -n 2 --backend ring -- betafold-mlx fold library.fasta -o DIR` several ranks share the folding of
     a FASTA file, here or on machines of their own. The first one reads and writes; the others need the model alone.
 
-    Without --model the best installed model folds: of those in weights/ that were trained on the bundled model's data,
-    and whose ESM-2 lies there too and is a published one, that with the lowest validation RMSD; else betafold-mini.
-    Every file that is written names the model.
+    Without --model the bundled betafold-mini folds. Every file that is written names the model.
     """
     auto = [pair.lower() for pair in disulfides] == [AUTO]
     if AUTO in map(str.lower, disulfides) and not auto:

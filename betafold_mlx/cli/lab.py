@@ -83,9 +83,7 @@ class _BudgetType(click.ParamType):
 @click.option("--seed", type=Seed(1000), default=0, help="The first random seed.")
 @click.option("--budget", type=_BudgetType(), default="normal", help="How much to do for each experiment.")
 @click.option("--data", type=Folder(), help="Data set made by `dataset build`.")
-@click.option(
-    "--model", type=MODEL, show_default="the best installed one", help="Trained model to look into."
-)
+@click.option("--model", type=MODEL, show_default="betafold-mini", help="Trained model to look into.")
 @click.option("--embedder", type=Folder(), help="Converted ESM-2, for attention and embeddings.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option

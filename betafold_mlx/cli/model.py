@@ -23,6 +23,6 @@ def model_options(command: _Command) -> _Command:
     return click.option(
         "--model",
         type=MODEL,
-        show_default="the best installed one",
+        show_default="betafold-mini",
         help="An installed model, or a model directory.",
     )(command)

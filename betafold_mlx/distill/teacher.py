@@ -78,7 +78,7 @@ class Teacher:
 
     @classmethod
     def load(cls, models: Sequence[str | Path]) -> Teacher:
-        """Load model directories, or installed models by their names; the best installed one where none is named.
+        """Load model directories, or installed models by their names; the bundled one where none is named.
 
         Raises
         ------

@@ -75,8 +75,7 @@ class Predictor:
         Parameters
         ----------
         model : str or Path, optional
-            A model directory or the name of a bundled one; by default the best installed one
-            (`betafold_mlx.fold.registry.best_model`).
+            A model directory or the name of an installed one; by default the bundled `betafold-mini`.
         embedder : str or Path, optional
             Directory of the embedder; by default it is looked for (`betafold_mlx.fold.registry.find_embedder`).
 

@@ -1,18 +1,18 @@
-"""Where models are found: bundled and installed ones by name, others by folder, and the embedder that a model reads."""
+"""Registry of installed models: finds a model by name or folder, and the embedder that it reads by checksum."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import CONFIG_FILE, MODEL_TYPE, EmbedderConfig
 
 DEFAULT_MODEL = "betafold-mini"
+"""The bundled model; it folds where none is named, so that a command means the same on every machine."""
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 _WEIGHTS = (_PACKAGE / "_weights", _PACKAGE.parent / "weights")  # an installed wheel, a checkout
 _HERE = Path("weights")  # where `convert-esm` writes
@@ -24,7 +24,7 @@ def find_model(model: str | Path | None = None) -> Path:
     Parameters
     ----------
     model : str or Path, optional
-        A model directory, or the name of an installed model; by default `best_model`.
+        A model directory, or the name of an installed model; by default `DEFAULT_MODEL`.
 
     Returns
     -------
@@ -36,7 +36,12 @@ def find_model(model: str | Path | None = None) -> Path:
         Where there is neither.
     """
     if model is None:
-        return best_model()
+        bundled = _installed(Path(DEFAULT_MODEL))
+        if bundled is None:
+            raise BetafoldError(
+                f"the bundled model {DEFAULT_MODEL} is missing: install the package again, or pass --model"
+            )
+        return bundled
     wanted = Path(model)
     with contextlib.suppress(OSError):  # a name too long to be one
         if wanted.is_dir():
@@ -44,40 +49,6 @@ def find_model(model: str | Path | None = None) -> Path:
         if (installed := _installed(wanted)) is not None:
             return installed
     raise BetafoldError(f"no model directory at {model}, and no bundled model of that name")
-
-
-def best_model() -> Path:
-    """Return the directory of the best installed model.
-
-    Candidates are the model directories in ``weights/`` that were trained on the same data set as the bundled model, so
-    that their validation figures compare, and whose embedder lies there too and is a published one: a model on random
-    features is never one. The lowest validation RMSD wins. Nothing but ``config.json`` files is read.
-
-    Returns
-    -------
-    Path
-        That of the bundled model where no other is better.
-
-    Raises
-    ------
-    BetafoldError
-        Where the bundled model is missing.
-    """
-    bundled = _installed(Path(DEFAULT_MODEL))
-    if bundled is None:
-        raise BetafoldError(
-            f"the bundled model {DEFAULT_MODEL} is missing: install the package again, or pass --model"
-        )
-    best, leader = bundled, _standing(bundled)
-    if leader is None:
-        return bundled
-    for directory in _directories(_WEIGHTS):
-        other = _standing(directory)
-        if other is None or other.dataset != leader.dataset or not other.score < leader.score:
-            continue
-        if other.embedder.kind == "residue" or _is_published(other.embedder):
-            best, leader = directory, other
-    return best
 
 
 def installed_models() -> list[str]:
@@ -134,38 +105,6 @@ def find_embedder(wanted: EmbedderConfig, near: Path, given: str | Path | None =
     raise BetafoldError(
         f"{near} reads {wanted.describe()}, and it is not there: {how} name its directory with --embedder"
     )
-
-
-class _Standing(NamedTuple):
-    """What a model's config says of its training: embedder, data set, validation RMSD in Angstrom."""
-
-    embedder: EmbedderConfig
-    dataset: str
-    score: float
-
-
-def _standing(directory: Path) -> _Standing | None:
-    from betafold_mlx.model.directory import read_config  # MLX: not to list the models
-
-    try:
-        config, dataset = read_config(directory)
-        document = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
-        score = float(document["training"]["validation"]["score"])
-    except (BetafoldError, OSError, ValueError, KeyError, TypeError):
-        return None  # something else, or of another version: nothing to choose by itself
-    return _Standing(config.embedder, dataset, score) if dataset and math.isfinite(score) else None
-
-
-def _is_published(embedder: EmbedderConfig) -> bool:
-    """Tell whether an embedder lies in ``weights/`` and is a published one."""
-    from betafold_mlx.esm.directory import describe_esm
-
-    for directory in _directories(_WEIGHTS):
-        with contextlib.suppress(BetafoldError):
-            described = describe_esm(directory)
-            if described.sha256 == embedder.sha256:
-                return described.published
-    return False
 
 
 def _installed(name: Path) -> Path | None:

@@ -35,7 +35,7 @@ class Trained:
 
 
 def load_trained(lab: Lab) -> Trained:
-    """Load the model that the user named, or the best installed one.
+    """Load the model that the user named, or the bundled one.
 
     Raises
     ------

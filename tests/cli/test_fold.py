@@ -449,7 +449,10 @@ def test_fold_imports_no_more_than_it_needs(options, tmp_path):
         "from betafold_mlx.fold import registry as zoo\nzoo._WEIGHTS = (Path('weights'),)\n"
         "from betafold_mlx.cli.main import main\n"
         f"try: main(['fold', '{MAGAININ}', *{options!r}])\nexcept SystemExit as e: assert not e.code\n"
-        "heavy = {'torch', 'transformers', 'scipy', 'biotite', 'pandas', 'betafold_mlx.esm', 'betafold_mlx.data'}\n"
+        "heavy = {'torch', 'transformers', 'huggingface_hub', 'scipy', 'biotite', 'pandas', 'pyarrow', 'fastapi'}\n"
+        "heavy |= {'pydantic', 'jinja2', 'matplotlib', 'distributed', 'betafold_mlx.esm', 'betafold_mlx.data'}\n"
+        "heavy |= {'betafold_mlx.model.' + name for name in ('pairformer', 'triangle')}\n"
+        "heavy |= {'betafold_mlx.structure.' + name for name in ('jsonl', 'reader')}\n"
         "heavy &= set(sys.modules)\nassert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)

@@ -5,25 +5,19 @@ import shutil
 import subprocess
 import sys
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from cli_esm_helpers import LABEL, MAGAININ, OPTIONS, WINDOWS, error_line, make_folder, run, run_process
 from embedding_helpers import contents
 from esm_helpers import TINY
-from toy_models import toy_model
 
 from betafold_mlx.data.cache import EmbeddingCache
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.esm.checkpoint import read_checkpoint
 from betafold_mlx.esm.convert import convert
-from betafold_mlx.esm.directory import describe_esm
 from betafold_mlx.esm.features import EsmEmbedder
-from betafold_mlx.esm.published import PUBLISHED, Published
-from betafold_mlx.fold import registry as zoo
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.model.directory import save_model
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
 
@@ -194,36 +188,6 @@ def test_fold(folder, tmp_path):
     assert code == 0 and rows[0].endswith(",model") and all(LABEL in row for row in rows[1:])
     document = json.loads((tmp_path / "out" / "a.json").read_text())
     assert document["plddt"] == pytest.approx(result["plddt"], abs=0.2)
-
-
-def test_the_best_installed_model_folds_and_is_named(folder, tmp_path, monkeypatch):
-    weights = tmp_path / "weights"
-    training = {"dataset_sha256": "d" * 64, "validation": {"score": 5.0}}
-    network = ModelConfig(width=32, layers=1, heads=4, ffn_width=64)
-    save_model(weights / "betafold-mini", toy_model(network), "card", training)
-    shutil.copytree(folder / "run" / "best", weights / "mine")
-    shutil.copytree(folder / "tiny", weights / "esm2")
-    config = json.loads((weights / "mine" / "config.json").read_text())
-    config["training"] |= {"dataset_sha256": "d" * 64, "validation": {"score": 1.0}}
-    (weights / "mine" / "config.json").write_text(json.dumps(config))
-    arrays = mx.load(str(weights / "mine" / "model.safetensors"))
-    arrays["calibration.bias"] = mx.array(3.0)  # no warning of low confidence
-    mx.save_safetensors(str(weights / "mine" / "model.safetensors"), arrays)
-    monkeypatch.setattr(zoo, "_WEIGHTS", (weights,))
-    code, out, err = run("fold", MAGAININ, "--json", cwd=tmp_path)
-    (result,) = json.loads(out)["results"]
-    assert (code, err) == (0, "") and result["model"]["name"] == "betafold-mini"  # no published features
-    source = describe_esm(weights / "esm2").source_sha256
-    monkeypatch.setitem(PUBLISHED, "2x24", Published("owner/tiny", 1, source))
-    code, out, err = run("fold", MAGAININ, "--json", cwd=tmp_path)
-    (result,) = json.loads(out)["results"]
-    name = "owner/tiny (2x24, the published ESM-2 weights)"
-    assert code == 0 and result["model"]["name"] == "mine" and result["embedder"]["label"] == name
-    assert error_line(err) == f"betafold-mlx: folding with mine on {name}"
-    code, out, err = run("fold", MAGAININ, "--model", "betafold-mini", cwd=tmp_path)
-    assert (code, err) == (0, "")
-    _, out, _ = run("fold", "--help", cwd=tmp_path)
-    assert "Without --model the best installed model folds" in out
 
 
 def test_evaluate(folder):

@@ -73,7 +73,7 @@ def refine(
     rows = np.repeat(np.arange(batch), samples)  # the peptide of each candidate
     number = np.tile(np.asarray(numbers), batch)  # and which sample of it
 
-    starts = draw_starts(restraints, rows, number, seed)
+    starts = draw_starts(restraints, rows, number, seed)  # 2. candidate starts; other sources may join here
     torsions, misfit = fit(starts, restraints, rows, effort)
     for attempt in range(1, ATTEMPTS):
         unmade = np.flatnonzero(misfit > 1.0)
@@ -126,8 +126,8 @@ def fit(
             chosen = alike[first : first + TOGETHER]
             filled = chosen[np.minimum(np.arange(-(-len(chosen) // MULTIPLE) * MULTIPLE), len(chosen) - 1)]
             part = take(restraints, rows[filled])
-            fitted = minimise(starts[mx.array(filled)], part, steps=effort * steps)
-            fitted = close_bonds(fitted, part.bonds)
+            fitted = minimise(starts[mx.array(filled)], part, steps=effort * steps)  # 3.
+            fitted = close_bonds(fitted, part.bonds)  # 4.
             torsions[chosen] = np.array(fitted)[: len(chosen)]
             misfit[chosen] = bond_misfit(fitted, part.bonds)[: len(chosen)]
     return torsions, misfit

@@ -1,29 +1,21 @@
-"""`Predictor`: folds peptides with a loaded model, in five steps (`Predictor._fold_batch`)."""
+"""`Predictor`: a loaded model that folds peptides, in batches (`betafold_mlx.fold.pipeline`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fold.confidence import confidence_features
-from betafold_mlx.fold.details import read_details
-from betafold_mlx.fold.disulfides import DisulfidePattern, rank_disulfides
-from betafold_mlx.fold.ensemble import refine
+from betafold_mlx.fold.pipeline import describe_embedder, fold_batch
 from betafold_mlx.fold.prediction import Prediction
-from betafold_mlx.fold.ranking import collect_warnings, rank_models
 from betafold_mlx.fold.registry import find_embedder, find_model
 from betafold_mlx.model.directory import LoadedModel, load_model
-from betafold_mlx.model.folding import Folded
-from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
+from betafold_mlx.model.inputs import padded_length
 from betafold_mlx.parallel import side_by_side
 from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
-from betafold_mlx.structure.secondary import assign_secondary_structures
 
 if TYPE_CHECKING:
     from betafold_mlx.esm.features import EsmEmbedder
@@ -217,119 +209,22 @@ class Predictor:
         def fold(members: list[int]) -> list[Prediction]:
             chosen = [peptides[index] for index in members]
             ids = [names[index] for index in members]
-            return self._fold_batch(chosen, ids, samples, seed, auto_disulfides, details)
+            return fold_batch(
+                self.loaded,
+                self.embedder,
+                chosen,
+                ids,
+                samples=samples,
+                seed=seed,
+                auto_disulfides=auto_disulfides,
+                details=details,
+            )
 
         predictions: dict[int, Prediction] = {}
         for members, folded in zip(batches, side_by_side(fold, batches), strict=True):
             predictions.update(zip(members, folded, strict=True))
         return [predictions[index] for index in range(len(peptides))]
 
-    def _fold_batch(
-        self,
-        peptides: Sequence[Peptide],
-        ids: Sequence[str],
-        samples: int,
-        seed: int,
-        auto_disulfides: bool,
-        details: bool,
-    ) -> list[Prediction]:
-        """Fold peptides of one padded length together.
-
-        1. The network answers for the batch; where disulfides are to be chosen, once more with them stated.
-        2. - 4. `refine` draws starts, minimises all of them together and closes rings and disulfides.
-        5. Confidence, ranking, secondary structure and warnings make the `Prediction` of each peptide.
-        """
-        network = self.loaded.model
-        inputs = self._inputs(peptides)
-        answer = network(inputs, return_attention=details)
-        patterns = [_rank_disulfides(peptide, answer, row) for row, peptide in enumerate(peptides)]
-        if auto_disulfides and any(patterns):
-            peptides = [
-                replace(peptide, disulfides=ranked[0].disulfides) if ranked else peptide
-                for peptide, ranked in zip(peptides, patterns, strict=True)
-            ]
-            inputs = collate(peptides)._replace(features=inputs.features)
-            answer = network(inputs, return_attention=details)
-
-        ensemble = refine(answer, inputs, seed, range(samples))
-
-        confidence = network.calibration(confidence_features(answer, ensemble))
-        arrays = (ensemble.coordinates, confidence, ensemble.torsions)
-        coordinates, plddt, torsions = (np.array(array) for array in arrays)  # (B, S, L, ...)
-        finite = np.isfinite(plddt).all(axis=1) & np.isfinite(coordinates).all(axis=(1, 3, 4))  # (B, L)
-        if not finite[np.array(inputs.mask)].all():
-            raise BetafoldError(f"model {self.loaded.name} gives no finite numbers: its weights are damaged")
-        structures = _secondary_structures(peptides, coordinates)
-        predictions = []
-        for row, peptide in enumerate(peptides):
-            n = len(peptide)
-            order, bonds = rank_models(peptide, coordinates[row, :, :n], plddt[row, :, :n])
-            models = _without_absent_cb(peptide, coordinates[row, order, :n])
-            scores = plddt[row, order, :n]
-            prediction = Prediction(
-                id=ids[row],
-                peptide=peptide,
-                coordinates=models,
-                plddt=scores,
-                torsions=_without_end_torsions(peptide, torsions[row, order, :n]),
-                secondary_structure=tuple(structures[row][index] for index in order),
-                bonds=bonds,
-                seed=seed,
-                model_name=self.loaded.name,
-                model_sha256=self.loaded.sha256,
-                embedder=self.describe_embedder(),
-                disulfide_patterns=patterns[row],
-                warnings=collect_warnings(peptide, models[0], scores[0], bonds[0], patterns[row]),
-                details=read_details(answer, row, n, peptide.cyclic) if details else None,
-            )
-            predictions.append(prediction.mirrored() if peptide.d_amino_acids else prediction)
-        return predictions
-
-    def _inputs(self, peptides: Sequence[Peptide]) -> ModelInputs:
-        inputs = collate(peptides)
-        if self.embedder is None:
-            return inputs
-        length = inputs.mask.shape[1]
-        return inputs._replace(features=self.embedder([peptide.sequence for peptide in peptides], length))
-
     def describe_embedder(self) -> dict[str, Any]:
-        """Describe the embedder: ``kind`` and ``label``, and of a frozen embedder its size and checksums."""
-        if self.embedder is not None:
-            return self.embedder.esm.to_dict()
-        return {"kind": "residue", "label": self.loaded.model.config.embedder.describe()}
-
-
-def _rank_disulfides(peptide: Peptide, answer: Folded, row: int) -> tuple[DisulfidePattern, ...]:
-    """Rank the ways to bond the cysteines of a row of a batch where none is stated; nothing where one is."""
-    if peptide.disulfides or peptide.sequence.count("C") < 2:
-        return ()
-    length = len(peptide)
-    return rank_disulfides(
-        peptide.sequence, np.array(answer.distogram[row, :length, :length]), peptide.cyclic
-    )
-
-
-def _secondary_structures(peptides: Sequence[Peptide], coordinates: np.ndarray) -> list[list[str]]:
-    """Return the secondary structure of each model of each peptide: all in one go is ten times as fast."""
-    traces = [
-        model[: len(peptide), 1]
-        for peptide, models in zip(peptides, coordinates, strict=True)
-        for model in models
-    ]
-    letters, samples = assign_secondary_structures(traces), coordinates.shape[1]
-    return [letters[first : first + samples] for first in range(0, len(letters), samples)]
-
-
-def _without_absent_cb(peptide: Peptide, coordinates: np.ndarray) -> np.ndarray:
-    """Return models (S, L, 5, 3) with NaN for the CB of glycine."""
-    glycine = np.array([letter == "G" for letter in peptide.sequence])
-    coordinates[:, glycine, 4] = np.nan
-    return coordinates
-
-
-def _without_end_torsions(peptide: Peptide, torsions: np.ndarray) -> np.ndarray:
-    """Return torsions (S, L, 3) with NaN where an open chain has none."""
-    if not peptide.cyclic:
-        torsions[:, 0, 0] = np.nan
-        torsions[:, -1, 1:] = np.nan
-    return torsions
+        """Describe the embedder: ``kind`` and ``label``, and of a frozen one its size and checksums."""
+        return describe_embedder(self.loaded, self.embedder)

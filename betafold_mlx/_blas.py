@@ -73,6 +73,12 @@ def blas_threads() -> int:
     return 1
 
 
+def set_blas_threads(number: int) -> None:
+    """Let each matrix product use so many threads from here on; of OpenBLAS only."""
+    if _library is not None:
+        _library.openblas_set_num_threads(number)
+
+
 @contextlib.contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Let each matrix product use one thread, while several of them run side by side."""
@@ -80,11 +86,11 @@ def single_threaded_blas() -> Iterator[None]:
     if _library is None or threads == 1:
         yield
         return
-    _library.openblas_set_num_threads(1)
+    set_blas_threads(1)
     try:
         yield
     finally:
-        _library.openblas_set_num_threads(threads)
+        set_blas_threads(threads)
 
 
 def usable_processors(root: Path = Path("/")) -> int:

@@ -12,8 +12,7 @@ from toy_models import toy_model
 from betafold_mlx import Predictor
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.library.run import fold_library
-from betafold_mlx.library.settings import Settings
-from betafold_mlx.library.writer import Observer
+from betafold_mlx.library.settings import LibrarySettings
 from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.peptide.fasta import parse_fasta
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
@@ -33,6 +32,7 @@ class Quick:
     def __init__(self):
         rng = np.random.default_rng(0)
         self.loaded = LoadedModel(None, "toy", "0" * 64, Path("toy"))
+        self.embedder = None
         self._long = Prediction(
             id="long",
             peptide=Peptide("A" * 32),
@@ -90,11 +90,13 @@ def fasta(count, seed=0):
     return "\n".join(lines) + "\n"
 
 
-def fold(predictor, text, directory, observer=None, **settings):
-    settings = Settings(**{"batch_size": 2, **settings})
-    return fold_library(
-        predictor, parse_fasta(text.splitlines()), directory, settings, observer or Observer()
-    )
+def fold(predictor, text, directory, records=None, **options):
+    """Fold FASTA text; what `fold_library` does not know is a setting."""
+    calls = ("processes", "scheduler", "restart", "resumed", "written")
+    how = {name: options.pop(name) for name in calls if name in options}
+    settings = LibrarySettings(**{"batch_size": 2, **options})
+    records = records or parse_fasta(text.splitlines())
+    return fold_library(predictor, records, directory, settings, **{"processes": 1, **how})
 
 
 def contents(directory):

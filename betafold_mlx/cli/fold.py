@@ -16,7 +16,6 @@ from betafold_mlx.cli.help import Command
 from betafold_mlx.cli.loading import loading
 from betafold_mlx.cli.model import model_options
 from betafold_mlx.cli.parameters import PEPTIDE, AnyCase, Folder, Number, Seed
-from betafold_mlx.cli.ranks import check_library, with_ranks
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name
@@ -24,7 +23,6 @@ from betafold_mlx.fold.registry import DEFAULT_MODEL
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
 
 if TYPE_CHECKING:
-    from betafold_mlx.distributed.ranks import Ranks
     from betafold_mlx.fold.prediction import Prediction
     from betafold_mlx.fold.predictor import Predictor
 
@@ -72,7 +70,7 @@ def _auto(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
         "What to write": ("output", "format_", "samples", "seed", "report", "as_json"),
         "The chemistry of one peptide": ("cyclic", "disulfides", "d_amino_acids", "n_cap", "c_cap"),
         "The model": ("model", "embedder", "device"),
-        "A FASTA file": ("output_format", "batch_size", "restart"),
+        "A FASTA file": ("output_format", "batch_size", "processes", "scheduler", "restart"),
     },
 )
 @click.argument("peptide", metavar="PEPTIDE|FASTA|-", type=PEPTIDE)
@@ -133,6 +131,11 @@ def _auto(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     metavar="N|auto",
     help=f"Processes to share a FASTA file, 1 to {MOST_AT_ONCE}. auto: one a processor, as they are needed.",
 )
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Fold a FASTA file on the Dask cluster of this scheduler, as in tcp://host:8786.",
+)
 @click.option("--restart", is_flag=True, help="Drop the unfinished run in the folder, and start anew.")
 @click.option(
     "--report",
@@ -141,7 +144,6 @@ def _auto(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
-@with_ranks
 def fold(
     peptide: str,
     output: Path,
@@ -158,10 +160,10 @@ def fold(
     output_format: str,
     batch_size: int | None,
     processes: int | None,
+    scheduler: str | None,
     restart: bool,
     report: bool,
     as_json: bool,
-    ranks: Ranks | None,
 ) -> None:
     """Fold one peptide, a FASTA file, or standard input.
 
@@ -175,20 +177,17 @@ def fold(
     chemistry. Caps are not modelled: the network folds the peptide without them. A FASTA file that was interrupted,
     even by kill -9, is gone on with by the same command, and the result is the same.
 
-    Under `mlx.launch -n 2 --backend ring -- betafold-mlx fold library.fasta -o DIR` several ranks share the folding of
-    a FASTA file, here or on machines of their own. The first one reads and writes; the others need the model alone.
+    With --scheduler the workers of a Dask cluster fold a FASTA file; this process reads and writes. The workers need
+    betafold-mlx and the model.
 
     Without --model the bundled betafold-mini folds. Every file that is written names the model.
     """
     auto = [pair.lower() for pair in disulfides] == [AUTO]
     if AUTO in map(str.lower, disulfides) and not auto:
         raise click.UsageError("--disulfide auto and --disulfide I-J do not go together")
-    if ranks is not None:
-        check_library(ranks, peptide)
-        if processes is not None:
-            raise click.UsageError("--processes is for one machine: mlx.launch starts the ranks")
-    main = ranks is None or ranks.main
-    if peptide == "-" or ranks is not None or is_fasta(peptide):
+    if scheduler is not None and processes is not None:
+        raise click.UsageError("--processes is for this machine, --scheduler for a cluster: leave out one")
+    if peptide == "-" or is_fasta(peptide):
         if cyclic or (disulfides and not auto) or d_amino_acids or {n_cap, c_cap} != {NO_CAP}:
             raise click.UsageError(
                 "--cyclic, --disulfide I-J, --d-amino-acids, --n-cap and --c-cap are for one peptide: "
@@ -200,16 +199,27 @@ def fold(
             raise click.UsageError(f"--report is a file of each peptide: it does not go with {output_format}")
         with loading():  # one peptide needs none of it
             from betafold_mlx.cli.library import fold_fasta
-            from betafold_mlx.library.settings import Settings, automatic_batch_size
+            from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
 
-        predictor = _load(model, embedder, main)
+        predictor = _load(model, embedder)
         together = automatic_batch_size(samples) if batch_size is None else batch_size
-        command = _command(main) if report else None
-        settings = Settings(samples, seed, auto, output_format, format_, together, restart, command)
-        well = fold_fasta(peptide, predictor, output, settings, as_json, ranks, processes)
+        command = _command() if report else None
+        settings = LibrarySettings(samples, seed, auto, output_format, format_, together, command)
+        well = fold_fasta(
+            peptide,
+            predictor,
+            output,
+            settings,
+            as_json=as_json,
+            processes=processes,
+            scheduler=scheduler,
+            restart=restart,
+        )
     else:
         if output_format != "files":
             raise click.UsageError(f"--output-format {output_format} is for FASTA")
+        if scheduler is not None:
+            raise click.UsageError("--scheduler is for FASTA")
         with loading():
             from betafold_mlx.peptide.sequence import Peptide
 
@@ -229,11 +239,11 @@ def fold(
         sys.exit(1)
 
 
-def _command(tell: bool = True) -> str:
+def _command() -> str:
     """Return the command line for a report; say so where the report will lack its 3D viewer."""
     from betafold_mlx.report import find_viewer  # only a report needs it
 
-    if tell and find_viewer() is None:
+    if find_viewer() is None:
         click.echo(
             "betafold-mlx: no 3D viewer is installed, so the report shows a flat picture: "
             "get one with `betafold-mlx viewer install`",
@@ -262,14 +272,14 @@ def _write(
     return prediction.constraints_met
 
 
-def _load(model: str | None, embedder: Path | None, tell: bool = True) -> Predictor:
+def _load(model: str | None, embedder: Path | None) -> Predictor:
     """Load the model, and say what the user did not ask for: a choice, weights that are not what they seem."""
     with loading():
         from betafold_mlx.fold.predictor import Predictor
 
     predictor = Predictor.load(model, embedder)
     loaded, esm = predictor.loaded, predictor.embedder and predictor.embedder.esm
-    if tell and ((model is None and loaded.name != DEFAULT_MODEL) or (esm and not esm.published)):
+    if (model is None and loaded.name != DEFAULT_MODEL) or (esm and not esm.published):
         features = f" on {esm.label}" if esm else ""
         click.echo(f"betafold-mlx: folding with {loaded.name}{features}", err=True)
     return predictor

@@ -1,1 +1,1 @@
-"""Libraries of peptides: streamed, in flat memory, resumable after a kill."""
+"""Libraries of peptides: FASTA files of any length, folded in parts over a `concurrent.futures.Executor`."""

@@ -1,20 +1,21 @@
-"""The records of a library, one after another: checked, named, and fingerprinted as they are read."""
+"""The records of a library: checked, named, and cut into parts as they are read."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.library.names import Names
+from betafold_mlx.fold.output import safe_name
 from betafold_mlx.peptide.fasta import FastaRecord
 from betafold_mlx.peptide.sequence import Peptide
 
 
 class Entry(NamedTuple):
-    """One record.
+    """One record of a library.
 
     Attributes
     ----------
@@ -23,7 +24,7 @@ class Entry(NamedTuple):
     line : int or None
         1-based line of its header; None for an error of the file itself.
     text : str
-        The sequence as it stands there.
+        The sequence as it is written there.
     checked : Peptide or BetafoldError
         What is to be folded, or what is wrong.
     name : str
@@ -37,58 +38,78 @@ class Entry(NamedTuple):
     name: str
 
 
-class Reader:
-    """Reads a library once, from its beginning.
+class UniqueNames:
+    """File names, each given to one record only: ``a``, ``a_2``, ``a_3`` ...
 
-    Every reader of the same library gives its records the same names, whichever of them it then folds.
+    Names that differ in case only count as equal, as they do on some file systems. They are kept in a temporary
+    database on disk, so a million of them take no memory.
+    """
+
+    def __init__(self) -> None:
+        self._names = sqlite3.connect("", check_same_thread=False)
+        self._names.execute("CREATE TABLE names (name TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID")
+
+    def claim(self, identifier: str) -> str:
+        """Return a file name (`betafold_mlx.fold.output.safe_name`) that was not returned before."""
+        base = safe_name(identifier)
+        number = self._number(base)
+        if number is None:
+            self._set(base, 1)
+            return base
+        while True:
+            number += 1
+            name = f"{base}_{number}"
+            if self._number(name) is None:
+                self._set(base, number)
+                self._set(name, 1)
+                return name
+
+    def _number(self, name: str) -> int | None:
+        """Return the last number that was given to a name, None where it is free."""
+        query = "SELECT number FROM names WHERE name = ?"
+        row = self._names.execute(query, (name.casefold(),)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _set(self, name: str, number: int) -> None:
+        self._names.execute("INSERT OR REPLACE INTO names VALUES (?, ?)", (name.casefold(), number))
+
+
+def read_entries(records: Iterable[FastaRecord]) -> Iterator[Entry]:
+    """Check and name records one after another.
 
     Parameters
     ----------
-    records : iterator of FastaRecord
-        A `BetafoldError` that it raises, a file that is broken from there on, becomes the last entry.
+    records : iterable of FastaRecord
+        A `BetafoldError` that it raises (the file is broken from there on) becomes the last entry.
     """
-
-    def __init__(self, records: Iterator[FastaRecord]) -> None:
-        self.count = 0
-        self._digest = hashlib.sha256()
-        self._names = Names()
-        self._entries = self._read(records)
-
-    def window(self, size: int) -> list[Entry]:
-        """Return the next entries: fewer than `size` at the end, then none."""
-        return list(islice(self._entries, size))
-
-    def skip(self, count: int) -> None:
-        """Read over entries; their names are given all the same."""
-        for _ in islice(self._entries, count):
-            pass
-
-    @property
-    def sha256(self) -> str:
-        """Fingerprint of all that was read so far."""
-        return self._digest.hexdigest()
-
-    def _read(self, records: Iterator[FastaRecord]) -> Iterator[Entry]:
-        while True:
-            try:
-                record = next(records, None)
-            except BetafoldError as error:
-                self._note("input", str(error))
-                yield Entry("input", None, "", error, "")
-                return
-            if record is None:
-                return
-            self._note(record.id, record.description, record.text, str(record.line))
-            yield self._entry(record)
-
-    def _note(self, *words: str) -> None:
-        self.count += 1
-        self._digest.update(("\0".join(words) + "\n").encode())  # no FASTA record holds a NUL
-
-    def _entry(self, record: FastaRecord) -> Entry:
+    names = UniqueNames()
+    records = iter(records)
+    while True:
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except BetafoldError as error:
+            yield Entry("input", None, "", error, "")
+            return
         try:
             peptide = record.peptide()
         except BetafoldError as error:
-            return Entry(record.id or f"record at line {record.line}", record.line, record.text, error, "")
+            yield Entry(record.id or f"record at line {record.line}", record.line, record.text, error, "")
+            continue
         identifier = record.id or peptide.sequence
-        return Entry(identifier, record.line, record.text, peptide, self._names.claim(identifier))
+        yield Entry(identifier, record.line, record.text, peptide, names.claim(identifier))
+
+
+def in_parts(entries: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
+    """Yield the entries `size` at a time."""
+    while part := list(islice(entries, size)):
+        yield part
+
+
+def fingerprint(entries: Iterable[Entry]) -> str:
+    """Return the SHA-256 of what decides how a part is folded and written."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        digest.update(repr((entry.id, entry.line, entry.text, entry.name, entry.checked)).encode())
+    return digest.hexdigest()

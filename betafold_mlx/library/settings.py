@@ -1,4 +1,4 @@
-"""How a library is folded and written, and how many of its peptides together."""
+"""Settings of a library run, and what identifies one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import mlx.core as mx
 from betafold_mlx.fold.prediction import versions
 from betafold_mlx.fold.predictor import Predictor
 
-BATCHES_A_WINDOW = 4
+BATCHES_A_PART = 4
 """Records that are sorted by length together, in batches: enough to fill most of these."""
 
 PEPTIDES_TOGETHER = 128
@@ -21,7 +21,7 @@ MODELS_TOGETHER = 512
 
 
 @dataclass(frozen=True)
-class Settings:
+class LibrarySettings:
     """How a library is folded and written.
 
     Attributes
@@ -34,8 +34,6 @@ class Settings:
         Of structure files: ``cif``, ``pdb`` or ``both``.
     batch_size : int
         Peptides folded together.
-    restart : bool
-        Drop an unfinished run of the folder.
     report : str or None
         The command line, where each peptide gets a report that shows it; for files only.
     """
@@ -46,13 +44,12 @@ class Settings:
     output: str = "files"
     format: str = "cif"
     batch_size: int = PEPTIDES_TOGETHER
-    restart: bool = False
     report: str | None = None
 
     @property
-    def window(self) -> int:
+    def part(self) -> int:
         """Records that are read, folded and written together."""
-        return BATCHES_A_WINDOW * self.batch_size
+        return BATCHES_A_PART * self.batch_size
 
 
 def automatic_batch_size(samples: int) -> int:
@@ -60,7 +57,7 @@ def automatic_batch_size(samples: int) -> int:
     return max(1, min(PEPTIDES_TOGETHER, MODELS_TOGETHER // samples))
 
 
-def identity(predictor: Predictor, settings: Settings) -> dict[str, Any]:
+def identity(predictor: Predictor, settings: LibrarySettings) -> dict[str, Any]:
     """Return all that decides what the output will be, but for the library: plain JSON values."""
     return {
         "output": settings.output,

@@ -1,78 +1,287 @@
-"""What is done with a window of records, on whichever machine: fold its peptides, and say what is to be written."""
+"""Folding a part of a library in a worker, and the executors that workers belong to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import mlx.core as mx
+
+import betafold_mlx
+from betafold_mlx._blas import blas_threads, set_blas_threads, usable_processors
+from betafold_mlx.device import use_device
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
-from betafold_mlx.library.settings import Settings
-from betafold_mlx.library.sinks import Rendered, Sink
+from betafold_mlx.library.records import Entry
+from betafold_mlx.library.rendering import container_part, peptide_files
+from betafold_mlx.library.settings import LibrarySettings, identity
 from betafold_mlx.peptide.sequence import Peptide
 
+MAX_PROCESSES = 8
+"""Started without being asked for: from there on the process that writes is the slowest."""
 
-class Task(NamedTuple):
-    """What is to be folded of a window, in its order.
-
-    Attributes
-    ----------
-    names : list of str
-        Of their files.
-    ids : list of str
-        As the user knows them.
-    peptides : list of Peptide
-        The peptides.
-    """
-
-    names: list[str]
-    ids: list[str]
-    peptides: list[Peptide]
+_GO_ON = "run the same command to resume"
 
 
-class Folded(NamedTuple):
-    """What came out of a task.
+class FoldedRecord(NamedTuple):
+    """What became of a record.
 
     Attributes
     ----------
-    predictions : list of Prediction
-        In its order.
-    rendered : Rendered or None
-        What is to be written of them; None where that is still to be made.
+    entry : Entry
+        The record.
+    result : Prediction or BetafoldError
+        Without details, which are for reports alone; or what went wrong.
+    files : dict
+        Contents of its own files by their suffixes.
     """
 
-    predictions: list[Prediction]
-    rendered: Rendered | None
+    entry: Entry
+    result: Prediction | BetafoldError
+    files: dict[str, bytes]
 
 
-class Work:
-    """Does tasks.
+class FoldedPart(NamedTuple):
+    """What became of a part: its records in their order, and its part of the container, where there is one."""
+
+    records: list[FoldedRecord]
+    container: bytes
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker has to know to fold any part of a library.
+
+    Attributes
+    ----------
+    model : Path
+        The model directory. On a machine without it a model of the same name is taken.
+    embedder : Path or None
+        That of the frozen embedder, likewise.
+    settings : LibrarySettings
+        How to fold and render.
+    identity : str
+        JSON of `betafold_mlx.library.settings.identity`, which must be the same on every worker.
+    """
+
+    model: Path
+    embedder: Path | None
+    settings: LibrarySettings
+    identity: str
+
+    @classmethod
+    def of(cls, predictor: Predictor, settings: LibrarySettings) -> Job:
+        """Return the job of a predictor, which folds for it in this process."""
+        embedder = None if predictor.embedder is None else predictor.embedder.esm.path.absolute()
+        job = cls(predictor.loaded.path.absolute(), embedder, settings, _identity(predictor, settings))
+        _loaded.clear()
+        _loaded[job] = predictor
+        return job
+
+
+_loaded: dict[Job, Predictor] = {}  # the last one
+_one_at_a_time = threading.Lock()  # a Dask worker may have several threads
+
+
+def fold_entries(
+    predictor: Predictor, entries: Sequence[Entry], settings: LibrarySettings
+) -> list[FoldedRecord]:
+    """Fold some records together, and render their files.
 
     Parameters
     ----------
     predictor : Predictor
         Folds.
-    settings : Settings
+    entries : sequence of Entry
+        From `betafold_mlx.library.records.read_entries`; those that cannot be folded are passed on.
+    settings : LibrarySettings
         How.
-    sink : Sink
-        Renders.
+
+    Returns
+    -------
+    list of FoldedRecord
+        In the order of `entries`.
     """
+    good = [(entry, entry.checked) for entry in entries if isinstance(entry.checked, Peptide)]
+    predictions = predictor.fold_many(
+        [peptide for _, peptide in good],
+        ids=[entry.id for entry, _ in good],
+        samples=settings.samples,
+        seed=settings.seed,
+        auto_disulfides=settings.auto_disulfides,
+        details=settings.report is not None,
+        batch_size=settings.batch_size,
+    )
+    remaining = iter(predictions)
+    return [
+        _rendered(entry, next(remaining), settings)
+        if isinstance(entry.checked, Peptide)
+        else FoldedRecord(entry, entry.checked, {})
+        for entry in entries
+    ]
 
-    def __init__(self, predictor: Predictor, settings: Settings, sink: Sink) -> None:
-        self._predictor, self._settings, self._sink = predictor, settings, sink
 
-    def fold(self, task: Task) -> list[Prediction]:
-        """Fold the peptides of a task, batches of one padded length together."""
-        return self._predictor.fold_many(
-            task.peptides,
-            ids=task.ids,
-            samples=self._settings.samples,
-            seed=self._settings.seed,
-            auto_disulfides=self._settings.auto_disulfides,
-            details=self._settings.report is not None,
-            batch_size=self._settings.batch_size,
-        )
+def _rendered(entry: Entry, prediction: Prediction, settings: LibrarySettings) -> FoldedRecord:
+    try:
+        files = peptide_files(prediction, settings)
+    except BetafoldError as error:
+        return FoldedRecord(entry, error, {})
+    if prediction.details is not None:
+        prediction = replace(prediction, details=None)
+    return FoldedRecord(entry, prediction, files)
 
-    def render(self, task: Task, predictions: Sequence[Prediction]) -> Rendered:
-        """Return what is to be written of them; without MLX, so that another thread may do it."""
-        return self._sink.render(task.names, predictions)
+
+def fold_part(job: Job, entries: Sequence[Entry]) -> FoldedPart:
+    """Fold and render a part of a library: the task that an executor is given."""
+    with _one_at_a_time:
+        use_device(json.loads(job.identity)["device"])
+        records = fold_entries(_predictor(job), entries, job.settings)
+    folded = ((r.entry.name, r.result) for r in records if isinstance(r.result, Prediction))
+    return FoldedPart(records, container_part(folded, job.settings))
+
+
+def _predictor(job: Job) -> Predictor:
+    """Return what folds for a job, loaded once in a process."""
+    if job not in _loaded:
+        model = job.model if job.model.is_dir() else job.model.name
+        embedder = job.embedder if job.embedder is not None and job.embedder.is_dir() else None
+        predictor = Predictor.load(model, embedder)
+        if _identity(predictor, job.settings) != job.identity:
+            raise BetafoldError(
+                "a worker has another model, embedder or version of betafold-mlx, MLX or Python: "
+                "all must have the same"
+            )
+        _loaded.clear()
+        _loaded[job] = predictor
+    return _loaded[job]
+
+
+def _identity(predictor: Predictor, settings: LibrarySettings) -> str:
+    return json.dumps(identity(predictor, settings), sort_keys=True)
+
+
+def fold_in_order(
+    submit: Callable[[list[Entry]], Future[FoldedPart]],
+    parts: Iterable[list[Entry]],
+    ahead: Callable[[], int],
+) -> Iterator[FoldedPart]:
+    """Fold parts over an executor, and yield what became of them in their order.
+
+    Parameters
+    ----------
+    submit : callable
+        Gives a part to the executor.
+    parts : iterable of list of Entry
+        Read no further than needed, which bounds the memory.
+    ahead : callable
+        Returns how many parts may be given to the executor before the first of them is done with.
+    """
+    waiting: deque[Future[FoldedPart]] = deque()
+    for part in parts:
+        waiting.append(submit(part))
+        while waiting and (waiting[0].done() or len(waiting) >= ahead()):
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def automatic_processes() -> int:
+    """Return how many processes keep this machine busy: one a processor, one in all where a GPU computes."""
+    if mx.default_device().type != mx.DeviceType.cpu:
+        return 1
+    processors = blas_threads() if betafold_mlx.OPENBLAS else usable_processors()
+    return min(processors, MAX_PROCESSES)
+
+
+class InlineExecutor(Executor):
+    """Does each task at once, in the calling thread."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        """Do a task and return its result."""
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments, **options))
+        return future
+
+
+@contextlib.contextmanager
+def in_processes(number: int, job: Job) -> Iterator[tuple[Executor, Callable[[], int]]]:
+    """Yield an executor of worker processes, which load the model once, and how many parts it is given ahead.
+
+    Raises
+    ------
+    BetafoldError
+        A worker was killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(number, context, _begin_worker, (job,)) as executor:
+        try:
+            yield executor, lambda: 2 * number + 1
+        except BrokenProcessPool as error:
+            raise BetafoldError(f"a worker process was killed or ran out of memory: {_GO_ON}") from error
+        except BaseException:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()  # it holds nothing that could be lost
+            raise
+
+
+def _begin_worker(job: Job) -> None:
+    """Set up a worker process: one thread of the BLAS, the model, and an end when its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    set_blas_threads(1)
+    with contextlib.suppress(BetafoldError):  # the first task says what is wrong
+        _predictor(job)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def on_cluster(scheduler: str) -> Iterator[tuple[Executor, Callable[[], int]]]:
+    """Yield an executor over the workers of a Dask cluster, and how many parts it is given ahead.
+
+    Parts of a worker that is lost are folded by another one.
+
+    Raises
+    ------
+    BetafoldError
+        Dask is not installed, the scheduler cannot be reached, or is lost.
+    """
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError as error:
+        raise BetafoldError(
+            "--scheduler needs Dask: install it with pip install 'betafold-mlx[cluster]'"
+        ) from error
+    try:
+        client = Client(scheduler, timeout=30)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BetafoldError(f"cannot reach a Dask scheduler at {scheduler}") from error
+
+    def ahead() -> int:
+        return 2 * max(1, sum(client.nthreads().values())) + 1
+
+    with client:
+        try:
+            yield client.get_executor(pure=False), ahead
+        except KilledWorker as error:
+            raise BetafoldError(f"Dask gave up: workers were killed again and again: {_GO_ON}") from error
+        except (CancelledError, OSError) as error:
+            raise BetafoldError(f"the Dask scheduler at {scheduler} is lost: {_GO_ON}") from error

@@ -24,7 +24,7 @@ from betafold_mlx.fold.output import (
 )
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
-from betafold_mlx.library.names import Names
+from betafold_mlx.library.records import UniqueNames
 from betafold_mlx.peptide.fasta import FastaRecord, parse_fasta
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.serve.documents import BatchRequest, BatchStatus
@@ -81,7 +81,7 @@ class FastaBatch:
         self._asked, self._records = asked, records
         self._message = ""
         self._rows: list[dict[str, Any]] = []
-        self._names = Names()
+        self._names = UniqueNames()
         self._summary: list[Sequence[object]] = [SUMMARY_COLUMNS]
         self._errors: list[Sequence[object]] = [ERRORS_COLUMNS]
 

@@ -10,7 +10,7 @@ from library_helpers import Quick, contents, fasta
 from betafold_mlx import Predictor
 from betafold_mlx.cli import fold as fold_command
 from betafold_mlx.cli.main import main
-from betafold_mlx.library.journal import STATE_FILE, Journal
+from betafold_mlx.library.run import STATE_FOLDER, _Folder
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +42,24 @@ def run(quick, tmp_path, monkeypatch, capsys):
 def interrupted(run, monkeypatch):
     """Interrupt a run after its second window."""
     calls = []
-    write = Journal.write
+    write = _Folder.write
 
-    def second(self, done):
-        write(self, done)
-        calls.append(done)
+    def second(self, *arguments):
+        found = write(self, *arguments)
+        calls.append(found)
         if len(calls) == 2:
             raise KeyboardInterrupt
+        return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "write", second)
+        patch.setattr(_Folder, "write", second)
         code, out, err = run()
     assert code == 130 and err.endswith("interrupted\n")
     return out
 
 
 def test_the_same_command_goes_on(run, interrupted, tmp_path):
-    assert (tmp_path / "out" / STATE_FILE).exists()
+    assert (tmp_path / "out" / STATE_FOLDER).exists()
     code, out, err = run()
     assert code == 1 and err.startswith("betafold-mlx: going on after 16 records that are done\n")
     (tmp_path / "out").rename(tmp_path / "resumed")
@@ -87,7 +88,7 @@ def test_another_run_is_refused_in_one_line_unless_it_starts_anew(run, interrupt
     assert "out holds an unfinished run with another --seed (0, now 1)" in err and "--restart" in err
     assert contents(tmp_path / "out") == before
     code, out, err = run("--seed", "1", "--restart")
-    assert code == 1 and "going on" not in err and not (tmp_path / "out" / STATE_FILE).exists()
+    assert code == 1 and "going on" not in err and not (tmp_path / "out" / STATE_FOLDER).exists()
 
 
 def test_the_batch_size_is_the_devices_unless_it_is_given(run, quick):

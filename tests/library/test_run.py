@@ -3,10 +3,9 @@
 import csv
 import dataclasses
 import errno
-import fcntl
 import json
 import os
-import threading
+from concurrent.futures import Future
 from importlib.util import find_spec
 from itertools import pairwise
 
@@ -14,16 +13,16 @@ import pytest
 from library_helpers import Quick, contents, fasta, fold, toy_predictor
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.library import journal, run, settings, sinks
-from betafold_mlx.library.appended import AppendedFile
-from betafold_mlx.library.journal import STATE_FILE
-from betafold_mlx.library.settings import Settings, automatic_batch_size
-from betafold_mlx.library.writer import Observer
+from betafold_mlx.files import locked
+from betafold_mlx.library import run, settings
+from betafold_mlx.library.run import STATE_FOLDER
+from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
+from betafold_mlx.library.work import fold_in_order
 from betafold_mlx.peptide.fasta import parse_fasta
 
 NEEDS_PYARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
 OUTPUTS = ["files", "jsonl", pytest.param("parquet", marks=NEEDS_PYARROW)]
-COUNT = 45  # windows of 8: five whole ones and a part
+COUNT = 45  # parts of 8: five whole ones and a part
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def test_a_library_is_folded_in_its_order_and_its_bad_records_are_listed(quick, 
             assert (document["id"], document["sequence"]) == (row["id"], row["sequence"])
 
 
-def test_a_window_of_four_batches_is_folded_at_once(quick, tmp_path):
+def test_a_part_of_four_batches_is_folded_at_once(quick, tmp_path):
     fold(quick, fasta(100), tmp_path, batch_size=5)
     peptides, sizes = zip(*quick.calls, strict=True)
     assert set(sizes) == {5}
@@ -89,16 +88,14 @@ def test_a_real_model_gives_what_it_gives_alone(toy, tmp_path):
 
 
 def steps(monkeypatch, at):
-    """Kill the run at its step number `at`: before or after anything that it does to the disk."""
+    """Kill the run at its step number `at`: before or after anything that it renames or removes."""
     count = 0
 
-    def killing(function, half=None):
+    def killing(function):
         def wrapper(*arguments, **options):
             nonlocal count
             count += 1
             if count == at:
-                if half:
-                    half(*arguments)
                 raise Killed
             result = function(*arguments, **options)
             count += 1
@@ -108,44 +105,25 @@ def steps(monkeypatch, at):
 
         return wrapper
 
-    def torn(file, text):
-        append(file, text[: len(text) // 2])
-
-    append = AppendedFile.append
-    monkeypatch.setattr(AppendedFile, "append", killing(append, torn))
-    monkeypatch.setattr(sinks, "write_text", killing(sinks.write_text))
-    monkeypatch.setattr(journal.Journal, "write", killing(journal.Journal.write))
-    monkeypatch.setattr(journal.Journal, "remove", killing(journal.Journal.remove))
-    for sink in (sinks.FilesSink, sinks.JsonLinesSink, parquet_sink()):
-        if sink:
-            for name in ("commit", "finish"):
-                monkeypatch.setattr(sink, name, killing(getattr(sink, name)))
+    monkeypatch.setattr(run.Path, "replace", killing(run.Path.replace))
+    monkeypatch.setattr(run.shutil, "rmtree", killing(run.shutil.rmtree))
     return lambda: count
-
-
-def parquet_sink():
-    try:
-        from betafold_mlx.library.parquet import ParquetSink
-    except BetafoldError:
-        return None
-    return ParquetSink
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_a_run_that_is_killed_at_any_step_and_resumed_ends_in_the_same_bytes(
     quick, tmp_path, monkeypatch, output
 ):
-    if output == "parquet":
-        monkeypatch.setattr(parquet_sink(), "windows", 2)
     text = fasta(COUNT)
+    fold(quick, text, tmp_path / "whole", output=output)
+    want = contents(tmp_path / "whole")
     with monkeypatch.context() as patch:
         count = steps(patch, at=0)
-        fold(quick, text, tmp_path / "whole", output=output)
+        fold(quick, text, tmp_path / "counted", output=output)
         total = count()
-    want = contents(tmp_path / "whole")
     assert total > 20 and len(want) > 2
     stride = max(1, total // 14)
-    for at in [*range(1, total, stride), *range(total - 4, total + 1)]:
+    for at in [*range(1, total, stride), *range(total - 9, total + 1)]:
         folder = tmp_path / str(at)
         with monkeypatch.context() as patch:
             steps(patch, at)
@@ -155,45 +133,45 @@ def test_a_run_that_is_killed_at_any_step_and_resumed_ends_in_the_same_bytes(
         assert contents(folder) == want, at
 
 
-def test_what_is_done_is_not_done_again(quick, tmp_path, monkeypatch):
-    class Watch(Observer):
-        said = None
+def stop_after(parts):
+    """Return what is told of written parts and kills the run at one of them."""
+    calls = []
 
-        def resumed(self, records):
-            self.said = records
+    def written(records):
+        calls.append(records)
+        if len(calls) == parts:
+            raise Killed
 
-    text = fasta(COUNT)
-    with monkeypatch.context() as patch:
-        patch.setattr(journal.Journal, "remove", lambda self: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            fold(quick, text, tmp_path)
-    state = json.loads((tmp_path / STATE_FILE).read_text())
-    assert state["done"]["records"] == COUNT
-    quick.calls.clear()
-    watch = Watch()
-    done = fold(quick, text, tmp_path, observer=watch)
-    assert quick.calls == [] and watch.said == COUNT == done.records and done.failed == 6
-    assert not (tmp_path / STATE_FILE).exists()
-    fold(quick, text, tmp_path)  # a run that is finished is done anew
-    assert quick.calls
+    return written
 
 
 @pytest.fixture
-def unfinished(quick, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        calls = []
-        write = journal.Journal.write
-
-        def second(self, done):
-            write(self, done)
-            calls.append(done)
-            if len(calls) == 2:
-                raise Killed
-
-        patch.setattr(journal.Journal, "write", second)
-        with pytest.raises(Killed):
-            fold(quick, fasta(COUNT), tmp_path / "out")
+def unfinished(quick, tmp_path):
+    with pytest.raises(Killed):
+        fold(quick, fasta(COUNT), tmp_path / "out", written=stop_after(2))
     return tmp_path / "out"
+
+
+def test_what_is_done_is_not_done_again(quick, unfinished):
+    folded = sum(peptides for peptides, _ in quick.calls)
+    said = []
+    done = fold(quick, fasta(COUNT), unfinished, resumed=said.append)
+    assert said == [16] and (done.records, done.failed) == (COUNT, 6)
+    assert sum(peptides for peptides, _ in quick.calls) == COUNT - 6 and folded < COUNT
+    assert not (unfinished / STATE_FOLDER).exists()
+    quick.calls.clear()
+    fold(quick, fasta(COUNT), unfinished)  # a run that is finished is done anew
+    assert quick.calls
+
+
+def test_a_run_that_did_nothing_yet_holds_nobody_up(quick, tmp_path):
+    class Broken(type(quick)):
+        def fold_many(self, *_, **__):
+            raise BetafoldError("damaged")
+
+    with pytest.raises(BetafoldError, match="damaged"):
+        fold(Broken(), fasta(COUNT), tmp_path)
+    assert fold(quick, fasta(COUNT), tmp_path, seed=1).records == COUNT
 
 
 @pytest.mark.parametrize(
@@ -240,32 +218,31 @@ def test_restart_drops_an_unfinished_run(quick, unfinished, tmp_path):
     assert contents(unfinished) == contents(tmp_path / "new")
 
 
-@pytest.mark.parametrize(
-    "state", [b"", b"{}", b"[1]", b"\xff", b'{"schema_version": 1, "run": {}, "done": {"x": 1}}']
-)
-def test_a_damaged_state_is_one_line(quick, unfinished, state):
-    (unfinished / STATE_FILE).write_bytes(state)
-    with pytest.raises(BetafoldError, match=r"cannot read .*start anew with --restart"):
+@pytest.mark.parametrize("name", ["run.json", "parts/000001.json"])
+@pytest.mark.parametrize("state", [b"", b"{}", b"[1]", b"\xff"])
+def test_a_damaged_state_is_one_line(quick, unfinished, name, state):
+    (unfinished / STATE_FOLDER / name).write_bytes(state)
+    with pytest.raises(BetafoldError, match=r"unfinished run.*--restart"):
         fold(quick, fasta(COUNT), unfinished)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_summary_that_is_not_as_it_was_left_is_refused(quick, unfinished, damage):
-    path = unfinished / "summary.csv"
+@pytest.mark.parametrize("output", OUTPUTS[1:])
+def test_a_part_of_a_container_that_is_not_as_it_was_left_is_refused(quick, tmp_path, output, damage):
+    with pytest.raises(Killed):
+        fold(quick, fasta(COUNT), tmp_path, output=output, written=stop_after(2))
+    path = tmp_path / STATE_FOLDER / output / f"part-000001.{output}"
     path.unlink() if damage == "gone" else os.truncate(path, 10)
-    with pytest.raises(BetafoldError, match=r"summary\.csv"):
-        fold(quick, fasta(COUNT), unfinished)
+    with pytest.raises(BetafoldError, match="start anew with --restart"):
+        fold(quick, fasta(COUNT), tmp_path, output=output)
 
 
 def test_a_second_writer_is_refused(quick, tmp_path):
-    descriptor = os.open(tmp_path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(tmp_path / STATE_FOLDER / "lock", "busy"):
+        before = contents(tmp_path)
         with pytest.raises(BetafoldError, match="another fold writes into"):
             fold(quick, fasta(COUNT), tmp_path)
-        assert contents(tmp_path) == {}
-    finally:
-        os.close(descriptor)
+        assert contents(tmp_path) == before
     assert fold(quick, fasta(COUNT), tmp_path).records == COUNT
 
 
@@ -273,18 +250,17 @@ def test_a_full_disk_stops_the_run_and_it_goes_on(quick, tmp_path, monkeypatch):
     text = fasta(COUNT)
     fold(quick, text, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        write, calls = sinks.write_text, []
+        write, calls = run.atomic_path, []
 
-        def full(path, text):
+        def full(path):
             calls.append(path)
             if len(calls) < 40:
-                return write(path, text)
+                return write(path)
             raise BetafoldError(f"cannot write {path}") from OSError(errno.ENOSPC, "full")
 
-        patch.setattr(sinks, "write_text", full)
+        patch.setattr(run, "atomic_path", full)
         with pytest.raises(BetafoldError, match="cannot write"):
             fold(quick, text, tmp_path / "out")
-    assert not any(row["error"].startswith("cannot write") for row in rows(tmp_path / "out", "errors.csv"))
     fold(quick, text, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
@@ -313,36 +289,37 @@ def test_a_file_that_breaks_is_folded_up_to_there(quick, tmp_path):
     }
 
 
-def test_a_library_is_read_a_window_ahead_and_not_more(quick, tmp_path):
-    """However long it is: what is in memory is what was read and is not yet written."""
-    written, most, read = 0, 0, 0
+@pytest.mark.parametrize(("ahead", "at_a_time"), [(1, 1), (4, 4)])
+def test_a_library_is_read_as_far_ahead_as_its_workers_need(ahead, at_a_time):
+    """However long it is: what is in memory is what was read and is not yet done with."""
+    read, most = 0, 0
 
-    class Watch(Observer):
-        def outcomes(self, outcomes):
-            nonlocal written
-            written += len(outcomes)
-
-    def lines():
-        nonlocal read, most
-        for number in range(80):
+    def parts():
+        nonlocal read
+        for number in range(20):
             read += 1
-            most = max(most, read - written)
-            yield f">p{number}"
-            yield "GIGKFLHSAKKF"
+            yield [number]
 
-    run.fold_library(quick, parse_fasta(lines()), tmp_path, Settings(batch_size=2), Watch())
-    assert written == 80 and most <= 3 * 8 + 1
+    pending = []
+
+    def submit(part):
+        future = Future()
+        pending.append((part, future))
+        if len(pending) == at_a_time:  # they end in another order
+            while pending:
+                done, ended = pending.pop()
+                ended.set_result(done)
+        return future
+
+    for number, result in enumerate(fold_in_order(submit, parts(), lambda: ahead)):
+        assert result == [number]
+        most = max(most, read - number)
+    assert number == 19 and most <= ahead
 
 
-def test_outcomes_come_in_order_from_the_writing_thread(quick, tmp_path):
+def test_records_come_in_order(quick, tmp_path):
     seen = []
-
-    class Watch(Observer):
-        def outcomes(self, outcomes):
-            assert threading.current_thread() is not threading.main_thread()
-            seen.extend(outcome.entry.line for outcome in outcomes)
-
-    fold(quick, fasta(COUNT), tmp_path, observer=Watch(), samples=3)
+    fold(quick, fasta(COUNT), tmp_path, samples=3, written=lambda r: seen.extend(x.entry.line for x in r))
     assert all(a < b for a, b in pairwise(seen)) and len(seen) == COUNT
 
 
@@ -353,4 +330,4 @@ def test_the_automatic_batch_grows_smaller_with_the_samples():
 
 
 def test_everything_that_decides_the_output_has_words_for_its_change(quick):
-    assert set(settings.identity(quick, Settings())) == set(journal._OTHER)
+    assert set(settings.identity(quick, LibrarySettings())) == set(run._OTHER)

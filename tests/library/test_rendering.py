@@ -9,17 +9,7 @@ import numpy as np
 import pytest
 from library_helpers import Quick, fold
 
-from betafold_mlx.library.writer import Observer
-
 LIBRARY = ">one\nGIGKFLHSAKKF\n>one all-d c-cap=NH2\nGRCTKSIPPICFPD\n>bad\nX\n>three cyclic\nCCCC\n"
-
-
-class Kept(Observer):
-    def __init__(self):
-        self.predictions = []
-
-    def outcomes(self, outcomes):
-        self.predictions += [(o.entry.name, o.result) for o in outcomes if o.files]
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +20,11 @@ def quick():
 @pytest.fixture
 def folded(quick, tmp_path):
     def run(output):
-        kept = Kept()
-        fold(quick, LIBRARY, tmp_path, observer=kept, samples=3, output=output)
-        assert [name for name, _ in kept.predictions] == ["one", "one_2", "three"]
-        return kept.predictions
+        kept = []
+        fold(quick, LIBRARY, tmp_path, written=kept.extend, samples=3, output=output)
+        predictions = [(record.entry.name, record.result) for record in kept if record.files]
+        assert [name for name, _ in predictions] == ["one", "one_2", "three"]
+        return predictions
 
     return run
 
@@ -93,14 +84,13 @@ def test_a_new_container_replaces_an_older_one_as_a_whole(quick, tmp_path, outpu
     def size():
         return sum(path.stat().st_size for path in (place.iterdir() if place.is_dir() else [place]))
 
-    class Broken(Observer):
-        def outcomes(self, outcomes):
-            raise KeyError("stop")
+    def broken(records):
+        raise KeyError("stop")
 
     fold(quick, LIBRARY * 30, tmp_path, output=output)
     large = size()
     with pytest.raises(KeyError):
-        fold(quick, LIBRARY, tmp_path, output=output, observer=Broken())
+        fold(quick, LIBRARY, tmp_path, output=output, written=broken)
     assert size() == large  # until there is a whole new one
     fold(quick, LIBRARY, tmp_path, output=output, restart=True)
     assert size() < large

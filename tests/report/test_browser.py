@@ -5,21 +5,20 @@ import time
 
 import numpy as np
 import pytest
-from browser import Browser, needs_browser
-from png import read_png
+from browser import Window, chromium
 from report_helpers import eight_headed
 
 from betafold_mlx.report import find_viewer, report_html
 from betafold_mlx.report.bands import band_of
 from betafold_mlx.report.markup import text
 
+pytestmark = pytest.mark.slow
 NASTY = '</script><img src=x onerror="window.harmed=1">\''
 BANDS = np.array([[0x00, 0x53, 0xD6], [0x65, 0xCB, 0xF3], [0xFF, 0xDB, 0x13], [0xFF, 0x7D, 0x45]])
 
 
 @pytest.fixture(scope="module")
 def prediction():
-    needs_browser()
     return eight_headed().fold(
         "GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)], samples=3, details=True, id=NASTY
     )
@@ -43,9 +42,14 @@ def solid(prediction, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(prediction):
-    with Browser() as started:
-        yield started
+def launch():
+    with chromium() as function:
+        yield function
+
+
+@pytest.fixture(scope="module")
+def browser(launch):
+    return Window(launch())
 
 
 def visible(browser, section):
@@ -59,18 +63,15 @@ def visible(browser, section):
 
 def quiet(browser):
     """Tell that the page asked for nothing, broke no rule of its policy, and ran nothing that was put into a text."""
-    asked = browser.run(
-        "return performance.getEntriesByType('resource').map((entry) => entry.name.slice(0, 60))"
-    )
-    assert [name for name in asked if not name.startswith("data:")] == []
-    assert browser.log() == []
+    assert [name for name in browser.asked if not name.startswith(("data:", "file:"))] == []
+    assert browser.said == []
     assert browser.run("return window.harmed") is None
 
 
 def seen(browser, wanted, seconds=120.0):
     """Wait until a picture of the 3D view, without its edge, is as wanted: a slow machine draws late. Return it."""
     end = time.monotonic() + seconds
-    while not wanted(picture := read_png(browser.screenshot("#viewer"))[8:-8, 8:-8, :3]):
+    while not wanted(picture := browser.picture("#viewer")[8:-8, 8:-8]):
         assert time.monotonic() < end, "the 3D view does not become what it should be"
         time.sleep(0.1)
     return picture
@@ -89,15 +90,13 @@ def hue(colours):
 @contextlib.contextmanager
 def window(browser, width, height=900, dark=False):
     """Make the window another for a while."""
-    metrics = {"deviceScaleFactor": 1, "mobile": False}
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, **metrics)
-    browser.devtools("Emulation.setEmulatedMedia", features=[scheme])
+    browser.page.set_viewport_size({"width": width, "height": height})
+    browser.page.emulate_media(color_scheme="dark" if dark else "light")
     try:
         yield
     finally:
-        browser.devtools("Emulation.setDeviceMetricsOverride", width=1280, height=900, **metrics)
-        browser.devtools("Emulation.setEmulatedMedia", media="", features=[{**scheme, "value": "light"}])
+        browser.page.set_viewport_size({"width": 1280, "height": 900})
+        browser.page.emulate_media(media="screen", color_scheme="light")
 
 
 def test_the_model_is_switched_by_keys_in_every_picture(browser, flat):
@@ -203,17 +202,17 @@ def test_the_structure_is_drawn_and_turns_and_changes_with_the_model(browser, so
         seen(browser, another)
         quiet(browser)
 
-        browser.devtools("Emulation.setEmulatedMedia", media="print", features=[])
+        browser.page.emulate_media(media="print")
         shown = "return ['flat', 'solid'].map((id) => getComputedStyle(document.getElementById(id)).display)"
         assert browser.run(shown) == ["block", "none"]  # on paper there is the flat picture
 
 
-def test_without_webgl_the_flat_picture_stays(prediction, solid):
-    with Browser(webgl=False) as browser:
-        browser.open(solid)
-        assert visible(browser, "structure") == ["1"]
-        assert not browser.run("return document.getElementById('no-3d').hidden")
-        assert browser.run("return document.getElementById('solid').hidden")
+def test_without_webgl_the_flat_picture_stays(launch, solid):
+    browser = Window(launch(webgl=False))
+    browser.open(solid)
+    assert visible(browser, "structure") == ["1"]
+    assert not browser.run("return document.getElementById('no-3d').hidden")
+    assert browser.run("return document.getElementById('solid').hidden")
 
 
 def test_a_notebook_cell_is_drawn(browser, prediction, tmp_path):
@@ -222,7 +221,7 @@ def test_a_notebook_cell_is_drawn(browser, prediction, tmp_path):
         f"<!doctype html><meta charset=utf-8><title>{text('x')}</title>{prediction._repr_html_()}"
     )
     browser.open(page.as_uri())
-    pixels = read_png(browser.screenshot(".betafold"))[..., :3]
+    pixels = browser.picture(".betafold")
     for band in np.unique([band_of(value).key for value in prediction.plddt[0]]):
         assert (pixels == BANDS[band - 1]).all(axis=-1).sum() > 200
     quiet(browser)

@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 import pytest
+from browser import read_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from png import read_png
 from report_helpers import data_of, eight_headed, parsed
 
 from betafold_mlx.geometry.closure import Bond
@@ -47,7 +47,7 @@ def tree(prediction):
 
 def pixels(address):
     assert address.startswith("data:image/png;base64,")
-    return read_png(base64.b64decode(address.split(",")[1], validate=True))
+    return read_image(base64.b64decode(address.split(",")[1], validate=True))
 
 
 def ca_distances(prediction, rank):

@@ -3,9 +3,7 @@
 import base64
 import io
 import itertools
-import os
 import re
-import shutil
 import zipfile
 from pathlib import Path
 
@@ -16,18 +14,14 @@ import pytest
 pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extra serve")
 pytest.importorskip("playwright", reason="needs playwright: the extra dev")
 
+from browser import chromium
 from playwright import sync_api as playwright
 from serve_helpers import PEPTIDE, running
 
 from betafold_mlx.report import find_viewer
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None:
-    pytest.skip("needs Chromium (Debian: apt-get install chromium)", allow_module_level=True)
-
 pytestmark = pytest.mark.slow
 playwright.expect.set_options(timeout=60_000)
-SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +32,8 @@ def server():
 
 @pytest.fixture(scope="module")
 def browser():
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to have one as root
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *SOFTWARE_GL])
-        yield chromium
-        chromium.close()
+    with chromium() as launch:
+        yield launch()
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from bench_head import random_batch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from betafold_mlx import Predictor
-from betafold_mlx.esm.config import SIZES, EsmConfig
 from betafold_mlx.esm.model import Esm2
+from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.model.attention import scaled_dot_product_attention
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import FoldingModel

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,40 @@ def read_json(path: Path) -> Any:
         raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise BetafoldError(f"{path} is not whole JSON") from error
+
+
+def check_output(path: Path, is_ours: Callable[[Path], bool], what: str, force: bool) -> None:
+    """Check that a folder may be written, before the work that fills it.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    is_ours : callable
+        Tells whether an existing folder is of the kind that will be written, and so may be replaced.
+    what : str
+        That kind in words: "a data set".
+    force : bool
+        Whether to replace one.
+
+    Raises
+    ------
+    BetafoldError
+        It holds something else, or something that only `force` replaces, or it cannot be written.
+    """
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if not path.name or not is_ours(path):
+                raise BetafoldError(f"{path} exists and is not {what}: choose another folder with -o")
+            if not force:
+                raise BetafoldError(
+                    f"{path} exists: replace it with --force, or choose another folder with -o"
+                )
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise BetafoldError(f"cannot write {path}: {above} is not a folder that may be written")
+    except OSError as error:
+        raise BetafoldError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_text(path: Path, text: str) -> None:

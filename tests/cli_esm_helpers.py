@@ -11,9 +11,9 @@ from esm_helpers import TINY, random_tensors, write_checkpoint
 from synthetic import make_dataset
 
 from betafold_mlx.cli.main import main
-from betafold_mlx.esm.checkpoint import read_checkpoint
-from betafold_mlx.esm.config import EsmConfig
 from betafold_mlx.esm.convert import convert
+from betafold_mlx.esm.hub import read_checkpoint
+from betafold_mlx.esm.sizes import EsmConfig
 
 MAGAININ = "GIGKFLHSAKKFGKAFVGEIMNS"
 LABEL = "owner/tiny (2x24, not checked against the published ESM-2 weights)"

@@ -6,7 +6,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.esm.config import EsmConfig
+from betafold_mlx.esm.sizes import EsmConfig
 from betafold_mlx.esm.tokenizer import TOKENS
 
 TINY = Path(__file__).parent / "data" / "esm_tiny"

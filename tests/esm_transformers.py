@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from betafold_mlx.esm.config import EsmConfig
+from betafold_mlx.esm.sizes import EsmConfig
 
 
 def load(folder):

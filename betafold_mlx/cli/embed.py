@@ -69,7 +69,7 @@ def embed(
         from betafold_mlx.cli.filling import default_cache, fill
         from betafold_mlx.data.store import Dataset, dataset_sha256
         from betafold_mlx.distributed.ranks import join
-        from betafold_mlx.esm.directory import describe_esm
+        from betafold_mlx.esm.converted import describe_esm
 
     with join() as ranks:
         described = describe_esm(embedder)

@@ -62,7 +62,7 @@ def new_features(
     directory = Path(str(embedder))
     if not directory.is_dir():
         raise click.UsageError(f"--embedder {embedder}: give 'residue' or a converted ESM-2 directory")
-    from betafold_mlx.esm.directory import describe_esm
+    from betafold_mlx.esm.converted import describe_esm
 
     known = describe_esm(directory).embedder_config()
     place = cache or default_cache(dataset, known)

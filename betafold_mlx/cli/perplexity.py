@@ -21,8 +21,8 @@ from betafold_mlx.peptide.fasta import read_fasta
 if TYPE_CHECKING:
     import numpy as np
 
-    from betafold_mlx.esm.directory import LoadedEsm
-    from betafold_mlx.esm.scoring import SequenceScore
+    from betafold_mlx.esm.converted import LoadedEsm
+    from betafold_mlx.esm.scores import SequenceScore
     from betafold_mlx.peptide.fasta import FastaRecord
 
 SCHEMA_VERSION = 1
@@ -54,8 +54,8 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
     sure of every residue, about 20 where it knows nothing. Up to 1022 residues; X, B, Z, U, O are read as well.
     """
     with loading():
-        from betafold_mlx.esm.directory import load_esm
-        from betafold_mlx.esm.scoring import predict_contacts, score_sequence
+        from betafold_mlx.esm.converted import load_esm
+        from betafold_mlx.esm.scores import predict_contacts, score_sequence
 
     records = _records(peptide) if peptide == "-" or is_fasta(peptide) else iter([_one(peptide)])
     esm = load_esm(embedder)
@@ -79,7 +79,7 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
 
 
 def _one(text: str) -> tuple[str, str]:
-    from betafold_mlx.esm.scoring import parse_sequence
+    from betafold_mlx.esm.scores import parse_sequence
 
     try:
         sequence = parse_sequence(text)
@@ -103,7 +103,7 @@ def _records(source: str) -> Iterator[tuple[str, str | BetafoldError]]:
 
 
 def _checked(record: FastaRecord) -> tuple[str, str | BetafoldError]:
-    from betafold_mlx.esm.scoring import parse_sequence
+    from betafold_mlx.esm.scores import parse_sequence
 
     try:
         sequence = parse_sequence(record.text)

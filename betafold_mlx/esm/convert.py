@@ -1,8 +1,9 @@
-"""From a hub checkpoint to a directory of ours, verified before it appears."""
+"""Conversion of a hub checkpoint into a directory of ours, verified before it appears."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,21 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.card import conversion_card
-from betafold_mlx.esm.checkpoint import Checkpoint
-from betafold_mlx.esm.directory import (
-    MODEL_TYPE,
-    SCHEMA_VERSION,
-    LoadedEsm,
-    is_converted,
-    load_esm,
-    stored_dtype,
-)
-from betafold_mlx.esm.mapping import Mapped, map_tensors
+from betafold_mlx.esm.converted import MODEL_TYPE, SCHEMA_VERSION, LoadedEsm, is_converted, load_esm
+from betafold_mlx.esm.hub import Checkpoint, canonical_name, canonical_tensors, our_name
 from betafold_mlx.esm.model import Esm2
-from betafold_mlx.esm.published import check_published
-from betafold_mlx.esm.reference import Reference, reference_forward
+from betafold_mlx.esm.reference import Reference, reference_forward, transformers_forward
+from betafold_mlx.esm.sizes import EsmConfig, check_published
 from betafold_mlx.esm.tokenizer import pad, tokenize
-from betafold_mlx.files import atomic_directory, file_sha256, to_json
-from betafold_mlx.model.directory import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, named_arrays, save_arrays
+from betafold_mlx.files import atomic_directory, check_output, file_sha256, to_json
+from betafold_mlx.model.directory import (
+    CARD_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    named_arrays,
+    save_arrays,
+    set_weights,
+)
 
 DTYPES = {"float32": mx.float32, "float16": mx.float16}
 PROBES = ("GIGKFLHSAKKFGKAFVGEIMNS", "MK<mask>ACDEFGHILNPQRSTVWYXBZUO")
@@ -38,7 +37,7 @@ tensor 0.1 and more."""
 
 @dataclass(frozen=True)
 class Verification:
-    """How far the converted network is from the float64 reference on `PROBES`: largest absolute deviations.
+    """How far the converted network is from a reference on `PROBES`: largest absolute deviations.
 
     Attributes
     ----------
@@ -60,7 +59,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert` did.
+    """Outcome of `convert`.
 
     Attributes
     ----------
@@ -68,36 +67,19 @@ class Conversion:
         The converted model, as loaded back from the directory.
     source : dict
         Where the weights came from: name, origin, commit, sha256, files.
-    rows : list of Mapped
-        What became of each tensor.
+    tensors : dict of str to str or None
+        Tensor of the source -> our parameter; None where it is unused.
     verification : Verification
-        How well it agrees.
+        Agreement with the float64 reference.
+    check : Verification or None
+        Agreement with transformers on PyTorch, where it was asked for.
     """
 
     esm: LoadedEsm
     source: dict[str, Any]
-    rows: list[Mapped]
+    tensors: dict[str, str | None]
     verification: Verification
-
-
-def check_output(output: Path, force: bool) -> None:
-    """Check that a directory may be written.
-
-    Raises
-    ------
-    BetafoldError
-        It exists and is not empty, unless it holds a converted ESM-2 and `force` allows to replace it. (Replacing
-        means deleting: anything else that is there stays.)
-    """
-    try:
-        if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-            return
-    except OSError as error:
-        raise BetafoldError(f"cannot read {output}: {error.strerror or error}") from error
-    if not is_converted(output):
-        raise BetafoldError(f"{output} exists and is not a converted ESM-2: choose another directory with -o")
-    if not force:
-        raise BetafoldError(f"{output} exists: replace it with --force, or choose another directory with -o")
+    check: Verification | None
 
 
 def convert(
@@ -105,9 +87,9 @@ def convert(
     output: Path,
     name: str,
     dtype: str = "float32",
-    origin: str = "folder",
     commit: str | None = None,
     force: bool = False,
+    check: bool = False,
 ) -> Conversion:
     """Write a checkpoint as a directory of ours, whole and verified or not at all.
 
@@ -121,12 +103,12 @@ def convert(
         What the model is called in results.
     dtype : str
         ``float32`` or ``float16``.
-    origin : str
-        ``hub`` or ``folder``.
     commit : str, optional
-        Of the model on the hub.
+        Of the model on the hub, where it is from there.
     force : bool
         Replace an older conversion.
+    check : bool
+        Compare with transformers on PyTorch, too.
 
     Returns
     -------
@@ -138,88 +120,73 @@ def convert(
         A tensor that is missing, unknown, misshapen, not finite or too large for float16 (named), an output that may
         not be replaced, or a result that does not agree with the reference.
     """
-    check_output(output, force)
+    check_output(output, is_converted, "a converted ESM-2", force)
     config = checkpoint.config
-    rows = map_tensors(checkpoint.arrays, config)
-    weights = _converted(checkpoint, rows, DTYPES[dtype])
+    tensors = canonical_tensors(checkpoint.arrays)
+    originals = {our_name(name): array for name, array in tensors.items()}
+    set_weights(Esm2(config), originals, checkpoint.path)  # strict: names, shapes, finite numbers
+    weights = {name: array.astype(stored_dtype(name, DTYPES[dtype])) for name, array in originals.items()}
+    for target, array in weights.items():
+        if not mx.isfinite(array).all().item():
+            raise BetafoldError(f"{checkpoint.path}: tensor {target} is too large for float16: use float32")
     source = {
         "name": name,
-        "origin": origin,
+        "origin": "hub" if commit else "folder",
         "commit": commit,
         "sha256": checkpoint.sha256,
-        "files": [asdict(file) for file in checkpoint.files],
+        "files": checkpoint.files,
     }
-    check = check_published(config.size, checkpoint.files)
     with atomic_directory(output) as temporary:
-        save_arrays(temporary / WEIGHTS_FILE, weights, {"format": "mlx"})
+        save_arrays(temporary / WEIGHTS_FILE, named_arrays(weights), {"format": "mlx"})
+        published = check_published(config.size, checkpoint.sha256)
         document = {
             "model_type": MODEL_TYPE,
             "schema_version": SCHEMA_VERSION,
             "size": config.size,
             "network": config.to_dict(),
             "dtype": dtype,
-            "published": check == "match",
-            "checksum": check,
+            "published": published == "match",
+            "checksum": published,
             "weights_sha256": file_sha256(temporary / WEIGHTS_FILE),
             "source": source,
         }
         (temporary / CONFIG_FILE).write_text(to_json(document), encoding="utf-8")
         esm = load_esm(temporary)
-        _check_stored(esm.model, weights)
-        verification = verify(esm.model, checkpoint, rows, DTYPES[dtype])
-        card = conversion_card(config, source, dtype, check, asdict(verification))
+        stored = {name: weights[our_name(name)] for name in tensors}
+        verification = verify(esm.model, float64_references(stored, config))
+        theirs = transformers_forward(checkpoint.path, PROBES, dtype == "float16") if check else None
+        checked = verify(esm.model, theirs) if theirs else None
+        card = _card(config, source, dtype, published, verification)
         (temporary / CARD_FILE).write_text(card, encoding="utf-8", errors="backslashreplace")
-        check_output(output, force)  # someone may have put something there in the meantime
-    return Conversion(replace(esm, path=output), source, rows, verification)
+        check_output(output, is_converted, "a converted ESM-2", force)  # again: verifying takes time
+    canonical = {name: canonical_name(name) for name in checkpoint.arrays}
+    targets = {name: our_name(each) if each else None for name, each in canonical.items()}
+    return Conversion(replace(esm, path=output), source, targets, verification, checked)
 
 
-def _converted(checkpoint: Checkpoint, rows: list[Mapped], dtype: mx.Dtype) -> dict[str, mx.array]:
-    """Return our tensors by name, checked one by one."""
-    shapes = {name: array.shape for name, array in named_arrays(Esm2(checkpoint.config).parameters()).items()}
-    weights = {}
-    for row in rows:
-        if row.target is None:
-            continue
-        array = checkpoint.arrays[row.source]
-        if array.shape != shapes[row.target]:
-            raise BetafoldError(
-                f"the checkpoint's tensor {row.source} is {array.shape}, and its config makes it {shapes[row.target]}"
-            )
-        if not mx.issubdtype(array.dtype, mx.floating):
-            raise BetafoldError(f"the checkpoint's tensor {row.source} holds {array.dtype}, not real numbers")
-        if not mx.isfinite(array).all().item():
-            raise BetafoldError(f"the checkpoint's tensor {row.source} holds NaN or infinite numbers")
-        if row.target == "inv_freq" and not (array > 0).all().item():
-            raise BetafoldError(
-                f"the checkpoint's tensor {row.source} holds frequencies that are not positive"
-            )
-        stored = array.astype(stored_dtype(row.target, dtype))
-        if not mx.isfinite(stored).all().item():
-            raise BetafoldError(f"the checkpoint's tensor {row.source} is too large for float16: use float32")
-        weights[row.target] = stored
-    return dict(sorted(weights.items()))
+def stored_dtype(name: str, dtype: mx.Dtype) -> mx.Dtype:
+    """Return the type a tensor is stored in: the rotary frequencies are never rounded any further."""
+    return mx.float32 if name == "inv_freq" else dtype
 
 
-def _check_stored(model: Esm2, weights: dict[str, mx.array]) -> None:
-    loaded = named_arrays(model.parameters())
-    for name, array in weights.items():
-        if not mx.array_equal(loaded[name], array.astype(mx.float32)).item():
-            raise BetafoldError(f"the tensor {name} came back changed from the disk: try again")
+def float64_references(tensors: Mapping[str, mx.array], config: EsmConfig) -> list[Reference]:
+    """Run the float64 reference on `PROBES`, from tensors by their names on the hub."""
+
+    def tensor(name: str) -> np.ndarray:
+        return np.array(tensors[name].astype(mx.float32))
+
+    return [reference_forward(tensor, config, tokenize(probe)) for probe in PROBES]
 
 
-def verify(model: Esm2, checkpoint: Checkpoint, rows: list[Mapped], dtype: mx.Dtype) -> Verification:
-    """Compare a converted network with the reference on the checkpoint's own tensors.
+def verify(model: Esm2, references: Sequence[Reference]) -> Verification:
+    """Compare a network, which runs `PROBES` as one padded batch, with references.
 
     Parameters
     ----------
     model : Esm2
         The converted network.
-    checkpoint : Checkpoint
-        What it was converted from.
-    rows : list of Mapped
-        The mapping.
-    dtype : mx.Dtype
-        Type of the stored weights. The reference rounds to it as well, so that what is left is a mistake.
+    references : sequence of Reference
+        Of each probe.
 
     Returns
     -------
@@ -230,47 +197,73 @@ def verify(model: Esm2, checkpoint: Checkpoint, rows: list[Mapped], dtype: mx.Dt
     BetafoldError
         Where they differ by more than `TOLERANCE`.
     """
-    found = {row.canonical: row for row in rows if row.target is not None}
-
-    def tensor(name: str) -> np.ndarray:
-        row = found[name]
-        assert row.target is not None
-        return np.array(
-            checkpoint.arrays[row.source].astype(stored_dtype(row.target, dtype)).astype(mx.float32)
-        )
-
-    probes = [tokenize(sequence) for sequence in PROBES]
-    references = [reference_forward(tensor, checkpoint.config, probe) for probe in probes]
-    result = _compare(model, probes, references)
-    largest = {
-        "hidden": result.largest_hidden,
-        "logits": max(float(np.abs(reference.logits).max()) for reference in references),
-        "contacts": 1.0,
-    }
-    for name, scale in largest.items():
-        difference = getattr(result, name)
-        if not difference <= TOLERANCE * scale:  # NaN fails too
-            raise BetafoldError(
-                f"the converted network does not agree with the checkpoint ({name} differ by {difference:.2g}, and the "
-                f"largest is {scale:.2g}): nothing was written; please report this"
-            )
-    return result
-
-
-def _compare(model: Esm2, probes: list[np.ndarray], references: list[Reference]) -> Verification:
-    """Run the probes as one padded batch and return the largest deviations."""
+    probes = [tokenize(probe) for probe in PROBES]
     tokens = mx.array(pad(probes))
     encoded = model.encode(tokens, return_hidden=True)
     hidden = np.array(mx.stack(encoded.hidden, axis=1))  # (B, layers + 1, T, D)
     logits, contacts = np.array(model.logits(encoded.states)), np.array(model.contacts(tokens))
-    off = np.zeros(3)
+    off = {"hidden": 0.0, "logits": 0.0, "contacts": 0.0}
+    largest = {"hidden": 0.0, "logits": 0.0, "contacts": 1.0}
     for row, (probe, reference) in enumerate(zip(probes, references, strict=True)):
         length, inner = len(probe), len(probe) - 2
-        pairs = (
-            (hidden[row, :, :length], np.stack(reference.hidden)),
-            (logits[row, :length], reference.logits),
-            (contacts[row, :inner, :inner], reference.contacts),
-        )
-        off = np.maximum(off, [np.abs(ours - theirs).max() for ours, theirs in pairs])
-    largest = max(float(np.abs(state).max()) for reference in references for state in reference.hidden)
-    return Verification(float(off[0]), float(off[1]), float(off[2]), largest)
+        for name, ours, theirs in (
+            ("hidden", hidden[row, :, :length], np.stack(reference.hidden)),
+            ("logits", logits[row, :length], reference.logits),
+            ("contacts", contacts[row, :inner, :inner], reference.contacts),
+        ):
+            off[name] = float(np.maximum(off[name], np.abs(ours - theirs).max()))  # NaN stays
+            largest[name] = max(largest[name], float(np.abs(theirs).max()))
+    for name, difference in off.items():
+        if not difference <= TOLERANCE * largest[name]:  # NaN fails too
+            raise BetafoldError(
+                f"the converted network does not agree with the checkpoint ({name} differ by {difference:.2g}, and the "
+                f"largest is {largest[name]:.2g}): nothing was written; please report this"
+            )
+    return Verification(**off, largest_hidden=largest["hidden"])
+
+
+_STATEMENTS = {
+    "match": "The SHA-256 is that of the published file: these are the published ESM-2 weights.",
+    "different": (
+        "**These are NOT the published ESM-2 weights**: the SHA-256 differs from that of the published file of this "
+        "size. Features made with them are not ESM-2 features."
+    ),
+    "unknown": (
+        "**Not checked against the published ESM-2 weights**: no checksum of a published file of this size is on "
+        "record. The SHA-256 above is for you to compare."
+    ),
+}
+
+
+def _card(
+    config: EsmConfig, source: dict[str, Any], dtype: str, published: str, verification: Verification
+) -> str:
+    """Return the text of the model card."""
+    files = "\n".join(
+        f"| `{file['name']}` | {file['bytes']:,} | `{file['sha256']}` |" for file in source["files"]
+    )
+    origin = "the Hugging Face hub" if source["origin"] == "hub" else "a local folder"
+    commit = f", commit `{source['commit']}`" if source["commit"] else ""
+    title = "ESM-2" if published == "match" else "A network of the ESM-2 architecture"
+    return f"""# {title}, converted to MLX
+
+`{source["name"]}`, from {origin}{commit}.
+Size {config.size}: {config.layers} layers of {config.width}, {config.heads} heads. Stored as {dtype}; the rotary
+frequencies as float32, as they were.
+
+| source file | bytes | SHA-256 |
+|---|---|---|
+{files}
+
+{_STATEMENTS[published]}
+
+Written by `betafold-mlx convert-esm` and verified there against a float64 reference that reads the source's own
+tensors. Largest deviations: {verification.hidden:.1e} in the states of all layers (which reach
+{verification.largest_hidden:.3g}), {verification.logits:.1e} in the logits, {verification.contacts:.1e} in the
+contact probabilities.
+
+ESM-2 is a language model of proteins by Meta AI: Lin et al., Evolutionary-scale prediction of atomic-level protein
+structure with a language model, Science 379, 1123 (2023); published under the MIT licence. It was trained on natural
+proteins of up to 1022 residues: short synthetic peptides, D-residues and chemistry beyond the letters are outside of
+that.
+"""

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.directory import LoadedEsm, load_esm
+from betafold_mlx.esm.converted import LoadedEsm, load_esm
 from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.model.inputs import pad_features
 from betafold_mlx.parallel import side_by_side
@@ -44,7 +44,7 @@ class EsmEmbedder:
         Raises
         ------
         BetafoldError
-            As `betafold_mlx.esm.directory.load_esm`.
+            As `betafold_mlx.esm.converted.load_esm`.
         """
         return cls(load_esm(directory))
 

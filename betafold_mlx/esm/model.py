@@ -12,7 +12,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import mlx.nn as nn
 
-from betafold_mlx.esm.config import EsmConfig
+from betafold_mlx.esm.sizes import EsmConfig
 from betafold_mlx.esm.tokenizer import EOS, MASK, PAD, TOKENS
 from betafold_mlx.model.attention import scaled_dot_product_attention
 from betafold_mlx.model.functions import gelu, natively

@@ -1,18 +1,21 @@
-"""ESM-2 written out in NumPy float64 over the hub's own tensor names: what a conversion is verified against.
+"""References that a conversion is verified against: NumPy in float64, and transformers on PyTorch.
 
-It shares no code with `model`, takes one sequence at a time, and is slow on purpose: a formula a line.
+The first reads the hub's own tensors, shares no code with `model`, takes one sequence at a time, and is slow on
+purpose: a formula a line.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from betafold_mlx.esm.config import EsmConfig
-from betafold_mlx.esm.tokenizer import MASK
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.esm.sizes import EsmConfig
+from betafold_mlx.esm.tokenizer import MASK, tokenize
 
 
 class Reference(NamedTuple):
@@ -138,3 +141,53 @@ def reference_forward(
     decoded = t.norm(_gelu(t.linear(states, "lm_head.dense")), "lm_head.layer_norm")
     logits = decoded @ embedding.T + t["lm_head.bias"]
     return Reference(hidden, states, logits, _contacts(maps, t))
+
+
+def transformers_forward(folder: Path, sequences: Sequence[str], half: bool = False) -> list[Reference]:
+    """Run a checkpoint by transformers on PyTorch, one sequence at a time.
+
+    Parameters
+    ----------
+    folder : Path
+        In the hub's layout.
+    sequences : sequence of str
+        As of `betafold_mlx.esm.tokenizer.tokenize`.
+    half : bool
+        Round the weights to float16 first, as a conversion to float16 does.
+
+    Returns
+    -------
+    list of Reference
+        float32.
+
+    Raises
+    ------
+    BetafoldError
+        PyTorch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise BetafoldError("--check needs PyTorch: pip install torch") from error
+    from transformers import EsmForMaskedLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model = EsmForMaskedLM.from_pretrained(folder, attn_implementation="eager").eval()
+    for parameter in model.parameters() if half else ():
+        parameter.data = parameter.data.half().float()
+    before: list[Any] = []  # the final LayerNorm, whose input transformers does not hand out
+    model.esm.encoder.emb_layer_norm_after.register_forward_hook(
+        lambda module, inputs, output: before.append(inputs[0])
+    )
+    references = []
+    with torch.no_grad():
+        for sequence in sequences:
+            tokens = torch.tensor(tokenize(sequence)[None].astype(np.int64))
+            mask = torch.ones_like(tokens)
+            result = model(tokens, attention_mask=mask, output_hidden_states=True)
+            *inner, states = (np.array(state[0]) for state in result.hidden_states)
+            last = np.array(before[-1][0])
+            contacts = np.array(model.predict_contacts(tokens, mask)[0])
+            references.append(Reference([*inner, last], states, np.array(result.logits[0]), contacts))
+    return references

@@ -85,8 +85,8 @@ def find_embedder(wanted: EmbedderConfig, near: Path, given: str | Path | None =
     BetafoldError
         It is missing, or the one given is another.
     """
-    from betafold_mlx.esm.directory import describe_esm  # the bundled model starts without
-    from betafold_mlx.esm.published import hub_id
+    from betafold_mlx.esm.converted import describe_esm  # the bundled model starts without
+    from betafold_mlx.esm.sizes import hub_id
 
     if given is not None:
         described = describe_esm(Path(given))

@@ -10,10 +10,10 @@ from pathlib import Path
 import mlx.core as mx
 
 from betafold_mlx.data.fill import Embed, Reporter, fill_cache
-from betafold_mlx.esm.config import SIZES, EsmConfig
-from betafold_mlx.esm.directory import LoadedEsm, describe_esm
+from betafold_mlx.esm.converted import LoadedEsm, describe_esm
 from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.esm.model import Esm2
+from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.lab.compare import outcome
 from betafold_mlx.lab.experiment import Lab, Outcome
 from betafold_mlx.lab.series import train_series
@@ -66,7 +66,6 @@ def random_esm(size: str = "8M") -> EsmEmbedder:
         sha256=embedder.sha256,
         source_sha256="",
         dtype="float32",
-        check="different",
         path=Path(),
     )
     return EsmEmbedder(esm)

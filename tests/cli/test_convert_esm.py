@@ -1,5 +1,6 @@
 """`betafold-mlx convert-esm` as a user calls it. Random checkpoints: no network, no real weights."""
 
+import importlib.util
 import json
 import os
 import pickle
@@ -11,8 +12,8 @@ import pytest
 from esm_helpers import TINY, random_tensors, write_checkpoint
 from file_server import COMMIT, checkpoint_files, serve
 
-from betafold_mlx.esm.config import SIZES, EsmConfig
-from betafold_mlx.esm.directory import load_esm
+from betafold_mlx.esm.converted import load_esm
+from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.files import file_sha256
 
 
@@ -61,9 +62,7 @@ def test_a_full_size_checkpoint(run, tmp_path, tensors):
     assert "NOT the published ESM-2 weights" in error_line(err)
     assert out.startswith("weights/random-8M: random-8M (8M, NOT the published ESM-2 weights)\n")
     assert "24c5fa474c48f3b754b86efe752d5f189d2bcd88190fa2270fc92b2ef3034189: different" in out
-    assert "tensors   114: 107 mapped, 7 dropped" in out
-    assert "6  esm.encoder.layer.N.attention.self.query.weight" in out and "-> " not in err
-    assert "dropped: absolute positions" in out and "verified  against float64" in out
+    assert "tensors   112 mapped, 2 unused" in out and "verified  against float64" in out
     esm = load_esm(tmp_path / "weights" / "random-8M")
     assert esm.dtype == "float16" and esm.config == config and not esm.published
     assert sorted(path.name for path in tmp_path.iterdir()) == ["random-8M", "weights"]
@@ -74,22 +73,15 @@ def test_one_json_document(run, tmp_path):
     document = json.loads(out)
     assert code == 0 and "not checked against the published" in error_line(err)
     assert set(document) == {
-        *("schema_version", "output", "embedder", "network", "source", "tensors", "verification"),
+        *("schema_version", "output", "embedder", "network", "source", "tensors", "verification", "check"),
     }
     assert document["output"] == "a/b" and document["network"]["layers"] == 2
     assert document["embedder"]["name"] == document["source"]["name"] == "owner/tiny"
     assert document["embedder"]["sha256"] == file_sha256(tmp_path / "a" / "b" / "model.safetensors")
     assert document["embedder"]["checksum"] == "unknown" and document["embedder"]["published"] is False
     assert document["source"]["origin"] == "folder"
-    rows = {row["source"]: row for row in document["tensors"]}
-    assert len(rows) == 46
-    assert rows["lm_head.bias"] == {
-        "source": "lm_head.bias",
-        "target": "language_head.bias",
-        "note": "",
-        "shape": [33],
-    }
-    assert rows["esm.embeddings.position_ids"]["target"] is None
+    assert len(document["tensors"]) == 46 and document["tensors"]["lm_head.bias"] == "language_head.bias"
+    assert document["tensors"]["esm.embeddings.position_ids"] is None and document["check"] is None
     assert 0 < document["verification"]["hidden"] < 1e-4
 
 
@@ -153,10 +145,10 @@ def weightless(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (pickled, "pickle under a wrong name"),
+        (pickled, "not a whole safetensors file"),
         (truncated, "not a whole safetensors file"),
-        (other_kind, "not an ESM-2 checkpoint: its model_type is 'bert'"),
-        (misshapen, "intermediate.dense.bias is (48,), and its config makes it (96,)"),
+        (other_kind, "is not that of an ESM-2: model_type is 'bert'"),
+        (misshapen, "tensor blocks.0.contract.weight is (24, 48), the model needs (24, 96)"),
         (weightless, "holds no weights"),
     ],
 )
@@ -185,11 +177,20 @@ def test_wrong_usage(run, tmp_path, arguments, code, message):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_it_needs_neither_torch_nor_transformers(tmp_path):
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch (pip install torch)")
+def test_check_compares_with_pytorch(run, tmp_path):
+    code, out, _ = run("--from", TINY, "-o", "x", "--check", "--dtype", "float16", "--json")
+    check = json.loads(out)["check"]
+    assert code == 0 and check["largest_hidden"] > 3 and 0 < check["hidden"] < 1e-4
+
+
+def test_check_without_torch_is_one_line(tmp_path):
     program = (
-        "import sys\nfrom betafold_mlx.cli.main import main\n"
-        f"try: main(['convert-esm', '--from', {str(TINY)!r}, '-o', 'x'])\nexcept SystemExit as e: assert not e.code\n"
-        "heavy = {'torch', 'transformers', 'huggingface_hub', 'scipy', 'gemmi'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "import sys\nsys.modules['torch'] = None\nfrom betafold_mlx.cli.main import main\n"
+        f"main(['convert-esm', '--from', {str(TINY)!r}, '-o', 'x', '--check'])"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and error_line(done.stderr).endswith(
+        "--check needs PyTorch: pip install torch"
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,8 @@ from distill_helpers import built_dataset, save_toy
 from esm_helpers import TINY
 
 from betafold_mlx.data.store import Dataset, dataset_sha256
-from betafold_mlx.esm.checkpoint import read_checkpoint
 from betafold_mlx.esm.convert import convert
+from betafold_mlx.esm.hub import read_checkpoint
 
 LABELS = ("distill", "--sequences", "a.fasta", "--against", "set", "--teacher", "toy", "--samples", 1)
 NAMES = ("dataset.json", "arrays.safetensors", "report.txt")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from esm_helpers import TINY
 
-from betafold_mlx.esm.checkpoint import read_checkpoint
 from betafold_mlx.esm.convert import convert
-from betafold_mlx.esm.scoring import predict_contacts, score_sequence
+from betafold_mlx.esm.hub import read_checkpoint
+from betafold_mlx.esm.scores import predict_contacts, score_sequence
 
 MAGAININ = "GIGKFLHSAKKFGKAFVGEIMNS"
 

@@ -14,9 +14,9 @@ from esm_helpers import TINY
 from betafold_mlx.data.cache import EmbeddingCache
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.data.windows import SamplerConfig
-from betafold_mlx.esm.checkpoint import read_checkpoint
 from betafold_mlx.esm.convert import convert
 from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer

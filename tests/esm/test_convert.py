@@ -11,11 +11,11 @@ from esm_helpers import TINY, TINY_CONFIG, random_tensors, write_checkpoint
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm import convert as convert_module
-from betafold_mlx.esm import mapping, published
-from betafold_mlx.esm.checkpoint import read_checkpoint
-from betafold_mlx.esm.convert import check_output, convert
-from betafold_mlx.esm.directory import load_esm
-from betafold_mlx.esm.published import PUBLISHED, Published, check_published
+from betafold_mlx.esm import hub, sizes
+from betafold_mlx.esm.convert import convert
+from betafold_mlx.esm.converted import load_esm
+from betafold_mlx.esm.hub import read_checkpoint
+from betafold_mlx.esm.sizes import Published
 from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.files import file_sha256
 
@@ -32,7 +32,7 @@ def changed(checkpoint, name, array):
 
 
 def test_a_directory_and_what_it_says(tmp_path, tiny):
-    conversion = convert(tiny, tmp_path / "a" / "tiny", "owner/tiny", origin="hub", commit="c0ffee")
+    conversion = convert(tiny, tmp_path / "a" / "tiny", "owner/tiny", commit="c0ffee")
     folder = tmp_path / "a" / "tiny"
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
@@ -70,9 +70,9 @@ def test_a_directory_and_what_it_says(tmp_path, tiny):
 def test_every_number_arrives(tmp_path, tiny):
     conversion = convert(tiny, tmp_path / "tiny", "tiny")
     stored = mx.load(str(tmp_path / "tiny" / "model.safetensors"))
-    mapped = {row.target: row.source for row in conversion.rows if row.target}
-    assert set(stored) == set(mapped)
-    for target, source in mapped.items():
+    mapped = {source: target for source, target in conversion.tensors.items() if target}
+    assert set(stored) == set(mapped.values())
+    for source, target in mapped.items():
         np.testing.assert_array_equal(stored[target], tiny.arrays[source])
 
 
@@ -114,12 +114,20 @@ def test_float16_is_half_the_size_and_keeps_the_frequencies(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("lm_head.bias", mx.zeros(32), r"lm_head.bias is \(32,\), and its config makes it \(33,\)"),
-        ("esm.encoder.layer.1.output.dense.weight", mx.zeros((48, 24)), r"dense.weight is \(48, 24\)"),
-        ("esm.encoder.layer.0.LayerNorm.weight", mx.array([mx.nan] * 24), "LayerNorm.weight holds NaN"),
-        ("lm_head.dense.bias", mx.array([mx.inf] + [0.0] * 23), "lm_head.dense.bias holds NaN or infinite"),
-        ("lm_head.dense.bias", mx.zeros(24, dtype=mx.int32), "holds mlx.core.int32, not real"),
-        ("lm_head.dense.bias", mx.full(24, 1e5), "lm_head.dense.bias is too large for float16"),
+        ("lm_head.bias", mx.zeros(32), r"language_head.bias is \(32,\), the model needs \(33,\)"),
+        (
+            "esm.encoder.layer.0.LayerNorm.weight",
+            mx.array([mx.nan] * 24),
+            "feed_forward_norm.weight holds NaN",
+        ),
+        ("lm_head.dense.bias", mx.zeros(24, dtype=mx.int32), "holds mlx.core.int32, not floating-point"),
+        ("lm_head.dense.bias", mx.full(24, 1e5), "language_head.dense.bias is too large for float16"),
+        ("classifier.dense.weight", mx.zeros(3), "has an unknown tensor classifier.dense.weight"),
+        (
+            "esm.encoder.layer.2.output.dense.bias",
+            mx.zeros(24),
+            "has an unknown tensor blocks.2.contract.bias",
+        ),
     ],
 )
 def test_a_tensor_that_will_not_do_is_named(tmp_path, tiny, name, array, message):
@@ -128,26 +136,21 @@ def test_a_tensor_that_will_not_do_is_named(tmp_path, tiny, name, array, message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_frequencies_must_be_positive(tmp_path, tiny):
-    for name in list(tiny.arrays):
-        if name.endswith("inv_freq"):
-            tiny.arrays[name] = mx.array([1.0, 0.5, 0.0, 0.1])
-    with pytest.raises(BetafoldError, match="not positive"):
+def test_a_missing_tensor_is_named(tmp_path, tiny):
+    del tiny.arrays["esm.encoder.layer.1.output.dense.bias"]
+    with pytest.raises(BetafoldError, match=r"lacks tensor blocks\.1\.contract\.bias"):
         convert(tiny, tmp_path / "tiny", "tiny")
 
 
-SWAPS = [
-    ("esm.encoder.layer.{n}.attention.self.query", "esm.encoder.layer.{n}.attention.self.key"),
-    ("esm.encoder.layer.{n}.attention.LayerNorm", "esm.encoder.layer.{n}.LayerNorm"),
-    ("esm.encoder.emb_layer_norm_after", "lm_head.layer_norm"),
-]
+@pytest.mark.parametrize(("one", "other"), [("query", "key"), ("attention_norm", "feed_forward_norm")])
+def test_mixed_up_names_are_found_out(tmp_path, monkeypatch, tiny, one, other):
+    """The verification reads the source by its own names."""
 
+    def swapped(name):
+        name = hub.our_name(name)
+        return name.replace(one, "*").replace(other, one).replace("*", other)
 
-@pytest.mark.parametrize(("one", "other"), SWAPS)
-def test_a_mixed_up_table_is_found_out(tmp_path, monkeypatch, tiny, one, other):
-    """The verification does not use the table that it verifies."""
-    table = mapping._WEIGHT_AND_BIAS
-    monkeypatch.setattr(mapping, "_WEIGHT_AND_BIAS", table | {one: table[other], other: table[one]})
+    monkeypatch.setattr(convert_module, "our_name", swapped)
     with pytest.raises(BetafoldError, match="does not agree with the checkpoint"):
         convert(tiny, tmp_path / "tiny", "tiny")
     assert list(tmp_path.iterdir()) == []
@@ -181,15 +184,12 @@ def test_an_older_conversion_is_replaced_only_by_force(tmp_path, tiny):
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_what_is_no_conversion_is_never_replaced(tmp_path, force):
+def test_what_is_no_conversion_is_never_replaced(tmp_path, tiny, force):
     folder = shutil.copytree(TINY, tmp_path / "hub")  # above all not the source
     (tmp_path / "file").write_text("")
     for path in (folder, tmp_path / "file", tmp_path):
         with pytest.raises(BetafoldError, match="is not a converted ESM-2"):
-            check_output(path, force)
-    (tmp_path / "empty").mkdir()
-    check_output(tmp_path / "empty", force)
-    check_output(tmp_path / "new" / "deep", force)
+            convert(tiny, path, "tiny", force=force)
 
 
 def test_a_directory_that_turns_up_meanwhile_is_kept(tmp_path, monkeypatch, tiny):
@@ -212,36 +212,29 @@ def test_an_output_that_cannot_be_written(tmp_path, tiny):
         convert(tiny, tmp_path / "file" / "sub", "tiny")
 
 
-def test_the_published_file_is_known_by_its_checksum(tmp_path, monkeypatch, tiny):
-    (file,) = tiny.files
-    assert (PUBLISHED["8M"].bytes, PUBLISHED["8M"].sha256[:8]) == (31384292, "24c5fa47")
-    assert check_published("8M", tiny.files) == "different"
-    assert check_published("35M", tiny.files) == "unknown"
-    monkeypatch.setitem(published.PUBLISHED, "2x24", Published("owner/tiny", file.bytes, file.sha256))
-    assert check_published("2x24", tiny.files) == "match"
-    assert check_published("2x24", (file, file)) == "different"
-    assert check_published("2x24", (dataclasses.replace(file, bytes=file.bytes + 1),)) == "different"
+def test_only_the_published_checksum_makes_it_esm2(tmp_path, monkeypatch, tiny):
+    monkeypatch.setitem(sizes.PUBLISHED, "2x24", Published(1, tiny.sha256))
     esm = convert(tiny, tmp_path / "tiny", "owner/tiny").esm
     assert esm.published and esm.label == "owner/tiny (2x24, the published ESM-2 weights)"
     card = (tmp_path / "tiny" / "README.md").read_text()
     assert card.startswith("# ESM-2, converted") and "NOT" not in card
-    monkeypatch.setitem(published.PUBLISHED, "2x24", Published("owner/tiny", file.bytes, "0" * 64))
+    monkeypatch.setitem(sizes.PUBLISHED, "2x24", Published(1, "0" * 64))
     esm = load_esm(tmp_path / "tiny")  # what config.json claims of itself does not count
     assert not esm.published and "NOT the published" in esm.label
 
 
-def test_random_weights_are_never_called_esm2(tmp_path):
-    source = write_checkpoint(tmp_path / "hub", TINY_CONFIG, random_tensors(TINY_CONFIG, 1))
-    check = {"2x24": Published("facebook/x", 1, "0" * 64)}
-    for known, words in (
-        (check, "NOT the published ESM-2 weights"),
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ({"2x24": Published(1, "0" * 64)}, "NOT the published ESM-2 weights"),
         ({}, "ot checked against the published"),
-    ):
-        with pytest.MonkeyPatch.context() as patch:
-            for size, entry in known.items():
-                patch.setitem(published.PUBLISHED, size, entry)
-            esm = convert(read_checkpoint(source), tmp_path / "mlx", "facebook/x", force=True).esm
-        assert not esm.published and words in esm.label
-        card = (tmp_path / "mlx" / "README.md").read_text()
-        assert card.startswith("# A network of the ESM-2 architecture") and words in card
-        assert esm.to_dict()["published"] is False
+    ],
+)
+def test_random_weights_are_never_called_esm2(tmp_path, monkeypatch, known, words):
+    source = write_checkpoint(tmp_path / "hub", TINY_CONFIG, random_tensors(TINY_CONFIG, 1))
+    monkeypatch.setattr(sizes, "PUBLISHED", known)
+    esm = convert(read_checkpoint(source), tmp_path / "mlx", "facebook/x").esm
+    assert not esm.published and words in esm.label
+    card = (tmp_path / "mlx" / "README.md").read_text()
+    assert card.startswith("# A network of the ESM-2 architecture") and words in card
+    assert esm.to_dict()["published"] is False

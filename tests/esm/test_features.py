@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm import features
-from betafold_mlx.esm.checkpoint import read_checkpoint
-from betafold_mlx.esm.config import EsmConfig
 from betafold_mlx.esm.convert import convert
 from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.esm.reference import reference_forward
+from betafold_mlx.esm.sizes import EsmConfig
 from betafold_mlx.esm.tokenizer import tokenize
 from betafold_mlx.peptide.sequence import ALPHABET
 

@@ -10,11 +10,11 @@ from esm_helpers import SEQUENCES, TINY, TINY_CONFIG, random_tensors, source_ten
 from mlx.utils import tree_flatten
 
 from betafold_mlx.esm import model as model_module
-from betafold_mlx.esm.checkpoint import read_checkpoint
-from betafold_mlx.esm.config import SIZES, EsmConfig
 from betafold_mlx.esm.convert import convert
+from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.reference import reference_forward
+from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.esm.tokenizer import EOS, MASK, PAD, encode, tokenize
 from betafold_mlx.model import functions
 

@@ -4,19 +4,16 @@
 """
 
 import importlib.util
-import json
-import shutil
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from esm_helpers import SEQUENCES, TINY, TINY_CONFIG, random_tensors, write_checkpoint
+from esm_helpers import SEQUENCES, random_tensors, write_checkpoint
 from esm_transformers import fresh, load, outputs, tokenize
 
-from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.checkpoint import read_checkpoint
-from betafold_mlx.esm.config import SIZES, EsmConfig
 from betafold_mlx.esm.convert import convert
+from betafold_mlx.esm.hub import read_checkpoint
+from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.esm.tokenizer import EOS, PAD, TOKENS, encode
 
 pytestmark = [
@@ -79,64 +76,6 @@ def test_what_save_pretrained_writes_is_read(tmp_path, theirs, shard_size):
     converted = convert(read_checkpoint(tmp_path / "hub"), tmp_path / "mlx", "random")
     assert converted.esm.check == "different"
     assert_parity(converted.esm.model, expected, tolerance=1e-5)
-
-
-def test_a_bin_file_of_weights_is_read(tmp_path, theirs):
-    import torch
-
-    model, expected = theirs
-    model.save_pretrained(tmp_path / "hub")
-    (tmp_path / "hub" / "model.safetensors").unlink()
-    torch.save(model.state_dict(), tmp_path / "hub" / "pytorch_model.bin")
-    checkpoint = read_checkpoint(tmp_path / "hub")
-    assert [file.name for file in checkpoint.files] == ["pytorch_model.bin"]
-    converted = convert(checkpoint, tmp_path / "mlx", "random")
-    tied = next(row for row in converted.rows if row.source == "lm_head.decoder.weight")
-    assert tied.target is None and "tied" in tied.note
-    assert_parity(converted.esm.model, expected, tolerance=1e-5)
-
-
-class Opened:
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return (open, (self.path, "w"))
-
-
-def test_a_bin_file_that_holds_more_than_weights_is_refused(tmp_path):
-    import torch
-
-    folder = shutil.copytree(TINY, tmp_path / "hub")
-    (folder / "model.safetensors").unlink()
-    path, mark = folder / "pytorch_model.bin", tmp_path / "opened"
-    for content, message in (
-        ({"lm_head.bias": Opened(mark)}, "not a whole PyTorch file of weights alone"),
-        ([torch.zeros(3)], "something else than named tensors"),
-        ({"lm_head.bias": 3}, "something else than named tensors"),
-    ):
-        torch.save(content, path)
-        with pytest.raises(BetafoldError, match=message):
-            read_checkpoint(folder)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(BetafoldError, match="not a whole PyTorch file"):
-        read_checkpoint(folder)
-    assert not mark.exists()
-
-
-def test_a_sharded_bin_in_half_precision(tmp_path):
-    import torch
-
-    tensors = {name: torch.tensor(array) for name, array in random_tensors(TINY_CONFIG, 4).items()}
-    tensors = {n: each.bfloat16() if each.is_floating_point() else each for n, each in tensors.items()}
-    folder = shutil.copytree(TINY, tmp_path / "hub")
-    (folder / "model.safetensors").unlink()
-    where = {name: f"pytorch_model-0000{1 + k % 2}-of-00002.bin" for k, name in enumerate(tensors)}
-    for shard in set(where.values()):
-        torch.save({n: each for n, each in tensors.items() if where[n] == shard}, folder / shard)
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": where}))
-    esm = convert(read_checkpoint(folder), tmp_path / "mlx", "random").esm
-    np.testing.assert_array_equal(esm.model.language_head.bias, tensors["lm_head.bias"].float().numpy())
 
 
 def test_the_tokenizer_agrees():

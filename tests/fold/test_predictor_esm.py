@@ -10,12 +10,12 @@ from toy_models import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.checkpoint import read_checkpoint
-from betafold_mlx.esm.config import EsmConfig
 from betafold_mlx.esm.convert import convert
 from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.reference import reference_forward
+from betafold_mlx.esm.sizes import EsmConfig
 from betafold_mlx.esm.tokenizer import tokenize
 from betafold_mlx.fold import registry as zoo
 from betafold_mlx.fold.confidence import confidence_features

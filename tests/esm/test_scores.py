@@ -6,11 +6,11 @@ import pytest
 from esm_helpers import TINY, TINY_CONFIG, source_tensor
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm import scoring
-from betafold_mlx.esm.checkpoint import read_checkpoint
+from betafold_mlx.esm import scores as scoring
 from betafold_mlx.esm.convert import convert
+from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.esm.reference import reference_forward
-from betafold_mlx.esm.scoring import SequenceScore, parse_sequence, predict_contacts, score_sequence
+from betafold_mlx.esm.scores import SequenceScore, parse_sequence, predict_contacts, score_sequence
 from betafold_mlx.esm.tokenizer import TOKENS, tokenize
 from betafold_mlx.peptide.sequence import ALPHABET
 

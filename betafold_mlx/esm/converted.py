@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.checkpoint import read_json
-from betafold_mlx.esm.config import EsmConfig
 from betafold_mlx.esm.model import Esm2
-from betafold_mlx.esm.published import CHECKS, PUBLISHED
-from betafold_mlx.files import file_sha256
+from betafold_mlx.esm.sizes import CHECKS, EsmConfig, check_published
+from betafold_mlx.files import file_sha256, read_json
 from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.directory import CONFIG_FILE, WEIGHTS_FILE, load_arrays, set_weights
 
@@ -37,8 +33,6 @@ class EsmDescription:
         SHA-256 of the weights it was converted from.
     dtype : str
         ``float32`` or ``float16``: how the weights are stored.
-    check : str
-        ``match``, ``different`` or ``unknown``: see `betafold_mlx.esm.published.check_published`.
     path : Path
         The directory.
     """
@@ -48,8 +42,12 @@ class EsmDescription:
     sha256: str
     source_sha256: str
     dtype: str
-    check: str
     path: Path
+
+    @property
+    def check(self) -> str:
+        """``match``, ``different`` or ``unknown``: see `betafold_mlx.esm.sizes.check_published`."""
+        return check_published(self.config.size, self.source_sha256)
 
     @property
     def published(self) -> bool:
@@ -116,20 +114,33 @@ def describe_esm(directory: Path) -> EsmDescription:
     BetafoldError
         Not such a directory, or a damaged ``config.json``.
     """
-    directory = Path(directory)
-    document = _read_document(directory)
-    source = document["source"]
-    config = _network(document, directory / CONFIG_FILE)
-    known = PUBLISHED.get(config.size)
-    check = "unknown" if known is None else "match" if source["sha256"] == known.sha256 else "different"
+    path = Path(directory) / CONFIG_FILE
+    if not path.is_file():
+        raise BetafoldError(f"there is no converted ESM-2 in {directory}: make one with convert-esm")
+    document = read_json(path)
+    kind = document.get("model_type") if isinstance(document, dict) else None
+    if kind == "esm":
+        raise BetafoldError(
+            f"{directory} is a Hugging Face checkpoint: convert it with convert-esm --from {directory}"
+        )
+    if kind != MODEL_TYPE:
+        raise BetafoldError(f"{path} does not describe a converted ESM-2 (model_type {kind!r})")
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BetafoldError(f"{path} has schema {version!r:.40}; this version reads {SCHEMA_VERSION}")
+    try:
+        config = EsmConfig(**document["network"])
+        texts = [document["source"]["name"], document["weights_sha256"], document["source"]["sha256"]]
+        name, sha256, source_sha256, dtype = map(str, [*texts, document["dtype"]])
+    except (KeyError, TypeError) as error:
+        raise BetafoldError(f"{path} is not complete ({error}): convert again") from error
     return EsmDescription(
         config=config,
-        name=source["name"],
-        sha256=document["weights_sha256"],
-        source_sha256=source["sha256"],
-        dtype=document["dtype"],
-        check=check,
-        path=directory,
+        name=name,
+        sha256=sha256,
+        source_sha256=source_sha256,
+        dtype=dtype,
+        path=Path(directory),
     )
 
 
@@ -160,44 +171,3 @@ def load_esm(directory: Path) -> LoadedEsm:
             f"{path} is not the file that {CONFIG_FILE} describes (its sha256 differs): convert again"
         )
     return LoadedEsm(model=model, **vars(described))
-
-
-def _read_document(directory: Path) -> dict[str, Any]:
-    """Read ``config.json`` and check all of it that `load_esm` relies on."""
-    path = directory / CONFIG_FILE
-    if not directory.is_dir():
-        raise BetafoldError(f"there is no ESM-2 directory at {directory}: make one with convert-esm")
-    if not path.is_file():
-        raise BetafoldError(
-            f"{directory} is not an ESM-2 directory, it has no {CONFIG_FILE}: make one with convert-esm"
-        )
-    document = read_json(path)
-    kind = document.get("model_type") if isinstance(document, dict) else None
-    if kind == "esm":
-        raise BetafoldError(
-            f"{directory} is a Hugging Face checkpoint: convert it with convert-esm --from {directory}"
-        )
-    if kind != MODEL_TYPE:
-        raise BetafoldError(f"{path} does not describe a converted ESM-2 (model_type {kind!r})")
-    if document.get("schema_version") != SCHEMA_VERSION:
-        raise BetafoldError(
-            f"{path} has schema {document.get('schema_version')!r}; this version reads {SCHEMA_VERSION}"
-        )
-    source = document.get("source")
-    texts = [document.get("weights_sha256"), document.get("dtype")]
-    texts += [source.get(key) for key in ("name", "sha256")] if isinstance(source, dict) else [None]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(document.get("network"), dict):
-        raise BetafoldError(f"{path} is not complete: convert again")
-    return document
-
-
-def _network(document: dict[str, Any], path: Path) -> EsmConfig:
-    try:
-        return EsmConfig.from_dict(document["network"])
-    except BetafoldError as error:
-        raise BetafoldError(f"{path}: {error}") from error
-
-
-def stored_dtype(name: str, dtype: mx.Dtype) -> mx.Dtype:
-    """Return the type a tensor is stored in: the rotary frequencies are never rounded any further."""
-    return mx.float32 if name == "inv_freq" else dtype

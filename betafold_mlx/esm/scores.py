@@ -9,8 +9,8 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.config import MAX_RESIDUES
 from betafold_mlx.esm.model import Esm2
+from betafold_mlx.esm.sizes import MAX_RESIDUES
 from betafold_mlx.esm.tokenizer import MASK, RESIDUES, TOKENS, pad, tokenize
 from betafold_mlx.peptide.sequence import ALPHABET, clean_letters
 

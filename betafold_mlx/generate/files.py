@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import gemmi
 import numpy as np
 
 from betafold_mlx import __version__
@@ -21,8 +20,7 @@ from betafold_mlx.fold.prediction import versions
 from betafold_mlx.generate.backbones import BackboneRequest, GeneratedBackbone
 from betafold_mlx.generate.trace_states import PLACEHOLDERS
 from betafold_mlx.structure.components import Link, Monomer, WrittenAtom, monomers, written_atoms
-from betafold_mlx.structure.mmcif import add_chain, block_text
-from betafold_mlx.structure.modelcif import add_modelcif
+from betafold_mlx.structure.mmcif import mmcif_text
 from betafold_mlx.structure.pdb import pdb_text
 from betafold_mlx.structure.writer import block_name, clean_text
 
@@ -190,31 +188,22 @@ def summary_text(samples: Iterable[dict[str, Any]]) -> str:
 
 def to_mmcif(backbone: GeneratedBackbone, request: BackboneRequest, model_name: str) -> str:
     """Return a sample as mmCIF text with the ModelCIF categories that say how it was made. It has no confidence."""
-    block = gemmi.cif.Block(block_name(backbone.id))
     chain = _chain(backbone, request)
     kind = "cyclic backbone" if request.cyclic else "backbone"
-    description = f"generated {kind} of {len(backbone)} residues, no sequence"
-    add_chain(
-        block,
+    return mmcif_text(
+        name=block_name(backbone.id),
+        description=f"generated {kind} of {len(backbone)} residues, no sequence",
+        title=_title(backbone, request, model_name),
         chain=chain,
         polymer_type="polypeptide(L)",
-        description=description,
-        title=_title(backbone, request, model_name),
         models=[_written(backbone, chain)],
-    )
-    add_modelcif(
-        block,
-        chain=chain,
-        names=[backbone.id],
+        model_names=[backbone.id],
         model_type="Other",
         plddt=None,
-        description=description,
-        model_name=clean_text(model_name),
-        version=__version__,
+        made_by=clean_text(model_name),
         details=" ".join(_remarks(backbone, request, model_name)),
         links=_links(backbone, request),
     )
-    return block_text(block)
 
 
 def to_pdb(backbone: GeneratedBackbone, request: BackboneRequest, model_name: str) -> str:

@@ -1,4 +1,4 @@
-"""Backbone JSON lines: one chain a line, plain or gzipped.
+"""Reads and writes backbone JSON lines: one chain a line, plain or gzipped.
 
 Each line is an object with ``id``, ``seq`` and ``backbone`` (a flat list of L * 4 * 3 numbers: N, CA, C, O of
 each residue, Angstrom), and where known ``pdb``, ``chain``, ``method``, ``resolution``, ``kind``, ``cyclic``,
@@ -97,7 +97,7 @@ def write_backbones(path: Path, records: Iterable[Backbone]) -> None:
 
 
 def _line(record: Backbone) -> bytes:
-    problem = _id_problem(record.id)
+    problem = None if _is_printable(record.id) else f"'id' must be {_FIELDS['id'][0]}"
     problem = problem or backbone_problem(record.sequence, record.coordinates, record.disulfides)
     if problem:
         raise BetafoldError(f"record {record.id!r}: {problem}")
@@ -133,46 +133,69 @@ def _parsed(line: str) -> dict[str, Any]:
     return record
 
 
+def _is_printable(value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and value.isprintable()
+
+
+def _is_resolution(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+def _is_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(place) is int for place in pair)
+        for pair in value
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "id": ("printable text", _is_printable),
+    "seq": ("text", _is_text),
+    "backbone": ("a list of numbers", lambda value: isinstance(value, list)),
+    "disulfides": ("a list of pairs of positions", _is_pairs),
+    "cyclic": ("true, false or null", lambda value: isinstance(value, bool)),
+    "resolution": ("a number or null", _is_resolution),
+    "cluster": ("a whole number or null", lambda value: type(value) is int),
+    **dict.fromkeys(("kind", "pdb", "chain", "method"), ("text or null", _is_text)),
+}
+"""What each field must be, in words and as a check; all but `_REQUIRED` may be absent or null."""
+
+_REQUIRED = ("id", "seq", "backbone")
+
+
 def _backbone(record: dict[str, Any]) -> Backbone:
-    identifier: Any = record.get("id")
-    sequence = record.get("seq")
-    if problem := _id_problem(identifier):
-        raise _RecordError(problem)
-    if not isinstance(sequence, str):
-        raise _RecordError("'seq' must be text")
-    coordinates = _coordinates(record.get("backbone"))
-    disulfides = _disulfides(record.get("disulfides"))
+    for key, (what, check) in _FIELDS.items():
+        value = record.get(key)
+        if not check(value) and (value is not None or key in _REQUIRED):
+            raise _RecordError(f"'{key}' must be {what}")
+    sequence, coordinates = record["seq"], _coordinates(record["backbone"])
+    disulfides = tuple(sorted((min(pair), max(pair)) for pair in record.get("disulfides") or ()))
     if coordinates.size == 12 * len(sequence):
         coordinates = coordinates.reshape(-1, 4, 3)
     problem = backbone_problem(sequence, coordinates, disulfides)
     if problem:
         raise _RecordError(problem)
-    cyclic = record.get("cyclic")
-    if cyclic is not None and not isinstance(cyclic, bool):
-        raise _RecordError("'cyclic' must be true, false or null")
+    cyclic, resolution = record.get("cyclic"), record.get("resolution")
     return Backbone(
-        id=identifier,
+        id=record["id"],
         sequence=sequence,
         coordinates=coordinates.astype(np.float32),
-        kind=_text(record, "kind") or "unknown",
+        kind=record.get("kind") or "unknown",
         cyclic=ring_closed(coordinates) if cyclic is None else cyclic,
         disulfides=disulfides,
-        pdb=_text(record, "pdb"),
-        chain=_text(record, "chain"),
-        method=_text(record, "method"),
-        resolution=_resolution(record.get("resolution")),
-        cluster=_cluster(record.get("cluster")),
+        pdb=record.get("pdb"),
+        chain=record.get("chain"),
+        method=record.get("method"),
+        resolution=None if resolution is None else float(resolution),
+        cluster=record.get("cluster"),
     )
 
 
-def _id_problem(identifier: Any) -> str | None:
-    usable = isinstance(identifier, str) and identifier and identifier.isprintable()
-    return None if usable else "'id' must be printable text"
-
-
-def _coordinates(numbers: Any) -> np.ndarray:
-    if not isinstance(numbers, list):
-        raise _RecordError("'backbone' must be a list of numbers")
+def _coordinates(numbers: list[Any]) -> np.ndarray:
     try:
         array = np.array(numbers)
     except ValueError:  # lists of unequal length
@@ -180,35 +203,3 @@ def _coordinates(numbers: Any) -> np.ndarray:
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iuf"):
         raise _RecordError("'backbone' must be a flat list of numbers")
     return array.astype(np.float64)
-
-
-def _disulfides(pairs: Any) -> tuple[tuple[int, int], ...]:
-    if pairs is None:
-        return ()
-    if not isinstance(pairs, list) or not all(
-        isinstance(pair, list) and len(pair) == 2 and all(type(position) is int for position in pair)
-        for pair in pairs
-    ):
-        raise _RecordError("'disulfides' must be a list of pairs of positions")
-    return tuple(sorted((min(pair), max(pair)) for pair in pairs))
-
-
-def _text(record: dict[str, Any], key: str) -> str | None:
-    value = record.get(key)
-    if value is not None and not isinstance(value, str):
-        raise _RecordError(f"'{key}' must be text or null")
-    return value
-
-
-def _resolution(value: Any) -> float | None:
-    if value is None:
-        return None
-    if type(value) not in (int, float) or not 0 <= value < math.inf:
-        raise _RecordError("'resolution' must be a number or null")
-    return float(value)
-
-
-def _cluster(value: Any) -> int | None:
-    if value is not None and type(value) is not int:
-        raise _RecordError("'cluster' must be a whole number or null")
-    return value

@@ -1,79 +1,53 @@
-"""ModelCIF categories of a predicted peptide, added to an mmCIF block that holds its atoms."""
+"""ModelCIF categories: who made the models, how sure they are, and which bonds are stated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import gemmi
 import numpy as np
 
+from betafold_mlx import __version__
 from betafold_mlx.structure.bonds import Pairs
 from betafold_mlx.structure.components import CHAIN, Link, Monomer
-from betafold_mlx.structure.mmcif import set_category
 
-_DICTIONARY = {
-    "dict_name": "mmcif_ma.dic",
-    "dict_version": "1.4.9",
-    "dict_location": "https://raw.githubusercontent.com/ihmwg/ModelCIF/fece26d/dist/mmcif_ma.dic",
-}
-_DATA_GROUPS = ("input_data_group_id", "output_data_group_id")
+_DICTIONARY = (
+    "mmcif_ma.dic",
+    "1.4.9",
+    "https://raw.githubusercontent.com/ihmwg/ModelCIF/fece26d/dist/mmcif_ma.dic",
+)
 _GLOBAL, _LOCAL = 1, 2  # ids of the two metrics
+_TARGET, _FIRST_MODEL = 1, 2  # ids in _ma_data
+
+
+def set_category(block: gemmi.cif.Block, category: str, tags: str, rows: Iterable[Iterable[object]]) -> None:
+    """Write a category of these tags, with spaces between them; None becomes ``?`` and False ``.``."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    block.set_mmcif_category(f"{category}.", dict(zip(tags.split(), columns, strict=True)))
 
 
 def add_modelcif(
     block: gemmi.cif.Block,
     *,
     chain: Sequence[Monomer],
-    names: Sequence[str],
+    description: str,
+    model_names: Sequence[str],
     model_type: str,
     plddt: np.ndarray | None,
-    description: str,
-    model_name: str,
-    version: str,
+    made_by: str,
     details: str,
-    disulfides: Pairs = (),
-    links: Sequence[Link] = (),
+    disulfides: Pairs,
+    links: Sequence[Link],
 ) -> None:
-    """Add who predicted what, how sure it is and which bonds are stated.
-
-    Parameters
-    ----------
-    block : gemmi.cif.Block
-        Changed in place.
-    chain : sequence of Monomer
-        L residues, and caps where there are any.
-    names : sequence of str
-        Of the M models.
-    model_type : str
-        Of the models, a word of the dictionary: ``Ab initio model`` or ``Other``.
-    plddt : numpy.ndarray or None
-        (M, L), 0 to 100, as they are to be written. Caps have none. None where there is no confidence.
-    description : str
-        Name of the molecule.
-    model_name, version : str
-        Model directory and version of betafold-mlx; empty where unknown.
-    details : str
-        What else there is to say of how the models were made; may be empty.
-    disulfides : tuple of (int, int)
-        1-based pairs of residues.
-    links : sequence of Link
-        Bonds that close a ring or hold a cap.
-    """
-    set_category(block, "_audit_conform", _DICTIONARY.keys(), [_DICTIONARY.values()])
-    set_category(
-        block,
-        "_software",
-        ("pdbx_ordinal", "name", "version", "type", "classification", "description"),
-        [(1, "betafold-mlx", version or None, "package", "model building", model_name or None)],
-    )
-    set_category(block, "_ma_software_group", ("ordinal_id", "group_id", "software_id"), [(1, 1, 1)])
-    set_category(
-        block,
-        "_chem_comp",
-        ("id", "type"),
-        sorted({(monomer.name, monomer.type) for monomer in chain}),
-    )
-    _add_data(block, description, details, names, model_type)
+    """Add the categories to a block that holds the atoms; the parameters are those of `mmcif.mmcif_text`."""
+    set_category(block, "_audit_conform", "dict_name dict_version dict_location", [_DICTIONARY])
+    software = (1, "betafold-mlx", __version__, "package", "model building", made_by or None)
+    tags = "pdbx_ordinal name version type classification description"
+    set_category(block, "_software", tags, [software])
+    set_category(block, "_ma_software_group", "ordinal_id group_id software_id", [(1, 1, 1)])
+    components = sorted({(monomer.name, monomer.type) for monomer in chain})
+    set_category(block, "_chem_comp", "id type", components)
+    _add_data(block, description, details, model_names, model_type)
     if plddt is not None:
         _add_quality(block, chain, plddt)
     _add_bonds(block, chain, disulfides, links)
@@ -83,66 +57,36 @@ def _add_data(
     block: gemmi.cif.Block, description: str, details: str, names: Sequence[str], model_type: str
 ) -> None:
     """Add the target, the models and the one step from the first to the second."""
-    target, first_model = 1, 2
-    models = range(1, len(names) + 1)
-    data = [(target, description, "target")]
-    data += [(first_model + model - 1, f"Model {model}", "model coordinates") for model in models]
-    set_category(block, "_ma_data", ("id", "name", "content_type"), data)
-    groups = [(1, target)] + [(2, row[0]) for row in data[1:]]
-    set_category(
-        block,
-        "_ma_data_group",
-        ("ordinal_id", "group_id", "data_id"),
-        [(ordinal, *row) for ordinal, row in enumerate(groups, start=1)],
-    )
+    models = [(number, _FIRST_MODEL + number - 1, name) for number, name in enumerate(names, start=1)]
+    data = [(_TARGET, description, "target")]
+    data += [(id, f"Model {number}", "model coordinates") for number, id, _ in models]
+    set_category(block, "_ma_data", "id name content_type", data)
+    groups = [(1, 1, _TARGET)] + [(number + 1, 2, id) for number, id, _ in models]
+    set_category(block, "_ma_data_group", "ordinal_id group_id data_id", groups)
     # "designed" is what the dictionary has for a target that is no entry of a reference database.
-    set_category(block, "_ma_target_entity", ("entity_id", "data_id", "origin"), [(1, target, "designed")])
-    set_category(
-        block, "_ma_target_entity_instance", ("asym_id", "entity_id", "details"), [(CHAIN, 1, False)]
-    )
+    set_category(block, "_ma_target_entity", "entity_id data_id origin", [(1, _TARGET, "designed")])
+    set_category(block, "_ma_target_entity_instance", "asym_id entity_id details", [(CHAIN, 1, False)])
     set_category(
         block,
         "_ma_protocol_step",
-        (
-            "ordinal_id",
-            "protocol_id",
-            "step_id",
-            "method_type",
-            "details",
-            "software_group_id",
-            *_DATA_GROUPS,
-        ),
+        "ordinal_id protocol_id step_id method_type details "
+        "software_group_id input_data_group_id output_data_group_id",
         [(1, 1, 1, "modeling", details or None, 1, 1, 2)],
     )
-    set_category(
-        block,
-        "_ma_model_list",
-        # model_id is deprecated since dictionary 1.4.7, and mandatory before: with both, every version finds its key.
-        ("ordinal_id", "model_id", "model_name", "data_id", "model_type"),
-        [
-            (model, model, name, first_model + model - 1, model_type)
-            for model, name in enumerate(names, start=1)
-        ],
-    )
+    # model_id is deprecated since dictionary 1.4.7, and mandatory before: with both, every version finds its key.
+    listed = [(number, number, name, id, model_type) for number, id, name in models]
+    set_category(block, "_ma_model_list", "ordinal_id model_id model_name data_id model_type", listed)
 
 
 def _add_quality(block: gemmi.cif.Block, chain: Sequence[Monomer], plddt: np.ndarray) -> None:
     text = "predicted lDDT-CA, 0 to 100"
-    set_category(
-        block,
-        "_ma_qa_metric",
-        ("id", "name", "description", "type", "mode", "software_group_id"),
-        [
-            (_GLOBAL, "pLDDT", f"mean {text}", "pLDDT", "global", 1),
-            (_LOCAL, "pLDDT", text, "pLDDT", "local", 1),
-        ],
-    )
-    set_category(
-        block,
-        "_ma_qa_metric_global",
-        ("ordinal_id", "model_id", "metric_id", "metric_value"),
-        [(model, model, _GLOBAL, f"{row.mean():.2f}") for model, row in enumerate(plddt, start=1)],
-    )
+    metrics = [
+        (_GLOBAL, "pLDDT", f"mean {text}", "pLDDT", "global", 1),
+        (_LOCAL, "pLDDT", text, "pLDDT", "local", 1),
+    ]
+    set_category(block, "_ma_qa_metric", "id name description type mode software_group_id", metrics)
+    means = [(model, model, _GLOBAL, f"{row.mean():.2f}") for model, row in enumerate(plddt, start=1)]
+    set_category(block, "_ma_qa_metric_global", "ordinal_id model_id metric_id metric_value", means)
     values = [
         (model, CHAIN, label, monomer.name, _LOCAL, f"{row[monomer.number - 1]:.2f}")
         for model, row in enumerate(plddt, start=1)
@@ -152,15 +96,7 @@ def _add_quality(block: gemmi.cif.Block, chain: Sequence[Monomer], plddt: np.nda
     set_category(
         block,
         "_ma_qa_metric_local",
-        (
-            "ordinal_id",
-            "model_id",
-            "label_asym_id",
-            "label_seq_id",
-            "label_comp_id",
-            "metric_id",
-            "metric_value",
-        ),
+        "ordinal_id model_id label_asym_id label_seq_id label_comp_id metric_id metric_value",
         [(ordinal, *row) for ordinal, row in enumerate(values, start=1)],
     )
 
@@ -179,15 +115,11 @@ def _add_bonds(
         rows.append((f"covale{count}", "covale", *ends, f"{link.length:.3f}", None))
     if not rows:
         return
-    tags = ["id", "conn_type_id"]
-    for k in (1, 2):
-        tags += [f"ptnr{k}_label_{item}_id" for item in ("asym", "comp", "seq", "atom")]
-        tags += [f"ptnr{k}_auth_{item}_id" for item in ("asym", "comp", "seq")]
-        tags.append(f"ptnr{k}_symmetry")
-    set_category(block, "_struct_conn", [*tags, "pdbx_dist_value", "details"], rows)
-    set_category(
-        block, "_struct_conn_type", ("id",), [(kind,) for kind in sorted({str(row[1]) for row in rows})]
-    )
+    partner = "label_asym_id label_comp_id label_seq_id label_atom_id auth_asym_id auth_comp_id auth_seq_id symmetry"
+    partners = [f"ptnr{number}_{tag}" for number in (1, 2) for tag in partner.split()]
+    set_category(block, "_struct_conn", f"id conn_type_id {' '.join(partners)} pdbx_dist_value details", rows)
+    kinds = sorted({str(row[1]) for row in rows})
+    set_category(block, "_struct_conn_type", "id", [(kind,) for kind in kinds])
 
 
 def _partner(chain: Sequence[Monomer], position: int, atom: str | None) -> tuple[object, ...]:

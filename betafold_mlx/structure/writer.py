@@ -15,7 +15,6 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-import gemmi
 import numpy as np
 
 from betafold_mlx import __version__
@@ -25,8 +24,7 @@ from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.bonds import Pairs
 from betafold_mlx.structure.caps import place_caps
 from betafold_mlx.structure.components import Link, Monomer, monomers, written_atoms
-from betafold_mlx.structure.mmcif import add_chain, block_text
-from betafold_mlx.structure.modelcif import add_modelcif
+from betafold_mlx.structure.mmcif import mmcif_text
 from betafold_mlx.structure.pdb import pdb_text
 
 if TYPE_CHECKING:
@@ -40,32 +38,23 @@ def to_mmcif(prediction: Prediction) -> str:
     There is no OXT. Models are superposed on the first; coordinates are rounded to 0.001 A.
     """
     name = block_name(prediction.id)
-    description = clean_text(prediction.id) or name
-    block = gemmi.cif.Block(name)
     peptide, plddt = prediction.peptide, _rounded_plddt(prediction)
     chain, atoms = _chain(peptide), _atoms(prediction)
-    add_chain(
-        block,
+    return mmcif_text(
+        name=name,
+        description=clean_text(prediction.id) or name,
+        title=_title(prediction),
         chain=chain,
         polymer_type="polypeptide(D)" if peptide.d_amino_acids else "polypeptide(L)",
-        description=description,
-        title=_title(prediction),
         models=[written_atoms(chain, *model) for model in zip(atoms, _b_factors(chain, plddt), strict=True)],
-    )
-    add_modelcif(
-        block,
-        chain=chain,
-        names=[f"rank {rank}" for rank in range(1, len(plddt) + 1)],
+        model_names=[f"rank {rank}" for rank in range(1, len(plddt) + 1)],
         model_type="Ab initio model",
         plddt=plddt,
-        description=description,
-        model_name=clean_text(prediction.made_by),
-        version=__version__,
+        made_by=clean_text(prediction.made_by),
         details=" ".join(_chemistry_remarks(peptide)),
         disulfides=_disulfides(prediction),
         links=_links(prediction, chain, atoms[0]),
     )
-    return block_text(block)
 
 
 def to_pdb(prediction: Prediction) -> str:

@@ -16,7 +16,7 @@ HEAVY = ("mlx", "numpy", "gemmi")
 
 def commands(command=cli, parent=None, name="betafold-mlx"):
     """Yield the context of every command and group, the outermost first."""
-    context = click.Context(command, parent=parent, info_name=name, **command.context_settings)
+    context = command.context_class(command, parent=parent, info_name=name, **command.context_settings)
     yield context
     if isinstance(command, click.Group):
         for child in command.list_commands(context):

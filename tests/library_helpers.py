@@ -70,6 +70,7 @@ class Quick:
                     peptide=peptide,
                     coordinates=coordinates,
                     plddt=self._long.plddt[:samples, :n],
+                    secondary_structure=("C" * n,) * samples,
                     torsions=np.where(np.arange(n)[:, None] == 0, np.nan, self._long.torsions[:samples, :n]),
                     bonds=((),) * samples,
                     seed=seed,

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import Folder
+from betafold_mlx.cli.options import FOLDER, examples
+from betafold_mlx.cli.progress import say
 from betafold_mlx.files import check_output, to_json
 
 if TYPE_CHECKING:
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "convert-esm",
-    cls=Command,
-    examples=(
+    epilog=examples(
         "betafold-mlx convert-esm",
         "betafold-mlx convert-esm facebook/esm2_t12_35M_UR50D --dtype float16",
         "betafold-mlx convert-esm --from esm2_t6_8M_UR50D -o weights/esm2_t6_8M_UR50D",
@@ -32,13 +30,13 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "folder",
-    type=Folder(),
+    type=FOLDER,
     help="Convert this local folder, laid out as on the hub, instead of downloading.",
 )
 @click.option(
     "-o",
     "--output",
-    type=Folder(),
+    type=FOLDER,
     show_default="weights/NAME",
     help="Folder to write.",
 )
@@ -60,17 +58,16 @@ def convert_esm(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Convert an ESM-2 checkpoint of the Hugging Face hub into a directory for MLX, and verify it.
+    """Convert an ESM-2 of Hugging Face for MLX, and verify it.
 
     HUB_ID is facebook/esm2_t6_8M_UR50D by default; any ESM-2 size will do. The download goes to the usual cache of
     huggingface_hub (HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE). Without a network, copy config.json and
     model.safetensors into a folder and give it with --from.
     """
-    with loading():
-        from betafold_mlx.esm.convert import convert
-        from betafold_mlx.esm.converted import is_converted
-        from betafold_mlx.esm.hub import fetch_checkpoint, read_checkpoint
-        from betafold_mlx.esm.sizes import CHECKS, DEFAULT_HUB_ID
+    from betafold_mlx.esm.convert import convert
+    from betafold_mlx.esm.converted import is_converted
+    from betafold_mlx.esm.hub import fetch_checkpoint, read_checkpoint
+    from betafold_mlx.esm.sizes import CHECKS, DEFAULT_HUB_ID
 
     # Without HUB_ID a folder gives the name, not the default: nobody said that it is the default model.
     name = hub_id or (folder.resolve().name if folder else DEFAULT_HUB_ID) or "esm2"
@@ -86,7 +83,7 @@ def convert_esm(
         read_checkpoint(folder or cached), output, name, dtype, commit=commit, force=force, check=check
     )
     if not conversion.esm.published:
-        click.echo(f"betafold-mlx: {output}: these weights are {CHECKS[conversion.esm.check]}", err=True)
+        say(f"{output}: these weights are {CHECKS[conversion.esm.check]}")
     click.echo(to_json(_document(conversion)) if as_json else _report(conversion), nl=False)
 
 

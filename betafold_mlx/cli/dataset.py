@@ -6,19 +6,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-import click
+import rich_click as click
 
 from betafold_mlx.cli.fetch import fetch
-from betafold_mlx.cli.help import Group
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import File, Folder, Seed
+from betafold_mlx.cli.options import FILE_OR_FOLDER, FOLDER, SEED, examples
+from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
 
 
 @click.group(
-    cls=Group,
-    examples=(
+    epilog=examples(
         "betafold-mlx dataset build peptides.jsonl.gz structures -o datasets/mine",
         "betafold-mlx dataset info datasets/mine",
         "betafold-mlx train datasets/mine -o runs/mine",
@@ -32,18 +30,18 @@ dataset.add_command(fetch)
 
 
 @dataset.command(
-    examples=(
+    epilog=examples(
         "betafold-mlx dataset build peptides.jsonl.gz chains.jsonl.gz -o data",
         "betafold-mlx dataset build 1le0.pdb.gz structures -o data --force",
         "betafold-mlx dataset build structures -o data --splits weights/betafold-mini/splits.txt",
     ),
 )
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=File())
-@click.option("-o", "--output", required=True, type=Folder(), help="Folder of the new data set.")
-@click.option("--seed", type=Seed(), default=0, help="Random seed of the splits.")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=FILE_OR_FOLDER)
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the new data set.")
+@click.option("--seed", type=SEED, default=0, help="Random seed of the splits.")
 @click.option(
     "--splits",
-    type=File(),
+    type=FILE_OR_FOLDER,
     help="Keep the splits of another data set, as `dataset entries` lists them.",
 )
 @click.option("--force", is_flag=True, help="Replace an older data set.")
@@ -58,36 +56,36 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | Non
     validation and test; what that one has nothing of goes to train. So a model that was trained on the other data set
     can be measured on the test split of this one, too.
     """
-    with loading():
-        from betafold_mlx.data.build import build_dataset
-        from betafold_mlx.data.known_splits import KnownSplits
-        from betafold_mlx.data.report import empty_splits, format_report
+    from betafold_mlx.data.build import build_dataset
+    from betafold_mlx.data.known_splits import KnownSplits
+    from betafold_mlx.data.report import empty_splits, format_report
 
     check_output(output, force)
     known = None if splits is None else KnownSplits.read(splits)
-    built, failed = build_dataset(sources, seed, progress=_say, known=known)
+    built, failed = build_dataset(sources, seed, progress=say, known=known)
     text = format_report(built.report)
     built.save(output, text)
     click.echo(text, err=True)
     for warning in empty_splits(built.report):
-        _say(f"warning: {warning}")
+        say(f"warning: {warning}")
     for failure in failed:
-        _say(failure)
+        say(failure)
     click.echo(output)
     if failed:
         sys.exit(1)
 
 
 @dataset.command(
-    examples=("betafold-mlx dataset info datasets/mine", "betafold-mlx dataset info datasets/mine --json")
+    epilog=examples(
+        "betafold-mlx dataset info datasets/mine", "betafold-mlx dataset info datasets/mine --json"
+    )
 )
-@click.argument("directory", metavar="DIR", type=Folder())
+@click.argument("directory", metavar="DIR", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def info(directory: Path, as_json: bool) -> None:
     """Say what a data set holds, after checking that it is whole."""
-    with loading():
-        from betafold_mlx.data.report import format_report
-        from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.data.report import format_report
+    from betafold_mlx.data.store import Dataset, dataset_sha256
 
     loaded = Dataset.load(directory)
     digest = dataset_sha256(directory)
@@ -101,28 +99,27 @@ def info(directory: Path, as_json: bool) -> None:
     click.echo(format_report(loaded.report), nl=False)
 
 
-@dataset.command(examples=("betafold-mlx dataset entries datasets/mine -o lists",))
-@click.argument("directory", metavar="DIR", type=Folder())
-@click.option("-o", "--output", required=True, type=Folder(), help="Folder of the lists.")
+@dataset.command(
+    epilog=examples(
+        "betafold-mlx dataset entries datasets/mine -o lists",
+    )
+)
+@click.argument("directory", metavar="DIR", type=FOLDER)
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the lists.")
 def entries(directory: Path, output: Path) -> None:
     """List the PDB entries of a data set and their splits.
 
     Writes pdb_ids.txt, by which others fetch the entries (`dataset fetch --ids`), and splits.txt, by which others keep
     the splits (`dataset build --splits`).
     """
-    with loading():
-        from betafold_mlx.data.known_splits import KnownSplits, entry_list
-        from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.data.known_splits import KnownSplits, entry_list
+    from betafold_mlx.data.store import Dataset, dataset_sha256
 
     loaded, digest = Dataset.load(directory), dataset_sha256(directory)
     lists = {"pdb_ids.txt": entry_list(loaded, digest), "splits.txt": KnownSplits.of(loaded, digest).text()}
     for name, text in lists.items():
         write_text(output / name, text)
         click.echo(output / name)
-
-
-def _say(message: str) -> None:
-    click.echo(f"betafold-mlx: {message}", err=True)
 
 
 def check_output(output: Path, force: bool) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.device import device_option
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import Folder, Seed, Windows
+from betafold_mlx.cli.options import DATASET, FOLDER, SEED, device_option, examples
+from betafold_mlx.data.sampling import MAX_WINDOWS, MIN_WINDOWS
 from betafold_mlx.files import to_json
 
 if TYPE_CHECKING:
@@ -18,35 +16,34 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    cls=Command,
-    examples=(
+    epilog=examples(
         "betafold-mlx embed datasets/mine --embedder weights/esm2_t6_8M_UR50D -o datasets/mine.esm2",
         "betafold-mlx train datasets/mine --embedder weights/esm2_t6_8M_UR50D --cache datasets/mine.esm2 -o runs/mine",
     ),
 )
-@click.argument("dataset", metavar="DATASET", type=Folder(exists=True, file_okay=False))
+@click.argument("dataset", metavar="DATASET", type=DATASET)
 @click.option(
     "--embedder",
-    type=Folder(),
+    type=FOLDER,
     required=True,
     help="Converted ESM-2 (see convert-esm), of any size.",
 )
 @click.option(
     "-o",
     "--output",
-    type=Folder(),
+    type=FOLDER,
     show_default="DATASET.esm2-SIZE-SHA256",
     help="Folder of the cache.",
 )
 @click.option(
     "--windows",
-    type=Windows(),
+    type=click.IntRange(MIN_WINDOWS, MAX_WINDOWS),
     show_default="those of the cache, else 40,000",
     help="Windows of training chains to draw.",
 )
 @click.option(
     "--seed",
-    type=Seed(),
+    type=SEED,
     show_default="that of the cache, else 0",
     help="Random seed of the windows.",
 )
@@ -55,7 +52,7 @@ if TYPE_CHECKING:
 def embed(
     dataset: Path, embedder: Path, output: Path | None, windows: int | None, seed: int | None, as_json: bool
 ) -> None:
-    """Embed a data set with a converted ESM-2, so that training on its features never runs it.
+    """Embed a data set with ESM-2, to train on its features.
 
     The cache holds every peptide and evaluation fragment, training rings in every rotation, and windows of 10 to 30
     residues drawn from the training chains; each is embedded by itself, as a peptide is when it is folded. About 13 kB
@@ -65,11 +62,10 @@ def embed(
     once to share the work. Under `mlx.launch --backend ring` so do machines without a common disk: each has the whole
     cache in the end.
     """
-    with loading():
-        from betafold_mlx.cli.filling import default_cache, fill
-        from betafold_mlx.data.store import Dataset, dataset_sha256
-        from betafold_mlx.distributed.ranks import join
-        from betafold_mlx.esm.converted import describe_esm
+    from betafold_mlx.cli.filling import default_cache, fill
+    from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.distributed.ranks import join
+    from betafold_mlx.esm.converted import describe_esm
 
     with join() as ranks:
         described = describe_esm(embedder)

@@ -7,14 +7,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-from click.core import ParameterSource
+import rich_click as click
 
-from betafold_mlx.cli.device import device_option
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.model import model_options
-from betafold_mlx.cli.parameters import MODEL, File, Folder, Late, Number, Seed
+from betafold_mlx.cli.options import (
+    FILE_OR_FOLDER,
+    FOLDER,
+    SEED,
+    complete_model,
+    device_option,
+    examples,
+    given_options,
+    model_options,
+)
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 
@@ -25,74 +29,69 @@ if TYPE_CHECKING:
 SPLITS = ("validation", "test")
 
 
-def _samples() -> int:
-    from betafold_mlx.evaluate.methods import SAMPLES
-
-    return SAMPLES
+_MODEL, _FILES = "A model on a data set", "Anybody's structure files"
 
 
 @click.command(
-    cls=Command,
-    examples=(
+    epilog=examples(
         "betafold-mlx evaluate datasets/mine",
         "betafold-mlx evaluate datasets/mine --model runs/mine/best --beside betafold-mini",
         "betafold-mlx evaluate --predictions esmfold --references peptides.jsonl.gz --json",
     ),
-    sections={
-        "A model on a data set": (
-            "model",
-            "embedder",
-            "beside",
-            "split",
-            "samples",
-            "limit",
-            "scope",
-            "device",
-        ),
-        "Anybody's structure files": ("predictions", "references"),
-    },
 )
-@click.argument("dataset", metavar="[DATASET]", required=False, type=Folder())
+@click.argument("dataset", metavar="[DATASET]", required=False, type=FOLDER)
 @model_options
 @click.option(
     "--beside",
-    type=MODEL,
+    metavar="NAME|DIR",
+    shell_complete=complete_model,
     default=None,
     help="Another model, to compare with structure by structure: betafold-mini, say.",
+    panel=_MODEL,
 )
-@click.option("--split", type=click.Choice(SPLITS), default="test", help="Split of the data set to score on.")
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="test",
+    help="Split of the data set to score on.",
+    panel=_MODEL,
+)
 @click.option(
     "--limit",
-    type=Number(1),
+    type=click.IntRange(1),
     show_default="all of them",
     help="At most so many of each kind: a quick look.",
+    panel=_MODEL,
 )
 @click.option(
     "--samples",
-    cls=Late,
-    type=Number(1, 1000),
-    default=_samples,
+    type=click.IntRange(1, 1000),
+    default=5,
     help="Models of each item; the first is judged.",
+    panel=_MODEL,
 )
 @click.option(
     "--scope",
-    type=Number(1, 100_000),
+    type=click.IntRange(1, 100_000),
     show_default="none",
     help="Also fold N random sequences, N shuffled fragments and some disordered peptides.",
+    panel=_MODEL,
 )
 @click.option(
     "--predictions",
-    type=Folder(),
+    type=FOLDER,
     default=None,
     help="Folder of PDB or mmCIF files to score.",
+    panel=_FILES,
 )
 @click.option(
     "--references",
-    type=File(),
+    type=FILE_OR_FOLDER,
     default=None,
     help="What to score them against: a data set, backbone JSON lines, or structure files.",
+    panel=_FILES,
 )
-@click.option("--seed", type=Seed(), default=0, help="Random seed of models and bootstrap.")
+@click.option("--seed", type=SEED, default=0, help="Random seed of models and bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
 @click.pass_context
@@ -111,25 +110,25 @@ def evaluate(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Score a model on a data set made by `dataset build`, or anybody's structure files.
+    """Score a model, or any tool's files, beside the baselines.
 
-    With DATASET the model folds every fragment and peptide of the split, with its stated chemistry, and is set beside
-    a constant helix, a constant strand, the mean torsions of each residue type, the most similar training window, and
-    the reconstruction floor: the best that any torsion model can do. Backbone RMSD and torsion errors are the figures
-    to go by: lDDT and GDT_TS flatter short peptides (a wrong strand of 10 residues has a GDT_TS of 0.30). With --beside
-    another model folds the same items: that is how a model on ESM-2 features is told from one without.
+    With DATASET (see `dataset build`) the model folds every fragment and peptide of the split, with its stated
+    chemistry, and is set beside a constant helix, a constant strand, the mean torsions of each residue type, the most
+    similar training window, and the reconstruction floor: the best that any torsion model can do. Backbone RMSD and
+    torsion errors are the figures to go by: lDDT and GDT_TS flatter short peptides (a wrong strand of 10 residues has
+    a GDT_TS of 0.30). With --beside another model folds the same items: that is how a model on ESM-2 features is told
+    from one without.
 
     Of each item --samples models are made. The first, which ranks highest, is judged; beside it stand the mean over
     all and the best of them, which takes an oracle to choose. The report says how well the confidence is calibrated
     and ranks peptides, and the models of one peptide; with --scope also how low it is where there is no fold.
 
-    With --predictions and --references the files are matched by name to the ids (1le0_A.pdb, 1le0_A_model_2.cif),
-    else by identical sequence; B-factors in 0-100 or 0-1 are read as pLDDT. What cannot be scored is listed, and the
-    exit code is then 1.
+    With --predictions and --references the files are matched by name to the ids (1le0_A.pdb, 1le0_A_model_2.cif), else
+    by identical sequence; B-factors in 0-100 or 0-1 are read as pLDDT. What cannot be scored is listed, and the exit
+    code is then 1.
     """
-    with loading():
-        from betafold_mlx.evaluate.display import render
-        from betafold_mlx.fold.predictor import Predictor
+    from betafold_mlx.evaluate.display import render
+    from betafold_mlx.fold.predictor import Predictor
 
     started = time.perf_counter()
 
@@ -152,13 +151,13 @@ def evaluate(
     else:
         if predictions is None or references is None:
             raise click.UsageError("--predictions and --references go together")
-        given = ctx.get_parameter_source("samples") is ParameterSource.COMMANDLINE
+        given = given_options(ctx, ["samples"])
         if given or any(option is not None for option in (model, embedder, beside, limit, scope)):
             raise click.UsageError(
                 "--model, --embedder, --beside, --limit, --samples and --scope are for a DATASET"
             )
         command |= {"predictions": str(predictions), "references": str(references)}
-        split_given = ctx.get_parameter_source("split") is ParameterSource.COMMANDLINE
+        split_given = bool(given_options(ctx, ["split"]))
         document = _of_files(predictions, references, split, split_given, command, say)
     click.echo(to_json(document) if as_json else render(document), nl=False)
     if document.get("not_scored"):
@@ -168,11 +167,10 @@ def evaluate(
 def _of_model(
     directory: Path, predictor: Predictor, other: Predictor | None, command: dict[str, Any], say: Say
 ) -> dict[str, Any]:
-    with loading():
-        from betafold_mlx.data.store import Dataset, dataset_sha256
-        from betafold_mlx.evaluate.document import build_document
-        from betafold_mlx.evaluate.items import split_items
-        from betafold_mlx.evaluate.methods import evaluate_model
+    from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.evaluate.document import build_document
+    from betafold_mlx.evaluate.items import split_items
+    from betafold_mlx.evaluate.methods import evaluate_model
 
     data = Dataset.load(directory)
     items = split_items(data, command["split"], command["limit"])
@@ -216,10 +214,9 @@ def _what_it_knows(trained_on: str | None, splits_of: str | None) -> str:
 def _of_files(
     predictions: Path, references: Path, split: str, split_given: bool, command: dict[str, Any], say: Say
 ) -> dict[str, Any]:
-    with loading():
-        from betafold_mlx.data.store import is_dataset
-        from betafold_mlx.evaluate.document import build_document
-        from betafold_mlx.evaluate.external import evaluate_files, load_references
+    from betafold_mlx.data.store import is_dataset
+    from betafold_mlx.evaluate.document import build_document
+    from betafold_mlx.evaluate.external import evaluate_files, load_references
 
     if split_given and not is_dataset(references):
         raise click.UsageError("--split is for a data set, and these references are none")

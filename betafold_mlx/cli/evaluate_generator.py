@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.generator import generator_options, load_default_generator
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import File, Folder, Number, Seed
+from betafold_mlx.cli.options import FILE, FOLDER, command_line, device_option, examples
 from betafold_mlx.files import to_json, write_text
 from betafold_mlx.fold.output import prepare
+from betafold_mlx.generate.settings import SamplingConfig
 
 SPLITS = ("validation", "test")
+_MEASURE, _WRITE = "What to measure", "What to write"
 
 
 @click.command(
-    cls=Command,
-    examples=(
+    epilog=examples(
         "betafold-mlx evaluate-generator datasets/mine",
         "betafold-mlx evaluate-generator datasets/mine --model runs/shapes/best -o report.html",
     ),
-    sections={
-        "What to measure": ("split", "num", "seed"),
-        "The model": ("model", "steps", "ode_steps", "gamma", "device"),
-        "What to write": ("output", "as_json"),
-    },
 )
-@click.argument("dataset", metavar="DATASET", type=Folder())
-@click.option("--split", type=click.Choice(SPLITS), default="test", help="Split that is held out.")
+@click.argument("dataset", metavar="DATASET", type=FOLDER)
 @click.option(
-    "--num", type=Number(1, 100_000), default=300, help="Samples, at most: one a held-out structure."
+    "--split",
+    type=click.Choice(SPLITS),
+    default="test",
+    help="Split that is held out.",
+    panel=_MEASURE,
 )
 @click.option(
-    "--seed", type=Seed(repeats=3), default=0, help="Random seed of samples, baselines and bootstrap."
+    "--num",
+    type=click.IntRange(1, 100_000),
+    default=300,
+    help="Samples, at most: one a held-out structure.",
+    panel=_MEASURE,
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 3),
+    default=0,
+    help="Random seed of samples, baselines and bootstrap.",
+    panel=_MEASURE,
 )
 @generator_options
 @click.option(
-    "-o", "--output", type=File(dir_okay=False), help="Write a page with pictures of samples: report.html."
+    "-o",
+    "--output",
+    type=FILE,
+    help="Write a page with pictures of samples: report.html.",
+    panel=_WRITE,
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON document on stdout.",
+    panel=_WRITE,
+)
 @device_option
 def evaluate_generator(
     dataset: Path,
@@ -57,19 +73,19 @@ def evaluate_generator(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure a generator of backbones on a data set made by `dataset build`.
+    """Measure a generator beside the baselines.
+
+    DATASET is made by `dataset build`.
 
     Samples are made as long as structures of the split, and set beside random coils (each residue with the torsions of
     any training residue), copies of training fragments, and the held-out structures themselves: are they valid before
     and after the fit, like known structures, unlike each other, new, and do they do what is asked of them.
     """
-    with loading():
-        from betafold_mlx.data.store import Dataset, dataset_sha256
-        from betafold_mlx.generate.assessment import evaluate_generator as measure
-        from betafold_mlx.generate.page import generator_page
-        from betafold_mlx.generate.settings import SamplingConfig
-        from betafold_mlx.generate.tables import render
-        from betafold_mlx.generate.training_split import favoured_region, training_angles
+    from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.generate.assessment import evaluate_generator as measure
+    from betafold_mlx.generate.page import generator_page
+    from betafold_mlx.generate.tables import render
+    from betafold_mlx.generate.training_split import favoured_region, training_angles
 
     started = time.perf_counter()
 
@@ -99,7 +115,6 @@ def evaluate_generator(
     }
     click.echo(to_json(report) if as_json else render(report), nl=False)
     if output is not None:
-        arguments = click.get_current_context().find_object(list) or []
         region = favoured_region(training_angles(data))
-        write_text(output, generator_page(report, samples, region, shlex.join(["betafold-mlx", *arguments])))
+        write_text(output, generator_page(report, samples, region, command_line()))
         say(f"wrote {output}")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.terminal import plain
 from betafold_mlx.errors import BetafoldError
 
-WIDEST = 40  # characters of a name on the terminal
+MAX_NAME = 40  # characters of a name on the terminal
 
 
 def is_fasta(text: str) -> bool:
@@ -45,6 +44,6 @@ def _is_peptide(text: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """Return a name for the terminal: short, and without what would steer it."""
-    text = plain(name[: WIDEST + 1])
-    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
+    """Return a name for the terminal: short, with ``?`` for what would steer it (control characters, bidi marks)."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in name[: MAX_NAME + 1])
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 3] + "..."

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from pathlib import Path
 
-import click
+import rich_click as click
 
 from betafold_mlx.cli.filling import default_cache, fill
 from betafold_mlx.data.cache import check_index, read_index

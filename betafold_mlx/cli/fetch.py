@@ -6,12 +6,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import File, Folder, Number
-from betafold_mlx.cli.progress import LiveLine
+from betafold_mlx.cli.options import FOLDER, examples
+from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 
@@ -21,8 +19,7 @@ _MAX_SHOWN = 20  # lines of one kind before the rest is only counted
 
 
 @click.command(
-    cls=Command,
-    examples=(
+    epilog=examples(
         "betafold-mlx dataset fetch --ids weights/betafold-mini/pdb_ids.txt -o structures",
         "betafold-mlx dataset fetch --ids ids.txt -o structures "
         "--url 'https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/{middle}/{id}.cif.gz'",
@@ -31,11 +28,11 @@ _MAX_SHOWN = 20  # lines of one kind before the rest is only counted
 @click.option(
     "--ids",
     required=True,
-    type=File(allow_dash=True),
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="PDB ids, one a line, # for comments; - is standard input.",
 )
-@click.option("-o", "--output", required=True, type=Folder(), help="Folder of the files.")
-@click.option("--jobs", type=Number(1, _MAX_CONNECTIONS), default=4, help="Connections at a time.")
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the files.")
+@click.option("--jobs", type=click.IntRange(1, _MAX_CONNECTIONS), default=4, help="Connections at a time.")
 @click.option(
     "--url",
     "template",
@@ -43,7 +40,9 @@ _MAX_SHOWN = 20  # lines of one kind before the rest is only counted
     default="https://files.rcsb.org/download/{id}.cif.gz",  # RCSB's file download service
     help="Where the files are; {id} is filled in, and {middle}, the two characters before its last.",
 )
-@click.option("--retries", type=Number(0, 20), default=4, help="Further attempts where the server is busy.")
+@click.option(
+    "--retries", type=click.IntRange(0, 20), default=4, help="Further attempts where the server is busy."
+)
 @click.option("--ask-again", is_flag=True, help="Ask also for entries that DIR/missing.txt lists.")
 @click.option("--missing-ok", is_flag=True, help="Entries that the archive does not have are no failure.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
@@ -63,10 +62,9 @@ def fetch(
     an interrupt or a failure; whole files are kept. Entries that the archive does not have, mostly obsolete ones, are
     listed in DIR/missing.txt and not asked for again.
     """
-    with loading():
-        from betafold_mlx.data.fetch import MISSING_FILE, check_url, fetch_entries
-        from betafold_mlx.gzipped import read_lines
-        from betafold_mlx.structure.entry import read_entry_list
+    from betafold_mlx.data.fetch import MISSING_FILE, check_url, fetch_entries
+    from betafold_mlx.gzipped import read_lines
+    from betafold_mlx.structure.entry import read_entry_list
 
     try:
         check_url(template)
@@ -80,8 +78,7 @@ def fetch(
     if not wanted.entries:
         raise BetafoldError(f"{ids} holds no PDB id")
 
-    line = LiveLine()
-    try:
+    with Progress("entries", len(wanted.entries)) as progress:
         report = fetch_entries(
             wanted.entries,
             output,
@@ -89,10 +86,8 @@ def fetch(
             jobs,
             retries,
             ask_again,
-            lambda done, total: line.show(f"{done:,} of {total:,} entries"),
+            lambda done, total: progress.advance(1),
         )
-    finally:
-        line.hide()
     settled = {*report.fetched, *report.kept, *report.missing, *report.failed}
     left = [entry for entry in wanted.entries if entry not in settled]
     _list(f"{entry}: {reason}" for entry, reason in sorted(report.failed.items()))
@@ -104,9 +99,9 @@ def fetch(
         "not tried": left,
     }
     numbers = [f"{len(of):,} {what}" for n, (what, of) in enumerate(counts.items()) if of or n < 2]
-    _say(f"{len(wanted.entries):,} entries: {', '.join(numbers)}")
+    say(f"{len(wanted.entries):,} entries: {', '.join(numbers)}")
     if report.stopped:
-        _say(f"{report.stopped}; run the same command to resume")
+        say(f"{report.stopped}; run the same command to resume")
     if as_json:
         document = {
             "schema_version": SCHEMA_VERSION,
@@ -132,10 +127,6 @@ def _list(lines: Iterable[str]) -> None:
     """Say the first lines, and how many more there are."""
     listed = list(lines)
     for line in listed[:_MAX_SHOWN]:
-        _say(line)
+        say(line)
     if len(listed) > _MAX_SHOWN:
-        _say(f"... and {len(listed) - _MAX_SHOWN:,} more like this")
-
-
-def _say(message: str) -> None:
-    click.echo(f"betafold-mlx: {message}", err=True)
+        say(f"... and {len(listed) - _MAX_SHOWN:,} more like this")

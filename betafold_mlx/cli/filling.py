@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import click
-
-from betafold_mlx.cli.progress import LiveLine
+from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.data.fill import Embed, Filled, Reporter, fill_cache
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.distributed.ranks import ALONE, Ranks
@@ -50,17 +47,18 @@ def fill(
 
         return EsmEmbedder.load(find()).embed
 
-    return fill_cache(
-        directory,
-        dataset,
-        dataset_sha256,
-        embedder,
-        load,
-        windows,
-        seed,
-        reporter=_Progress() if ranks.main else None,
-        ranks=ranks,
-    )
+    with Progress("sequences embedded") as progress:
+        return fill_cache(
+            directory,
+            dataset,
+            dataset_sha256,
+            embedder,
+            load,
+            windows,
+            seed,
+            reporter=_Progress(progress) if ranks.main else None,
+            ranks=ranks,
+        )
 
 
 def default_cache(dataset: Path, embedder: EmbedderConfig) -> Path:
@@ -70,37 +68,16 @@ def default_cache(dataset: Path, embedder: EmbedderConfig) -> Path:
 
 
 class _Progress(Reporter):
-    """Progress on standard error: a line that lives on a terminal, else a line every ten seconds."""
+    """Progress on standard error."""
 
-    def __init__(self) -> None:
-        self._line = LiveLine()
-        self._total = self._done = self._embedded = 0
-        self._start = self._told = time.monotonic()
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
 
     def begin(self, sequences: int) -> None:
-        self._total = sequences
+        self._progress.restart(0, sequences)
 
     def say(self, text: str) -> None:
-        self._line.hide()
-        click.echo(f"betafold-mlx: {text}", err=True)
+        say(text)
 
     def advance(self, sequences: int, embedded: bool) -> None:
-        now = time.monotonic()
-        self._done += sequences
-        if embedded:
-            self._embedded += sequences
-        elif not self._embedded:
-            self._start = now
-        last = self._done >= self._total
-        if not self._embedded or (now - self._told < (0.2 if self._line.live else 10) and not last):
-            return
-        self._told = now
-        rate = self._embedded / max(now - self._start, 1e-9)
-        text = f"embedded {self._done:,} of {self._total:,} sequences, {rate:,.0f} a second"
-        if not last:
-            text += f", {(self._total - self._done) / rate:,.0f} s left"
-        if self._line.live and not last:
-            self._line.show(text)
-        else:
-            self._line.hide()
-            click.echo(text, err=True)
+        self._progress.advance(sequences)

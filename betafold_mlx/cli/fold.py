@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import click
-from click.shell_completion import CompletionItem
+import rich_click as click
 
-from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.fasta import is_fasta
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.model import model_options
-from betafold_mlx.cli.parameters import PEPTIDE, AnyCase, Folder, Number, Seed
+from betafold_mlx.cli.options import (
+    FOLDER,
+    SEED,
+    command_line,
+    complete_peptide,
+    complete_words,
+    device_option,
+    examples,
+    model_options,
+)
+from betafold_mlx.cli.progress import say
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name
@@ -27,38 +31,20 @@ if TYPE_CHECKING:
     from betafold_mlx.fold.predictor import Predictor
 
 AUTO = "auto"
-MOST_TOGETHER = 1024
-MOST_AT_ONCE = 64
+_WRITE, _CHEMISTRY, _FASTA = "What to write", "The chemistry of one peptide", "A FASTA file"
 
 
-class _Count(click.ParamType):
-    """A number, or None for ``auto``."""
+class _NumberOrAuto(click.IntRange):
+    """A number in a range, or None for ``auto``."""
 
-    name = "integer"
+    name = "number or auto"
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value.lower() == AUTO:
-            return None
-        if not value.isdecimal() or not 1 <= int(value) <= self._most:
-            self.fail(f"{value!r} is neither {AUTO} nor a number from 1 to {self._most}", param, ctx)
-        return int(value)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        return _auto(ctx, param, incomplete)
-
-
-def _auto(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(AUTO)] if AUTO.startswith(incomplete) else []
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if str(value).lower() == AUTO else super().convert(value, param, ctx)
 
 
 @click.command(
-    cls=Command,
-    examples=(
+    epilog=examples(
         "betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS",
         "betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --format pdb",
         "betafold-mlx fold GCCSDPRCAWRC --disulfide auto --samples 5 --report",
@@ -66,83 +52,102 @@ def _auto(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
         "betafold-mlx fold peptides.fasta -o structures --json",
         "betafold-mlx fold library.fasta.gz -o library --output-format parquet",
     ),
-    sections={
-        "What to write": ("output", "format_", "samples", "seed", "report", "as_json"),
-        "The chemistry of one peptide": ("cyclic", "disulfides", "d_amino_acids", "n_cap", "c_cap"),
-        "The model": ("model", "embedder", "device"),
-        "A FASTA file": ("output_format", "batch_size", "processes", "scheduler", "restart"),
-    },
 )
-@click.argument("peptide", metavar="PEPTIDE|FASTA|-", type=PEPTIDE)
+@click.argument("peptide", metavar="PEPTIDE|FASTA|-", shell_complete=complete_peptide)
+@click.option("-o", "--output", type=FOLDER, default=".", help="Folder for the files.", panel=_WRITE)
 @click.option(
-    "-o",
-    "--output",
-    type=Folder(file_okay=False),
-    default=".",
-    help="Folder for the files.",
+    "--format",
+    "format_",
+    type=click.Choice(list(FORMATS)),
+    default="cif",
+    help="Structure file format.",
+    panel=_WRITE,
 )
 @click.option(
-    "--format", "format_", type=click.Choice(list(FORMATS)), default="cif", help="Structure file format."
+    "--samples",
+    type=click.IntRange(1, 1000),
+    default=1,
+    help="Models of each peptide, ranked best first.",
+    panel=_WRITE,
 )
-@model_options
-@click.option("--samples", type=Number(1, 1000), default=1, help="Models of each peptide, ranked best first.")
-@click.option("--seed", type=Seed(), default=0, help="Random seed of the samples.")
-@click.option("--cyclic", is_flag=True, help="The peptide is closed head to tail.")
+@click.option("--seed", type=SEED, default=0, help="Random seed of the samples.", panel=_WRITE)
+@click.option(
+    "--report",
+    is_flag=True,
+    help="Write ID.html too: structure, confidence, plots and attention maps in one file, to look at offline.",
+    panel=_WRITE,
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.", panel=_WRITE)
+@click.option("--cyclic", is_flag=True, help="The peptide is closed head to tail.", panel=_CHEMISTRY)
 @click.option(
     "--disulfide",
     "disulfides",
     multiple=True,
     metavar="I-J|auto",
-    shell_complete=_auto,
+    shell_complete=complete_words(lambda: [AUTO]),
     help="Bonded cysteines, counted from 1; repeatable. auto: as the model prefers.",
+    panel=_CHEMISTRY,
 )
-@click.option("--d-amino-acids", is_flag=True, help="All residues are D: the mirror image of the L fold.")
+@click.option(
+    "--d-amino-acids",
+    is_flag=True,
+    help="All residues are D: the mirror image of the L fold.",
+    panel=_CHEMISTRY,
+)
 @click.option(
     "--n-cap",
-    type=AnyCase([*N_CAPS, NO_CAP]),
+    type=click.Choice([*N_CAPS, NO_CAP], case_sensitive=False),
     default=NO_CAP,
     metavar="|".join((*N_CAPS, NO_CAP)),
     help="Cap before the first residue, placed by ideal geometry.",
+    panel=_CHEMISTRY,
 )
 @click.option(
     "--c-cap",
-    type=AnyCase([*C_CAPS, NO_CAP]),
+    type=click.Choice([*C_CAPS, NO_CAP], case_sensitive=False),
     default=NO_CAP,
     metavar="|".join((*C_CAPS, NO_CAP)),
-    help="Cap behind the last residue, placed by ideal geometry.",
+    help="Cap after the last residue, placed by ideal geometry.",
+    panel=_CHEMISTRY,
 )
+@model_options
 @click.option(
     "--output-format",
     type=click.Choice(OUTPUT_FORMATS),
     default="files",
     help="Files of each peptide, or one container for all: predictions.jsonl or .parquet.",
+    panel=_FASTA,
 )
 @click.option(
     "--batch-size",
-    type=_Count(MOST_TOGETHER),
+    type=_NumberOrAuto(1, 1024),
     default=AUTO,
     metavar="N|auto",
-    help=f"Peptides to fold together, 1 to {MOST_TOGETHER}. auto: as the device and --samples allow.",
+    shell_complete=complete_words(lambda: [AUTO]),
+    help="Peptides to fold together. auto: as the device and --samples allow.",
+    panel=_FASTA,
 )
 @click.option(
     "--processes",
-    type=_Count(MOST_AT_ONCE),
+    type=_NumberOrAuto(1, 64),
     default=AUTO,
     metavar="N|auto",
-    help=f"Processes to share a FASTA file, 1 to {MOST_AT_ONCE}. auto: one a processor, as they are needed.",
+    shell_complete=complete_words(lambda: [AUTO]),
+    help="Processes to share a FASTA file. auto: one a processor, as they are needed.",
+    panel=_FASTA,
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
     help="Fold a FASTA file on the Dask cluster of this scheduler, as in tcp://host:8786.",
+    panel=_FASTA,
 )
-@click.option("--restart", is_flag=True, help="Drop the unfinished run in the folder, and start anew.")
 @click.option(
-    "--report",
+    "--restart",
     is_flag=True,
-    help="Write ID.html too: structure, confidence, plots and attention maps in one file, to look at offline.",
+    help="Drop the unfinished run in the folder, and start anew.",
+    panel=_FASTA,
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
 def fold(
     peptide: str,
@@ -165,7 +170,9 @@ def fold(
     report: bool,
     as_json: bool,
 ) -> None:
-    """Fold one peptide, a FASTA file, or standard input.
+    """Fold peptides: sequence in, structure file out.
+
+    Reads one peptide, a FASTA file, or standard input.
 
     Peptides have 4 to 32 of the 20 standard residues; the models were trained on 10 to 30.
 
@@ -197,9 +204,8 @@ def fold(
             raise click.UsageError("--format is of structure files: leave it out with --output-format")
         if output_format != "files" and report:
             raise click.UsageError(f"--report is a file of each peptide: it does not go with {output_format}")
-        with loading():  # one peptide needs none of it
-            from betafold_mlx.cli.library import fold_fasta
-            from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
+        from betafold_mlx.cli.library import fold_fasta
+        from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
 
         predictor = _load(model, embedder)
         together = automatic_batch_size(samples) if batch_size is None else batch_size
@@ -220,8 +226,7 @@ def fold(
             raise click.UsageError(f"--output-format {output_format} is for FASTA")
         if scheduler is not None:
             raise click.UsageError("--scheduler is for FASTA")
-        with loading():
-            from betafold_mlx.peptide.sequence import Peptide
+        from betafold_mlx.peptide.sequence import Peptide
 
         try:
             pairs = [] if auto else [parse_pair(pair) for pair in disulfides]
@@ -244,13 +249,11 @@ def _command() -> str:
     from betafold_mlx.report import find_viewer  # only a report needs it
 
     if find_viewer() is None:
-        click.echo(
-            "betafold-mlx: no 3D viewer is installed, so the report shows a flat picture: "
-            "get one with `betafold-mlx viewer install`",
-            err=True,
+        say(
+            "no 3D viewer is installed, so the report shows a flat picture: "
+            "get one with `betafold-mlx viewer install`"
         )
-    arguments = click.get_current_context().find_object(list) or []
-    return shlex.join(["betafold-mlx", *arguments])
+    return command_line()
 
 
 def _write(
@@ -274,12 +277,11 @@ def _write(
 
 def _load(model: str | None, embedder: Path | None) -> Predictor:
     """Load the model, and say what the user did not ask for: a choice, weights that are not what they seem."""
-    with loading():
-        from betafold_mlx.fold.predictor import Predictor
+    from betafold_mlx.fold.predictor import Predictor
 
     predictor = Predictor.load(model, embedder)
     loaded, esm = predictor.loaded, predictor.embedder and predictor.embedder.esm
     if (model is None and loaded.name != DEFAULT_MODEL) or (esm and not esm.published):
         features = f" on {esm.label}" if esm else ""
-        click.echo(f"betafold-mlx: folding with {loaded.name}{features}", err=True)
+        say(f"folding with {loaded.name}{features}")
     return predictor

@@ -8,30 +8,26 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.generator import generator_options, load_default_generator
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import AnyCase, File, Folder, Number, Seed
-from betafold_mlx.cli.progress import LiveLine
+from betafold_mlx.cli.options import FILE, FOLDER, SEED, device_option, examples
+from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, prepare
+from betafold_mlx.generate.settings import SamplingConfig
 
 if TYPE_CHECKING:
     from betafold_mlx.generate.backbones import BackboneRequest, GeneratedBackbone
     from betafold_mlx.generate.network import Generator
 
+_MAKE, _WRITE, _LIKE = "What to make", "What to write", "What it should look like"
+
 
 class Lengths(click.ParamType):
     """A number of residues, or a range of them."""
 
-    name = "n"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        """Return what help calls it."""
-        return "N|N-M"
+    name = "length"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the shortest and the longest, or tell what is wrong."""
@@ -42,8 +38,7 @@ class Lengths(click.ParamType):
 
 
 @click.command(
-    cls=Command,
-    examples=(
+    epilog=examples(
         "betafold-mlx generate --length 24 --num 100 --seed 1 -o backbones",
         "betafold-mlx generate --length 12-28 --num 20 --format pdb --json",
         "betafold-mlx generate --length 14 --cyclic --num 10",
@@ -51,37 +46,72 @@ class Lengths(click.ParamType):
         "betafold-mlx generate --motif 1le0.pdb --residues A:3-10 --at 8 --num 10",
         "betafold-mlx generate --length 20 --helix 3-14 --num 10",
     ),
-    sections={
-        "What to make": ("length", "cyclic", "num", "seed", "residue"),
-        "What to write": ("output", "format_", "keep_failed", "as_json"),
-        "What it should look like": ("prompt", "motif", "residues", "at", "helices", "strands"),
-        "The model": ("model", "steps", "ode_steps", "gamma", "device"),
-    },
 )
-@click.option("--length", type=Lengths(), default="24", help="Residues of a chain, or a range to draw from.")
-@click.option("--cyclic", is_flag=True, help="Rings: the last residue is bonded to the first.")
-@click.option("--num", type=Number(1, 100_000), default=10, help="Samples.")
-@click.option("--seed", type=Seed(), default=0, help="Random seed; sample k does not depend on --num.")
+@click.option(
+    "--length",
+    type=Lengths(),
+    default="24",
+    metavar="N|N-M",
+    help="Residues of a chain, or a range to draw from.",
+    panel=_MAKE,
+)
+@click.option("--cyclic", is_flag=True, help="Rings: the last residue is bonded to the first.", panel=_MAKE)
+@click.option("--num", type=click.IntRange(1, 100_000), default=10, help="Samples.", panel=_MAKE)
+@click.option(
+    "--seed", type=SEED, default=0, help="Random seed; sample k does not depend on --num.", panel=_MAKE
+)
 @click.option(
     "--residue",
-    type=AnyCase(["ALA", "GLY"]),
+    type=click.Choice(["ALA", "GLY"], case_sensitive=False),
     default="ALA",
+    metavar="ALA|GLY",
     help="Placeholder that stands for every residue: no sequence is designed.",
+    panel=_MAKE,
 )
-@click.option("-o", "--output", type=Folder(file_okay=False), default=".", help="Folder for the files.")
+@click.option("-o", "--output", type=FOLDER, default=".", help="Folder for the files.", panel=_WRITE)
 @click.option(
-    "--format", "format_", type=click.Choice(list(FORMATS)), default="cif", help="Structure file format."
+    "--format",
+    "format_",
+    type=click.Choice(list(FORMATS)),
+    default="cif",
+    help="Structure file format.",
+    panel=_WRITE,
 )
-@click.option("--keep-failed", is_flag=True, help="Write the structures of failed samples too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-@click.option("--prompt", type=File(), help="A coarse shape: x,y,z a line, 3 to 8 lines, Angstrom.")
-@click.option("--motif", type=File(), help="PDB or mmCIF file with a motif to hold.")
-@click.option("--residues", metavar="CHAIN:I-J", help="Residues of the motif, as the file numbers them.")
+@click.option("--keep-failed", is_flag=True, help="Write the structures of failed samples too.", panel=_WRITE)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.", panel=_WRITE)
 @click.option(
-    "--at", type=Number(1), show_default="1", help="Place of the motif's first residue in the chain."
+    "--prompt", type=FILE, help="A coarse shape: x,y,z a line, 3 to 8 lines, Angstrom.", panel=_LIKE
 )
-@click.option("--helix", "helices", multiple=True, metavar="I-J", help="Residues to be helix; repeatable.")
-@click.option("--strand", "strands", multiple=True, metavar="I-J", help="Residues to be strand; repeatable.")
+@click.option("--motif", type=FILE, help="PDB or mmCIF file with a motif to hold.", panel=_LIKE)
+@click.option(
+    "--residues",
+    metavar="CHAIN:I-J",
+    help="Residues of the motif, as the file numbers them.",
+    panel=_LIKE,
+)
+@click.option(
+    "--at",
+    type=click.IntRange(1),
+    show_default="1",
+    help="Place of the motif's first residue in the chain.",
+    panel=_LIKE,
+)
+@click.option(
+    "--helix",
+    "helices",
+    multiple=True,
+    metavar="I-J",
+    help="Residues to be helix; repeatable.",
+    panel=_LIKE,
+)
+@click.option(
+    "--strand",
+    "strands",
+    multiple=True,
+    metavar="I-J",
+    help="Residues to be strand; repeatable.",
+    panel=_LIKE,
+)
 @generator_options
 @device_option
 def generate(
@@ -105,7 +135,9 @@ def generate(
     ode_steps: int,
     gamma: float,
 ) -> None:
-    """Generate peptide backbones from nothing, or from a shape, a motif, or secondary structure.
+    """Generate peptide backbones: shapes, no sequences.
+
+    They come from nothing, or from a shape, a motif, or secondary structure.
 
     The model draws the C-alphas of chains of 8 to 32 residues; torsions are fitted to them, so that bond lengths and
     angles are ideal. There is no sequence: every residue is written as a placeholder. Sequence design is for other
@@ -115,10 +147,8 @@ def generate(
     near the drawn trace, atoms clash, a ring does not close, or the motif is not kept within 1 A (N, CA, C): it is
     listed but not written, and the exit code is 1.
     """
-    with loading():
-        from betafold_mlx.generate.backbones import BackboneRequest, check_model
-        from betafold_mlx.generate.prompt import read_motif, read_points, secondary_text
-        from betafold_mlx.generate.settings import SamplingConfig
+    from betafold_mlx.generate.backbones import BackboneRequest, check_model
+    from betafold_mlx.generate.prompt import read_motif, read_points, secondary_text
 
     if motif is None and (residues is not None or at is not None):
         raise click.UsageError("--residues and --at are of a --motif")
@@ -161,38 +191,34 @@ def _write(
 
     writer = BackboneWriter(output, suffixes, request, generator.name, generator.sha256, keep_failed)
     writer.begin()
-    line = LiveLine()
-    failed = done = 0
+    failed = 0
     try:
-        for batch in generate_backbones(generator, request):
-            line.hide()
-            for backbone in batch:
-                paths = writer.write(backbone)
-                failed += bool(backbone.problems)
-                _tell(backbone, paths, as_json)
-            done += len(batch)
-            line.show(f"{done:,} of {request.count:,} samples")
-    except BaseException:  # Ctrl-C, a full disk, a closed pipe: what was made is told in the folder
-        line.hide()
+        with Progress("samples", request.count) as progress:
+            for batch in generate_backbones(generator, request):
+                for backbone in batch:
+                    paths = writer.write(backbone)
+                    failed += bool(backbone.problems)
+                    _tell(backbone, paths, as_json)
+                progress.advance(len(batch))
+    except BaseException:  # Ctrl-C, a full disk, a closed pipe: the folder says what was made
         with contextlib.suppress(BetafoldError):
             writer.finish()
         raise
-    line.hide()
     text = writer.finish()
     if as_json:
         click.echo(text, nl=False)
     if failed:
-        click.echo(f"betafold-mlx: {failed} of {request.count} samples failed", err=True)
+        say(f"{failed} of {request.count} samples failed")
     return failed
 
 
 def _tell(backbone: GeneratedBackbone, paths: list[Path], as_json: bool) -> None:
     for problem in backbone.problems:
-        click.echo(f"betafold-mlx: {backbone.id}: {problem}", err=True)
+        say(f"{backbone.id}: {problem}")
     if not as_json and not backbone.problems:
         figures = f"{len(backbone):>2}  fit {backbone.fit.rmsd:4.2f} A"
         if backbone.shape_rmsd is not None:
             figures += f"  shape {backbone.shape_rmsd:4.2f} A"
         if backbone.motif_rmsd is not None:
             figures += f"  motif {backbone.motif_rmsd:4.2f} A"
-        click.echo(f"{backbone.id}  {figures}  {backbone.secondary_structure}  {paths[0]}")
+        print(f"{backbone.id}  {figures}  {backbone.secondary_structure}  {paths[0]}")

@@ -3,66 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.parameters import MODEL, Late, Number, Real
+from betafold_mlx.cli.options import complete_model, settings_options
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.generate.settings import SamplingConfig
 
 if TYPE_CHECKING:
     from betafold_mlx.generate.network import Generator
 
 DEFAULT_GENERATOR = "betafold-par"
 
-
-def _default(name: str) -> Callable[[], Any]:
-    """Return what gives the default of a setting of `betafold_mlx.generate.settings.SamplingConfig`."""
-
-    def default() -> Any:
-        from betafold_mlx.generate.settings import SamplingConfig
-
-        return getattr(SamplingConfig(), name)
-
-    return default
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-_OPTIONS = (
-    click.option(
+def generator_options(command: _Command) -> _Command:
+    """Add ``--model`` and the options of sampling to a command: a decorator."""
+    command = settings_options(SamplingConfig, "The model")(command)
+    return click.option(
         "--model",
-        type=MODEL,
+        metavar="NAME|DIR",
+        shell_complete=complete_model,
         show_default=DEFAULT_GENERATOR,
         help="A generator: installed, or its directory.",
-    ),
-    click.option(
-        "--steps",
-        cls=Late,
-        type=Number(1, 10_000),
-        default=_default("steps"),
-        help="Steps at the coarsest scale.",
-    ),
-    click.option(
-        "--ode-steps",
-        cls=Late,
-        type=Number(1, 10_000),
-        default=_default("ode_steps"),
-        help="Steps at each later scale.",
-    ),
-    click.option(
-        "--gamma",
-        cls=Late,
-        type=Real(0, 10),
-        default=_default("gamma"),
-        help="Temperature of the noise: less, the most usual shapes.",
-    ),
-)
-
-
-def generator_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--model``, ``--steps``, ``--ode-steps`` and ``--gamma`` to a command: a decorator."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        panel="The model",
+    )(command)
 
 
 def load_default_generator(model: str | None) -> Generator:

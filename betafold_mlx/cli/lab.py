@@ -8,83 +8,59 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import click
-from click.shell_completion import CompletionItem
+import rich_click as click
 
-from betafold_mlx.cli.device import device_option
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import MODEL, Folder, Named, Seed
+from betafold_mlx.cli.options import FOLDER, complete_model, complete_words, device_option, examples
+from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 from betafold_mlx.lab.budget import PRESETS, Budget, parse_budget
+from betafold_mlx.lab.experiments import EXPERIMENTS
 
 ALL = "all"
 
 
-def _experiments() -> dict[str, str]:
-    """Return the titles of the experiments by name."""
-    from betafold_mlx.lab.experiments import EXPERIMENTS
-
-    return {name: entry.title for name, entry in EXPERIMENTS.items()} | {ALL: "All of them"}
+_TITLES = {name: entry.title for name, entry in EXPERIMENTS.items()} | {ALL: "All of them"}
 
 
-class _Experiment(Named):
-    """The name of an experiment."""
-
-    def __init__(self) -> None:
-        super().__init__("EXPERIMENT", _experiments)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return str(click.Choice(list(_experiments())).convert(value, param, ctx))
-
-
-class _Lab(Command):
-    """Its help lists the experiments."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Experiments"):
-            formatter.write_dl(list(_experiments().items()))
-        super().format_options(ctx, formatter)
-
-
-class _BudgetType(click.ParamType):
-    name = "budget"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        return f"{'|'.join(PRESETS)}|MINUTES"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        return [CompletionItem(name) for name in PRESETS if name.startswith(incomplete)]
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Budget:
-        if isinstance(value, Budget):
-            return value
-        try:
-            return parse_budget(value)
-        except BetafoldError as error:
-            self.fail(str(error), param, ctx)
+def _budget(ctx: click.Context, param: click.Parameter, value: str) -> Budget:
+    try:
+        return parse_budget(value)
+    except BetafoldError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command(
-    cls=_Lab,
-    examples=(
+    epilog=examples(
         "betafold-mlx lab toy",
         "betafold-mlx lab attention GIGKFLHSAKKFGKAFVGEIMNS",
         "betafold-mlx lab depth --data datasets/mine --budget quick",
         "betafold-mlx lab all --data datasets/mine --budget long -o results",
+        "Experiments:",
+        *(f"{name}: {title}" for name, title in _TITLES.items()),
     ),
 )
-@click.argument("experiment", metavar="EXPERIMENT", type=_Experiment())
+@click.argument("experiment", metavar="EXPERIMENT", type=click.Choice(list(_TITLES)))
 @click.argument("peptides", metavar="[PEPTIDE]...", nargs=-1)
-@click.option("-o", "--output", type=Folder(), default="lab", help="Folder of the lab.")
-@click.option("--seed", type=Seed(1000), default=0, help="The first random seed.")
-@click.option("--budget", type=_BudgetType(), default="normal", help="How much to do for each experiment.")
-@click.option("--data", type=Folder(), help="Data set made by `dataset build`.")
-@click.option("--model", type=MODEL, show_default="betafold-mini", help="Trained model to look into.")
-@click.option("--embedder", type=Folder(), help="Converted ESM-2, for attention and embeddings.")
+@click.option("-o", "--output", type=FOLDER, default="lab", help="Folder of the lab.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1000), default=0, help="The first random seed.")
+@click.option(
+    "--budget",
+    metavar=f"{'|'.join(PRESETS)}|MINUTES",
+    callback=_budget,
+    shell_complete=complete_words(lambda: list(PRESETS)),
+    default="normal",
+    help="How much to do for each experiment.",
+)
+@click.option("--data", type=FOLDER, help="Data set made by `dataset build`.")
+@click.option(
+    "--model",
+    metavar="NAME|DIR",
+    shell_complete=complete_model,
+    show_default="betafold-mini",
+    help="Trained model to look into.",
+)
+@click.option("--embedder", type=FOLDER, help="Converted ESM-2, for attention and embeddings.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
 @click.pass_context
@@ -107,11 +83,10 @@ def lab(
 
     All but `toy` and `attention` need --data; `attention` and `failures` train nothing.
     """
-    with loading():
-        from betafold_mlx.lab.experiment import Lab
-        from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment
-        from betafold_mlx.lab.figures import require_matplotlib
-        from betafold_mlx.lab.output import write_outcome
+    from betafold_mlx.lab.experiment import Lab
+    from betafold_mlx.lab.experiments import run_experiment
+    from betafold_mlx.lab.figures import require_matplotlib
+    from betafold_mlx.lab.output import write_outcome
 
     names = list(EXPERIMENTS) if experiment == ALL else [experiment]
     if peptides and experiment != "attention":
@@ -144,7 +119,7 @@ def lab(
             if len(names) == 1:
                 raise
             failed = True
-            click.echo(f"betafold-mlx: lab {name}: {error}", err=True)
+            say(f"lab {name}: {error}")
             documents.append({"experiment": name, "error": str(error)})
             continue
         documents.append(

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from betafold_mlx.cli.progress import Progress
+from betafold_mlx.cli.progress import Progress, is_live
 from betafold_mlx.cli.results import Results
-from betafold_mlx.cli.terminal import is_live
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.library.run import WrittenRecord, fold_library
@@ -48,12 +47,12 @@ def fold_fasta(
     BetafoldError
         As `fold_library`, and where there are no records.
     """
-    progress = Progress(count_fasta(source) if is_live(sys.stderr) else None)
-    with Results(as_json, progress) as results:
+    total = count_fasta(source) if is_live(sys.stderr) else None
+    with Results(as_json) as results, Progress("peptides", total) as progress:
 
         def resumed(records: int) -> None:
             results.resumed(records)
-            progress.begin(records)
+            progress.restart(records, total)
 
         def written(records: Sequence[WrittenRecord]) -> None:
             for entry, result, files in records:
@@ -64,20 +63,17 @@ def fold_fasta(
             results.flush()
             progress.advance(len(records))
 
-        try:
-            totals = fold_library(
-                predictor,
-                read_fasta(source),
-                directory,
-                settings,
-                processes=processes,
-                scheduler=scheduler,
-                restart=restart,
-                resumed=resumed,
-                written=written,
-            )
-        finally:
-            progress.hide()
+        totals = fold_library(
+            predictor,
+            read_fasta(source),
+            directory,
+            settings,
+            processes=processes,
+            scheduler=scheduler,
+            restart=restart,
+            resumed=resumed,
+            written=written,
+        )
         if not totals.records:
             raise BetafoldError(f"{'standard input' if source == '-' else source} holds no FASTA records")
         results.end()

@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.device import device_option
 from betafold_mlx.cli.fasta import is_fasta, shown
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import PEPTIDE, Folder
+from betafold_mlx.cli.options import FOLDER, complete_peptide, device_option, examples
+from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
-from betafold_mlx.peptide.fasta import read_fasta
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,16 +28,15 @@ MIN_SEPARATION = 6
 
 
 @click.command(
-    cls=Command,
-    examples=(
+    epilog=examples(
         "betafold-mlx perplexity GIGKFLHSAKKFGKAFVGEIMNS --embedder weights/esm2_t6_8M_UR50D",
         "betafold-mlx perplexity peptides.fasta --embedder weights/esm2_t6_8M_UR50D --contacts --json",
     ),
 )
-@click.argument("peptide", metavar="PEPTIDE|FASTA|-", type=PEPTIDE)
+@click.argument("peptide", metavar="PEPTIDE|FASTA|-", shell_complete=complete_peptide)
 @click.option(
     "--embedder",
-    type=Folder(),
+    type=FOLDER,
     required=True,
     help="Converted ESM-2 (see convert-esm), of any size.",
 )
@@ -48,14 +44,13 @@ MIN_SEPARATION = 6
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @device_option
 def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool) -> None:
-    """Score sequences with ESM-2: how likely is each residue, given all the others.
+    """Score sequences with ESM-2: how likely each residue is, given all the others.
 
     Masks one residue at a time. The pseudo-perplexity is exp of minus the mean log-probability: 1 where the model is
     sure of every residue, about 20 where it knows nothing. Up to 1022 residues; X, B, Z, U, O are read as well.
     """
-    with loading():
-        from betafold_mlx.esm.converted import load_esm
-        from betafold_mlx.esm.scores import predict_contacts, score_sequence
+    from betafold_mlx.esm.converted import load_esm
+    from betafold_mlx.esm.scores import predict_contacts, score_sequence
 
     records = _records(peptide) if peptide == "-" or is_fasta(peptide) else iter([_one(peptide)])
     esm = load_esm(embedder)
@@ -64,7 +59,7 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
     for name, sequence in records:
         if isinstance(sequence, BetafoldError):
             failures.append({"id": name, "error": str(sequence)})
-            click.echo(f"betafold-mlx: {shown(name)}: {sequence}", err=True)
+            say(f"{shown(name)}: {sequence}")
             continue
         score = score_sequence(esm.model, sequence)
         contacts = predict_contacts(esm.model, sequence) if with_contacts else None
@@ -90,6 +85,8 @@ def _one(text: str) -> tuple[str, str]:
 
 def _records(source: str) -> Iterator[tuple[str, str | BetafoldError]]:
     """Yield id and sequence of each FASTA record, or what is wrong with it."""
+    from betafold_mlx.peptide.fasta import read_fasta
+
     empty = True
     try:
         for record in read_fasta(source):

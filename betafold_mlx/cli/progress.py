@@ -1,96 +1,95 @@
-"""Progress on standard error, where that is a terminal: a line that is written anew, a bar with rate and time left."""
+"""Messages and progress on standard error: a bar on a terminal, elsewhere a line every half a minute."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from types import TracebackType
+from typing import Any
 
-from betafold_mlx.cli.terminal import clipped, columns, is_live
-
-_BAR = 20  # characters
+_SECONDS = 30.0  # between two lines where there is no terminal
 
 
-class LiveLine:
-    """One line at the bottom of a terminal. It is never wider than that: what wraps cannot be taken back.
+def is_live(stream: Any) -> bool:
+    """Tell whether a stream leads to a terminal that can write a line anew."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
-    Attributes
-    ----------
-    live : bool
-        Whether there is a terminal; elsewhere nothing is shown.
+
+def say(message: str) -> None:
+    """Print a message on standard error.
+
+    Like all that is printed beside a `Progress` it goes by `print`, which rich guides around the bar.
     """
-
-    def __init__(self) -> None:
-        self.live = is_live(sys.stderr)
-        self._shown = False
-
-    def show(self, text: str) -> None:
-        """Write the line anew."""
-        if self.live:
-            print(f"\r\x1b[K{clipped(text, columns(sys.stderr) - 1)}", end="", file=sys.stderr, flush=True)
-            self._shown = True
-
-    def hide(self) -> None:
-        """Make way for other lines."""
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._shown = False
+    print(f"betafold-mlx: {message}", file=sys.stderr)
 
 
 class Progress:
-    """How far a library is, on a line at the bottom of a terminal.
+    """A context manager that shows how far some work is.
 
     Parameters
     ----------
-    total : int or None
-        Of the peptides; None where nobody knows.
-    """
-
-    def __init__(self, total: int | None) -> None:
-        self._line = LiveLine()
-        self._total = total
-        self._before = self._done = 0
-        self._start = time.monotonic()
-
-    def begin(self, before: int) -> None:
-        """Count from here: so many were done before."""
-        self._before = self._done = before
-
-    def advance(self, peptides: int) -> None:
-        """So many more are done: show the line anew."""
-        self._done += peptides
-        seconds = time.monotonic() - self._start
-        self._line.show(progress_line(self._done, self._total, self._done - self._before, seconds))
-
-    def hide(self) -> None:
-        """Make way for other lines."""
-        self._line.hide()
-
-
-def progress_line(done: int, total: int | None, now: int, seconds: float) -> str:
-    """Return the line in words.
-
-    Parameters
-    ----------
+    what : str
+        What is counted: "peptides", say.
+    total : int, optional
+        How many there are.
     done : int
-        Peptides in all.
-    total : int or None
-        That there will be.
-    now : int
-        Those of them that were done in this run.
-    seconds : float
-        That it took.
-
-    Examples
-    --------
-    >>> progress_line(2560, 10000, 2560, 8.0)
-    '[#####---------------] 2,560 of 10,000 peptides, 320 a second, 0:00:23 left'
-    >>> progress_line(2560, None, 512, 1.6)
-    '2,560 peptides, 320 a second'
+        How many were done before; the rate counts the others.
     """
-    rate = now / max(seconds, 1e-9)
-    if total is None or total < done:
-        return f"{done:,} peptides, {rate:,.0f} a second"
-    bar = "#" * (_BAR * done // total)
-    minutes, left = divmod(round((total - done) / rate) if rate else 0, 60)
-    clock = f"{minutes // 60}:{minutes % 60:02}:{left:02}"
-    return f"[{bar:-<{_BAR}}] {done:,} of {total:,} peptides, {rate:,.0f} a second, {clock} left"
+
+    def __init__(self, what: str, total: int | None = None, done: int = 0) -> None:
+        self._what = what
+        self._bar: Any = None
+        self._told = time.monotonic()
+        self.restart(done, total)
+
+    def restart(self, done: int, total: int | None = None) -> None:
+        """Count from here: so many of so many are done."""
+        self._before = self._done = done
+        self._total = total
+        self._start = time.monotonic()
+        self._show("")
+
+    def advance(self, amount: int = 1, note: str | None = None) -> None:
+        """Say that so many more are done, with a word about them."""
+        self._done += amount
+        rate = (self._done - self._before) / max(time.monotonic() - self._start, 1e-9)
+        self._show(f", {rate:,.1f} a second" + (f", {note}" if note else ""))
+
+    def _show(self, note: str) -> None:
+        total = self._total if self._total is not None and self._total >= self._done else None
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done, total=total, note=note)
+        elif time.monotonic() - self._told > _SECONDS:
+            self._told = time.monotonic()
+            of = f" of {total:,}" if total else ""
+            print(f"{self._done:,}{of} {self._what}{note}", file=sys.stderr)
+
+    def __enter__(self) -> Progress:
+        if is_live(sys.stderr):
+            self._bar = _bar()
+            self._bar.add_task(self._what, total=self._total, completed=self._done, note="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _bar() -> Any:
+    """Return a bar of rich, which is imported on terminals alone."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.BarColumn(20),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.description}{task.fields[note]}"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # else results would go to stderr
+    )

@@ -1,8 +1,8 @@
 """What `fold` tells the user: results on standard output, messages on the other.
 
-A terminal gets a table (`betafold_mlx.cli.table`). Where standard output leads elsewhere there is a line a peptide,
-which programs may read: name, length, the word ``pLDDT``, its mean, secondary structure and file, with two spaces or
-more between them. With ``--json`` there is one document.
+A terminal gets a table of rich. Where standard output leads elsewhere there is a line a peptide, which programs may
+read: name, length, the word ``pLDDT``, its mean, secondary structure and file, with two spaces or more between them.
+With ``--json`` there is one document.
 """
 
 from __future__ import annotations
@@ -12,53 +12,45 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import click
-
-from betafold_mlx.cli.fasta import shown
-from betafold_mlx.cli.progress import Progress
-from betafold_mlx.cli.table import Row, Table, painted, rows_of
-from betafold_mlx.cli.terminal import columns, is_coloured, is_terminal
+from betafold_mlx.cli.fasta import MAX_NAME, shown
+from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 
 if TYPE_CHECKING:
     from betafold_mlx.fold.prediction import Prediction
 
-MOST_MESSAGES = 1000
+MAX_MESSAGES = 1000
 """Lines on standard error, of a library; all of them are in its summary."""
+
+MAX_MODELS = 10
+"""Models of a peptide that have rows of their own in a table."""
 
 _IN_MEMORY = 1 << 20  # bytes of errors that wait for the end of the JSON document
 
 
 class Results:
-    """Prints results as they come, in flat memory.
+    """Prints results as they come, in flat memory. A context manager.
 
     Parameters
     ----------
     as_json : bool
         One JSON document, not a line for each peptide. It is whole where the command comes to its end.
-    progress : Progress, optional
-        Makes way for what is printed.
     each_model : bool
         In a table each model of a peptide has a row, the first ten at least.
     """
 
-    def __init__(self, as_json: bool, progress: Progress | None = None, each_model: bool = False) -> None:
+    def __init__(self, as_json: bool, each_model: bool = False) -> None:
         self._document = _Document() if as_json else None
-        self._coloured = is_coloured(sys.stdout)
-        self._table = Table(self._coloured) if is_terminal(sys.stdout) and not as_json else None
-        self._each_model = each_model
-        self._progress = progress
-        self._rows: list[Row] = []
-        self._lines: list[tuple[str, str]] = []
-        self._width = 0
+        table = not as_json and sys.stdout.isatty()
+        self._lines = _Table(each_model) if table else _Lines()
         self._messages = 0
 
     def resumed(self, records: int) -> None:
         """Say that so many records were done before; they are not among the results."""
-        self._say(f"going on after {records:,} records that are done")
+        say(f"going on after {records:,} records that are done")
         if self._document is not None:
             self._document.resumed_after = records
 
@@ -67,17 +59,10 @@ class Results:
         for warning in prediction.warnings:
             self._message(f"{shown(prediction.id)}: {warning}")
         if self._document is not None:
-            self._print(
-                self._document.result(prediction.to_dict() | {"files": [str(path) for path in files]})
-            )
-        elif self._table is not None:
-            self._rows += rows_of(prediction, str(files[0]), self._each_model)
+            document = prediction.to_dict() | {"files": [str(path) for path in files]}
+            _print(self._document.result(document))
         else:
-            figures = f"{len(prediction.peptide):>2}  pLDDT {prediction.plddt[0].mean():5.1f}"
-            structure = prediction.secondary_structure[0]
-            if self._coloured:
-                structure = painted(structure, prediction.plddt[0])
-            self._lines.append((shown(prediction.id), f"{figures}  {structure}  {files[0]}"))
+            self._lines.add(prediction, str(files[0]))
 
     def failure(self, identifier: str, error: BetafoldError) -> None:
         """Take a record that could not be folded or written."""
@@ -86,14 +71,15 @@ class Results:
             self._document.error({"id": identifier, "error": str(error)})
 
     def flush(self) -> None:
-        """Print what is still held: names share a column, as wide as the widest so far."""
-        if self._table is not None:
-            self._print(self._table.text(self._rows, columns(sys.stdout)))
-            self._rows.clear()
-            return
-        self._width = max([self._width, *(len(name) for name, _ in self._lines)])
-        self._print("".join(f"{name:<{self._width}}  {text}\n" for name, text in self._lines))
-        self._lines.clear()
+        """Print what is still held."""
+        _print(self._lines.text())
+
+    def end(self) -> None:
+        """Print the end."""
+        self.flush()
+        if self._document is not None:
+            for text in self._document.end():
+                _print(text)
 
     def __enter__(self) -> Results:
         return self
@@ -102,32 +88,123 @@ class Results:
         if self._document is not None:
             self._document.close()
 
-    def end(self) -> None:
-        """Print the end."""
-        self.flush()
-        if self._document is not None:
-            for text in self._document.end():
-                self._print(text)
-
-    def _print(self, text: str) -> None:
-        if not text:
-            return
-        if self._progress:
-            self._progress.hide()
-        with contextlib.suppress(BrokenPipeError):  # who read them has enough; the files are still wanted
-            click.echo(text, nl=False, color=True)  # whether there are colours is decided already
-
     def _message(self, text: str) -> None:
         self._messages += 1
-        if self._messages <= MOST_MESSAGES:
-            self._say(text)
-        elif self._messages == MOST_MESSAGES + 1:
-            self._say("there is more of this kind: see summary.csv")
+        if self._messages <= MAX_MESSAGES:
+            say(text)
+        elif self._messages == MAX_MESSAGES + 1:
+            say("there is more of this kind: see summary.csv")
 
-    def _say(self, text: str) -> None:
-        if self._progress:
-            self._progress.hide()
-        click.echo(f"betafold-mlx: {text}", err=True)
+
+def _print(text: str) -> None:
+    if text:
+        with contextlib.suppress(BrokenPipeError):  # who read them has enough; the files are still wanted
+            print(text, end="", flush=True)
+
+
+class _Lines:
+    """A plain line for each peptide. Names share a column, as wide as the widest so far."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str]] = []
+        self._width = 0
+
+    def add(self, prediction: Prediction, file: str) -> None:
+        figures = f"{len(prediction.peptide):>2}  pLDDT {prediction.plddt[0].mean():5.1f}"
+        self._rows.append((shown(prediction.id), f"{figures}  {prediction.secondary_structure[0]}  {file}"))
+
+    def text(self) -> str:
+        """Return the lines that were not returned before."""
+        self._width = max([self._width, *(len(name) for name, _ in self._rows)])
+        text = "".join(f"{name:<{self._width}}  {rest}\n" for name, rest in self._rows)
+        self._rows.clear()
+        return text
+
+
+class _Table(_Lines):
+    """A table for a terminal, with the secondary structure on the colours of the confidence."""
+
+    def __init__(self, each_model: bool) -> None:
+        super().__init__()
+        self._each_model = each_model
+        self._table: Any = None
+        self._headed = False
+
+    def add(self, prediction: Prediction, file: str) -> None:
+        from rich.text import Text
+
+        table = self._table = self._table or self._new()
+        plddt, structures = prediction.plddt, prediction.secondary_structure
+        for rank in range(min(len(plddt), MAX_MODELS) if self._each_model else 1):
+            name, length = shown(prediction.id), str(len(structures[0]))
+            if rank:
+                name, length = f"  model {rank + 1}, {prediction.spread.rmsd_to_first[rank]:.1f} A off", ""
+            self._width = max(self._width, len(name))
+            structure = _painted(structures[rank], plddt[rank].tolist())
+            path = Text("" if rank else file, overflow="fold")
+            table.add_row(Text(name), length, f"{plddt[rank].mean():.1f}", structure, path)
+
+    def text(self) -> str:
+        """Return the rows that were not returned before; the first ones with a header."""
+        if self._table is None:
+            return ""
+        from rich.console import Console
+
+        console = Console()
+        table = self._table
+        if not self._headed:
+            table.title = _legend()
+        table.show_header, self._headed = not self._headed, True
+        # Rows that come later stand below these: columns have widths of their own where there is room.
+        table.columns[0].min_width = min(self._width, MAX_NAME)
+        table.columns[3].min_width = 32 if console.width >= 80 else None
+        with console.capture() as captured:
+            console.print(table)
+        self._table = None
+        return captured.get()
+
+    def _new(self) -> Any:
+        from rich.table import Table
+
+        table = Table(
+            box=None,
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+            header_style="",
+            title_style="",
+            title_justify="left",
+        )
+        table.add_column("id", no_wrap=True)
+        table.add_column("len", justify="right", min_width=3)
+        table.add_column("pLDDT", justify="right", min_width=5)
+        table.add_column("structure", overflow="fold")
+        table.add_column("file", overflow="fold")
+        return table
+
+
+def _legend() -> Any:
+    """Return the bands of the confidence on their colours."""
+    from rich.text import Text
+
+    from betafold_mlx.report.bands import BANDS
+
+    text = Text("pLDDT")
+    for band in BANDS:
+        text.append(" ").append(f" {band.scope} ", f"{band.ink} on {band.colour}")
+    return text
+
+
+def _painted(structure: str, plddt: Sequence[float]) -> Any:
+    """Return a secondary structure with each letter on the colour of its confidence."""
+    from rich.text import Text
+
+    from betafold_mlx.report.bands import band_of
+
+    text = Text(overflow="fold")
+    for letter, value in zip(structure, plddt, strict=True):
+        band = band_of(value)
+        text.append(letter, f"{band.ink} on {band.colour}")
+    return text
 
 
 class _Document:

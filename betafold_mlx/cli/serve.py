@@ -9,13 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.device import device_option
-from betafold_mlx.cli.help import Command
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.model import model_options
-from betafold_mlx.cli.parameters import Number
+from betafold_mlx.cli.options import device_option, examples, model_options
+from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
 
 if TYPE_CHECKING:
@@ -23,8 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    cls=Command,
-    examples=(
+    epilog=examples(
         "betafold-mlx serve",
         "betafold-mlx serve --port 9000 --max-samples 100",
         "curl -d GIGKFLHSAKKFGKAFVGEIMNS http://127.0.0.1:8765/foldSequence/v1/pdb/",
@@ -36,16 +32,20 @@ if TYPE_CHECKING:
     default="127.0.0.1",
     help="Address to listen on; 0.0.0.0 is all of this machine's.",
 )
-@click.option("--port", type=Number(0, 65535), default=8765, help="Port to listen on; 0 is a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, help="Port to listen on; 0 is a free one."
+)
 @model_options
 @click.option(
     "--queue",
-    type=Number(1, 1000),
+    type=click.IntRange(1, 1000),
     default=16,
     help="Folds that may wait; the next is answered with 503.",
 )
-@click.option("--max-samples", type=Number(1, 1000), default=20, help="Most models of one peptide.")
-@click.option("--max-records", type=Number(1, 10_000), default=1000, help="Most records of a FASTA batch.")
+@click.option("--max-samples", type=click.IntRange(1, 1000), default=20, help="Most models of one peptide.")
+@click.option(
+    "--max-records", type=click.IntRange(1, 10_000), default=1000, help="Most records of a FASTA batch."
+)
 @click.option(
     "--allow-host",
     "names",
@@ -64,15 +64,14 @@ def serve(
     max_records: int,
     names: tuple[str, ...],
 ) -> None:
-    """Serve a page to fold peptides in, and an HTTP interface.
+    """Fold in the browser, and over HTTP.
 
     It listens on this machine alone unless --host says otherwise, and sends nothing anywhere. It prints its address.
     Ctrl-C or SIGTERM ends it when what is being folded is answered. Who can reach the port can use it: there are no
     passwords, and no encryption.
     """
     try:
-        with loading():
-            from betafold_mlx.serve import server
+        from betafold_mlx.serve import server
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("betafold_mlx"):
             raise
@@ -89,7 +88,7 @@ def serve(
     app = make_app(worker, limits, [host, *names])
     click.echo(server.address(bound))
     sys.stdout.flush()
-    click.echo(f"betafold-mlx: folding with {worker.predictor.loaded.name}; Ctrl-C ends it", err=True)
+    say(f"folding with {worker.predictor.loaded.name}; Ctrl-C ends it")
     running = server.make_server(app)
     for number in (
         signal.SIGINT,
@@ -100,7 +99,7 @@ def serve(
     if running.force_exit:  # the second Ctrl-C
         raise KeyboardInterrupt
     if app.state.unfinished:
-        click.echo(f"betafold-mlx: FASTA batches that were not finished: {app.state.unfinished}", err=True)
+        say(f"FASTA batches that were not finished: {app.state.unfinished}")
     # All is answered, and nothing is left to save. The usual end of Python now and then aborts (SIGABRT, in one of ten
     # runs on a busy machine) where a batch was stopped: MLX tears down a thread of its own while it works.
     sys.stdout.flush()

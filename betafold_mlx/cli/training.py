@@ -1,20 +1,18 @@
-"""A training run on a terminal: a bar of its steps, and a line for each evaluation."""
+"""A training run with its progress and evaluations on standard error."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from betafold_mlx.cli.terminal import is_live
+from betafold_mlx.cli.progress import Progress
 
 if TYPE_CHECKING:
     from betafold_mlx.train.run import Run
 
 
-def run_with_bar(run: Run, decimals: int = 2) -> bool:
-    """Train, and show how it goes on stderr; return what `Run.run` returns.
+def run_with_progress(run: Run, decimals: int = 2) -> None:
+    """Train, and exit with 130 where it was interrupted.
 
     Parameters
     ----------
@@ -23,26 +21,17 @@ def run_with_bar(run: Run, decimals: int = 2) -> bool:
     decimals : int
         Of the validation figures.
     """
-    start = run.progress.step
-    with click.progressbar(
-        length=run.config.steps - start,
-        label="training",
-        file=sys.stderr,
-        show_eta=True,
-        show_pos=True,
-        item_show_func=lambda item: item,
-        hidden=not is_live(sys.stderr),
-    ) as bar:
+    with Progress("steps", run.config.steps, done=run.progress.step) as progress:
 
         def report(figures: dict[str, Any]) -> None:
             if "validation" in figures:
-                shown = "  ".join(
-                    f"{name} {value:.{decimals}f}" for name, value in figures["validation"].items()
-                )
-                click.echo(f"\nstep {figures['step']}: {shown}", err=True)
+                values = (f"{name} {value:.{decimals}f}" for name, value in figures["validation"].items())
+                print(f"step {figures['step']}: {'  '.join(values)}", file=sys.stderr)
             else:
-                done = figures["step"] - start
-                rate = done / max(bar.last_eta - bar.start, 1e-9) if done > 1 else 0.0
-                bar.update(1, f"loss {figures['loss']:.3f}  {rate:.2f} steps/s")
+                progress.advance(1, f"loss {figures['loss']:.3f}")
 
-        return run.run(report)
+        finished = run.run(report)
+    if not finished:
+        at = f"stopped at step {run.progress.step} of {run.config.steps}"
+        print(f"{at}: go on with --resume", file=sys.stderr)
+        sys.exit(130)

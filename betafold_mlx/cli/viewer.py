@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
+import rich_click as click
 
-from betafold_mlx.cli.help import Group
-from betafold_mlx.cli.loading import loading
-from betafold_mlx.cli.parameters import File
+from betafold_mlx.cli.options import FILE_OR_FOLDER, examples
 
 
-@click.group(cls=Group)
+@click.group()
 def viewer() -> None:
-    """Get the 3D viewer that `fold --report` puts into its files (3Dmol.js).
+    """Get the 3D viewer that reports show structures in.
 
-    It is not part of betafold-mlx. Without it a report shows a flat picture in its place, and all else.
+    It is 3Dmol.js, and not part of betafold-mlx. Without it a report shows a flat picture in its place, and all else.
     """
 
 
 @viewer.command(
-    examples=("betafold-mlx viewer install", "betafold-mlx viewer install --from 3dmol-2.5.5.tgz")
+    epilog=examples("betafold-mlx viewer install", "betafold-mlx viewer install --from 3dmol-2.5.5.tgz")
 )
 @click.option(
     "--from",
     "archive",
-    type=File(),
+    type=FILE_OR_FOLDER,
     show_default="npm fetches it",
     help="The archive of the release, got with `npm pack 3dmol@2.5.5` on another machine.",
 )
@@ -34,8 +32,7 @@ def install(archive: Path | None) -> None:
 
     Prints the folder that holds it.
     """
-    with loading():
-        from betafold_mlx.report.viewer import PACKAGE, install_viewer
+    from betafold_mlx.report.viewer import PACKAGE, install_viewer
 
     folder = install_viewer(archive)
     click.echo(

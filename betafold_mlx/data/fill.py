@@ -29,7 +29,8 @@ from betafold_mlx.data.cache import (
     shard_path,
 )
 from betafold_mlx.data.locks import ByteLocks
-from betafold_mlx.data.plan import DEFAULT_WINDOWS, Plan, make_plan
+from betafold_mlx.data.plan import Plan, make_plan
+from betafold_mlx.data.sampling import DEFAULT_WINDOWS
 from betafold_mlx.data.shards import Shard, write_shard
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.distributed.ranks import ALONE, Ranks

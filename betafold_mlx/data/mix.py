@@ -9,8 +9,9 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.data.cache import EmbeddingCache
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import DISTILLED, EXPERIMENTAL, Dataset
-from betafold_mlx.data.windows import SamplerConfig, Window, WindowSampler
+from betafold_mlx.data.windows import Window, WindowSampler
 from betafold_mlx.errors import BetafoldError
 
 _STREAM = 1

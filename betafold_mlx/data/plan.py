@@ -13,16 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from betafold_mlx.data.identity import rotations
+from betafold_mlx.data.sampling import DEFAULT_WINDOWS, MAX_WINDOWS, MIN_WINDOWS
 from betafold_mlx.data.store import Dataset, Record
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
-
-DEFAULT_WINDOWS = 40_000
-"""Training windows of a plan, where nothing else is said: 0.5 GB of ESM2-8M, and 8 visits each in 2400 steps."""
-FEWEST_WINDOWS = TRAINED_LENGTHS[1] - TRAINED_LENGTHS[0] + 1
-"""One of each length."""
-MOST_WINDOWS = 10_000_000
-"""Far above any sensible number: a damaged index must not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +104,11 @@ def plan_windows(chains: Sequence[Record], count: int, seed: int = 0) -> np.ndar
     Raises
     ------
     BetafoldError
-        Fewer windows than there are lengths, or more than `MOST_WINDOWS`.
+        Fewer windows than there are lengths, or more than `MAX_WINDOWS`.
     """
-    if not FEWEST_WINDOWS <= count <= MOST_WINDOWS:
+    if not MIN_WINDOWS <= count <= MAX_WINDOWS:
         raise BetafoldError(
-            f"{count} training windows: take at least {FEWEST_WINDOWS}, and at most {MOST_WINDOWS:,}"
+            f"{count} training windows: take at least {MIN_WINDOWS}, and at most {MAX_WINDOWS:,}"
         )
     if not chains:
         return np.zeros((0, 3), dtype=np.int64)
@@ -122,7 +116,7 @@ def plan_windows(chains: Sequence[Record], count: int, seed: int = 0) -> np.ndar
     weights = chain_weights(chains)
     index = rng.choice(len(chains), size=count, p=weights / weights.sum())
     available = np.array([len(chain.sequence) for chain in chains])[index]
-    length = np.minimum(TRAINED_LENGTHS[0] + np.arange(count) % FEWEST_WINDOWS, available)
+    length = np.minimum(TRAINED_LENGTHS[0] + np.arange(count) % MIN_WINDOWS, available)
     start = rng.integers(0, available - length + 1)
     return np.stack([index, start, length], axis=1).astype(np.int64)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from betafold_mlx.data.plan import chain_weights, inverse_cluster_size, plan_windows
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import Dataset, Record
 from betafold_mlx.data.substitution import substitution_probabilities
 from betafold_mlx.errors import BetafoldError
@@ -69,42 +70,6 @@ def turned(window: Window, turn: int) -> Window:
         Peptide(sequence, peptide.cyclic, tuple(sorted((i, j) for i, j in pairs))),
         np.roll(window.coordinates, -turn, axis=0),
     )
-
-
-@dataclass(frozen=True)
-class SamplerConfig:
-    """How training examples are drawn.
-
-    Attributes
-    ----------
-    tokens : int
-        Padded residues a batch.
-    peptide_share : float
-        Share of whole peptides; the rest are windows of chains.
-    disulfide_share : float
-        Share of the windows of chains that are placed around a disulfide: few chains have one, most free peptides
-        do. It was not seen to help (`betafold_mlx.lab.recipe`).
-    unstated_disulfides, unstated_ring : float
-        Chance that the chemistry of an example is not told to the network, so that it also works unstated.
-    substitutions : float
-        Largest share of an example's residues that are exchanged for what evolution puts in their place (BLOSUM62),
-        the structure being kept: the poor man's sequence alignment. The share is drawn evenly from 0 up. Ends of a
-        stated disulfide stay, and so do fixed windows, whose embeddings are those of their own sequences.
-    windows : int or None
-        Draw from so many fixed windows of chains (`betafold_mlx.data.plan.plan_windows`), whose embeddings can be
-        made beforehand; None cuts new ones for each batch.
-    windows_seed : int
-        Of the fixed windows.
-    """
-
-    tokens: int = 3072
-    peptide_share: float = 0.15
-    disulfide_share: float = 0.0
-    unstated_disulfides: float = 0.3
-    unstated_ring: float = 0.1
-    substitutions: float = 0.0
-    windows: int | None = None
-    windows_seed: int = 0
 
 
 class WindowSampler:

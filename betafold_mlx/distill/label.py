@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 from betafold_mlx.data.identity import canonical
 from betafold_mlx.distill.gathering import Gathering
 from betafold_mlx.distill.guard import Guard
+from betafold_mlx.distill.labelling import Labelling
 from betafold_mlx.distill.sequences import Unlabelled
-from betafold_mlx.distill.teacher import SAMPLES, Teacher
+from betafold_mlx.distill.teacher import Teacher
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.backbone import Backbone
 
 TOGETHER = 1024
 """Sequences checked and labelled at a time."""
-MIN_PLDDT = 70.0
-"""Confidence from which on a label is kept, or a residue of another predictor, unless the user says otherwise:
-AlphaFold DB calls it confident."""
-
-
-@dataclass(frozen=True)
-class Labelling:
-    """How sequences are labelled.
-
-    Attributes
-    ----------
-    min_plddt : float
-        Least mean pLDDT of a label, 0 to 100.
-    samples : int
-        Structures that each label is chosen from.
-    seed : int
-        Of these.
-    """
-
-    min_plddt: float = MIN_PLDDT
-    samples: int = SAMPLES
-    seed: int = 0
 
 
 def label_sequences(

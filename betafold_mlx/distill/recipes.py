@@ -10,14 +10,13 @@ from betafold_mlx.data.store import Dataset
 from betafold_mlx.distill.build import distilled_dataset
 from betafold_mlx.distill.gathering import Gathering
 from betafold_mlx.distill.guard import Guard
-from betafold_mlx.distill.label import MIN_PLDDT, Labelling, label_sequences
+from betafold_mlx.distill.label import label_sequences
+from betafold_mlx.distill.labelling import Labelling
 from betafold_mlx.distill.sequences import mutants, read_fasta
 from betafold_mlx.distill.structures import gather_structures
 from betafold_mlx.distill.teacher import Teacher
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import file_sha256
-
-__all__ = ["MIN_PLDDT", "Labelling", "from_mutants", "from_sequences", "from_structures"]
 
 Advance = Callable[[int], None]
 
@@ -98,7 +97,7 @@ def _labelled(
 
 
 def from_structures(
-    path: Path, guard: Guard, min_plddt: float = MIN_PLDDT, advance: Advance = _nothing
+    path: Path, guard: Guard, min_plddt: float = Labelling.min_plddt, advance: Advance = _nothing
 ) -> tuple[Dataset, list[str]]:
     """Take over the confident parts of predicted structures.
 

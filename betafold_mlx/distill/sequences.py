@@ -8,16 +8,16 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import LONGEST, SHORTEST, Dataset
-from betafold_mlx.data.windows import SamplerConfig, WindowSampler
+from betafold_mlx.data.windows import WindowSampler
+from betafold_mlx.distill.labelling import EXCHANGED
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.gzipped import read_lines
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.peptide.fasta import parse_fasta
 from betafold_mlx.peptide.sequence import Peptide
 
-EXCHANGED = 0.3
-"""Largest share of exchanged residues of a mutant, unless the user says otherwise."""
 _FRUITLESS = 100
 """Batches without a new mutant after which there are no more."""
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.distill.labelling import Labelling
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import refine
@@ -24,8 +25,6 @@ from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.parallel import side_by_side
 from betafold_mlx.peptide.sequence import Peptide
 
-SAMPLES = 4
-"""Structures that a label is chosen from, unless the user says otherwise."""
 _LEAST = 1e-9
 """Added to probabilities whose logarithm is taken."""
 
@@ -103,7 +102,9 @@ class Teacher:
         """Return the names of the models that were trained on another data set than one, or do not say on which."""
         return [p.loaded.name for p in self.predictors if p.loaded.trained_on != dataset_sha256]
 
-    def label(self, peptides: Sequence[Peptide], samples: int = SAMPLES, seed: int = 0) -> list[Label]:
+    def label(
+        self, peptides: Sequence[Peptide], samples: int = Labelling.samples, seed: int = 0
+    ) -> list[Label]:
         """Label peptides, on a CPU several batches at a time.
 
         The label is the sample that `fold` would put first: of those whose stated bonds are made the one of the highest

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fields import check_settings, setting
 from betafold_mlx.train.schedule import Schedule
 
 MIN_LENGTH, MAX_LENGTH = 8, 32
 """Residues of a generated chain."""
 
 MAX_SCALES = 3
-
-NETWORK_RANGES: dict[str, tuple[int, int]] = {
-    "scales": (1, MAX_SCALES),
-    "width": (8, 4096),
-    "layers": (1, 64),
-    "decoder_layers": (1, 64),
-    "heads": (1, 256),
-    "ffn_width": (8, 16384),
-}
-"""Smallest and largest: a damaged or hostile ``config.json`` must not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +32,15 @@ class GeneratorConfig:
         Attention heads and feed-forward width of each block.
     """
 
-    scales: int = 3
-    width: int = 192
-    layers: int = 4
-    decoder_layers: int = 4
-    heads: int = 8
-    ffn_width: int = 768
+    scales: int = setting(3, "The finest so many of L/4, L/2 and L.", min=1, max=MAX_SCALES)
+    width: int = setting(192, "Width of a point's state.", min=8, max=4096)
+    layers: int = setting(4, "Blocks of the autoregressive Transformer.", min=1, max=64)
+    decoder_layers: int = setting(4, "Blocks of the flow-matching decoder.", min=1, max=64)
+    heads: int = setting(8, "Attention heads of a block.", min=1, max=256)
+    ffn_width: int = setting(768, "Width of the feed-forward networks.", min=8, max=16384)
 
     def __post_init__(self) -> None:
-        for name, (low, high) in NETWORK_RANGES.items():
-            _check_integer(self, name, low, high, "generator config")
+        check_settings(self, "generator config")
         if self.width % self.heads or self.width % 2:
             raise BetafoldError(
                 f"generator config: width {self.width} is not an even multiple of {self.heads} heads"
@@ -101,16 +90,14 @@ class FlowConfig:
         Train the coarsest scale at several times and noises an example (`betafold_mlx.generate.flow.first_draws`).
     """
 
-    noisy_context: bool = True
-    scheduled_sampling: bool = True
-    self_conditioning: bool = True
-    local_distances: bool = True
-    further_draws: bool = True
+    noisy_context: bool = setting(True, "Blur the coarser scales that are read.")
+    scheduled_sampling: bool = setting(True, "Read the model's own coarser scales half of the time.")
+    self_conditioning: bool = setting(True, "Show the decoder its own estimate half of the time.")
+    local_distances: bool = setting(True, "Learn distances along the chain too.")
+    further_draws: bool = setting(True, "Train the coarsest scale on more noise than the others.")
 
     def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            if type(value) is not bool:
-                raise BetafoldError(f"training: {name} must be true or false, not {value!r:.40}")
+        check_settings(self, "training")
 
 
 @dataclass(frozen=True)
@@ -147,24 +134,19 @@ class GeneratorTrainConfig(Schedule):
 
     network: GeneratorConfig = field(default_factory=GeneratorConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
-    seed: int = 0
-    tokens: int = 2048
-    steps: int = 3000
-    learning_rate: float = 1e-3
-    block_learning_rate: float = 0.02
-    final_learning_rate: float = 1e-6
-    warmup: int = 50
-    weight_decay: float = 0.02
-    clip: float = 1.0
-    evaluate_every: int = 250
-    patience: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_integer(self, "tokens", 1, math.inf, "training")
-        _check_integer(self, "seed", 0, math.inf, "training")
-        if not 0 <= self.block_learning_rate < math.inf:
-            raise BetafoldError("training: block_learning_rate must be zero or a positive number")
+    seed: int = setting(0, min=0)
+    tokens: int = setting(2048, "Residues of a batch, padding included.", min=1)
+    steps: int = setting(3000, "Optimiser steps, at most.", min=1)
+    learning_rate: float = setting(1e-3, "AdamW's rate at its peak.", min=0, min_open=True)
+    block_learning_rate: float = setting(
+        0.02, "Muon's rate at its peak, for the matrices of the blocks; 0: AdamW for these too.", min=0
+    )
+    final_learning_rate: float = setting(1e-6, min=0)
+    warmup: int = setting(50, "Steps of warm-up.", min=0)
+    weight_decay: float = setting(0.02, min=0)
+    clip: float = setting(1.0, min=0, min_open=True)
+    evaluate_every: int = setting(250, "Steps between evaluations.", min=1)
+    patience: int = setting(8, "Evaluations without a better one before stopping.", min=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
@@ -207,19 +189,9 @@ class SamplingConfig:
         Temperature of the SDE's noise: 1 samples the learned distribution, less favours its most common shapes.
     """
 
-    steps: int = 60
-    ode_steps: int = 12
-    gamma: float = 0.7
+    steps: int = setting(60, "Steps at the coarsest scale.", min=1, max=10_000)
+    ode_steps: int = setting(12, "Steps at each later scale.", min=1, max=10_000)
+    gamma: float = setting(0.7, "Temperature of the noise: less, the most usual shapes.", min=0, max=10)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "ode_steps"):
-            _check_integer(self, name, 1, 10_000, "sampling")
-        if not 0 <= self.gamma <= 10:
-            raise BetafoldError(f"sampling: gamma must lie in [0, 10], not {self.gamma!r:.40}")
-
-
-def _check_integer(config: object, name: str, low: int, high: float, what: str) -> None:
-    value = getattr(config, name)
-    if type(value) is not int or not low <= value <= high:
-        limits = f"from {low} to {high}" if high < math.inf else f"from {low}"
-        raise BetafoldError(f"{what}: {name} must be a whole number {limits}, not {value!r:.40}")
+        check_settings(self, "sampling")

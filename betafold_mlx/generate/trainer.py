@@ -9,8 +9,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.optimizers as optim
 
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import EXPERIMENTAL, Dataset
-from betafold_mlx.data.windows import SamplerConfig, WindowSampler
+from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.examples import GeneratorBatch, draw_batch, validation_batches
 from betafold_mlx.generate.flow import flow_loss

@@ -12,9 +12,8 @@ import numpy as np
 from betafold_mlx import __version__
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.distill.guard import Guard
-from betafold_mlx.distill.label import Labelling
+from betafold_mlx.distill.labelling import EXCHANGED, Labelling
 from betafold_mlx.distill.recipes import from_mutants
-from betafold_mlx.distill.sequences import EXCHANGED
 from betafold_mlx.distill.teacher import Teacher
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.fold.registry import DEFAULT_MODEL

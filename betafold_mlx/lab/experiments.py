@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from betafold_mlx.lab.experiment import Lab, Outcome
+if TYPE_CHECKING:
+    from betafold_mlx.lab.experiment import Lab, Outcome
 
 
 class Entry(NamedTuple):

@@ -9,7 +9,8 @@ from mlx.utils import tree_flatten
 
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.train.batches import Batch
-from betafold_mlx.train.losses import LossWeights, total_loss
+from betafold_mlx.train.config import LossWeights
+from betafold_mlx.train.losses import total_loss
 
 
 class GradientProbe:

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.train.batches import Featurizer

@@ -7,53 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fields import check_settings, setting
 
 CONFIG_FILE = "config.json"
 MODEL_TYPE = "betafold"
 SCHEMA_VERSION = 2
 
-TRUNKS = ("transformer", "pairformer")
+MAX_WIDTH = 8192
+"""Far above any sensible network, as all limits here: a damaged or hostile ``config.json`` must not fill the memory."""
+
 TRIANGLES = ("softmax", "additive", "gated")
-TRUNK_DTYPES = ("float32", "bfloat16")
-
-PAIR_OPTIONS: dict[str, tuple[int, int]] = {
-    "pair_width": (32, 512),
-    "pair_blocks": (1, 8),
-    "triangle_heads": (1, 64),
-    "recycles": (0, 3),
-}
-"""Smallest and largest value of the numbers that only the pair trunk has."""
-
-_RANGES = {
-    "width": (1, 8192),
-    "layers": (1, 256),
-    "heads": (1, 256),
-    "ffn_width": (1, 65536),
-    "max_length": (1, 4096),
-    **PAIR_OPTIONS,
-}
-"""Far above any sensible network: a damaged or hostile ``config.json`` must not fill the memory."""
-
-_CHOICES: dict[str, tuple[str | bool, ...]] = {
-    "positions": ("learned", "sinusoidal", "none"),
-    "relative": (True, False),
-    "norm": ("pre", "post"),
-    "trunk": TRUNKS,
-    "triangle": TRIANGLES,
-    "trunk_dtype": TRUNK_DTYPES,
-}
-
-
-def check_number(what: str, value: object, smallest: int, largest: int) -> None:
-    """Refuse all but whole numbers of a range.
-
-    Raises
-    ------
-    BetafoldError
-        Names `what`, the range and the value.
-    """
-    if type(value) is not int or not smallest <= value <= largest:
-        raise BetafoldError(f"{what} must be a whole number from {smallest} to {largest}, not {value!r:.40}")
+PAIR_SETTINGS = ("pair_width", "pair_blocks", "triangle", "triangle_heads", "recycles", "trunk_dtype")
 
 
 @dataclass(frozen=True)
@@ -87,8 +51,11 @@ class EmbedderConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("residue", "esm2"):
             raise BetafoldError(f"embedder kind {self.kind!r:.40}: this version knows 'residue' and 'esm2'")
-        if self.kind != "residue" or self.width is not None:
-            check_number("embedder width", self.width, *_RANGES["width"])
+        frozen, width = self.kind != "residue", self.width
+        if (frozen or width is not None) and not (type(width) is int and 1 <= width <= MAX_WIDTH):
+            raise BetafoldError(
+                f"embedder width must be a whole number from 1 to {MAX_WIDTH}, not {width!r:.40}"
+            )
         for name in ("size", "sha256", "label"):
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise BetafoldError(f"embedder {name} must be text, not {getattr(self, name)!r:.40}")
@@ -143,34 +110,40 @@ class ModelConfig:
     """
 
     embedder: EmbedderConfig = field(default_factory=EmbedderConfig)
-    width: int = 320
-    layers: int = 4
-    heads: int = 8
-    ffn_width: int = 1280
-    dropout: float = 0.1
-    positions: str = "learned"
-    max_length: int = 32
-    relative: bool = True
-    norm: str = "pre"
-    trunk: str = "transformer"
-    pair_width: int = 64
-    pair_blocks: int = 2
-    triangle: str = "gated"
-    triangle_heads: int = 2
-    recycles: int = 0
-    trunk_dtype: str = "float32"
+    width: int = setting(320, "Width of a residue's state.", min=1, max=MAX_WIDTH)
+    layers: int = setting(4, "Transformer blocks.", min=1, max=256)
+    heads: int = setting(8, "Attention heads of a block.", min=1, max=256)
+    ffn_width: int = setting(1280, "Width of the feed-forward networks.", min=1, max=65536)
+    dropout: float = setting(0.1, "Dropout rate.", min=0, max=1, max_open=True)
+    positions: str = setting("learned", "Absolute positions.", choices=("learned", "sinusoidal", "none"))
+    max_length: int = setting(32, min=1, max=4096)
+    relative: bool = setting(True)
+    norm: str = setting("pre", choices=("pre", "post"))
+    trunk: str = setting(
+        "transformer",
+        "Residues alone, or residues and pairs of residues. The options below are of the pairformer.",
+        choices=("transformer", "pairformer"),
+    )
+    pair_width: int = setting(64, "Channels of a pair.", min=32, max=512)
+    pair_blocks: int = setting(
+        2, "Updates of the pairs; the --layers are shared out among them.", min=1, max=8
+    )
+    triangle: str = setting("gated", "Form of triangle attention.", choices=TRIANGLES)
+    triangle_heads: int = setting(2, "Heads of triangle attention.", min=1, max=64)
+    recycles: int = setting(
+        0,
+        "Times that the trunk runs again on its result; in training a random number up to it.",
+        min=0,
+        max=3,
+    )
+    trunk_dtype: str = setting(
+        "float32",
+        "Type in which pairs are computed; bfloat16 is slow on most processors.",
+        choices=("float32", "bfloat16"),
+    )
 
     def __post_init__(self) -> None:
-        for name, limits in _RANGES.items():
-            check_number(f"model config: {name}", getattr(self, name), *limits)
-        for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if type(value) is not type(known[0]) or value not in known:  # 1 == True
-                raise BetafoldError(
-                    f"model config: {name} must be one of {', '.join(map(str, known))}, not {value!r:.40}"
-                )
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            raise BetafoldError(f"model config: dropout must lie in [0, 1), not {self.dropout!r:.40}")
+        check_settings(self, "model config")
         if self.width % self.heads:
             raise BetafoldError(f"model config: width {self.width} is not a multiple of {self.heads} heads")
         if self.width % 2:
@@ -218,6 +191,6 @@ class ModelConfig:
         """Return the config as plain JSON values; of a Transformer without what only the pair trunk has."""
         values = dataclasses.asdict(self)
         if self.trunk == "transformer":  # as earlier versions wrote it, so that they read it
-            for name in ("trunk", "triangle", "trunk_dtype", *PAIR_OPTIONS):
+            for name in ("trunk", *PAIR_SETTINGS):
                 del values[name]
         return values

@@ -7,11 +7,40 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from betafold_mlx.data.windows import SamplerConfig
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fields import check_settings, setting
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.train.losses import LossWeights
 from betafold_mlx.train.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each part of the loss counts.
+
+    Attributes
+    ----------
+    torsion : float
+        Squared error of the torsion vectors, `betafold_mlx.train.losses.torsion_loss`.
+    ramachandran : float
+        Negative log density of phi and psi, `ramachandran_loss`.
+    distogram : float
+        Cross-entropy of C-alpha distances, `distogram_loss`.
+    drmsd, fape : float
+        Losses through the reconstruction.
+    confidence : float
+        Cross-entropy of the predicted lDDT; it trains the confidence head alone.
+    """
+
+    torsion: float = setting(1.0, min=0)
+    ramachandran: float = setting(0.2, min=0)
+    distogram: float = setting(0.3, min=0)
+    drmsd: float = setting(0.03, min=0)
+    fape: float = setting(0.0, min=0)
+    confidence: float = setting(0.1, min=0)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "training: loss weights")
 
 
 @dataclass(frozen=True)
@@ -84,17 +113,17 @@ class TrainConfig(Schedule):
 
     network: ModelConfig = field(default_factory=ModelConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    seed: int = 0
-    steps: int = 3500
-    learning_rate: float = 8e-4
-    final_learning_rate: float = 1e-5
-    warmup: int = 200
-    weight_decay: float = 0.05
-    clip: float = 1.0
+    seed: int = setting(0, min=0)
+    steps: int = setting(3500, "Optimiser steps, at most.", min=1)
+    learning_rate: float = setting(8e-4, "Learning rate at its peak.", min=0, min_open=True)
+    final_learning_rate: float = setting(1e-5, min=0)
+    warmup: int = setting(200, "Steps of warm-up.", min=0)
+    weight_decay: float = setting(0.05, min=0)
+    clip: float = setting(1.0, min=0, min_open=True)
     loss: LossWeights = field(default_factory=LossWeights)
-    evaluate_every: int = 250
-    patience: int = 8
-    calibrate: bool = True
+    evaluate_every: int = setting(250, "Steps between evaluations.", min=1)
+    calibrate: bool = setting(True)
+    patience: int = setting(8, "Evaluations without a better one before stopping.", min=1)
     mix: Mix | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import mlx.core as mx
 
-from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import frames
 from betafold_mlx.geometry.frames import distances
 from betafold_mlx.geometry.metrics import drmsd, lddt, masked_mean
@@ -18,37 +15,7 @@ from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import cross_entropy
 from betafold_mlx.model.heads import PLDDT_BINS
 from betafold_mlx.model.ramachandran import TorsionMixture
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """What each part of the loss counts.
-
-    Attributes
-    ----------
-    torsion : float
-        Squared error of the torsion vectors, `torsion_loss`.
-    ramachandran : float
-        Negative log density of phi and psi, `ramachandran_loss`.
-    distogram : float
-        Cross-entropy of C-alpha distances, `distogram_loss`.
-    drmsd, fape : float
-        Losses through the reconstruction.
-    confidence : float
-        Cross-entropy of the predicted lDDT; it trains the confidence head alone.
-    """
-
-    torsion: float = 1.0
-    ramachandran: float = 0.2
-    distogram: float = 0.3
-    drmsd: float = 0.03
-    fape: float = 0.0
-    confidence: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, weight in dataclasses.asdict(self).items():
-            if type(weight) not in (int, float) or not 0 <= weight < math.inf:
-                raise BetafoldError(f"training: the {name} weight must be zero or a positive number")
+from betafold_mlx.train.config import LossWeights
 
 
 class Targets(NamedTuple):

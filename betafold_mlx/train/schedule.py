@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fields import check_settings
 
 
 class Schedule:
@@ -38,19 +38,7 @@ class Schedule:
     patience: int
 
     def __post_init__(self) -> None:
-        for name in ("steps", "evaluate_every", "patience", "warmup"):
-            value = getattr(self, name)
-            if type(value) is not int:
-                raise BetafoldError(f"training: {name} must be a whole number, not {value!r:.40}")
-            if value < (0 if name == "warmup" else 1):
-                raise BetafoldError(f"training: {name} must be at least {0 if name == 'warmup' else 1}")
-        for name in ("learning_rate", "clip"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise BetafoldError(f"training: {name} must be a positive number")
-        for name in ("final_learning_rate", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise BetafoldError(f"training: {name} must be zero or a positive number")
+        check_settings(self, "training")
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""

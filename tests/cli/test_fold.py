@@ -167,8 +167,8 @@ def test_auto_in_fasta_leaves_stated_disulfides(run, tmp_path):
         (["fold", MAGAININ, "--format", "xyz"], "format"),
         (["fold", MAGAININ, "--output-format", "jsonl"], "--output-format jsonl is for FASTA"),
         (["fold", "-", "--output-format", "jsonl", "--format", "pdb"], "--format is of structure files"),
-        (["fold", MAGAININ, "--batch-size", "0"], "'0' is neither auto nor a number from 1 to 1024"),
-        (["fold", MAGAININ, "--batch-size", "many"], "'many' is neither auto"),
+        (["fold", MAGAININ, "--batch-size", "0"], "0 is not in the range 1<=x<=1024"),
+        (["fold", MAGAININ, "--batch-size", "many"], "'many' is not a valid number or auto"),
         (["fold", "missing.fasta"], "no FASTA file"),
         (["fold", "some/where"], "no FASTA file"),
         (["fold", "missing.fasta.gz"], "no FASTA file"),
@@ -399,12 +399,10 @@ def test_closed_streams_change_nothing(run, tmp_path, redirection):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_full_streams(run, tmp_path):
+def test_a_full_disk_behind_standard_output(run, tmp_path):
     code, _, err = run("fold", MAGAININ, "--json", shell=">/dev/full")
     assert code == 1 and "cannot write to standard output: No space left" in error_line(err)
     assert (tmp_path / f"{MAGAININ}.cif").exists()
-    code, out, _ = run("fold", "GIGK", shell="2>/dev/full")  # its warning finds no room
-    assert code == 0 and out.startswith("GIGK ") and (tmp_path / "GIGK.cif").exists()
 
 
 def test_a_reader_that_leaves_is_no_complaint(run, tmp_path):
@@ -466,9 +464,9 @@ def test_no_temporary_folder_and_no_compiler_are_needed(run, tmp_path):
 
 
 def test_help_and_version(run):
-    for arguments, heading in (((), "Fold:\n"), (("dataset",), "Commands:\n")):
+    for arguments, heading in (((), "Fold:"), (("dataset",), "Commands:")):
         code, out, err = run(*arguments)
-        assert (code, out) == (2, "") and err.startswith("Usage: ") and heading in err
+        assert (code, err) == (2, "") and out.startswith("Usage: ") and heading in out
     code, out, _ = run("--help")
     assert code == 0 and out.index("fold") < out.index("train") < out.index("evaluate")
     code, out, _ = run("--version")

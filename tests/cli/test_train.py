@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from synthetic import make_dataset
@@ -121,10 +120,3 @@ def test_one_run_folder_has_one_process(tmp_path, dataset):
     assert code == 1 and "another process is training in" in err
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()[:-1]]
     assert steps == sorted(steps) and len(steps) >= 6
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_messages_that_nobody_reads_stop_no_training(tmp_path, dataset):
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command("train", dataset, "-o", tmp_path / "run", *OPTIONS), stderr=full)
-    assert done.returncode == 0 and (tmp_path / "run" / "best" / "model.safetensors").exists()

@@ -10,8 +10,9 @@ from synthetic import make_dataset
 from train.test_loop import TINY, all_bytes
 
 from betafold_mlx.data.mix import MixedSampler, check_origins, distilled_sampling
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.data.windows import SamplerConfig, WindowSampler
+from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.model.folding import FoldingModel

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from synthetic import make_dataset
 
-from betafold_mlx.data.plan import FEWEST_WINDOWS, chain_weights, make_plan, plan_windows
-from betafold_mlx.data.windows import SamplerConfig, WindowSampler
+from betafold_mlx.data.plan import chain_weights, make_plan, plan_windows
+from betafold_mlx.data.sampling import MIN_WINDOWS, SamplerConfig
+from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train.validate import validation_batches
@@ -75,7 +76,7 @@ def test_chains_are_drawn_by_length_and_less_in_large_clusters(dataset):
 
 
 def test_fixed_windows_are_drawn_evenly_and_by_seed_and_step_alone(dataset):
-    config = SamplerConfig(windows=FEWEST_WINDOWS, peptide_share=0.0)
+    config = SamplerConfig(windows=MIN_WINDOWS, peptide_share=0.0)
     sampler = WindowSampler(dataset, PADDED_LENGTHS, 1, config)
     sampler.batch(3)
     first, again = sampler.batch(7), WindowSampler(dataset, PADDED_LENGTHS, 1, config).batch(7)
@@ -118,7 +119,7 @@ def test_short_chains_are_taken_whole():
         assert windows and all(len(w.peptide) <= padded for w in windows)
 
 
-@pytest.mark.parametrize("count", [0, FEWEST_WINDOWS - 1, 10**9])
+@pytest.mark.parametrize("count", [0, MIN_WINDOWS - 1, 10**9])
 def test_too_few_and_too_many_windows(dataset, count):
     with pytest.raises(BetafoldError, match=f"{count} training windows: take at least 21"):
         make_plan(dataset, count)

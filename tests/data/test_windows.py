@@ -6,8 +6,9 @@ import pytest
 from biotite.sequence.align import SubstitutionMatrix
 from synthetic import make_dataset
 
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.substitution import substitution_probabilities
-from betafold_mlx.data.windows import AS_OBSERVED, SamplerConfig, WindowSampler
+from betafold_mlx.data.windows import AS_OBSERVED, WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.peptide.sequence import ALPHABET, residue_ids

@@ -11,7 +11,8 @@ import pytest
 from mlx.utils import tree_flatten
 from synthetic import make_dataset
 
-from betafold_mlx.data.windows import SamplerConfig, WindowSampler
+from betafold_mlx.data.sampling import SamplerConfig
+from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate import examples
 from betafold_mlx.generate.examples import collate_traces, draw_batch, validation_batches

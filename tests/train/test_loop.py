@@ -9,7 +9,7 @@ import pytest
 from mlx.utils import tree_flatten
 from synthetic import make_dataset
 
-from betafold_mlx.data.windows import SamplerConfig
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.distributed.control import RankLostError
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
@@ -20,9 +20,8 @@ from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_arrays
 from betafold_mlx.train import loop
 from betafold_mlx.train.checkpoint import read_run, start_run
-from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.config import LossWeights, TrainConfig
 from betafold_mlx.train.loop import Trainer
-from betafold_mlx.train.losses import LossWeights
 
 TINY = TrainConfig(
     network=ModelConfig(width=32, layers=1, heads=4, ffn_width=64),

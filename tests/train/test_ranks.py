@@ -13,8 +13,8 @@ from rank_helpers import ended, run_ranks, start_ranks
 from synthetic import make_dataset
 from train.test_loop import TINY
 
+from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import dataset_sha256
-from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.train.checkpoint import start_run
 from betafold_mlx.train.loop import Trainer
 

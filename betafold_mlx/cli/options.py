@@ -1,0 +1,181 @@
+"""Options that several commands share, and how a shell completes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+from click.core import ParameterSource
+from click.globals import get_current_context
+from click.shell_completion import CompletionItem
+
+from betafold_mlx.cli.progress import say
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE_OR_FOLDER = click.Path(path_type=Path)
+DATASET = click.Path(path_type=Path, file_okay=False, exists=True)
+SEED = click.IntRange(0, 2**31 - 1)
+
+
+def examples(*commands: str) -> str:
+    """Return command lines as the last section of a help page."""
+    return "\n\n".join(["Examples:", *commands])
+
+
+def complete_words(
+    words: Callable[[], list[str]], paths: str | None = None
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return a completion of some words, and of paths.
+
+    Parameters
+    ----------
+    words : callable
+        Returns the words; called when a shell completes one.
+    paths : str, optional
+        ``file`` or ``dir``: what else may stand there.
+    """
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        # Paths come first: click's script for bash forgets what stands before them.
+        items = [CompletionItem(incomplete, type=paths)] if paths else []
+        return items + [CompletionItem(word) for word in words() if word.startswith(incomplete)]
+
+    return complete
+
+
+def _installed_models() -> list[str]:
+    from betafold_mlx.fold.registry import installed_models
+
+    return list(installed_models())
+
+
+complete_model = complete_words(_installed_models, "dir")
+complete_peptide = complete_words(list, "file")
+
+
+def model_options(command: _Function) -> _Function:
+    """Add ``--model`` (passed as ``model``) and ``--embedder`` (``embedder``) to a command that folds."""
+    command = click.option(
+        "--embedder",
+        type=FOLDER,
+        show_default="found by its checksum",
+        help="Converted ESM-2 that the model was trained on.",
+        panel="The model",
+    )(command)
+    return click.option(
+        "--model",
+        metavar="NAME|DIR",
+        shell_complete=complete_model,
+        show_default="betafold-mini",
+        help="An installed model, or a model directory.",
+        panel="The model",
+    )(command)
+
+
+def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--device`` to a command, and load MLX before it runs.
+
+    The decorator stands directly above the function (and ``pass_context``). Where OpenBLAS is missing, stderr says how
+    to get it.
+    """
+
+    @click.option(
+        "--device",
+        type=click.Choice(["gpu", "cpu"]),
+        show_default="the GPU where there is one",
+        help="Where to compute.",
+        panel="The model",
+    )
+    @functools.wraps(command)
+    def run(*args: Any, device: str | None, **kwargs: Any) -> Any:
+        with _interrupts_deferred():
+            import gemmi  # noqa: F401
+
+            from betafold_mlx.device import advice, use_device
+
+        use_device(device)
+        text = advice()
+        if text:
+            say(text)
+        return command(*args, **kwargs)
+
+    return run
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Let a Ctrl-C wait: MLX and gemmi abort the process when one comes while they are loaded."""
+    came: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if came:
+        raise KeyboardInterrupt
+
+
+def settings_options(settings: type, panel: str) -> Callable[[_Function], _Function]:
+    """Add an option for each field of a dataclass that has help (`betafold_mlx.fields.setting`).
+
+    `take_settings` makes the dataclass of their values.
+    """
+
+    def add(command: _Function) -> _Function:
+        for field in reversed(_fields(settings)):
+            command = _option(field, panel)(command)
+        return command
+
+    return add
+
+
+def take_settings(settings: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Take the values of `settings_options` out of a command's options."""
+    return {field.name: options.pop(field.name) for field in _fields(settings)}
+
+
+def _fields(settings: Any) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(settings) if field.metadata.get("help")]
+
+
+def _option(field: dataclasses.Field[Any], panel: str) -> Callable[[_Function], _Function]:
+    """Return the option of a field."""
+    limits, kind = field.metadata, str(field.type).partition(" | ")[0]
+    name = field.name.replace("_", "-")
+    ends = (limits["min"], limits["max"], limits["min_open"], limits["max_open"])
+    value_type: Any = None
+    if kind == "int":
+        value_type = click.IntRange(*ends)
+    elif kind == "float":
+        value_type = click.FloatRange(*ends)
+    elif kind == "str":
+        value_type = click.Choice(limits["choices"])
+    return click.option(
+        f"--{name}/--no-{name}" if kind == "bool" else f"--{name}",
+        type=value_type,
+        default=field.default,
+        help=limits["help"],
+        panel=panel,
+    )
+
+
+def given_options(ctx: click.Context, names: Any) -> list[str]:
+    """Return those of some parameters that stand on the command line, as the options that they are."""
+    source = ParameterSource.COMMANDLINE
+    options = {param.name: max(param.opts, key=len) for param in ctx.command.params}
+    return [options[name] for name in names if ctx.get_parameter_source(name) is source]
+
+
+def command_line() -> str:
+    """Return the command that runs, as a shell takes it."""
+    return shlex.join(["betafold-mlx", *(get_current_context().find_object(list) or [])])

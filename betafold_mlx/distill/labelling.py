@@ -1,0 +1,34 @@
+"""Settings of the labelling of sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from betafold_mlx.fields import check_settings, setting
+
+EXCHANGED = 0.3
+"""Largest share of exchanged residues of a mutant, unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How sequences are labelled.
+
+    Attributes
+    ----------
+    min_plddt : float
+        Least mean pLDDT of a label, 0 to 100. AlphaFold DB calls 70 confident.
+    samples : int
+        Structures that each label is chosen from.
+    seed : int
+        Of these.
+    """
+
+    min_plddt: float = setting(
+        70.0, "Least confidence: the mean of a label, or each residue of --structures.", min=0, max=100
+    )
+    samples: int = setting(4, "Structures of which the one of the highest confidence is the label.", min=1)
+    seed: int = setting(0, min=0)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "labelling")

@@ -1,1 +1,1 @@
-"""From what the network says to structures: starts are drawn, all are minimised together, rings and bridges closed."""
+"""Folding: from the network's answer to ranked structures and their files (`pipeline` has the five steps)."""

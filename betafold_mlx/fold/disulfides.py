@@ -47,7 +47,7 @@ class DisulfidePattern:
 def rank_disulfides(
     sequence: str, distogram: np.ndarray, cyclic: bool = False
 ) -> tuple[DisulfidePattern, ...]:
-    """Rank the ways to pair cysteines by a distogram that was made without being told of any.
+    """Rank the ways to pair cysteines by a distogram that was made with none stated.
 
     A way counts by the product over its pairs of p / b: the probability that the two CA lie within `BONDED_DISTANCE`
     over what it is for any two residues so far apart along the chain.

@@ -12,7 +12,7 @@ from betafold_mlx.generate.chain_layout import AROUND, MAX_SEPARATION, PLACE_FEA
 from betafold_mlx.generate.settings import GeneratorConfig
 from betafold_mlx.generate.surroundings import CONTEXT_UNIT, Surroundings
 from betafold_mlx.model.attention import scaled_dot_product_attention
-from betafold_mlx.model.transformer import Block
+from betafold_mlx.model.transformer import TransformerBlock
 
 NEVER = -1e30
 """Added to an attention score it masks the pair; far from infinite, so that nothing becomes NaN."""
@@ -25,7 +25,7 @@ class Past(NamedTuple):
     values: mx.array
 
 
-class CausalBlock(Block):
+class CausalBlock(TransformerBlock):
     """A block whose points also attend to those of finished scales."""
 
     def __init__(self, width: int, heads: int, ffn_width: int) -> None:

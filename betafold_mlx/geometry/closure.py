@@ -1,4 +1,4 @@
-"""The bonds that a user states, as predicted coordinates have them."""
+"""Stated bonds, measured on predicted coordinates."""
 
 from __future__ import annotations
 

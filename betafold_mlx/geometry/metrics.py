@@ -1,4 +1,4 @@
-"""How far a predicted structure is from the true one. MLX operations, batched and masked.
+"""Metrics of a predicted structure against the true one, as MLX operations, batched and masked.
 
 Backbone RMSD and torsion error carry the headline numbers. The others are kept because they are usual, and
 are flattering for peptides: at 10 residues GDT_TS gives 0.30 to a plain wrong strand, CA-lDDT gives about 0.4

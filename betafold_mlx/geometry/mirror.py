@@ -1,4 +1,4 @@
-"""Mirror images: what is true of an L peptide is true of the D peptide's reflection."""
+"""Mirror images: the reflection of an L peptide is its D peptide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the models of one peptide differ: NumPy in double precision, so that any thread may write its files."""
+"""Differences among the models of one peptide: superposition, RMSD, clusters; NumPy in double precision."""
 
 from __future__ import annotations
 

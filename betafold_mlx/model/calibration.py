@@ -1,4 +1,4 @@
-"""From what a network thinks of a structure to the lDDT that such structures reached."""
+"""Calibration of the confidence: a logistic regression from features of a structure to its lDDT."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class ModelConfig:
     max_length : int
         Longest sequence in residues.
     relative : bool
-        Whether attention and the distance head are told how far apart two residues are, around a ring the shorter way.
+        Whether attention and the distance head know how far apart two residues are, around a ring the shorter way.
     norm : str
         ``pre``: each branch normalises its own copy of the residual stream; ``post``: the stream is normalised after
         each branch, as in Vaswani et al. 2017.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_directory, file_sha256, to_json
+from betafold_mlx.files import atomic_directory, file_sha256, read_json, to_json
 from betafold_mlx.model.config import CONFIG_FILE, MODEL_TYPE, SCHEMA_VERSION, ModelConfig
 from betafold_mlx.model.folding import FoldingModel
 
@@ -61,9 +60,7 @@ def load_arrays(path: Path) -> dict[str, mx.array]:
         arrays = mx.load(str(path), format="safetensors")
         assert isinstance(arrays, dict)
         mx.eval(arrays)
-    except (
-        Exception
-    ) as error:  # MLX raises RuntimeError, ValueError or a JSON error, by the place of the damage
+    except Exception as error:  # RuntimeError, ValueError or a JSON error, by the place of the damage
         raise BetafoldError(
             f"{path} is not a whole safetensors file (truncated or another format)"
         ) from error
@@ -82,26 +79,6 @@ def save_arrays(path: Path, arrays: dict[str, mx.array], metadata: dict[str, str
         mx.save_safetensors(str(path), arrays, metadata)
     except RuntimeError as error:  # MLX's word for a full disk
         raise OSError(f"the disk may be full ({error})") from error
-
-
-def read_config(directory: Path) -> tuple[ModelConfig, str | None]:
-    """Read and check ``config.json`` of a model directory.
-
-    Returns
-    -------
-    config : ModelConfig
-        Sizes of the network.
-    trained_on : str or None
-        SHA-256 of the data set it was trained on, where the file says.
-
-    Raises
-    ------
-    BetafoldError
-        No such directory, no such file, broken JSON, another schema, or impossible values.
-    """
-    return read_description(
-        directory, (MODEL_TYPE, SCHEMA_VERSION), ModelConfig.from_dict, "a betafold folding model"
-    )
 
 
 def read_description(
@@ -130,32 +107,28 @@ def read_description(
     Raises
     ------
     BetafoldError
-        As `read_config`.
+        No such directory, no such file, broken JSON, another schema, or impossible values.
     """
     model_type, schema = kind
     path = directory / CONFIG_FILE
     if not directory.is_dir():
         raise BetafoldError(f"no model directory at {directory}")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BetafoldError(f"{directory} is not a model directory: it has no {CONFIG_FILE}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise BetafoldError(f"{path} cannot be read as JSON") from error
+    if not path.is_file():
+        raise BetafoldError(f"{directory} is not a model directory: it has no {CONFIG_FILE}")
+    document = read_json(path)
     if not isinstance(document, dict) or document.get("model_type") != model_type:
         raise BetafoldError(f"{path} does not describe {what}")
     if document.get("schema_version") != schema:
         raise BetafoldError(
             f"{path} has schema {document.get('schema_version')!r:.40}; this version reads {schema}"
         )
-    network = document.get("network")
+    network, training = document.get("network"), document.get("training")
     if not isinstance(network, dict):
         raise BetafoldError(f"{path}: 'network' must be an object")
     try:
         config = parse(network)
     except BetafoldError as error:
         raise BetafoldError(f"{path}: {error}") from error
-    training = document.get("training")
     trained_on = training.get("dataset_sha256") if isinstance(training, dict) else None
     return config, trained_on if isinstance(trained_on, str) else None
 
@@ -205,7 +178,9 @@ def load_model(directory: Path) -> LoadedModel:
         For anything missing, damaged, or of another kind; the message says which file and what to do.
     """
     directory = Path(directory)
-    config, trained_on = read_config(directory)
+    config, trained_on = read_description(
+        directory, (MODEL_TYPE, SCHEMA_VERSION), ModelConfig.from_dict, "a betafold folding model"
+    )
     model = FoldingModel(config)
     path = directory / WEIGHTS_FILE
     set_weights(model, load_arrays(path), path)

@@ -1,4 +1,4 @@
-"""How far apart two residues are: a distribution over C-alpha distances for each pair."""
+"""Distogram head: a distribution over C-alpha distances for each pair of residues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Softmax, sigmoid and GELU for processors where the usual ways to them are slow.
+"""Softmax, sigmoid and GELU for processors where the native operations are slow.
 
 On a CPU under Linux, MLX computes `exp` and `erf` one element after another (10 and 25 ns each), but multiplies,
 adds and divides whole vectors (0.1 ns an element). There the functions are made of such cheap operations, with

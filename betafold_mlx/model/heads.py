@@ -1,4 +1,4 @@
-"""What is read off a residue's state: torsion angles, and how sure the model is."""
+"""Heads on a residue's state: torsion angles and confidence."""
 
 from __future__ import annotations
 

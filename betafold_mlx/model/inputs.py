@@ -1,4 +1,4 @@
-"""What the network is given: padded arrays of a batch of peptides."""
+"""Input of the network: padded arrays of a batch of peptides."""
 
 from __future__ import annotations
 

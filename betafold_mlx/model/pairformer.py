@@ -17,7 +17,7 @@ import mlx.nn as nn
 
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.distogram import BINS
-from betafold_mlx.model.transformer import Block, dropout, relu, split_key
+from betafold_mlx.model.transformer import TransformerBlock, dropout, relu, split_key
 from betafold_mlx.model.triangle import (
     PairLinear,
     PairTransition,
@@ -151,7 +151,9 @@ class Pairformer(nn.Module):
         self.pair_updates = [PairUpdate(config) for _ in range(number)]
         self.biases = [PairLinear(width, config.heads, zero=True) for _ in range(number)]
         self.blocks = [
-            Block(config.width, config.heads, config.ffn_width, config.dropout, config.norm == "post")
+            TransformerBlock(
+                config.width, config.heads, config.ffn_width, config.dropout, config.norm == "post"
+            )
             for _ in range(config.layers)
         ]
         self.norm = nn.LayerNorm(config.width)

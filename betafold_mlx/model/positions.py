@@ -1,4 +1,4 @@
-"""Where a residue stands: absolute positions, and relative ones that know about rings and disulfides.
+"""Positions of residues: absolute ones, and relative ones that know rings and disulfides.
 
 Attention by itself sees a bag of residues. Absolute positions are added to the states; relative positions and
 disulfide bonds bias the attention scores, one learned number for each head.

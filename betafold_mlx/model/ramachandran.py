@@ -1,4 +1,4 @@
-"""A distribution over (phi, psi) of each residue, not only their mean.
+"""Ramachandran head: a distribution over (phi, psi) of each residue.
 
 A mean angle between helix and strand is neither. Here each residue chooses among a few *states*, regions of the
 Ramachandran plot that all residues share, each a product of two von Mises distributions (the normal distribution of

@@ -74,7 +74,7 @@ class FeedForward(nn.Module):
         return self.contract(relu(self.expand(x)))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """One block. Pre-LN: x + attention(norm(x)), then x + feed-forward(norm(x)).
 
     With `post_norm` the block of Vaswani et al. 2017: norm(x + attention(x)), then norm(x + feed-forward(x)).
@@ -131,7 +131,9 @@ class Transformer(nn.Module):
         post_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.blocks = [Block(width, heads, ffn_width, dropout_rate, post_norm) for _ in range(layers)]
+        self.blocks = [
+            TransformerBlock(width, heads, ffn_width, dropout_rate, post_norm) for _ in range(layers)
+        ]
         self.norm = nn.LayerNorm(width)
 
     def __call__(

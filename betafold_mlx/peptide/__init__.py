@@ -1,1 +1,1 @@
-"""What a peptide is: residues, stated bonds, caps, notations and FASTA."""
+"""Peptides: residues, stated bonds, caps, notations and FASTA."""

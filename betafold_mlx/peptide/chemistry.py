@@ -1,7 +1,4 @@
-"""The chemistry of a peptide that its letters do not show, as users state it.
-
-Rings, disulfides, D residues and terminal caps; the words for them in FASTA headers.
-"""
+"""Stated chemistry of a peptide: rings, disulfides, D residues and caps, and the words for them in FASTA headers."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def _sulfur_rings(backbone: np.ndarray, cb: np.ndarray) -> np.ndarray:
 
 
 def _strain(cb_i: np.ndarray, sg_i: np.ndarray, cb_j: np.ndarray, sg_j: np.ndarray) -> float:
-    """Return the least misfit of a disulfide between two residues over all chi1 of both."""
+    """Return the smallest misfit of a disulfide between two residues over all chi1 of both."""
     ideal = np.sqrt(CB_SG**2 + SG_SG**2 - 2 * CB_SG * SG_SG * np.cos(CB_SG_SG))  # CB...SG across the bond
     sulfur = np.linalg.norm(sg_i[:, None] - sg_j[None], axis=-1)  # (72, 72)
     across_i = np.linalg.norm(cb_i - sg_j, axis=-1)[None, :]

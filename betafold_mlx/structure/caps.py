@@ -126,7 +126,7 @@ def _not_beside_acetyl(atoms: np.ndarray, amide: np.ndarray) -> np.ndarray:
 
 
 def _nearest(atoms: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the least distance (...) of atoms (..., n, 3) to others (m, 3); NaN in those is no atom."""
+    """Return the smallest distance (...) of atoms (..., n, 3) to others (m, 3); NaN in those is no atom."""
     others = others[~np.isnan(others).any(axis=-1)]
     distances = np.linalg.norm(atoms[..., :, None, :] - others, axis=-1)  # (..., n, m)
     return distances.min(axis=(-2, -1), initial=np.inf)

@@ -1,4 +1,4 @@
-"""Entries of the PDB archive: their ids, lists of them, and whether a file is what the archive has of an entry."""
+"""PDB archive entries: ids, lists of ids, and the check of a downloaded file."""
 
 from __future__ import annotations
 

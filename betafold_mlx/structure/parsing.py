@@ -1,4 +1,4 @@
-"""Text of a PDB or mmCIF file to a gemmi structure, with every failure as one clear line."""
+"""Parses PDB and mmCIF text with gemmi; every failure is one clear line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protein chains of PDB and mmCIF files as backbones."""
+"""Reads the protein chains of PDB and mmCIF files as backbones."""
 
 from __future__ import annotations
 

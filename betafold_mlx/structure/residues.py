@@ -1,4 +1,4 @@
-"""One residue of a structure file: its letter, its atoms in one conformer, or why it cannot be used."""
+"""Reads the residues of a chain: letter, atoms of one conformer, or the reason why one cannot be used."""
 
 from __future__ import annotations
 

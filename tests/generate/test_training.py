@@ -351,7 +351,7 @@ def with_nan(path):
         (edit_config(schema_version=9), "schema 9"),
         (edit_config(network=[]), "'network' must be an object"),
         (edit_config(network={"width": -3}), r"config\.json: generator config: width"),
-        (lambda path: (path / "config.json").write_text("{"), "cannot be read as JSON"),
+        (lambda path: (path / "config.json").write_text("{"), "is not whole JSON"),
         (lambda path: (path / "config.json").unlink(), "has no config.json"),
         (lambda path: (path / "model.safetensors").unlink(), "is not there"),
         (lambda path: (path / "model.safetensors").write_bytes(b"x" * 30), "not a whole safetensors"),

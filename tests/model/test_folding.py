@@ -283,7 +283,7 @@ def test_an_impossible_config_is_refused(tmp_path, model, change, message):
 def test_json_nested_without_end_is_refused(tmp_path, model):
     directory = saved(tmp_path, model)
     (directory / "config.json").write_text("[" * 100_000)
-    with pytest.raises(BetafoldError, match="cannot be read as JSON"):
+    with pytest.raises(BetafoldError, match="is not whole JSON"):
         load_model(directory)
 
 

@@ -7,7 +7,7 @@ from mlx.utils import tree_flatten
 
 from betafold_mlx.model.attention import MultiHeadAttention, scaled_dot_product_attention
 from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
-from betafold_mlx.model.transformer import Block, Transformer, dropout, split_key
+from betafold_mlx.model.transformer import Transformer, TransformerBlock, dropout, split_key
 
 
 def softmax(x):
@@ -61,7 +61,7 @@ def states():
 
 def test_block_equals_the_float64_oracle(states):
     x, mask, bias = states
-    block = Block(24, 4, 48, 0.1)
+    block = TransformerBlock(24, 4, 48, 0.1)
     got, maps = block(x, mask, bias)
     p = parameters(block)
     for row in range(2):
@@ -91,7 +91,7 @@ def test_attention_rows_sum_to_one_and_never_look_at_padding(states):
 
 def test_a_row_of_padding_alone_stays_finite_in_value_and_gradient(states):
     x, _, bias = states
-    block = Block(24, 4, 48, 0.0)
+    block = TransformerBlock(24, 4, 48, 0.0)
     nothing = mx.zeros((2, 7), dtype=mx.bool_)
     gradient = mx.grad(lambda x: block(x, nothing, bias)[0].sum())(x)
     assert mx.isfinite(gradient).all().item() and mx.isfinite(block(x, nothing, bias)[0]).all().item()

@@ -14,15 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from betafold_mlx.generate.tables import method_rows, prompt_rows
+from betafold_mlx.generate.assessment_report import method_table, prompt_table
 
 Document = dict[str, Any]
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown, its header first."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def generator(document: Document) -> str:
@@ -35,13 +29,13 @@ def generator(document: Document) -> str:
     )
     model, data = document["model"], document["dataset"]["sha256"][:12]
     said = f"{made}; model {model['name']} {model['sha256'][:12]}, data set {data}."
-    return f"{table(method_rows(document))}\n\n{said}"
+    return f"{method_table(document).markdown()}\n\n{said}"
 
 
 def generator_prompts(document: Document) -> str:
     """Return how well prompts are followed."""
-    rows = prompt_rows(document)
-    return table(rows) if rows else "No prompts were measured."
+    table = prompt_table(document)
+    return table.markdown() if table else "No prompts were measured."
 
 
 def generator_speed(document: Document) -> str:

@@ -83,8 +83,7 @@ def evaluate_generator(
     """
     from betafold_mlx.data.store import Dataset, dataset_sha256
     from betafold_mlx.generate.assessment import evaluate_generator as measure
-    from betafold_mlx.generate.page import generator_page
-    from betafold_mlx.generate.tables import render
+    from betafold_mlx.generate.assessment_report import report_page, report_text
     from betafold_mlx.generate.training_split import favoured_region, training_angles
 
     started = time.perf_counter()
@@ -113,8 +112,8 @@ def evaluate_generator(
         "notes": notes,
         **measured,
     }
-    click.echo(to_json(report) if as_json else render(report), nl=False)
+    click.echo(to_json(report) if as_json else report_text(report), nl=False)
     if output is not None:
         region = favoured_region(training_angles(data))
-        write_text(output, generator_page(report, samples, region, command_line()))
+        write_text(output, report_page(report, samples, region, command_line()))
         say(f"wrote {output}")

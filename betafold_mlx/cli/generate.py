@@ -186,8 +186,8 @@ def _write(
     as_json: bool,
 ) -> int:
     """Make the samples, write and tell them; return how many failed."""
+    from betafold_mlx.generate.backbone_files import BackboneWriter
     from betafold_mlx.generate.backbones import generate_backbones
-    from betafold_mlx.generate.files import BackboneWriter
 
     writer = BackboneWriter(output, suffixes, request, generator.name, generator.sha256, keep_failed)
     writer.begin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,14 @@ def chain_figures(chains: Chains, references: TrainingReferences, seed: int) -> 
         "nearest_training_rmsd": mean(near.tolist())
         | {"median": _rounded(np.median(near)) if len(near) else None},
     }
+
+
+def figure_at(figures: Mapping[str, Any], place: str) -> Any:
+    """Return what stands at ``a.b`` in `chain_figures`."""
+    found: Any = figures
+    for name in place.split("."):
+        found = found[name]
+    return found
 
 
 def estimate(sums: Sequence[Any], counts: Sequence[int] | None, seed: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from betafold_mlx.data.store import Dataset
 from betafold_mlx.generate.assessment import held_out_chains, training_references
 from betafold_mlx.generate.fit import fit_traces
 from betafold_mlx.generate.flow import first_draws
-from betafold_mlx.generate.measures import Chains, TrainingReferences, chain_figures
+from betafold_mlx.generate.measures import Chains, TrainingReferences, chain_figures, figure_at
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.sampler import SampleSpec, sample_traces
 from betafold_mlx.generate.scales import scale_sizes
@@ -27,7 +27,6 @@ from betafold_mlx.generate.settings import (
     GeneratorTrainConfig,
     SamplingConfig,
 )
-from betafold_mlx.generate.tables import value_at
 from betafold_mlx.generate.trainer import GeneratorTrainer
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.lab.compare import INTERVALS, Measure, draw_runs, findings, run_rows
@@ -60,7 +59,7 @@ class GeneratorRun:
 
     def at(self, place: str) -> float:
         """Return what stands at ``a.b``, NaN where it cannot be had."""
-        value = value_at(self.figures, place)
+        value = figure_at(self.figures, place)
         if isinstance(value, Mapping):
             value = value["value"]
         return float("nan") if value is None else float(value)

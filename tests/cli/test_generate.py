@@ -15,8 +15,8 @@ from synthetic import STRAND
 
 from betafold_mlx.cli import generate as generate_module
 from betafold_mlx.cli.main import main
+from betafold_mlx.generate.backbone_files import BackboneWriter
 from betafold_mlx.generate.backbones import MAX_MOTIF_RMSD
-from betafold_mlx.generate.files import BackboneWriter
 from betafold_mlx.generate.fit_problem import MAX_OVERLAP, MAX_RMSD
 from betafold_mlx.generate.network import BackboneGenerator, save_generator
 from betafold_mlx.generate.prompt import MAX_POINTS, MIN_MOTIF, MIN_RANGES

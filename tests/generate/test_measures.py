@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from synthetic import HELIX, STRAND, make_dataset
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.generate.assessment_report import method_table, prompt_table, report_text
 from betafold_mlx.generate.fit import fit_traces
 from betafold_mlx.generate.fit_problem import Fit
 from betafold_mlx.generate.measures import (
@@ -26,7 +27,6 @@ from betafold_mlx.generate.measures import (
     nearest,
     radius_histogram,
 )
-from betafold_mlx.generate.tables import method_rows, prompt_rows, render
 from betafold_mlx.generate.trace_states import CELL, torsion_states
 from betafold_mlx.generate.training_split import count_torsions, favoured_region, training_angles
 from betafold_mlx.generate.validity import radius_of_gyration, trace_validity
@@ -247,7 +247,7 @@ def test_where_nothing_is_valid_there_are_dashes_and_no_error():
         "samples": 1, "lengths": [12, 12], "methods": {"model": found}, "prompts": {},
         "speed": {"draw_per_second": 1.0, "fit_per_second": 2.0}, "notes": ["a note"],
     }  # fmt: skip
-    rows = {row[0]: row[1] for row in method_rows(report)[1:]}
+    rows = {row[0]: row[1] for row in method_table(report).rows}
     assert rows["backbone: valid"] == "0 %" and rows["helix"] == "-"
-    text = render(report)
-    assert text.startswith("note: a note\n") and "1.0 traces drawn" in text and prompt_rows(report) == []
+    text = report_text(report)
+    assert text.startswith("note: a note\n") and "1.0 traces drawn" in text and prompt_table(report) is None

@@ -1,10 +1,12 @@
 """Generated backbones in files: read by others as they are, and never mistaken for more than they are."""
 
 import csv
+import dataclasses
 import io
 import json
 
 import gemmi
+import mlx.core as mx
 import numpy as np
 import oracles
 import pytest
@@ -14,12 +16,14 @@ from synthetic import HELIX, STRAND
 from writer_helpers import read_biotite, read_gemmi
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate import files
+from betafold_mlx.generate import backbone_files
+from betafold_mlx.generate.backbone_files import BackboneWriter, backbone_text
 from betafold_mlx.generate.backbones import BackboneRequest, generate_backbones, secondary_kept
-from betafold_mlx.generate.files import BackboneWriter, to_mmcif, to_pdb
 from betafold_mlx.generate.prompt import CoarseShape, motif_of
+from betafold_mlx.generate.sampler import SampleSpec
+from betafold_mlx.generate.sampler import _noise as sampler_noise
 from betafold_mlx.generate.settings import SamplingConfig
-from betafold_mlx.structure.writer import to_pdb as written_pdb
+from betafold_mlx.structure.writer import to_pdb
 
 SAMPLING = SamplingConfig(steps=3)
 __all__ = ["drawn"]
@@ -34,14 +38,14 @@ def made(generator, wanted):
 
 
 @pytest.mark.parametrize("residue", ["ALA", "GLY"])
-@pytest.mark.parametrize("form", [to_mmcif, to_pdb])
+@pytest.mark.parametrize("kind", ["cif", "pdb"])
 @pytest.mark.parametrize("read", [read_gemmi, read_biotite])
-def test_others_read_the_atoms(drawn, residue, form, read):
+def test_others_read_the_atoms(drawn, residue, kind, read):
     wanted = request(1, residue=residue)
     (backbone,) = made(drawn, wanted)
     kept = 5 if residue == "ALA" else 4
     expected = backbone.fit.coordinates[:, :kept].reshape(-1, 3)
-    found = read(form(backbone, wanted, "m"), written_pdb if form is to_pdb else None)
+    found = read(backbone_text(backbone, wanted, "m", kind), to_pdb if kind == "pdb" else None)
     if read is read_gemmi:
         chain = found[0]["A"]
         assert [residue_.name for residue_ in chain] == [residue] * 12
@@ -57,11 +61,11 @@ def test_others_read_the_atoms(drawn, residue, form, read):
     assert np.abs(points.mean(axis=0)).max() < 1e-2  # in the middle of the picture
 
 
-@pytest.mark.parametrize("form", [to_mmcif, to_pdb])
-def test_a_file_says_that_it_is_generated_and_has_no_sequence(drawn, form):
+@pytest.mark.parametrize("kind", ["cif", "pdb"])
+def test_a_file_says_that_it_is_generated_and_has_no_sequence(drawn, kind):
     wanted = request(1)
     (backbone,) = made(drawn, wanted)
-    words = " ".join(form(backbone, wanted, "par x").replace("REMARK  99", "").split())
+    words = " ".join(backbone_text(backbone, wanted, "par x", kind).replace("REMARK  99", "").split())
     assert "not observed and not predicted from a sequence" in words
     assert "ALA, a placeholder: no sequence was designed" in words
     assert (
@@ -69,12 +73,14 @@ def test_a_file_says_that_it_is_generated_and_has_no_sequence(drawn, form):
     )
     assert "there is no confidence" in words and "FAILED" not in words
     assert "pLDDT" not in words and "_ma_qa_metric" not in words
-    assert form(backbone, wanted, "par x") == form(made(drawn, wanted)[0], wanted, "par x")
+    assert backbone_text(backbone, wanted, "par x", kind) == backbone_text(
+        made(drawn, wanted)[0], wanted, "par x", kind
+    )
 
 
 def test_pdb_lines_have_80_columns(drawn):
     wanted = request(1, lengths=(32, 32))
-    text = to_pdb(made(drawn, wanted)[0], wanted, "m")
+    text = backbone_text(made(drawn, wanted)[0], wanted, "m", "pdb")
     lines = text.splitlines()
     assert {len(line) for line in lines} == {80} and lines[-1].startswith("END")
     assert text.count("SEQRES") == 3
@@ -82,7 +88,7 @@ def test_pdb_lines_have_80_columns(drawn):
 
 def test_the_mmcif_keeps_the_rules_of_modelcif(drawn):
     wanted = request(1)
-    block = gemmi.cif.read_string(to_mmcif(made(drawn, wanted)[0], wanted, "m")).sole_block()
+    block = gemmi.cif.read_string(backbone_text(made(drawn, wanted)[0], wanted, "m", "cif")).sole_block()
     there = {name.rstrip(".") for name in block.get_mmcif_category_names()}
     assert there <= set(MANDATORY) and {"_ma_model_list", "_ma_protocol_step", "_atom_site"} <= there
 
@@ -136,7 +142,7 @@ def test_what_failed_is_listed_and_written_only_if_asked(drawn, tmp_path, keep_f
     assert len(there) == (7 if keep_failed else 6) and (broken in there) == keep_failed
     assert nothing not in there  # there is no backbone
     rows = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
-    assert tuple(rows[0]) == files.SUMMARY_COLUMNS and len(rows) == 8
+    assert tuple(rows[0]) == backbone_files.SUMMARY_COLUMNS and len(rows) == 8
     said = {row["id"]: row["problems"] for row in rows}
     assert "any ideal backbone" in said[f"sample_{BROKEN + 1:05d}"]
     assert "not numbers" in said[f"sample_{NOT_A_NUMBER + 1:05d}"] and said["sample_00001"] == ""
@@ -184,7 +190,11 @@ def test_a_motif_that_is_there_is_kept_and_one_that_is_not_fails(drawn):
         off = oracles.kabsch(inside, helix.coordinates[:, :3].reshape(-1, 3))[2]
         assert backbone.motif_rmsd == pytest.approx(off, abs=1e-3) and off < 0.3 and not backbone.problems
     assert all(backbone.problems for backbone in bad)
-    text = " ".join(to_pdb(good[0], request(2, (16, 16), motif=helix), "m").replace("REMARK  99", "").split())
+    text = " ".join(
+        backbone_text(good[0], request(2, (16, 16), motif=helix), "m", "pdb")
+        .replace("REMARK  99", "")
+        .split()
+    )
     assert "Residues 2 to 9 hold the motif m" in text
 
 
@@ -240,3 +250,69 @@ def test_a_folder_that_cannot_be_written_is_said(drawn, tmp_path):
     blocked.write_text("")
     with pytest.raises(BetafoldError, match="cannot write"):
         write_all(drawn, request(1), blocked)
+
+
+# A folder: one run, another, a failed and an interrupted one
+
+
+def test_an_open_ring_is_never_written(drawn, tmp_path, monkeypatch):
+    """Not even where failed samples are kept: it would be a file with a broken bond."""
+    wanted = request(1, cyclic=True)
+    (backbone,) = made(drawn, wanted)
+    for misfit, files_of in ((1.1, 0), (0.9, 2)):
+        fit = backbone.fit._replace(rmsd=1.5, misfit=misfit)
+        failed = dataclasses.replace(backbone, fit=fit, problems=fit.problems)
+        writer = BackboneWriter(tmp_path, (".cif", ".pdb"), wanted, "m", "0" * 64, keep_failed=True)
+        assert len(writer.write(failed)) == files_of
+        said = writer.document()["samples"][0]["problems"]
+        assert len(said) == (2 if misfit > 1 else 1) and "1.50 A" in said[-1]
+
+
+def test_a_folder_holds_one_run(drawn, tmp_path):
+    write_all(drawn, request(8), tmp_path, keep_failed=True)
+    for name in ("mine.cif", "sample_1.pdb", "sample_00001.cif.bak"):
+        (tmp_path / name).write_text("mine")
+    write_all(drawn, request(2), tmp_path, suffixes=(".cif",))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("sample_00001.cif", "sample_00002.cif", "summary.csv", "generation.json"),
+        *("mine.cif", "sample_1.pdb", "sample_00001.cif.bak"),
+    }
+
+
+@pytest.mark.parametrize(
+    "document",
+    [None, "", "[]", "{]", '{"kind": "something else"}', "\ud800", pytest.param("[" * 100_000, id="deep")],
+)
+def test_what_is_not_of_generate_is_left(drawn, tmp_path, document):
+    (tmp_path / "sample_00007.cif").write_text("mine")
+    if document is not None:
+        (tmp_path / "generation.json").write_bytes(document.encode("utf-8", "surrogatepass"))
+    write_all(drawn, request(2), tmp_path)
+    assert (tmp_path / "sample_00007.cif").read_text() == "mine"
+
+
+def test_what_is_killed_leaves_a_folder_that_says_whose_it_is(drawn, tmp_path):
+    wanted = request(4)
+    writer = BackboneWriter(tmp_path, (".cif",), wanted, "m", "0" * 64)
+    writer.begin()
+    for backbone in made(drawn, wanted):
+        writer.write(backbone)  # and no word at the end
+    begun = json.loads((tmp_path / "generation.json").read_text())
+    assert begun["made"] == 0 and begun["settings"]["num"] == 4
+    write_all(drawn, request(1), tmp_path)
+    assert {path.name for path in tmp_path.glob("sample_*")} == {"sample_00001.cif", "sample_00001.pdb"}
+
+
+def test_lengths_say_nothing_of_the_noise():
+    """Of one seed and number two streams are drawn: the length, and the noise of each scale."""
+    wanted = request(1, lengths=(12, 28))
+    lengths, first = [], {scale: [] for scale in range(3)}
+    for number in range(1500):
+        lengths.append(wanted.length_of(number))
+        for scale, numbers in first.items():
+            asked = SampleSpec(12, number)
+            (noise,) = sampler_noise([asked], wanted.seed, scale, mx.ones((1, 12), dtype=mx.bool_), 1)
+            numbers.append(abs(float(noise[0, 0, 0])))
+    assert min(lengths) == 12 and max(lengths) == 28
+    for numbers in first.values():
+        assert abs(np.corrcoef(lengths, numbers)[0, 1]) < 0.1  # four standard errors

@@ -1,0 +1,230 @@
+"""Generated backbones as files: PDB and mmCIF that say that they carry no sequence, a table and a JSON document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from betafold_mlx import __version__
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import read_json, to_json, write_text
+from betafold_mlx.fold.gradient import C, N
+from betafold_mlx.fold.output import csv_text
+from betafold_mlx.fold.prediction import versions
+from betafold_mlx.generate.backbones import BackboneRequest, GeneratedBackbone
+from betafold_mlx.generate.trace_states import PLACEHOLDERS
+from betafold_mlx.structure.components import Link, monomers, written_atoms
+from betafold_mlx.structure.mmcif import mmcif_text
+from betafold_mlx.structure.pdb import pdb_text
+from betafold_mlx.structure.writer import block_name, clean_text
+
+SCHEMA_VERSION = 1
+KIND = "generated backbones"
+SUMMARY_FILE, DOCUMENT_FILE = "summary.csv", "generation.json"
+SUMMARY_COLUMNS = (
+    *("id", "length", "status", "problems", "fit_rmsd", "overlap", "radius_of_gyration"),
+    *("secondary_structure", "shape_rmsd", "motif_rmsd", "secondary_kept", "files"),
+)
+_SAMPLE = re.compile(r"sample_[0-9]{5,}\.(cif|pdb)")
+
+
+class BackboneWriter:
+    """Writes the backbones of one run to a folder, with a table and a document of all samples.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder.
+    suffixes : sequence of str
+        ``.cif``, ``.pdb``.
+    request : BackboneRequest
+        What was requested.
+    model_name, model_sha256 : str
+        The generator.
+    keep_failed : bool
+        Whether to write the structures of failed samples too.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        suffixes: Sequence[str],
+        request: BackboneRequest,
+        model_name: str,
+        model_sha256: str,
+        keep_failed: bool = False,
+    ) -> None:
+        self.directory, self.request = directory, request
+        self._suffixes, self._keep_failed = suffixes, keep_failed
+        self._model = {"name": model_name, "sha256": model_sha256}
+        self._samples: list[dict[str, Any]] = []
+
+    def begin(self) -> None:
+        """Remove the files of an earlier run from the folder, and write a document without samples.
+
+        A folder holds one run. Files are removed only where `DOCUMENT_FILE` says that there was a run.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses.
+        """
+        document = self.directory / DOCUMENT_FILE
+        try:
+            if _is_ours(document):
+                for path in sorted(self.directory.iterdir()):
+                    if _SAMPLE.fullmatch(path.name) or path.name == SUMMARY_FILE:
+                        path.unlink()
+        except OSError as error:
+            raise BetafoldError(f"cannot clear {self.directory}: {error.strerror or error}") from error
+        write_text(document, to_json(self.document()))
+
+    def write(self, backbone: GeneratedBackbone) -> list[Path]:
+        """Write the structure of a sample, unless it failed; return its files.
+
+        A sample without a backbone, or with a broken bond, is not written even where failed samples are kept.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses.
+        """
+        paths: list[Path] = []
+        if not backbone.problems or (self._keep_failed and backbone.fit.whole):
+            paths = [self.directory / f"{backbone.id}{suffix}" for suffix in self._suffixes]
+            for path in paths:
+                write_text(path, backbone_text(backbone, self.request, self._model["name"], path.suffix[1:]))
+        self._samples.append(backbone.to_dict() | {"files": [path.name for path in paths]})
+        return paths
+
+    def document(self) -> dict[str, Any]:
+        """Return all about the samples so far as plain JSON values."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "kind": KIND,
+            "about": _about(self.request.residue),
+            "model": self._model,
+            "settings": _settings(self.request),
+            "made": len(self._samples),
+            "failed": sum(sample["status"] == "failed" for sample in self._samples),
+            "samples": self._samples,
+            "versions": dict(versions()),
+        }
+
+    def finish(self) -> str:
+        """Write the table and the document of the samples so far; return the document as JSON text.
+
+        Raises
+        ------
+        BetafoldError
+            Where the file system refuses.
+        """
+        rows = [
+            sample | {"problems": "; ".join(sample["problems"]), "files": " ".join(sample["files"])}
+            for sample in self._samples
+        ]
+        table = [SUMMARY_COLUMNS, *([row.get(column, "") for column in SUMMARY_COLUMNS] for row in rows)]
+        text = to_json(self.document())
+        write_text(self.directory / SUMMARY_FILE, csv_text(table))
+        write_text(self.directory / DOCUMENT_FILE, text)
+        return text
+
+
+def _is_ours(document: Path) -> bool:
+    try:
+        found = read_json(document)
+    except BetafoldError:
+        return False
+    return isinstance(found, dict) and found.get("kind") == KIND
+
+
+def _settings(request: BackboneRequest) -> dict[str, Any]:
+    """Return a request as plain JSON values: what makes the same samples again."""
+    sampling, shape, motif = request.sampling, request.shape, request.motif
+    return {
+        "length": list(request.lengths),
+        "num": request.count,
+        "seed": request.seed,
+        "steps": sampling.steps,
+        "ode_steps": sampling.ode_steps,
+        "gamma": sampling.gamma,
+        "cyclic": request.cyclic,
+        "residue": request.residue,
+        "prompt": shape and {"source": shape.source, "points": shape.points.tolist()},
+        "motif": motif and {"source": motif.source, "at": motif.start + 1, "residues": len(motif)},
+        "secondary": request.secondary,
+    }
+
+
+def backbone_text(backbone: GeneratedBackbone, request: BackboneRequest, model_name: str, kind: str) -> str:
+    """Return a sample as the text of a file, in the middle of its coordinates; there is no confidence.
+
+    Parameters
+    ----------
+    backbone : GeneratedBackbone
+        The sample.
+    request : BackboneRequest
+        What was requested.
+    model_name : str
+        The generator.
+    kind : str
+        ``cif``: mmCIF with the ModelCIF categories that say how it was made; ``pdb``.
+    """
+    made_by = f"betafold-mlx {__version__}, model {model_name}"
+    placeholder = f"poly-{request.residue} is a placeholder"
+    title = clean_text(f"{backbone.id}: backbone generated by {made_by}; {placeholder}")
+    chain = monomers(len(backbone) * PLACEHOLDERS[request.residue], False, None, None)
+    coordinates = backbone.fit.coordinates
+    middle = np.nanmean(coordinates.astype(np.float64), axis=(0, 1))
+    models = [written_atoms(chain, list(coordinates - middle), [0.0] * len(chain))]
+    links = []
+    if request.cyclic:  # the bond that closes the ring
+        length = np.linalg.norm(coordinates[-1, C].astype(np.float64) - coordinates[0, N])
+        links = [Link(len(backbone) - 1, 0, float(length))]
+    remarks = _remarks(backbone, request, made_by)
+    if kind == "pdb":
+        return pdb_text(title=title, remarks=remarks, chain=chain, models=models, links=links)
+    shape = "cyclic backbone" if request.cyclic else "backbone"
+    return mmcif_text(
+        name=block_name(backbone.id),
+        description=f"generated {shape} of {len(backbone)} residues, no sequence",
+        title=title,
+        chain=chain,
+        polymer_type="polypeptide(L)",
+        models=models,
+        model_names=[backbone.id],
+        model_type="Other",
+        plddt=None,
+        made_by=clean_text(model_name),
+        details=" ".join(remarks),
+        links=links,
+    )
+
+
+def _about(residue: str) -> str:
+    return (
+        "Generated by a model, not observed and not predicted from a sequence. "
+        f"Every residue is written as {residue}, a placeholder: no sequence was designed."
+    )
+
+
+def _remarks(backbone: GeneratedBackbone, request: BackboneRequest, made_by: str) -> list[str]:
+    said = [
+        _about(request.residue),
+        clean_text(f"Sample {backbone.number + 1} of seed {request.seed}, {made_by}."),
+        "Ideal bond lengths and angles, torsions fitted to the C-alpha trace that the model drew: "
+        f"{backbone.fit.rmsd:.2f} A RMSD. B-factor 0: there is no confidence.",
+    ]
+    if request.cyclic:
+        said.append("Cyclic: the last residue is bonded to the first.")
+    if backbone.motif_rmsd is not None and request.motif is not None:
+        first, last = request.motif.start + 1, request.motif.start + len(request.motif)
+        said.append(
+            f"Residues {first} to {last} hold the motif {clean_text(request.motif.source)}: "
+            f"{backbone.motif_rmsd:.2f} A backbone RMSD."
+        )
+    return said + [f"FAILED: {problem}." for problem in backbone.problems]

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element, tostring
 
 import numpy as np
 
@@ -19,8 +20,7 @@ from betafold_mlx import Predictor
 from betafold_mlx.files import write_text
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.report.bands import BANDS, band_of
-from betafold_mlx.report.markup import Markup, tag, text
-from betafold_mlx.report.shown import lay_out
+from betafold_mlx.report.view import lay_out
 
 Chemistry = dict[str, Any]
 
@@ -34,6 +34,14 @@ ROOM = (250.0, 160.0)  # of a fold in its panel, pixels
 STEPS = 8  # pieces of the tube between two residues
 FONT = "ui-sans-serif, -apple-system, Segoe UI, Helvetica, Arial, sans-serif"
 CARD, INK, FAINT, BRIDGE = "#FBFBF8", "#1F2328", "#59636E", "#B58900"
+
+
+def element(name: str, *children: Element, text: Any = None, **attributes: object) -> Element:
+    """Return an SVG element; an underscore in the name of an attribute stands for a hyphen."""
+    made = Element(name, {key.replace("_", "-"): str(value) for key, value in attributes.items()})
+    made.text = text
+    made.extend(children)
+    return made
 
 
 def spline(points: np.ndarray, closed: bool) -> np.ndarray:
@@ -54,7 +62,7 @@ def blend(colour: str, other: str, share: float) -> str:
     return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in pairs)
 
 
-def draw(prediction: Prediction) -> list[Markup]:
+def draw(prediction: Prediction) -> list[Element]:
     """Return the first model as pieces of a tube, far ones first, around the origin; x right, y up, z to the eye."""
     ca = lay_out(prediction.coordinates[:1])[0, :, 1]
     bonds = [bond for bond in prediction.bonds[0] if bond.formed]
@@ -64,12 +72,12 @@ def draw(prediction: Prediction) -> list[Markup]:
     scale = min(ROOM[0] / (high - low)[0], ROOM[1] / max((high - low)[1], 1.0), 15.0)
     place = (curve - (low + high) / 2) * scale
     depth = (place[:, 2] - place[:, 2].min()) / max(np.ptp(place[:, 2]), 1e-6)  # 1 is near
-    drawn: list[tuple[float, Markup]] = []
+    drawn: list[tuple[float, Element]] = []
 
-    def line(a: np.ndarray, b: np.ndarray, colour: str, width: float, **more: object) -> Markup:
+    def line(a: np.ndarray, b: np.ndarray, colour: str, width: float, **more: object) -> Element:
         ends = {"x1": a[0], "y1": -a[1], "x2": b[0], "y2": -b[1]}
         rounded = {key: round(float(value), 1) for key, value in ends.items()}
-        return tag("line", **rounded, stroke=colour, stroke_width=round(float(width), 1), **more)
+        return element("line", **rounded, stroke=colour, stroke_width=round(float(width), 1), **more)
 
     for k in range(len(curve) - 1):
         residue = min((k + STEPS // 2) // STEPS, len(ca)) % len(ca)
@@ -93,41 +101,42 @@ def draw(prediction: Prediction) -> list[Markup]:
     ends = [] if closed else [(0, "N"), (len(curve) - 1, "C")]
     for k, letter in ends:
         x, y = round(float(place[k, 0]), 1), round(float(-place[k, 1]), 1)
-        circle = tag("circle", cx=x, cy=y, r=9, fill=CARD, stroke=INK, stroke_width=1.2)
-        name = tag("text", text(letter), x=x, y=y + 4.0, text_anchor="middle", font_size=12, fill=INK)
-        drawn.append((1e6, Markup(circle + name)))
+        circle = element("circle", cx=x, cy=y, r=9, fill=CARD, stroke=INK, stroke_width=1.2)
+        name = element("text", text=letter, x=x, y=y + 4.0, text_anchor="middle", font_size=12, fill=INK)
+        drawn.append((1e6, element("g", circle, name)))
     drawn.sort(key=lambda item: item[0])
     return [piece for _, piece in drawn]
 
 
-def panel(number: int, title: str, prediction: Prediction) -> Markup:
+def panel(number: int, title: str, prediction: Prediction) -> Element:
     """Return one fold with what it is."""
     middle = MARGIN + PANEL * (number + 0.5)
-    said = {"x": middle, "text_anchor": "middle"}
+    said: dict[str, Any] = {"x": middle, "text_anchor": "middle"}
     mean = float(prediction.plddt[0].mean())
-    return Markup(
-        tag("text", text(title), **said, y=34, font_size=15, font_weight=600, fill=INK)
-        + tag("g", *draw(prediction), transform=f"translate({middle:.0f} 136)", stroke_linecap="round")
-        + tag(
+    return element(
+        "g",
+        element("text", text=title, **said, y=34, font_size=15, font_weight=600, fill=INK),
+        element("g", *draw(prediction), transform=f"translate({middle:.0f} 136)", stroke_linecap="round"),
+        element(
             "text",
-            text(prediction.sequence),
+            text=prediction.sequence,
             **said,
             y=246,
             font_size=13,
             font_family="ui-monospace, monospace",
             fill=INK,
-        )
-        + tag("text", text(f"mean pLDDT {mean:.0f}"), **said, y=264, font_size=12, fill=FAINT)
+        ),
+        element("text", text=f"mean pLDDT {mean:.0f}", **said, y=264, font_size=12, fill=FAINT),
     )
 
 
-def legend(width: float) -> list[Markup]:
+def legend(width: float) -> list[Element]:
     """Return the bands of confidence in a row."""
-    parts = [tag("text", text("pLDDT"), x=width / 2 - 262, y=291, font_size=12, fill=FAINT)]
+    parts = [element("text", text="pLDDT", x=width / 2 - 262, y=291, font_size=12, fill=FAINT)]
     for number, band in enumerate(BANDS):
         x = width / 2 - 212 + 120 * number
-        parts.append(tag("rect", x=x, y=281, width=14, height=11, rx=2, fill=band.colour))
-        parts.append(tag("text", text(band.scope), x=x + 20, y=291, font_size=12, fill=FAINT))
+        parts.append(element("rect", x=x, y=281, width=14, height=11, rx=2, fill=band.colour))
+        parts.append(element("text", text=band.scope, x=x + 20, y=291, font_size=12, fill=FAINT))
     return parts
 
 
@@ -139,22 +148,20 @@ def picture(predictor: Predictor) -> str:
         f"{prediction.sequence}, {title}" for (title, _, _), prediction in zip(FOLDS, made, strict=True)
     )
     panels = [panel(k, title, p) for k, ((title, _, _), p) in enumerate(zip(FOLDS, made, strict=True))]
-    return (
-        tag(
-            "svg",
-            tag("title", text(label)),
-            tag("rect", x=0.5, y=0.5, width=width - 1, height=HEIGHT + 3, rx=10, fill=CARD, stroke="#D1D9E0"),
-            *panels,
-            *legend(width),
-            xmlns="http://www.w3.org/2000/svg",
-            viewBox=f"0 0 {width:.0f} {HEIGHT + 4:.0f}",
-            width=width,
-            height=HEIGHT + 4,
-            font_family=FONT,
-            role="img",
-        )
-        + "\n"
+    svg = element(
+        "svg",
+        element("title", text=label),
+        element("rect", x=0.5, y=0.5, width=width - 1, height=HEIGHT + 3, rx=10, fill=CARD, stroke="#D1D9E0"),
+        *panels,
+        *legend(width),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width:.0f} {HEIGHT + 4:.0f}",
+        width=width,
+        height=HEIGHT + 4,
+        font_family=FONT,
+        role="img",
     )
+    return tostring(svg, encoding="unicode", short_empty_elements=False) + "\n"
 
 
 def main(arguments: Sequence[str]) -> None:

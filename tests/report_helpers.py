@@ -1,10 +1,13 @@
 """Predictions to make reports of, and a report taken apart again."""
 
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
+from PIL import Image
 from toy_models import toy_model
 
 from betafold_mlx import Predictor
@@ -81,6 +84,11 @@ def parsed(document):
     parser.close()
     assert len(parser.open) == 1
     return parser.open[0]
+
+
+def read_png(data):
+    """Return the pixels (rows, columns, 4) of a picture: red, green, blue, alpha."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA")).astype(int)
 
 
 def data_of(tree):

@@ -32,10 +32,8 @@ def install(archive: Path | None) -> None:
 
     Prints the folder that holds it.
     """
-    from betafold_mlx.report.viewer import PACKAGE, install_viewer
+    from betafold_mlx.report.viewer import VERSION, install_viewer
 
     folder = install_viewer(archive)
-    click.echo(
-        f"betafold-mlx: {PACKAGE.name} {PACKAGE.version} is installed, its licence beside it", err=True
-    )
+    click.echo(f"betafold-mlx: 3dmol {VERSION} is installed, its licence beside it", err=True)
     click.echo(str(folder))

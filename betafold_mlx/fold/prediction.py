@@ -99,7 +99,7 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """Return a picture of the first model for Jupyter: no scripts, and no 3D viewer (see `betafold_mlx.report`)."""
-        from betafold_mlx.report.notebook import notebook_html  # only a notebook needs it
+        from betafold_mlx.report.html import notebook_html  # only a notebook needs it
 
         return notebook_html(self)
 

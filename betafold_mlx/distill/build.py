@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx.data.build import flat_torsions, unique_ids
-from betafold_mlx.data.report import make_report
 from betafold_mlx.data.sources import Reading
 from betafold_mlx.data.split import chain_components
 from betafold_mlx.data.store import DISTILLED, Dataset, Record
+from betafold_mlx.data.summary import make_report
 from betafold_mlx.distill.gathering import Gathering
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.prediction import versions

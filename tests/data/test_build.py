@@ -9,9 +9,9 @@ from structure_helpers import ideal, pdb, rows
 from betafold_mlx.data import build as build_module
 from betafold_mlx.data.build import build_dataset
 from betafold_mlx.data.identity import least_identities
-from betafold_mlx.data.report import empty_splits, format_report
 from betafold_mlx.data.scan import least_identities as least_in_chain
 from betafold_mlx.data.store import SPLITS, Dataset
+from betafold_mlx.data.summary import empty_splits, format_report
 from betafold_mlx.data.verify import verify_split
 from betafold_mlx.errors import BetafoldError
 

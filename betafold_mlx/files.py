@@ -151,9 +151,11 @@ def check_output(path: Path, is_ours: Callable[[Path], bool], what: str, force: 
     BetafoldError
         It holds something else, or something that only `force` replaces, or it cannot be written.
     """
+    if not path.name:
+        raise BetafoldError(f"cannot write {path}: name a new folder")
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not path.name or not is_ours(path):
+            if not is_ours(path):
                 raise BetafoldError(f"{path} exists and is not {what}: choose another folder with -o")
             if not force:
                 raise BetafoldError(

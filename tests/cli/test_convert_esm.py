@@ -166,8 +166,8 @@ def test_a_bad_checkpoint_is_one_line_and_leaves_nothing(run, tmp_path, damage, 
         (["not a hub id"], 1, "cannot get not a hub id from the hub"),
         (["--dtype", "int8"], 2, "int8"),
         (["--from", "nowhere"], 1, "there is no folder nowhere"),
-        (["--from", str(TINY), "-o", "."], 1, "is not a converted ESM-2"),
-        (["--from", str(TINY), "-o", ".", "--force"], 1, "is not a converted ESM-2"),
+        (["--from", str(TINY), "-o", "..", "--force"], 1, "is not a converted ESM-2"),
+        (["--from", str(TINY), "-o", ".", "--force"], 1, "name a new folder"),
     ],
 )
 def test_wrong_usage(run, tmp_path, arguments, code, message):

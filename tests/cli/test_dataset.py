@@ -50,7 +50,7 @@ def test_build_writes_the_data_set_and_its_report(source, built, tmp_path):
 
 def test_an_older_data_set_is_replaced_only_with_force(source, built):
     before = dataset_sha256(built)
-    with pytest.raises(BetafoldError, match=r"already holds a data set: give --force"):
+    with pytest.raises(BetafoldError, match="replace it with --force"):
         run("build", source, "-o", built, "--seed", 5)
     assert dataset_sha256(built) == before
     assert run("build", source, "-o", built, "--seed", 5, "--force")[0] == 0
@@ -190,10 +190,10 @@ def test_entries_are_listed_and_their_splits_kept(tmp_path):
 
 
 def test_info_of_something_else(tmp_path, built):
-    with pytest.raises(BetafoldError, match="is not a data set"):
+    with pytest.raises(BetafoldError, match="there is no data set"):
         run("info", tmp_path)
     (built / ARRAYS_FILE).write_bytes(b"")
-    with pytest.raises(BetafoldError, match="not a whole file"):
+    with pytest.raises(BetafoldError, match="damaged data set"):
         run("info", built)
 
 

@@ -46,7 +46,7 @@ def test_without_matplotlib_it_says_how_to_get_it(capsys, monkeypatch, tmp_path)
 def test_a_damaged_data_set_is_one_line(capsys, tmp_path):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     code, out, err = run(capsys, "norm", "--data", tmp_path, "-o", tmp_path / "lab")
-    assert code == 1 and not out and "is not a data set" in err and "Traceback" not in err
+    assert code == 1 and not out and "there is no data set" in err and "Traceback" not in err
 
 
 def test_a_verdict_is_printed_and_a_page_written(capsys, tmp_path, tiny):

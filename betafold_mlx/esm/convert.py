@@ -123,7 +123,7 @@ def convert(
     check_output(output, is_converted, "a converted ESM-2", force)
     config = checkpoint.config
     tensors = canonical_tensors(checkpoint.arrays)
-    originals = {our_name(name): array for name, array in tensors.items()}
+    originals = dict(sorted((our_name(name), array) for name, array in tensors.items()))
     set_weights(Esm2(config), originals, checkpoint.path)  # strict: names, shapes, finite numbers
     weights = {name: array.astype(stored_dtype(name, DTYPES[dtype])) for name, array in originals.items()}
     for target, array in weights.items():

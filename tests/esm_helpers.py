@@ -1,13 +1,17 @@
 """Random ESM-2 checkpoints in the layout of the published files, and the letters to run them on."""
 
 import json
+import zlib
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.data.fill import fill_cache
 from betafold_mlx.esm.sizes import EsmConfig
 from betafold_mlx.esm.tokenizer import TOKENS
+from betafold_mlx.model.config import EmbedderConfig
+from betafold_mlx.peptide.sequence import residue_ids
 
 TINY = Path(__file__).parent / "data" / "esm_tiny"
 TINY_CONFIG = EsmConfig(layers=2, width=24, heads=3, ffn_width=48)
@@ -129,3 +133,39 @@ def source_tensor(tensors: dict[str, np.ndarray]):
     """Return a function name -> tensor as `reference_forward` asks for, with the frequencies of the first layer."""
     first = "esm.encoder.layer.0.attention.self.rotary_embeddings.inv_freq"
     return lambda name: tensors[first if name == "esm.rotary_embeddings.inv_freq" else name]
+
+
+WIDTH = 4
+EMBEDDER = EmbedderConfig("esm2", WIDTH, "toy", "e" * 64, "toy (toy, NOT the published ESM-2 weights)", False)
+FINGERPRINT = "d" * 64
+
+
+def toy_embedding(sequence):
+    """(L, 4) float16: the residue, its place, the length, and a number of the whole sequence."""
+    length = len(sequence)
+    columns = [
+        residue_ids(sequence),
+        np.arange(length),
+        np.full(length, length),
+        np.full(length, zlib.crc32(sequence.encode()) % 2048),
+    ]
+    return np.stack(columns, axis=1).astype(np.float16)
+
+
+def toy_embed(sequences):
+    return [toy_embedding(sequence) for sequence in sequences]
+
+
+def fill_toy(directory, dataset, embed=toy_embed, **arguments):
+    """Fill a cache of many small shards."""
+    arguments = {"windows": 100, "seed": 0, "shard_size": 16} | arguments
+    return fill_cache(directory, dataset, FINGERPRINT, EMBEDDER, lambda: embed, **arguments)
+
+
+def contents(directory):
+    """What is in a cache, by file; the lock file has nothing to tell."""
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.name != ".lock"}
+
+
+def times(directory):
+    return {path.name: path.stat().st_mtime_ns for path in directory.glob("shard-*")}

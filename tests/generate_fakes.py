@@ -1,15 +1,25 @@
 """A generator whose traces are known: ideal helices and strands, a little off, in place of what a network draws."""
 
+import json
+import math
 from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_map
 from synthetic import HELIX, STRAND
 
+from betafold_mlx.fold.gradient import CONTACTS
 from betafold_mlx.generate import assessment, backbones
+from betafold_mlx.generate.backbone_files import BackboneWriter
+from betafold_mlx.generate.backbones import BackboneRequest, generate_backbones
+from betafold_mlx.generate.chain_layout import make_layout
+from betafold_mlx.generate.fit_problem import FitProblem
+from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.rings import Rings
-from betafold_mlx.generate.settings import GeneratorConfig
+from betafold_mlx.generate.settings import GeneratorConfig, SamplingConfig
+from betafold_mlx.generate.trace_states import torsion_states
 from betafold_mlx.generate.validity import nearest_approach
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.peptide.sequence import residue_ids
@@ -79,3 +89,82 @@ def drawn(monkeypatch):
     monkeypatch.setattr(backbones, "sample_traces", draw)
     monkeypatch.setattr(assessment, "sample_traces", draw)
     return GENERATOR
+
+
+TINY = GeneratorConfig(width=32, layers=2, decoder_layers=2, heads=4, ffn_width=64)
+
+
+def shaken(config, seed=0, size=0.15):
+    """A network none of whose weights is zero or one by design."""
+    mx.random.seed(seed)
+    model = BackboneGenerator(config)
+    model.update(tree_map(lambda a: a + size * mx.random.normal(a.shape), model.parameters()))
+    mx.eval(model.parameters())
+    return model
+
+
+LAYOUT = make_layout([16, 9, 12], [False, False, True], 16, 3, [None, "HHHHH----", None])
+
+
+LETTERS = {"ALA": "A", "GLY": "G"}
+
+
+def random_torsions(rng, length, residue="ALA"):
+    """Torsions of states that are there, a little off."""
+    states = torsion_states(residue)
+    chosen = rng.choice(
+        len(states.centres), size=length, p=np.exp(states.log_share) / np.exp(states.log_share).sum()
+    )
+    torsions = np.full((length, 3), math.pi)
+    torsions[:, :2] = states.centres[chosen]
+    return torsions + rng.normal(size=torsions.shape) * np.radians([8, 8, 3])
+
+
+def problem_of(rng, lengths, atoms=(1,), known=False, residue="ALA", rings=False):
+    length = max(lengths) + 2
+    targets = np.zeros((len(lengths), length, len(atoms), 3))
+    stated = np.full((len(lengths), length, 3), np.nan)
+    for row, size in enumerate(lengths):
+        chain = chain_of(random_torsions(rng, size), LETTERS[residue])
+        targets[row, :size] = chain[:, list(atoms)] + 0.5 * rng.normal(size=(size, len(atoms), 3))
+    if known:
+        stated[:, 2:5] = rng.uniform(-3, 3, (len(lengths), 3, 3))
+    start = rng.uniform(-3, 3, (len(lengths), length, 3))
+    return FitProblem(targets, atoms, start, stated, residue, np.array(lengths), rings), length
+
+
+def clashes_between(atoms, with_cb, around):
+    """Return the energy of clashes and the deepest overlap of a chain (L, 5, 3), or a ring of `around` residues."""
+    total = deepest = 0.0
+    for a, b, closest in CONTACTS:
+        if 4 in (a, b) and not with_cb:
+            continue
+        for i in range(len(atoms)):
+            for j in range(len(atoms)):
+                apart = abs(i - j) if around is None else min((i - j) % around, (j - i) % around)
+                if apart < 3 or (a == b and i > j):
+                    continue
+                d = float(np.linalg.norm(atoms[i, a] - atoms[j, b]))
+                if d < closest:
+                    total += ((closest**2 - d**2) / (2 * closest)) ** 2
+                    deepest = max(deepest, closest - d)
+    return total, deepest
+
+
+SAMPLING = SamplingConfig(steps=3)
+
+
+def request(count=3, lengths=(12, 12), seed=1, **prompt):
+    return BackboneRequest(lengths, count, seed, SAMPLING, **prompt)
+
+
+def made(generator, wanted):
+    return [backbone for batch in generate_backbones(generator, wanted) for backbone in batch]
+
+
+def write_all(generator, wanted, directory, keep_failed=False, suffixes=(".cif", ".pdb")):
+    writer = BackboneWriter(directory, suffixes, wanted, generator.name, generator.sha256, keep_failed)
+    writer.begin()
+    for backbone in made(generator, wanted):
+        writer.write(backbone)
+    return json.loads(writer.finish())

@@ -1,11 +1,13 @@
 """A small lab on made-up structures."""
 
+import mlx.core as mx
 import pytest
-from synthetic import make_dataset
+from synthetic import make_dataset, toy_model
 
 from betafold_mlx.fold import ensemble
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.lab.experiment import Lab
+from betafold_mlx.model.directory import save_model
 
 TINY = Budget(
     name="tiny", steps=4, repeats=1, width=16, layers=2, tokens=96, items=8, windows=40
@@ -31,3 +33,10 @@ def quick_folds():
             assert getattr(ensemble, name) >= number
             patch.setattr(ensemble, name, number)
         yield
+
+
+def tiny_model(directory):
+    """Save a model with random weights, and return its directory."""
+    mx.random.seed(7)
+    save_model(directory, toy_model(), "a card", {})
+    return directory

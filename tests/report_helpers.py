@@ -8,7 +8,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 from PIL import Image
-from toy_models import toy_model
+from synthetic import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.model.config import ModelConfig

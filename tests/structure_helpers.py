@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
+import biotite.structure.io.pdb as biotite_pdb
+import biotite.structure.io.pdbx as biotite_pdbx
+import gemmi
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.peptide.sequence import THREE_LETTER, residue_ids
+from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.geometry.spread import superpose_models
+from betafold_mlx.peptide.sequence import THREE_LETTER, Peptide, residue_ids
+from betafold_mlx.structure.components import D_THREE_LETTER
+from betafold_mlx.structure.writer import _title, block_name, to_pdb
 
 NAMES = ("N", "CA", "C", "O", "CB")
 CIF_TAGS = (
@@ -115,3 +124,199 @@ def cif(records: Iterable[Row], head: str = "") -> str:
         fields += [row.occupancy, 0.0, row.number, row.chain, row.model]
         lines.append(" ".join(str(field) for field in fields))
     return "\n".join([*lines, ""])
+
+
+SEQUENCE = "GCNAPFCKGYWC"
+ATOMS = ("N", "CA", "C", "O", "CB")
+
+
+def prediction(sequence=SEQUENCE, models=3, seed=0, **changes):
+    """Return models of random torsions, superposed as files have them; every stated bond counts as formed."""
+    generator = np.random.default_rng(seed)
+    coordinates = np.stack([ideal(sequence, seed=seed + model) for model in range(models)])
+    coordinates[:, [letter == "G" for letter in sequence], 4] = np.nan
+    stated = {field.name: changes.pop(field.name) for field in fields(Peptide) if field.name in changes}
+    peptide = Peptide(sequence, **stated)
+    bonds = [Bond("ring", (1, len(sequence)), 1.33, True)] if peptide.cyclic else []
+    bonds += [Bond("disulfide", pair, 3.9, True) for pair in peptide.disulfides]
+    made = {
+        "id": "x",
+        "peptide": peptide,
+        "coordinates": superpose_models(coordinates.astype(np.float32)),
+        "plddt": generator.uniform(0, 100, (models, len(sequence))).astype(np.float32),
+        "torsions": np.zeros((models, len(sequence), 3), np.float32),
+        "secondary_structure": ("C" * len(sequence),) * models,
+        "bonds": (tuple(bonds),) * models,
+        "seed": 0,
+        "model_name": "betafold-mini",
+        "model_sha256": "0" * 64,
+        "embedder": {"kind": "residue", "label": "a residue embedding learned with the model"},
+    }
+    return Prediction(**made | changes)
+
+
+def expected_atoms(p):
+    """Return names, residue names, residue numbers, coordinates (M, A, 3) and B-factors (M, A) of the atoms.
+
+    Of an L peptide without caps.
+    """
+    kept = [(i, k) for i, letter in enumerate(p.sequence) for k in range(5) if not (k == 4 and letter == "G")]
+    i, k = np.array(kept).T
+    names = [ATOMS[atom] for atom in k]
+    residues = [THREE_LETTER[p.sequence[index]] for index in i]
+    return names, residues, (i + 1).tolist(), p.coordinates[:, i, k], p.plddt[:, i]
+
+
+def gemmi_structure(p):
+    """Return a prediction as a gemmi structure, atom by atom: what gemmi makes of it is another way to write it.
+
+    Of a peptide without caps; without bonds, which gemmi does not write between atoms that are absent.
+    """
+    structure = gemmi.Structure()
+    structure.name = structure.info["_entry.id"] = block_name(p.id)
+    structure.info["_struct.title"] = _title(p)
+    structure.info["_exptl.method"] = "THEORETICAL MODEL"
+    entity = gemmi.Entity("1")
+    entity.entity_type = gemmi.EntityType.Polymer
+    entity.polymer_type = (
+        gemmi.PolymerType.PeptideD if p.peptide.d_amino_acids else gemmi.PolymerType.PeptideL
+    )
+    codes = D_THREE_LETTER if p.peptide.d_amino_acids else THREE_LETTER
+    entity.full_sequence = [codes[letter] for letter in p.sequence]
+    entity.subchains = ["A"]
+    structure.entities.append(entity)
+    for number, (coordinates, plddt) in enumerate(
+        zip(superpose_models(p.coordinates), p.plddt, strict=True), start=1
+    ):
+        model = gemmi.Model(number)
+        model.add_chain(gemmi.Chain("A"))
+        for place, letter in enumerate(p.sequence):
+            residue = gemmi.Residue()
+            residue.name, residue.seqid = codes[letter], gemmi.SeqId(place + 1, " ")
+            residue.label_seq, residue.subchain, residue.entity_id = place + 1, "A", "1"
+            residue.entity_type = gemmi.EntityType.Polymer
+            residue.het_flag = "A" if codes[letter] == THREE_LETTER[letter] else "H"
+            for name, position in zip(ATOMS, coordinates[place], strict=True):
+                if np.isnan(position).any():
+                    continue
+                atom = gemmi.Atom()
+                atom.name, atom.element, atom.occ = name, gemmi.Element(name[0]), 1.0
+                atom.pos = gemmi.Position(*(round(float(x), 3) + 0.0 for x in position))
+                atom.b_iso = round(float(plddt[place]), 2)
+                residue.add_atom(atom)
+            model["A"].add_residue(residue)
+        structure.add_model(model)
+    structure.assign_serial_numbers()
+    return structure
+
+
+def read_gemmi(text, form):
+    structure = (
+        gemmi.read_pdb_string(text)
+        if form is to_pdb
+        else gemmi.make_structure_from_block(gemmi.cif.read_string(text).sole_block())
+    )
+    structure.setup_entities()
+    return structure
+
+
+def read_biotite(text, form):
+    fields = ["b_factor", "occupancy"]
+    if form is to_pdb:
+        return biotite_pdb.PDBFile.read(io.StringIO(text)).get_structure(extra_fields=fields)
+    return biotite_pdbx.get_structure(biotite_pdbx.CIFFile.read(io.StringIO(text)), extra_fields=fields)
+
+
+MANDATORY = {
+    "_entry": "id",
+    "_entity": "id",
+    "_entity_poly": "entity_id",
+    "_entity_poly_seq": "entity_id mon_id num",
+    "_exptl": "entry_id method",
+    "_struct": "entry_id",
+    "_struct_asym": "entity_id id",
+    "_atom_type": "symbol",
+    "_atom_site": "auth_asym_id id label_alt_id label_asym_id label_atom_id label_comp_id label_entity_id label_seq_id "
+    "type_symbol",
+    "_pdbx_poly_seq_scheme": "asym_id entity_id mon_id seq_id",
+    "_audit_conform": "dict_name dict_version",
+    "_software": "classification name pdbx_ordinal",
+    "_chem_comp": "id type",
+    "_struct_conn": "conn_type_id id ptnr1_label_asym_id ptnr1_label_comp_id ptnr1_label_seq_id ptnr2_label_asym_id "
+    "ptnr2_label_comp_id ptnr2_label_seq_id",
+    "_struct_conn_type": "id",
+    "_ma_software_group": "group_id ordinal_id software_id",
+    "_ma_data": "content_type id name",
+    "_ma_data_group": "data_id group_id ordinal_id",
+    "_ma_target_entity": "data_id entity_id origin",
+    "_ma_target_entity_instance": "asym_id entity_id",
+    "_ma_protocol_step": "method_type ordinal_id protocol_id step_id",
+    "_ma_model_list": "data_id model_id model_type ordinal_id",
+    "_ma_qa_metric": "id mode name type",
+    "_ma_qa_metric_global": "metric_id metric_value model_id ordinal_id",
+    "_ma_qa_metric_local": "label_asym_id label_comp_id label_seq_id metric_id metric_value model_id ordinal_id",
+}
+
+
+KEYS = {
+    "_entity_poly": "entity_id",
+    "_entity_poly_seq": "entity_id num mon_id",
+    "_exptl": "entry_id method",
+    "_struct": "entry_id",
+    "_atom_type": "symbol",
+    "_pdbx_poly_seq_scheme": "asym_id entity_id seq_id mon_id",
+    "_audit_conform": "dict_name dict_version",
+    "_software": "pdbx_ordinal",
+    "_ma_target_entity": "entity_id",
+    "_ma_target_entity_instance": "asym_id",
+    **dict.fromkeys(("_entry", "_entity", "_struct_asym", "_atom_site", "_chem_comp", "_struct_conn"), "id"),
+    **dict.fromkeys(("_struct_conn_type", "_ma_data", "_ma_qa_metric"), "id"),
+    **dict.fromkeys(("_ma_software_group", "_ma_data_group", "_ma_protocol_step"), "ordinal_id"),
+    **dict.fromkeys(("_ma_model_list", "_ma_qa_metric_global", "_ma_qa_metric_local"), "ordinal_id"),
+}
+
+
+PARENTS = [
+    ("_struct.entry_id", "_entry.id"),
+    ("_exptl.entry_id", "_entry.id"),
+    ("_entity_poly.entity_id", "_entity.id"),
+    ("_entity_poly_seq.entity_id", "_entity_poly.entity_id"),
+    ("_entity_poly_seq.mon_id", "_chem_comp.id"),
+    ("_struct_asym.entity_id", "_entity.id"),
+    (
+        "_pdbx_poly_seq_scheme.entity_id seq_id mon_id",
+        "_entity_poly_seq.entity_id num mon_id",
+    ),
+    ("_pdbx_poly_seq_scheme.asym_id", "_struct_asym.id"),
+    ("_atom_site.label_asym_id", "_struct_asym.id"),
+    ("_atom_site.label_entity_id", "_entity.id"),
+    ("_atom_site.type_symbol", "_atom_type.symbol"),
+    (
+        "_atom_site.label_entity_id label_seq_id label_comp_id",
+        "_entity_poly_seq.entity_id num mon_id",
+    ),
+    (
+        "_atom_site.label_asym_id label_seq_id label_comp_id auth_asym_id auth_seq_id auth_comp_id",
+        "_pdbx_poly_seq_scheme.asym_id seq_id mon_id pdb_strand_id pdb_seq_num pdb_mon_id",
+    ),
+    ("_atom_site.pdbx_PDB_model_num", "_ma_model_list.ordinal_id"),
+    ("_atom_site.pdbx_PDB_model_num", "_ma_model_list.model_id"),  # before 1.4.7
+    ("_ma_software_group.software_id", "_software.pdbx_ordinal"),
+    ("_ma_data_group.data_id", "_ma_data.id"),
+    ("_ma_target_entity.data_id", "_ma_data.id"),
+    ("_ma_target_entity.entity_id", "_entity.id"),
+    ("_ma_target_entity_instance.entity_id", "_ma_target_entity.entity_id"),
+    ("_ma_target_entity_instance.asym_id", "_struct_asym.id"),
+    ("_ma_protocol_step.input_data_group_id", "_ma_data_group.group_id"),
+    ("_ma_protocol_step.output_data_group_id", "_ma_data_group.group_id"),
+    ("_ma_protocol_step.software_group_id", "_ma_software_group.group_id"),
+    ("_ma_model_list.data_id", "_ma_data.id"),
+    ("_ma_qa_metric.software_group_id", "_ma_software_group.group_id"),
+    ("_ma_qa_metric_global.metric_id", "_ma_qa_metric.id"),
+    ("_ma_qa_metric_global.model_id", "_ma_model_list.ordinal_id"),
+    ("_ma_qa_metric_local.metric_id", "_ma_qa_metric.id"),
+    (
+        "_ma_qa_metric_local.model_id label_asym_id label_seq_id label_comp_id",
+        "_atom_site.pdbx_PDB_model_num label_asym_id label_seq_id label_comp_id",
+    ),
+]

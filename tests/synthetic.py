@@ -5,6 +5,8 @@ import numpy as np
 
 from betafold_mlx.data.store import Dataset, Fragment, Record
 from betafold_mlx.geometry import backbone_torsions, build_backbone
+from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
 
 HELIX, STRAND = np.radians([-63.0, -42.0, 180.0]), np.radians([-120.0, 130.0, 180.0])
@@ -69,3 +71,13 @@ def make_dataset(seed=0, chains=12, peptides=6, held_out=None):
         np.concatenate([np.zeros((0, 3), bool), *defined]),
         fragments,
     )
+
+
+TOY = ModelConfig(width=32, layers=1, heads=4, ffn_width=64)
+
+
+def toy_model(config=TOY):
+    """Random weights from the state of `mx.random`."""
+    model = FoldingModel(config)
+    model.calibration.bias = mx.array(3.0)
+    return model

@@ -20,9 +20,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from archive_helpers import backbone_entry, entry_names, template
 from cli_esm_helpers import run
-from data_helpers import random_letters
+from data_helpers import backbone_entry, entry_names, random_letters, template
 from esm_helpers import TINY
 from file_server import checkpoint_files, serve
 from serve_helpers import running

@@ -5,9 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from archive_helpers import entry_names
 from click.testing import CliRunner
-from data_helpers import random_backbones, write
+from data_helpers import entry_names, random_backbones, write
 from structure_helpers import ideal, pdb, rows
 
 from betafold_mlx.cli.dataset import dataset as command

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from cli_esm_helpers import OPTIONS, run
 from data_helpers import random_letters
-from distill.test_structures import values, write_pdb
-from distill_helpers import built_dataset, save_toy
+from distill_helpers import built_dataset, save_toy, values, write_pdb
 from esm_helpers import TINY
 
 from betafold_mlx.data.store import Dataset, dataset_sha256

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_esm_helpers import LABEL, OPTIONS, WINDOWS, command, error_line, make_folder, run, run_process
-from embedding_helpers import contents, times
+from esm_helpers import contents, times
 from rank_helpers import free_addresses, run_ranks
 from synthetic import make_dataset
 

@@ -10,7 +10,7 @@ import time
 
 import gemmi
 import pytest
-from archive_helpers import address, archive, entry_file, entry_names, structure_entry, template
+from data_helpers import address, archive, entry_file, entry_names, structure_entry, template
 
 ENTRIES = entry_names(6)
 

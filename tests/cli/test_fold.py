@@ -13,7 +13,7 @@ from pathlib import Path
 import gemmi
 import mlx.core as mx
 import pytest
-from toy_models import toy_model
+from synthetic import toy_model
 
 from betafold_mlx.cli.main import main
 from betafold_mlx.fold import closing, ensemble

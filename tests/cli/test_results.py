@@ -10,7 +10,7 @@ import unicodedata
 import mlx.core as mx
 import pytest
 from cli_helpers import on_terminal
-from toy_models import toy_model
+from synthetic import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.cli import results as results_module

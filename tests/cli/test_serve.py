@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extra serve")
 
-from toy_models import toy_model
+from synthetic import toy_model
 
 from betafold_mlx.model.directory import save_model
 

@@ -3,17 +3,12 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
 import pytest
 from synthetic import make_dataset
-
-OPTIONS = [
-    *("--steps", "12", "--evaluate-every", "6", "--warmup", "2", "--tokens", "192"),
-    *("--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"),
-]
+from train_helpers import OPTIONS, command, run
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +16,6 @@ def dataset(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "set"
     make_dataset(held_out=1).save(path)
     return path
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "betafold_mlx", *map(str, arguments)]
-
-
-def run(*arguments, cwd=None):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
 
 
 def test_train_then_fold(tmp_path, dataset):

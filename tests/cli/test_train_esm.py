@@ -8,8 +8,7 @@ import sys
 import numpy as np
 import pytest
 from cli_esm_helpers import LABEL, MAGAININ, OPTIONS, WINDOWS, error_line, make_folder, run, run_process
-from embedding_helpers import contents
-from esm_helpers import TINY
+from esm_helpers import TINY, contents
 
 from betafold_mlx.data.cache import EmbeddingCache
 from betafold_mlx.data.store import Dataset, dataset_sha256

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from embedding_helpers import EMBEDDER, FINGERPRINT, WIDTH, fill_toy, toy_embedding
+from esm_helpers import EMBEDDER, FINGERPRINT, WIDTH, fill_toy, toy_embedding
 from synthetic import make_dataset
 
 from betafold_mlx.data.cache import EmbeddingCache, check_index, read_index

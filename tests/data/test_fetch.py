@@ -5,7 +5,7 @@ import itertools
 import time
 
 import pytest
-from archive_helpers import address, archive, entry_file, entry_names, template
+from data_helpers import address, archive, entry_file, entry_names, template
 
 from betafold_mlx.data import fetch as fetch_module
 from betafold_mlx.data.fetch import MAX_FAILURES, MAX_MISSING, MISSING_FILE, check_url, entry_url

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embedding_helpers import EMBEDDER, FINGERPRINT, contents, fill_toy, times, toy_embed, toy_embedding
+from esm_helpers import EMBEDDER, FINGERPRINT, contents, fill_toy, times, toy_embed, toy_embedding
 from synthetic import make_dataset
 
 from betafold_mlx.data import fill
@@ -183,7 +183,7 @@ CHILD = f"""\
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {str(HERE)!r})
-from embedding_helpers import fill_toy
+from esm_helpers import fill_toy
 from synthetic import make_dataset
 from betafold_mlx.data.locks import ByteLocks
 directory = Path(sys.argv[1])

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archive_helpers import entry_names
-from data_helpers import backbone, mutated, random_letters, write
+from data_helpers import backbone, entry_names, mutated, random_letters, write
 
 from betafold_mlx.data.build import build_dataset
 from betafold_mlx.data.known_splits import KnownSplits, entry_list

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 from synthetic import make_dataset
-from train.test_loop import TINY, all_bytes
+from train_helpers import TINY, all_bytes
 
 from betafold_mlx.data.mix import MixedSampler, check_origins, distilled_sampling
 from betafold_mlx.data.sampling import SamplerConfig

@@ -3,7 +3,7 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from embedding_helpers import EMBEDDER, WIDTH, toy_embed
+from esm_helpers import EMBEDDER, WIDTH, toy_embed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,10 +1,9 @@
 import dataclasses
 
-import gemmi
 import numpy as np
 import pytest
 from data_helpers import random_letters
-from distill_helpers import built_dataset, guard_of, save_toy
+from distill_helpers import built_dataset, guard_of, save_toy, structure_of, values, write_pdb
 from synthetic import backbone_of
 
 from betafold_mlx import Predictor
@@ -16,41 +15,6 @@ from betafold_mlx.peptide.sequence import THREE_LETTER
 
 RNG = np.random.default_rng(11)
 LONG, OTHER = random_letters(RNG, 80), random_letters(RNG, 40)
-
-
-def structure_of(sequence, confidence, method="", chain="A"):
-    """A gemmi structure with a backbone and B-factors."""
-    structure = gemmi.Structure()
-    structure.name = "predicted"
-    if method:
-        structure.info["_exptl.method"] = method
-    model, made = gemmi.Model(1), gemmi.Chain(chain)
-    coordinates = backbone_of(sequence, np.random.default_rng(3))
-    for number, letter in enumerate(sequence):
-        residue = gemmi.Residue()
-        residue.name, residue.seqid = THREE_LETTER[letter], gemmi.SeqId(number + 1, " ")
-        residue.entity_type = gemmi.EntityType.Polymer
-        for name, element, place in zip(("N", "CA", "C", "O"), "NCCO", coordinates[number], strict=True):
-            atom = gemmi.Atom()
-            atom.name, atom.element, atom.pos = (
-                name,
-                gemmi.Element(element),
-                gemmi.Position(*map(float, place)),
-            )
-            atom.b_iso, atom.occ = float(confidence[number]), 1.0
-            residue.add_atom(atom)
-        made.add_residue(residue)
-    model.add_chain(made)
-    structure.add_model(model)
-    structure.setup_entities()
-    structure.entities[0].full_sequence = [THREE_LETTER[letter] for letter in sequence]
-    structure.assign_label_seq_id()
-    return structure
-
-
-def write_pdb(path, *arguments, **more):
-    path.write_text(structure_of(*arguments, **more).make_pdb_string())
-    return path
 
 
 def write_cif(path, sequence, b_factors, local=None, kind="pLDDT", skip=()):
@@ -81,14 +45,6 @@ def write_cif(path, sequence, b_factors, local=None, kind="pLDDT", skip=()):
             column[row] = min(labels)
     document.write_file(str(path))
     return path
-
-
-def values(length, low=(), start=90.0, below=30.0):
-    """Confidences 0 to 100: all high, but for some stretches."""
-    found = np.full(length, start) + np.arange(length) % 5
-    for first, last in low:
-        found[first:last] = below
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from library_helpers import toy_predictor
-from toy_models import toy_model
+from synthetic import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.fold.details import CELLS

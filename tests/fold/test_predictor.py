@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from oracles import backbone_torsions
-from toy_models import toy_model
+from synthetic import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError

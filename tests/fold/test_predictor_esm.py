@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from esm_helpers import TINY, random_tensors, source_tensor, write_checkpoint
-from toy_models import toy_model
+from synthetic import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError

@@ -10,31 +10,20 @@ import mlx.core as mx
 import numpy as np
 import oracles
 import pytest
-from generate_fakes import BROKEN, NOT_A_NUMBER, chain_of, drawn
-from structure.test_modelcif import KEYS, MANDATORY, PARENTS
+from generate_fakes import BROKEN, NOT_A_NUMBER, SAMPLING, chain_of, drawn, made, request, write_all
+from structure_helpers import KEYS, MANDATORY, PARENTS, read_biotite, read_gemmi
 from synthetic import HELIX, STRAND
-from writer_helpers import read_biotite, read_gemmi
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate import backbone_files
 from betafold_mlx.generate.backbone_files import BackboneWriter, backbone_text
-from betafold_mlx.generate.backbones import BackboneRequest, generate_backbones, secondary_kept
+from betafold_mlx.generate.backbones import secondary_kept
 from betafold_mlx.generate.prompt import CoarseShape, motif_of
 from betafold_mlx.generate.sampler import SampleSpec
 from betafold_mlx.generate.sampler import _noise as sampler_noise
-from betafold_mlx.generate.settings import SamplingConfig
 from betafold_mlx.structure.writer import to_pdb
 
-SAMPLING = SamplingConfig(steps=3)
 __all__ = ["drawn"]
-
-
-def request(count=3, lengths=(12, 12), seed=1, **prompt):
-    return BackboneRequest(lengths, count, seed, SAMPLING, **prompt)
-
-
-def made(generator, wanted):
-    return [backbone for batch in generate_backbones(generator, wanted) for backbone in batch]
 
 
 @pytest.mark.parametrize("residue", ["ALA", "GLY"])
@@ -120,14 +109,6 @@ def test_sample_k_does_not_depend_on_the_number_of_samples(drawn):
     assert any(
         len(a) != len(b) or not np.array_equal(a.trace, b.trace) for a, b in zip(few, other, strict=True)
     )
-
-
-def write_all(generator, wanted, directory, keep_failed=False, suffixes=(".cif", ".pdb")):
-    writer = BackboneWriter(directory, suffixes, wanted, generator.name, generator.sha256, keep_failed)
-    writer.begin()
-    for backbone in made(generator, wanted):
-        writer.write(backbone)
-    return json.loads(writer.finish())
 
 
 @pytest.mark.parametrize("keep_failed", [False, True])

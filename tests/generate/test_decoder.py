@@ -5,7 +5,7 @@ import math
 import mlx.core as mx
 import numpy as np
 import pytest
-from generate.test_network import LAYOUT, TINY, shaken
+from generate_fakes import LAYOUT, TINY, shaken
 from mlx.utils import tree_flatten
 
 from betafold_mlx.generate.chain_layout import MAX_SEPARATION, OFFSETS

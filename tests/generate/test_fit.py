@@ -7,31 +7,17 @@ import numpy as np
 import oracles
 import pytest
 from chains import real
-from generate_fakes import chain_of
+from generate_fakes import LETTERS, chain_of, clashes_between, problem_of, random_torsions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import HELIX, STRAND
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fold.gradient import CONTACTS
 from betafold_mlx.generate import fit as fit_module
 from betafold_mlx.generate.fit import BOND_NOISE, fit_backbones, fit_traces, looseness
-from betafold_mlx.generate.fit_problem import KNOWN_WIDTH, MAX_OVERLAP, MAX_RMSD, FitProblem
+from betafold_mlx.generate.fit_problem import KNOWN_WIDTH, MAX_OVERLAP, MAX_RMSD
 from betafold_mlx.generate.fit_terms import chain_matrix, clash_gradient
 from betafold_mlx.generate.trace_states import start_torsions, torsion_states, trace_angles, trace_dihedrals
-
-LETTERS = {"ALA": "A", "GLY": "G"}
-
-
-def random_torsions(rng, length, residue="ALA"):
-    """Torsions of states that are there, a little off."""
-    states = torsion_states(residue)
-    chosen = rng.choice(
-        len(states.centres), size=length, p=np.exp(states.log_share) / np.exp(states.log_share).sum()
-    )
-    torsions = np.full((length, 3), math.pi)
-    torsions[:, :2] = states.centres[chosen]
-    return torsions + rng.normal(size=torsions.shape) * np.radians([8, 8, 3])
 
 
 def traces_of(rng, lengths):
@@ -125,19 +111,6 @@ def test_a_mirrored_trace_stays_left_handed_and_its_residues_stay_l():
             )
 
 
-def problem_of(rng, lengths, atoms=(1,), known=False, residue="ALA", rings=False):
-    length = max(lengths) + 2
-    targets = np.zeros((len(lengths), length, len(atoms), 3))
-    stated = np.full((len(lengths), length, 3), np.nan)
-    for row, size in enumerate(lengths):
-        chain = chain_of(random_torsions(rng, size), LETTERS[residue])
-        targets[row, :size] = chain[:, list(atoms)] + 0.5 * rng.normal(size=(size, len(atoms), 3))
-    if known:
-        stated[:, 2:5] = rng.uniform(-3, 3, (len(lengths), 3, 3))
-    start = rng.uniform(-3, 3, (len(lengths), length, 3))
-    return FitProblem(targets, atoms, start, stated, residue, np.array(lengths), rings), length
-
-
 @pytest.mark.parametrize("atoms", [(1,), (0, 1, 2)])
 @pytest.mark.parametrize("residue", ["ALA", "GLY"])
 @pytest.mark.parametrize("clash_weight", [0.0, 30.0])
@@ -183,24 +156,6 @@ def test_the_matrix_is_that_of_the_derivatives_without_rigid_motions(atoms):
     weight[:, :real_residues] = 1.0
     found = chain_matrix(oracles.build_backbone(torsions, sequence)[None], atoms, weight)[0]
     np.testing.assert_allclose(found, free.T @ free, atol=1e-5)
-
-
-def clashes_between(atoms, with_cb, around):
-    """Return the energy of clashes and the deepest overlap of a chain (L, 5, 3), or a ring of `around` residues."""
-    total = deepest = 0.0
-    for a, b, closest in CONTACTS:
-        if 4 in (a, b) and not with_cb:
-            continue
-        for i in range(len(atoms)):
-            for j in range(len(atoms)):
-                apart = abs(i - j) if around is None else min((i - j) % around, (j - i) % around)
-                if apart < 3 or (a == b and i > j):
-                    continue
-                d = float(np.linalg.norm(atoms[i, a] - atoms[j, b]))
-                if d < closest:
-                    total += ((closest**2 - d**2) / (2 * closest)) ** 2
-                    deepest = max(deepest, closest - d)
-    return total, deepest
 
 
 @pytest.mark.parametrize("with_cb", [True, False])

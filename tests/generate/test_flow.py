@@ -5,7 +5,7 @@ import dataclasses
 import mlx.core as mx
 import numpy as np
 import pytest
-from generate.test_network import TINY, shaken
+from generate_fakes import TINY, shaken
 from mlx.utils import tree_flatten, tree_map
 
 from betafold_mlx.generate.chain_layout import Layout, make_layout

@@ -6,7 +6,8 @@ from dataclasses import asdict
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten, tree_map
+from generate_fakes import LAYOUT, TINY, shaken
+from mlx.utils import tree_flatten
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.chain_layout import MAX_SEPARATION, make_layout
@@ -15,24 +16,10 @@ from betafold_mlx.generate.scales import scale_sizes
 from betafold_mlx.generate.settings import GeneratorConfig
 from betafold_mlx.generate.surroundings import surroundings
 
-TINY = GeneratorConfig(width=32, layers=2, decoder_layers=2, heads=4, ffn_width=64)
-
-
-def shaken(config, seed=0, size=0.15):
-    """A network none of whose weights is zero or one by design."""
-    mx.random.seed(seed)
-    model = BackboneGenerator(config)
-    model.update(tree_map(lambda a: a + size * mx.random.normal(a.shape), model.parameters()))
-    mx.eval(model.parameters())
-    return model
-
 
 @pytest.fixture(scope="module")
 def model():
     return shaken(TINY)
-
-
-LAYOUT = make_layout([16, 9, 12], [False, False, True], 16, 3, [None, "HHHHH----", None])
 
 
 def contexts(seed=0):

@@ -4,7 +4,7 @@ import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
 import pytest
-from generate.test_network import TINY, shaken
+from generate_fakes import TINY, shaken
 from mlx.utils import tree_flatten, tree_unflatten
 
 from betafold_mlx.generate.settings import GeneratorTrainConfig

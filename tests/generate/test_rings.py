@@ -6,8 +6,7 @@ import mlx.core as mx
 import numpy as np
 import oracles
 import pytest
-from generate.test_fit import LETTERS, clashes_between, problem_of
-from generate_fakes import ring_traces
+from generate_fakes import LETTERS, clashes_between, problem_of, ring_traces
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.gradient import RING_PAIRS

@@ -3,7 +3,7 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from generate.test_network import TINY, shaken
+from generate_fakes import TINY, shaken
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.network import BackboneGenerator

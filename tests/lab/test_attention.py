@@ -4,22 +4,14 @@ pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 import mlx.core as mx
 import numpy as np
-from lab_helpers import tiny_lab
-from toy_models import toy_model
+from lab_helpers import tiny_lab, tiny_model
+from synthetic import toy_model
 
 from betafold_mlx.lab import attention
 from betafold_mlx.lab.heads import network_reader
 from betafold_mlx.lab.output import write_outcome
-from betafold_mlx.model.directory import save_model
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
-
-
-def tiny_model(directory):
-    """Save a model with random weights, and return its directory."""
-    mx.random.seed(7)
-    save_model(directory, toy_model(), "a card", {})
-    return directory
 
 
 def test_maps_are_those_of_each_peptide_by_itself():

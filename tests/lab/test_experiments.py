@@ -9,8 +9,7 @@ pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 import mlx.core as mx
 import numpy as np
-from lab.test_attention import tiny_model
-from lab_helpers import quick_folds, tiny_lab  # noqa: F401 - a fixture
+from lab_helpers import quick_folds, tiny_lab, tiny_model  # noqa: F401 - a fixture
 
 from betafold_mlx.lab import depth, embeddings, limits, recipe
 from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment

@@ -6,8 +6,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
 
-from synthetic import backbone_of, random_sequence
-from toy_models import toy_model
+from synthetic import backbone_of, random_sequence, toy_model
 
 from betafold_mlx.data.windows import Window
 from betafold_mlx.fold.ensemble import refine

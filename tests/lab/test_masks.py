@@ -2,7 +2,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from toy_models import toy_model
+from synthetic import toy_model
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.lab.masks import CHANGES, mask_wrongly

@@ -11,7 +11,7 @@ import mlx.core as mx
 import psutil
 import pytest
 from library_helpers import contents, fasta, fold
-from toy_models import toy_model
+from synthetic import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError

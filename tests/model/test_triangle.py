@@ -2,8 +2,8 @@
 
 import mlx.core as mx
 import numpy as np
+import oracles as oracle
 import pytest
-import triangle_oracles as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx.utils import tree_flatten, tree_map

@@ -3,7 +3,7 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from toy_models import TOY, toy_model
+from synthetic import TOY, toy_model
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import ModelConfig

@@ -15,7 +15,7 @@ import biotite.structure.io.pdbx as pdbx
 import gemmi
 import numpy as np
 import pytest
-from writer_helpers import prediction
+from structure_helpers import KEYS, MANDATORY, PARENTS, prediction
 
 from betafold_mlx.structure.writer import to_mmcif
 
@@ -31,98 +31,8 @@ CASES = {
 }
 ALL = pytest.mark.parametrize("case", CASES)
 
-MANDATORY = {
-    "_entry": "id",
-    "_entity": "id",
-    "_entity_poly": "entity_id",
-    "_entity_poly_seq": "entity_id mon_id num",
-    "_exptl": "entry_id method",
-    "_struct": "entry_id",
-    "_struct_asym": "entity_id id",
-    "_atom_type": "symbol",
-    "_atom_site": "auth_asym_id id label_alt_id label_asym_id label_atom_id label_comp_id label_entity_id label_seq_id "
-    "type_symbol",
-    "_pdbx_poly_seq_scheme": "asym_id entity_id mon_id seq_id",
-    "_audit_conform": "dict_name dict_version",
-    "_software": "classification name pdbx_ordinal",
-    "_chem_comp": "id type",
-    "_struct_conn": "conn_type_id id ptnr1_label_asym_id ptnr1_label_comp_id ptnr1_label_seq_id ptnr2_label_asym_id "
-    "ptnr2_label_comp_id ptnr2_label_seq_id",
-    "_struct_conn_type": "id",
-    "_ma_software_group": "group_id ordinal_id software_id",
-    "_ma_data": "content_type id name",
-    "_ma_data_group": "data_id group_id ordinal_id",
-    "_ma_target_entity": "data_id entity_id origin",
-    "_ma_target_entity_instance": "asym_id entity_id",
-    "_ma_protocol_step": "method_type ordinal_id protocol_id step_id",
-    "_ma_model_list": "data_id model_id model_type ordinal_id",
-    "_ma_qa_metric": "id mode name type",
-    "_ma_qa_metric_global": "metric_id metric_value model_id ordinal_id",
-    "_ma_qa_metric_local": "label_asym_id label_comp_id label_seq_id metric_id metric_value model_id ordinal_id",
-}
-
-KEYS = {
-    "_entity_poly": "entity_id",
-    "_entity_poly_seq": "entity_id num mon_id",
-    "_exptl": "entry_id method",
-    "_struct": "entry_id",
-    "_atom_type": "symbol",
-    "_pdbx_poly_seq_scheme": "asym_id entity_id seq_id mon_id",
-    "_audit_conform": "dict_name dict_version",
-    "_software": "pdbx_ordinal",
-    "_ma_target_entity": "entity_id",
-    "_ma_target_entity_instance": "asym_id",
-    **dict.fromkeys(("_entry", "_entity", "_struct_asym", "_atom_site", "_chem_comp", "_struct_conn"), "id"),
-    **dict.fromkeys(("_struct_conn_type", "_ma_data", "_ma_qa_metric"), "id"),
-    **dict.fromkeys(("_ma_software_group", "_ma_data_group", "_ma_protocol_step"), "ordinal_id"),
-    **dict.fromkeys(("_ma_model_list", "_ma_qa_metric_global", "_ma_qa_metric_local"), "ordinal_id"),
-}
 
 # Rows of several items together point to a row of the parent.
-PARENTS = [
-    ("_struct.entry_id", "_entry.id"),
-    ("_exptl.entry_id", "_entry.id"),
-    ("_entity_poly.entity_id", "_entity.id"),
-    ("_entity_poly_seq.entity_id", "_entity_poly.entity_id"),
-    ("_entity_poly_seq.mon_id", "_chem_comp.id"),
-    ("_struct_asym.entity_id", "_entity.id"),
-    (
-        "_pdbx_poly_seq_scheme.entity_id seq_id mon_id",
-        "_entity_poly_seq.entity_id num mon_id",
-    ),
-    ("_pdbx_poly_seq_scheme.asym_id", "_struct_asym.id"),
-    ("_atom_site.label_asym_id", "_struct_asym.id"),
-    ("_atom_site.label_entity_id", "_entity.id"),
-    ("_atom_site.type_symbol", "_atom_type.symbol"),
-    (
-        "_atom_site.label_entity_id label_seq_id label_comp_id",
-        "_entity_poly_seq.entity_id num mon_id",
-    ),
-    (
-        "_atom_site.label_asym_id label_seq_id label_comp_id auth_asym_id auth_seq_id auth_comp_id",
-        "_pdbx_poly_seq_scheme.asym_id seq_id mon_id pdb_strand_id pdb_seq_num pdb_mon_id",
-    ),
-    ("_atom_site.pdbx_PDB_model_num", "_ma_model_list.ordinal_id"),
-    ("_atom_site.pdbx_PDB_model_num", "_ma_model_list.model_id"),  # before 1.4.7
-    ("_ma_software_group.software_id", "_software.pdbx_ordinal"),
-    ("_ma_data_group.data_id", "_ma_data.id"),
-    ("_ma_target_entity.data_id", "_ma_data.id"),
-    ("_ma_target_entity.entity_id", "_entity.id"),
-    ("_ma_target_entity_instance.entity_id", "_ma_target_entity.entity_id"),
-    ("_ma_target_entity_instance.asym_id", "_struct_asym.id"),
-    ("_ma_protocol_step.input_data_group_id", "_ma_data_group.group_id"),
-    ("_ma_protocol_step.output_data_group_id", "_ma_data_group.group_id"),
-    ("_ma_protocol_step.software_group_id", "_ma_software_group.group_id"),
-    ("_ma_model_list.data_id", "_ma_data.id"),
-    ("_ma_qa_metric.software_group_id", "_ma_software_group.group_id"),
-    ("_ma_qa_metric_global.metric_id", "_ma_qa_metric.id"),
-    ("_ma_qa_metric_global.model_id", "_ma_model_list.ordinal_id"),
-    ("_ma_qa_metric_local.metric_id", "_ma_qa_metric.id"),
-    (
-        "_ma_qa_metric_local.model_id label_asym_id label_seq_id label_comp_id",
-        "_atom_site.pdbx_PDB_model_num label_asym_id label_seq_id label_comp_id",
-    ),
-]
 BOND_PARENTS = [("_struct_conn.conn_type_id", "_struct_conn_type.id")] + [
     (
         f"_struct_conn.ptnr{end}_{label}_asym_id ptnr{end}_{label}_seq_id ptnr{end}_{label}_comp_id{atom}",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from writer_helpers import SEQUENCE, expected_atoms, gemmi_structure, prediction, read_biotite, read_gemmi
+from structure_helpers import SEQUENCE, expected_atoms, gemmi_structure, prediction, read_biotite, read_gemmi
 
 from betafold_mlx import __version__
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER

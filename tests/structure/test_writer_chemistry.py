@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 import oracles
 import pytest
-from writer_helpers import SEQUENCE, expected_atoms, prediction, read_biotite, read_gemmi
+from structure_helpers import SEQUENCE, expected_atoms, prediction, read_biotite, read_gemmi
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import THREE_LETTER

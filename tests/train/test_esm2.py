@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archive_helpers import backbone_entry, entry_names, template
-from data_helpers import random_letters
+from data_helpers import backbone_entry, entry_names, random_letters, template
 from esm_helpers import TINY
 from file_server import checkpoint_files, serve
 from synthetic import backbone_of

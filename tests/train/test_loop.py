@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 from synthetic import make_dataset
+from train_helpers import TINY, all_bytes, train
 
 from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.distributed.control import RankLostError
@@ -20,18 +21,8 @@ from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_arrays
 from betafold_mlx.train import loop
 from betafold_mlx.train.checkpoint import read_run, start_run
-from betafold_mlx.train.config import LossWeights, TrainConfig
+from betafold_mlx.train.config import LossWeights
 from betafold_mlx.train.loop import Trainer
-
-TINY = TrainConfig(
-    network=ModelConfig(width=32, layers=1, heads=4, ffn_width=64),
-    sampler=SamplerConfig(tokens=192),
-    steps=8,
-    warmup=2,
-    evaluate_every=4,
-    learning_rate=3e-3,
-    calibrate=False,
-)
 
 
 def changed(**values):
@@ -43,18 +34,6 @@ def changed(**values):
 @pytest.fixture(scope="module")
 def dataset():
     return make_dataset()
-
-
-def train(directory, dataset, config=TINY, **arguments):
-    start_run(directory, config, "d" * 64)
-    trainer = Trainer(directory, dataset, config, "d" * 64, **arguments)
-    return trainer, trainer.run()
-
-
-def all_bytes(directory):
-    return {
-        str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()
-    }
 
 
 def test_a_run_leaves_a_model_metrics_and_a_checkpoint(tmp_path, dataset):

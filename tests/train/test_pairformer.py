@@ -9,10 +9,9 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from cli.test_train import OPTIONS, run
 from mlx.utils import tree_flatten, tree_map
 from synthetic import make_dataset
-from train.test_loop import TINY, all_bytes, train
+from train_helpers import OPTIONS, TINY, all_bytes, run, train
 
 from betafold_mlx import parallel
 from betafold_mlx.data.windows import WindowSampler

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rank_helpers import ended, run_ranks, start_ranks
 from synthetic import make_dataset
-from train.test_loop import TINY
+from train_helpers import TINY
 
 from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import dataset_sha256

@@ -1,0 +1,48 @@
+"""Small trainings: their settings, how they are run, and what they leave."""
+
+import subprocess
+import sys
+
+from betafold_mlx.data.sampling import SamplerConfig
+from betafold_mlx.model.config import ModelConfig
+from betafold_mlx.train.checkpoint import start_run
+from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.loop import Trainer
+
+TINY = TrainConfig(
+    network=ModelConfig(width=32, layers=1, heads=4, ffn_width=64),
+    sampler=SamplerConfig(tokens=192),
+    steps=8,
+    warmup=2,
+    evaluate_every=4,
+    learning_rate=3e-3,
+    calibrate=False,
+)
+
+
+def train(directory, dataset, config=TINY, **arguments):
+    start_run(directory, config, "d" * 64)
+    trainer = Trainer(directory, dataset, config, "d" * 64, **arguments)
+    return trainer, trainer.run()
+
+
+def all_bytes(directory):
+    return {
+        str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()
+    }
+
+
+OPTIONS = [
+    *("--steps", "12", "--evaluate-every", "6", "--warmup", "2", "--tokens", "192"),
+    *("--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"),
+]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "betafold_mlx", *map(str, arguments)]
+
+
+def run(*arguments, cwd=None):
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from betafold_mlx.cli.options import device_option, examples, model_options
 from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
-
-if TYPE_CHECKING:
-    from betafold_mlx.fold.predictor import Predictor
 
 
 @click.command(
@@ -42,9 +37,11 @@ if TYPE_CHECKING:
     default=16,
     help="Folds that may wait; the next is answered with 503.",
 )
-@click.option("--max-samples", type=click.IntRange(1, 1000), default=20, help="Most models of one peptide.")
 @click.option(
-    "--max-records", type=click.IntRange(1, 10_000), default=1000, help="Most records of a FASTA batch."
+    "--max-samples", type=click.IntRange(1, 1000), default=20, help="Models of one peptide, at most."
+)
+@click.option(
+    "--max-records", type=click.IntRange(1, 10_000), default=1000, help="Records of a FASTA batch, at most."
 )
 @click.option(
     "--allow-host",
@@ -78,22 +75,21 @@ def serve(
         raise BetafoldError(
             f"serve needs {error.name}: install it with pip install 'betafold-mlx[serve]'"
         ) from error
+    from betafold_mlx.fold.predictor import Predictor
     from betafold_mlx.serve.app import make_app
     from betafold_mlx.serve.limits import ServerLimits
     from betafold_mlx.serve.worker import Worker
 
     bound = server.listen(host, port)
-    worker = Worker(functools.partial(_load, model, embedder), queue)
+    worker = Worker(lambda: Predictor.load(model, embedder), queue)
     limits = ServerLimits(queue=queue, samples=max_samples, records=max_records)
     app = make_app(worker, limits, [host, *names])
     click.echo(server.address(bound))
     sys.stdout.flush()
     say(f"folding with {worker.predictor.loaded.name}; Ctrl-C ends it")
     running = server.make_server(app)
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # uvicorn raises them again when it has ended because of them
+    # uvicorn raises the signals again when it has ended because of them: then they have had their effect.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     running.run(sockets=[bound])
     if running.force_exit:  # the second Ctrl-C
@@ -105,9 +101,3 @@ def serve(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def _load(model: str | None, embedder: Path | None) -> Predictor:
-    from betafold_mlx.fold.predictor import Predictor
-
-    return Predictor.load(model, embedder)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
 import secrets
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,11 +25,11 @@ from betafold_mlx.fold.output import (
     failure_row,
     summary_row,
 )
-from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
-from betafold_mlx.library.records import UniqueNames
+from betafold_mlx.library.records import Entry, in_parts, read_entries
+from betafold_mlx.library.settings import LibrarySettings
+from betafold_mlx.library.work import FoldedRecord, fold_entries
 from betafold_mlx.peptide.fasta import FastaRecord, parse_fasta
-from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.serve.documents import BatchRequest, BatchStatus
 from betafold_mlx.serve.errors import INTERNAL_ERROR, invalid_field
 from betafold_mlx.serve.limits import ServerLimits
@@ -47,18 +50,16 @@ def read_records(fasta: str, max_records: int) -> list[FastaRecord]:
     RequestValidationError
         No FASTA, no record, or more than `max_records`.
     """
-    records = []
     try:
-        for record in parse_fasta(fasta.splitlines()):
-            records.append(record)
-            if len(records) > max_records:
-                raise BetafoldError(
-                    f"more than {max_records:,} records: fold this file with betafold-mlx fold"
-                )
-        if not records:
-            raise BetafoldError("there are no records: paste FASTA, or choose a file")
+        records = list(islice(parse_fasta(fasta.splitlines()), max_records + 1))
     except BetafoldError as error:
         raise invalid_field("fasta", str(error)) from error
+    if not records:
+        raise invalid_field("fasta", "there are no records: paste FASTA, or choose a file")
+    if len(records) > max_records:
+        raise invalid_field(
+            "fasta", f"more than {max_records:,} records: fold this file with betafold-mlx fold"
+        )
     return records
 
 
@@ -78,25 +79,25 @@ class FastaBatch:
     def __init__(self, asked: BatchRequest, records: Sequence[FastaRecord], path: Path) -> None:
         self.path = path
         self.state: Literal["running", "done", "stopped", "failed"] = "running"
-        self._asked, self._records = asked, records
+        self._records = records
+        self._suffixes = {".json", *(f".{kind}" for kind in asked.include)}
+        self._settings = LibrarySettings(
+            samples=asked.samples, seed=asked.seed, auto_disulfides=asked.auto_disulfides, format="both"
+        )
         self._message = ""
         self._rows: list[dict[str, Any]] = []
-        self._names = UniqueNames()
         self._summary: list[Sequence[object]] = [SUMMARY_COLUMNS]
         self._errors: list[Sequence[object]] = [ERRORS_COLUMNS]
 
     async def run(self, worker: Worker) -> None:
-        """Fold all records; stop between two lots of them where `state` says so."""
-        lot = max(1, _MODELS_AT_A_TIME // self._asked.samples)
+        """Fold all records, a few at a time, as long as the state is ``running``."""
+        size = max(1, _MODELS_AT_A_TIME // self._settings.samples)
         try:
             with zipfile.ZipFile(self.path, "w") as archive:
-                for first in range(0, len(self._records), lot):
+                for entries in in_parts(read_entries(self._records), size):
                     if self.state != "running":
                         return
-                    records = self._records[first : first + lot]
-                    self._rows += await worker.run(
-                        lambda predictor, records=records: self._fold(records, predictor, archive)  # type: ignore[misc]
-                    )
+                    self._rows += await worker.run(functools.partial(self._fold, archive, entries))
                 _write(archive, SUMMARY_FILE, csv_text(self._summary))
                 if len(self._errors) > 1:
                     _write(archive, ERRORS_FILE, csv_text(self._errors))
@@ -126,67 +127,34 @@ class FastaBatch:
         )
 
     def _fold(
-        self, records: Sequence[FastaRecord], predictor: Predictor, archive: zipfile.ZipFile
+        self, archive: zipfile.ZipFile, entries: Sequence[Entry], predictor: Predictor
     ) -> list[dict[str, Any]]:
         """Fold some records, add them to the archive, and return their rows. In the worker's thread."""
-        checked = [_checked(record) for record in records]
-        good = [
-            (record.id or peptide.sequence, peptide)
-            for record, peptide in zip(records, checked, strict=True)
-            if isinstance(peptide, Peptide)
-        ]
-        predictions = predictor.fold_many(
-            [peptide for _, peptide in good],
-            ids=[name for name, _ in good],
-            samples=self._asked.samples,
-            seed=self._asked.seed,
-            auto_disulfides=self._asked.auto_disulfides,
-        )
-        remaining = iter(predictions)
-        return [
-            self._failed(record, str(result))
-            if isinstance(result, BetafoldError)
-            else self._folded(next(remaining), archive)
-            for record, result in zip(records, checked, strict=True)
-        ]
+        return [self._add(record, archive) for record in fold_entries(predictor, entries, self._settings)]
 
-    def _folded(self, prediction: Prediction, archive: zipfile.ZipFile) -> dict[str, Any]:
-        name = self._names.claim(prediction.id)
-        files = [f"{name}.{kind}" for kind in (*dict.fromkeys(self._asked.include), "json")]
-        for file in files:
-            _write(archive, file, prediction.text(file.rpartition(".")[2]))
-        self._summary.append(summary_row(prediction, files))
-        peptide = prediction.peptide
+    def _add(self, record: FoldedRecord, archive: zipfile.ZipFile) -> dict[str, Any]:
+        entry, result = record.entry, record.result
+        if isinstance(result, BetafoldError):
+            row = failure_row(entry.id, entry.text, str(result))
+            self._summary.append(row)
+            self._errors.append((entry.id, entry.line, str(result)))
+            return {"id": entry.id, "status": "failed", "message": str(result), "sequence": row[1]}
+        files = {entry.name + end: data for end, data in record.files.items() if end in self._suffixes}
+        for name, data in files.items():
+            _write(archive, name, data)
+        self._summary.append(summary_row(result, files))
         return {
-            "id": prediction.id,
-            "status": "ok" if prediction.constraints_met else "constraints not met",
-            "message": "; ".join(prediction.warnings),
-            "sequence": peptide.sequence,
-            "cyclic": peptide.cyclic,
-            "disulfides": [list(pair) for pair in peptide.disulfides],
-            "d_amino_acids": peptide.d_amino_acids,
-            "n_cap": peptide.n_cap,
-            "c_cap": peptide.c_cap,
-            "mean_plddt": round(float(prediction.plddt[0].mean()), 2),
-            "secondary_structure": prediction.secondary_structure[0],
+            "id": result.id,
+            "status": "ok" if result.constraints_met else "constraints not met",
+            "message": "; ".join(result.warnings),
+            **dataclasses.asdict(result.peptide),
+            "mean_plddt": round(float(result.plddt[0].mean()), 2),
+            "secondary_structure": result.secondary_structure[0],
         }
 
-    def _failed(self, record: FastaRecord, message: str) -> dict[str, Any]:
-        row = failure_row(record.id, record.text, message)
-        self._summary.append(row)
-        self._errors.append((record.id, record.line, message))
-        return {"id": record.id, "status": "failed", "message": message, "sequence": row[1]}
 
-
-def _checked(record: FastaRecord) -> Peptide | BetafoldError:
-    try:
-        return record.peptide()
-    except BetafoldError as error:
-        return error
-
-
-def _write(archive: zipfile.ZipFile, name: str, text: str) -> None:
-    archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)
+def _write(archive: zipfile.ZipFile, name: str, data: str | bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
 
 
 class BatchStore:

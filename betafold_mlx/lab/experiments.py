@@ -45,6 +45,5 @@ def run_experiment(name: str, lab: Lab) -> Outcome:
     BetafoldError
         What it needs is missing or damaged.
     """
-    outcome = importlib.import_module(f"betafold_mlx.lab.{name}").run(lab)
-    assert isinstance(outcome, Outcome)
+    outcome: Outcome = importlib.import_module(f"betafold_mlx.lab.{name}").run(lab)
     return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fields import check_settings, setting
 
 DEFAULT_WINDOWS = 40_000
@@ -62,3 +63,8 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "training: sampler")
+        if self.windows is not None and (self.disulfide_share or self.substitutions):
+            raise BetafoldError(
+                "training: fixed windows (--windows, or a cache of embeddings) go with neither --disulfide-share nor "
+                "--substitutions"
+            )

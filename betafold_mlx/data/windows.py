@@ -121,17 +121,11 @@ class WindowSampler:
         self._bridge_spans = np.array([j - i + 1 for _, (i, j) in self._bridges])
         bridged = [self._chains[index] for index, _ in self._bridges]
         self._bridge_weights = inverse_cluster_size(bridged, power=0.5)
-        self._peptide_lengths = np.array([len(record.sequence) for record in self._peptides])
+        self._peptide_lengths = np.array([record.length for record in self._peptides])
         kinds = np.array([KIND_WEIGHTS.get(record.kind, 0.5) for record in self._peptides])
         self._peptide_weights = inverse_cluster_size(self._peptides, power=0.5) * kinds
         self._substitutes = np.cumsum(substitution_probabilities(), axis=1)
         self._fixed = None if self.config.windows is None else self._fixed_windows(self.config.windows)
-        self._fixed_bridged = {
-            bucket: np.array([row for row in rows.tolist() if self._holds_bridge(*row)], dtype=int).reshape(
-                -1, 3
-            )
-            for bucket, rows in (self._fixed or {}).items()
-        }
 
     def batch(self, step: int) -> tuple[list[Window], int]:
         """Return the examples of a step and the length to pad them to.
@@ -177,10 +171,7 @@ class WindowSampler:
             for index in rng.choice(fitting, size=from_peptides, p=weights / weights.sum()):
                 windows.append(self._peptide(self._peptides[index], rng))
         if count > from_peptides and self._chains:
-            rest = count - from_peptides
-            bridged = int(rng.binomial(rest, self.config.disulfide_share)) if self._has_bridges(padded) else 0
-            windows += self._bridged_windows(bridged, padded, rng)
-            windows += self._chain_windows(rest - bridged, padded, rng)
+            windows += self._chain_windows(count - from_peptides, padded, rng)
         return windows
 
     def _fixed_windows(self, count: int) -> dict[int, np.ndarray]:
@@ -193,68 +184,37 @@ class WindowSampler:
             shorter = fixed[bucket] = fitting if len(fitting) else shorter  # where all chains are short
         return fixed
 
-    def _holds_bridge(self, chain: int, start: int, length: int) -> bool:
-        return any(i > start and j <= start + length for i, j in self._chains[chain].disulfides)
-
-    def _has_bridges(self, padded: int) -> bool:
+    def _chain_windows(self, count: int, padded: int, rng: np.random.Generator) -> list[Window]:
+        """Draw fixed windows, or cut new ones: first those around a disulfide, then those anywhere."""
         if self._fixed is not None:
-            return len(self._fixed_bridged[padded]) > 0
-        return bool((self._bridge_spans <= self._ranges[padded][1]).any())
-
-    def _bridged_windows(self, count: int, padded: int, rng: np.random.Generator) -> list[Window]:
-        """Draw windows that hold both ends of a disulfide."""
-        if not count:
-            return []
-        if self._fixed is not None:
-            chosen = rng.choice(self._fixed_bridged[padded], size=count)
-            return [
-                self._state(cut_window(self.dataset, self._chains[chain], start, length), rng)
-                for chain, start, length in chosen.tolist()
-            ]
+            rows = rng.choice(self._fixed[padded], size=count).tolist()
+            return [self._cut(self._chains[chain], start, length, rng) for chain, start, length in rows]
         low, high = self._ranges[padded]
         around = np.flatnonzero(self._bridge_spans <= high)
-        weights = self._bridge_weights[around]
+        bridged = int(rng.binomial(count, self.config.disulfide_share)) if len(around) else 0
         windows = []
-        for index in rng.choice(around, size=count, p=weights / weights.sum()):
-            chain, pair = self._bridges[index]
-            windows.append(self._cut_around(self._chains[chain], pair, low, high, rng))
+        if bridged:
+            weights = self._bridge_weights[around]
+            for index in rng.choice(around, size=bridged, p=weights / weights.sum()):
+                chain, (i, j) = self._bridges[index]
+                record = self._chains[chain]
+                length = min(int(rng.integers(max(low, j - i + 1), high + 1)), record.length)
+                first, last = max(0, j - length), min(i - 1, record.length - length)
+                windows.append(self._cut(record, int(rng.integers(first, last + 1)), length, rng))
+        p = self._chain_weights / self._chain_weights.sum()
+        for index in rng.choice(len(self._chains), size=count - bridged, p=p):
+            record = self._chains[index]
+            length = min(int(rng.integers(low, high + 1)), record.length)
+            windows.append(self._cut(record, int(rng.integers(0, record.length - length + 1)), length, rng))
         return windows
 
-    def _chain_windows(self, count: int, padded: int, rng: np.random.Generator) -> list[Window]:
-        if self._fixed is not None:
-            chosen = rng.choice(self._fixed[padded], size=count)
-            return [
-                self._state(cut_window(self.dataset, self._chains[chain], start, length), rng)
-                for chain, start, length in chosen.tolist()
-            ]
-        if not count:
-            return []
-        low, high = self._ranges[padded]
-        p = self._chain_weights / self._chain_weights.sum()
-        return [
-            self._cut(self._chains[index], int(rng.integers(low, high + 1)), rng)
-            for index in rng.choice(len(self._chains), size=count, p=p)
-        ]
-
-    def _cut(self, record: Record, length: int, rng: np.random.Generator) -> Window:
-        length = min(length, len(record.sequence))
-        start = int(rng.integers(0, len(record.sequence) - length + 1))
-        return self._state(cut_window(self.dataset, record, start, length), rng)
-
-    def _cut_around(
-        self, record: Record, pair: tuple[int, int], low: int, high: int, rng: np.random.Generator
-    ) -> Window:
-        """Cut a window that holds both ends of a disulfide."""
-        i, j = pair
-        length = min(int(rng.integers(max(low, j - i + 1), high + 1)), len(record.sequence))
-        first, last = max(0, j - length), min(i - 1, len(record.sequence) - length)
-        start = int(rng.integers(first, last + 1))
+    def _cut(self, record: Record, start: int, length: int, rng: np.random.Generator) -> Window:
         return self._state(cut_window(self.dataset, record, start, length), rng)
 
     def _peptide(self, record: Record, rng: np.random.Generator) -> Window:
         window = whole_window(self.dataset, record)
         if record.cyclic:  # a ring has no first residue: start anywhere
-            window = turned(window, int(rng.integers(0, len(record.sequence))))
+            window = turned(window, int(rng.integers(0, record.length)))
             if rng.random() < self.config.unstated_ring:
                 window = replace(window, peptide=replace(window.peptide, cyclic=False))
         return self._state(window, rng)
@@ -268,7 +228,7 @@ class WindowSampler:
 
     def _substitute(self, window: Window, rng: np.random.Generator) -> Window:
         """Exchange residues for what evolution puts in their place."""
-        if self._fixed is not None or not self.config.substitutions or rng.random() < AS_OBSERVED:
+        if not self.config.substitutions or rng.random() < AS_OBSERVED:
             return window
         peptide = window.peptide
         exchanged = rng.random(len(peptide)) < rng.uniform(0.0, self.config.substitutions)

@@ -123,7 +123,7 @@ def test_short_chains_are_taken_whole():
 def test_too_few_and_too_many_windows(dataset, count):
     with pytest.raises(BetafoldError, match=f"{count} training windows: take at least 21"):
         make_plan(dataset, count)
-    with pytest.raises(BetafoldError, match="training windows"):
+    with pytest.raises(BetafoldError, match="windows"):
         WindowSampler(dataset, PADDED_LENGTHS, config=SamplerConfig(windows=count))
 
 

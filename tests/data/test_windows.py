@@ -190,8 +190,25 @@ def test_the_ends_of_a_stated_disulfide_stay():
     assert ends > 100 and elsewhere > 20  # other cysteines are exchanged
 
 
-@pytest.mark.parametrize(
-    "config", [OBSERVED, SamplerConfig(substitutions=1.0, windows=200)], ids=["0", "fixed"]
-)
-def test_without_substitutions_the_sequences_are_those_observed(dataset, config):
-    assert all((observed == drawn).all() for observed, drawn, _ in observed_and_drawn(dataset, config, 10))
+def test_without_substitutions_the_sequences_are_those_observed(dataset):
+    assert all((observed == drawn).all() for observed, drawn, _ in observed_and_drawn(dataset, OBSERVED, 10))
+
+
+@pytest.mark.parametrize("options", [{"substitutions": 0.1}, {"disulfide_share": 0.1}])
+def test_fixed_windows_are_neither_changed_nor_chosen(options):
+    with pytest.raises(BetafoldError, match="fixed windows"):
+        SamplerConfig(windows=200, **options)
+
+
+def test_windows_around_disulfides_hold_them_whole(dataset):
+    chains = [record for record in dataset.chains("train") if record.length > 34]
+    records = [
+        dataclasses.replace(record, disulfides=((20, 26),)) if record in chains else record
+        for record in dataset.records
+    ]
+    config = SamplerConfig(peptide_share=0.0, disulfide_share=1.0, unstated_disulfides=0.0)
+    sampler = WindowSampler(dataclasses.replace(dataset, records=records), (16, 24, 32), config=config)
+    for step in range(5):
+        for window in sampler.batch(step)[0]:
+            ((i, j),) = window.peptide.disulfides
+            assert j - i == 6 and 1 <= i < j <= len(window.peptide)

@@ -44,7 +44,7 @@ def files():
 
 
 def run(folder, *arguments, hub="http://nowhere.invalid"):
-    environment = {**os.environ, "HF_ENDPOINT": hub, "no_proxy": "*"}
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(folder / "cache"), "no_proxy": "*"}
     done = subprocess.run(
         [str(ROOT / "scripts" / "train-esm2"), *arguments],
         cwd=folder,

@@ -10,7 +10,7 @@ from library_helpers import toy_predictor
 
 from betafold_mlx.serve import server
 from betafold_mlx.serve.app import make_app
-from betafold_mlx.serve.limits import ServerLimits
+from betafold_mlx.serve.server import ServerLimits
 from betafold_mlx.serve.worker import Worker
 
 PEPTIDE = "GRCTKSIPPICFPD"

@@ -77,7 +77,7 @@ def serve(
         ) from error
     from betafold_mlx.fold.predictor import Predictor
     from betafold_mlx.serve.app import make_app
-    from betafold_mlx.serve.limits import ServerLimits
+    from betafold_mlx.serve.server import ServerLimits
     from betafold_mlx.serve.worker import Worker
 
     bound = server.listen(host, port)

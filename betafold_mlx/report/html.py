@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from betafold_mlx.geometry.spread import ALIKE
 from betafold_mlx.report.bands import BANDS, band_of
-from betafold_mlx.report.maps import attention_images, colour_bar, distance_image, scale_end
-from betafold_mlx.report.ramachandran import regions_image
+from betafold_mlx.report.maps import attention_images, colour_bar, distance_image, regions_image, scale_end
 from betafold_mlx.report.render import render
 from betafold_mlx.report.script_data import script_data
 from betafold_mlx.report.trace import trace_picture

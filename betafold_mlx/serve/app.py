@@ -21,11 +21,17 @@ from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS
 from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, TRAINED_LENGTHS
 from betafold_mlx.serve.atlas import MEDIA_TYPES, atlas_router
-from betafold_mlx.serve.batches import BatchStore, read_records
 from betafold_mlx.serve.documents import AUTO, BatchRequest, BatchStatus, FoldAnswer, FoldRequest
-from betafold_mlx.serve.errors import HANDLERS, INTERNAL_ERROR, ErrorDocument, error_response, invalid_field
-from betafold_mlx.serve.limits import MAX_BATCH_BODY, MAX_BODY, ServerLimits
+from betafold_mlx.serve.error_responses import (
+    HANDLERS,
+    INTERNAL_ERROR,
+    ErrorDocument,
+    error_response,
+    invalid_field,
+)
+from betafold_mlx.serve.fasta_batches import BatchStore, read_records
 from betafold_mlx.serve.security import HEADERS, REPORT_POLICY, SecurityMiddleware
+from betafold_mlx.serve.server import MAX_BATCH_BODY, MAX_BODY, ServerLimits
 from betafold_mlx.serve.worker import Worker
 
 _STATIC = Path(__file__).parent / "static"

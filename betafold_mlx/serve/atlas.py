@@ -14,7 +14,7 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide
 from betafold_mlx.serve.documents import EXAMPLE, SEQUENCE_PATTERN
-from betafold_mlx.serve.limits import MAX_BODY
+from betafold_mlx.serve.server import MAX_BODY
 from betafold_mlx.serve.worker import Worker
 
 MEDIA_TYPES = {"pdb": "chemical/x-pdb", "cif": "chemical/x-cif"}

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, checked_caps, checked_disulfides
 from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide
-from betafold_mlx.serve.limits import MAX_BATCH_BODY
+from betafold_mlx.serve.server import MAX_BATCH_BODY
 
 EXAMPLE = "GRCTKSIPPICFPD"
 SEQUENCE_PATTERN = rf"^\s*([{ALPHABET}{ALPHABET.lower()}]\s*){{{MIN_LENGTH},{MAX_LENGTH}}}$"

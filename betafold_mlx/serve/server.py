@@ -1,18 +1,51 @@
-"""The process: its socket, and its HTTP server."""
+"""The process: server limits, socket, HTTP server."""
 
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 
 import uvicorn
 from fastapi import FastAPI
 
 from betafold_mlx.errors import BetafoldError
 
+MAX_BODY = 16 << 10
+"""Bytes of a request for one peptide."""
+
+MAX_BATCH_BODY = 1 << 20
+"""Bytes of a request with a FASTA file."""
+
 _BACKLOG = 128
 _MAX_CONNECTIONS = 256
 _KEEP_ALIVE = 15  # seconds that an idle connection is held
 _GRACE = 300  # seconds that an answer under way may take after a signal; a full queue takes less
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """Bounds that keep the memory of a server from growing, whatever it is asked.
+
+    Attributes
+    ----------
+    queue : int
+        Folds that wait for the model or are under way; the next is answered with 503.
+    samples : int
+        Models of one peptide.
+    records : int
+        Records of one FASTA batch.
+    predictions : int
+        Latest predictions that can be downloaded.
+    batches, running_batches : int
+        Latest FASTA batches that are kept, and those that are folded at the same time.
+    """
+
+    queue: int = 16
+    samples: int = 20
+    records: int = 1000
+    predictions: int = 200
+    batches: int = 4
+    running_batches: int = 2
 
 
 def listen(host: str, port: int) -> socket.socket:

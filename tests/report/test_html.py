@@ -15,8 +15,7 @@ from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.report import Viewer, report_html
 from betafold_mlx.report.bands import BANDS, band_of
 from betafold_mlx.report.image import ramp
-from betafold_mlx.report.maps import scale_end
-from betafold_mlx.report.ramachandran import MASSES, regions_of
+from betafold_mlx.report.maps import MASSES, regions_of, scale_end
 from betafold_mlx.report.tracks import bond_lanes
 from betafold_mlx.report.view import MAX_MODELS, lay_out, view
 

@@ -14,7 +14,7 @@ from serve_helpers import PEPTIDE, running
 
 from betafold_mlx.files import to_json
 from betafold_mlx.report import report_html
-from betafold_mlx.serve.limits import ServerLimits
+from betafold_mlx.serve.server import ServerLimits
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from betafold_mlx.peptide.sequence import Peptide
-from betafold_mlx.serve.batches import read_records
 from betafold_mlx.serve.documents import BatchRequest, FoldRequest
-from betafold_mlx.serve.errors import _field_error
+from betafold_mlx.serve.error_responses import _field_error
+from betafold_mlx.serve.fasta_batches import read_records
 
 PEPTIDE = "GRCTKSIPPICFPD"
 

@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extr
 from library_helpers import toy_predictor
 from serve_helpers import running
 
-from betafold_mlx.serve.limits import ServerLimits
+from betafold_mlx.serve.server import ServerLimits
 
 
 @pytest.fixture(scope="module")

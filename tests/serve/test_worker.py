@@ -13,7 +13,7 @@ from library_helpers import toy_predictor
 from serve_helpers import PEPTIDE, running, wait_until
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.serve.limits import ServerLimits
+from betafold_mlx.serve.server import ServerLimits
 from betafold_mlx.serve.worker import Worker
 
 

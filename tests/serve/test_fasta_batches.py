@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extr
 from library_helpers import toy_predictor
 from serve_helpers import PEPTIDE, running, wait_until
 
-from betafold_mlx.serve.limits import ServerLimits
+from betafold_mlx.serve.server import ServerLimits
 
 FASTA = f">ring cyclic disulfides=3-11\n{PEPTIDE}\n>bad\nGRX\n>ring\nACDEFGHIKL\n>../up n-cap=ACE\nKLAKLAK\n"
 

@@ -31,8 +31,8 @@ from betafold_mlx.library.settings import LibrarySettings
 from betafold_mlx.library.work import FoldedRecord, fold_entries
 from betafold_mlx.peptide.fasta import FastaRecord, parse_fasta
 from betafold_mlx.serve.documents import BatchRequest, BatchStatus
-from betafold_mlx.serve.errors import INTERNAL_ERROR, invalid_field
-from betafold_mlx.serve.limits import ServerLimits
+from betafold_mlx.serve.error_responses import INTERNAL_ERROR, invalid_field
+from betafold_mlx.serve.server import ServerLimits
 from betafold_mlx.serve.worker import Worker
 
 _MODELS_AT_A_TIME = 16

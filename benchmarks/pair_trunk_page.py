@@ -134,9 +134,8 @@ def page(text: str, report: dict[str, Any]) -> str:
 
 def draw(rows: list[Row]) -> Any:
     """Return a figure of time and memory against length, a column a width."""
-    from betafold_mlx.lab.figures import COLOURS, MARKS, new_figure, styled
+    from betafold_mlx.lab.drawing import COLOURS, MARKS, new_figure, style
 
-    @styled
     def drawn() -> Any:
         all_series = read_series(rows)
         widths = sorted({width for width, _, _ in all_series})
@@ -166,12 +165,13 @@ def draw(rows: list[Row]) -> Any:
                 axis.legend(fontsize=6.5, title="exponent of the last doubling", title_fontsize=6.5, **legend)
         return figure
 
-    return drawn()
+    with style():
+        return drawn()
 
 
 def main(saved: str, document: str, picture: str) -> None:
     """Write a saved report into the page, and draw its picture."""
-    from betafold_mlx.lab.figures import figure_bytes
+    from betafold_mlx.lab.drawing import figure_bytes
 
     report = json.loads(Path(saved).read_text(encoding="utf-8"))
     write_text(Path(document), page(Path(document).read_text(encoding="utf-8"), report))

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from betafold_mlx.files import write_text
-from betafold_mlx.lab.experiment import Finding
-from betafold_mlx.lab.experiments import EXPERIMENTS
-from betafold_mlx.lab.output import PAGE, read_findings
+from betafold_mlx.lab.runner import EXPERIMENTS, PAGE, Finding, read_findings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "lab.md"

@@ -6,7 +6,7 @@ from synthetic import make_dataset, toy_model
 
 from betafold_mlx.fold import ensemble
 from betafold_mlx.lab.budget import Budget
-from betafold_mlx.lab.experiment import Lab
+from betafold_mlx.lab.runner import Lab
 from betafold_mlx.model.directory import save_model
 
 TINY = Budget(

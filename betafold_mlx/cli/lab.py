@@ -14,13 +14,13 @@ from betafold_mlx.cli.options import FOLDER, complete_model, complete_words, dev
 from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
+from betafold_mlx.lab import runner
 from betafold_mlx.lab.budget import PRESETS, Budget, parse_budget
-from betafold_mlx.lab.experiments import EXPERIMENTS
 
 ALL = "all"
 
 
-_TITLES = {name: entry.title for name, entry in EXPERIMENTS.items()} | {ALL: "All of them"}
+_TITLES = {**runner.EXPERIMENTS, ALL: "All of them"}
 
 
 def _budget(ctx: click.Context, param: click.Parameter, value: str) -> Budget:
@@ -78,34 +78,22 @@ def lab(
 ) -> None:
     """See how the Transformer works, and why it fails.
 
-    Prints a verdict, and writes tables, figures and a page into OUTPUT/EXPERIMENT. The same seed and budget give the
+    Print a verdict, and write tables, figures and a page into OUTPUT/EXPERIMENT. The same seed and budget give the
     same tables. Training runs are kept in OUTPUT/runs: the same command goes on where it was stopped.
 
     All but `toy` and `attention` need --data; `attention` and `failures` train nothing.
     """
-    from betafold_mlx.lab.experiment import Lab
-    from betafold_mlx.lab.experiments import run_experiment
-    from betafold_mlx.lab.figures import require_matplotlib
-    from betafold_mlx.lab.output import write_outcome
-
-    names = list(EXPERIMENTS) if experiment == ALL else [experiment]
+    names = list(runner.EXPERIMENTS) if experiment == ALL else [experiment]
     if peptides and experiment != "attention":
         raise click.UsageError("only `lab attention` takes peptides")
-    if data is None and any(EXPERIMENTS[name].needs_data for name in names):
+    if data is None and not set(names) <= set(runner.WITHOUT_DATA):
         raise click.UsageError(
             f"`lab {experiment}` needs a data set: name one with --data "
             "(`betafold-mlx dataset build STRUCTURES... -o DATASET` makes one)"
         )
-    require_matplotlib()
-    lab = Lab(
-        Path(output),
-        budget,
-        seed,
-        data,
-        model,
-        embedder,
-        peptides,
-        lambda line: click.echo(line, err=True),
+    runner.require_libraries()
+    lab = runner.Lab(
+        output, budget, seed, data, model, embedder, peptides, lambda line: click.echo(line, err=True)
     )
     documents: list[dict[str, Any]] = []
     failed = False
@@ -113,8 +101,8 @@ def lab(
         click.echo(f"== lab {name}", err=True)
         command = _command(ctx, name, peptides, budget)
         try:
-            outcome = run_experiment(name, lab)
-            files = write_outcome(lab.directory / name, EXPERIMENTS[name].title, command, outcome)
+            report = runner.run_experiment(name, lab)
+            files = runner.write_report(lab.directory / name, runner.EXPERIMENTS[name], command, report)
         except BetafoldError as error:
             if len(names) == 1:
                 raise
@@ -126,17 +114,17 @@ def lab(
             {
                 "experiment": name,
                 "command": command,
-                "findings": [_plain(dataclasses.asdict(finding)) for finding in outcome.findings],
-                "notes": outcome.notes,
+                "findings": [_plain(dataclasses.asdict(finding)) for finding in report.findings],
+                "notes": report.notes,
                 "files": [str(file) for file in files],
             }
         )
         if not as_json:
-            for finding in outcome.findings:
-                click.echo(finding.verdict)
-            for note in outcome.notes:
-                click.echo(f"({note})")
-            click.echo(str(files[0]))
+            lines = [
+                *(finding.verdict for finding in report.findings),
+                *(f"({note})" for note in report.notes),
+            ]
+            click.echo("\n".join([*lines, str(files[0])]))
     if as_json:
         click.echo(to_json(documents if experiment == ALL else documents[0]), nl=False)
     if failed:

@@ -1,4 +1,4 @@
-"""How much an experiment may do: steps and seeds, not a time, so that the same budget gives the same result."""
+"""Budgets of experiments: steps and seeds, not a time, so that the same budget gives the same result."""
 
 from __future__ import annotations
 
@@ -17,18 +17,14 @@ class Budget:
     ----------
     name : str
         What the user asked for.
-    steps : int
-        Optimiser steps of a run.
-    repeats : int
-        Seeds a variant.
-    width : int
-        Width of a residue's state.
-    layers : int
-        Transformer blocks, where depth is not the question.
+    steps, repeats : int
+        Optimiser steps of a run, and seeds a variant.
+    width, layers : int
+        Width of a residue's state, and Transformer blocks, where these are not the question.
     tokens : int
         Padded residues of a training batch.
     items : int
-        Structures of a kind to measure on, at most.
+        Maximum number of structures of a kind to measure on.
     windows : int
         Training windows, where they are fixed.
     """
@@ -44,7 +40,7 @@ class Budget:
 
     @property
     def test_items(self) -> int:
-        """Structures of a kind, at most, where a trained network is looked into and none is trained."""
+        """Maximum number of structures of a kind where a trained network is looked into and none is trained."""
         return 4 * self.items
 
 
@@ -55,7 +51,7 @@ PRESETS = {
 }
 NORMAL_MINUTES = 8.0
 """What ``normal`` takes for one experiment that trains nine networks, roughly, on two cores with OpenBLAS."""
-FEWEST_STEPS = 10
+MIN_STEPS = 10
 
 
 def parse_budget(text: str) -> Budget:
@@ -82,5 +78,5 @@ def parse_budget(text: str) -> Budget:
     if not 0 < minutes <= 100_000:
         raise BetafoldError(f"budget {text!r:.40}: give {', '.join(PRESETS)}, or minutes for each experiment")
     normal = PRESETS["normal"]
-    steps = max(FEWEST_STEPS, round(normal.steps * minutes / NORMAL_MINUTES))
+    steps = max(MIN_STEPS, round(normal.steps * minutes / NORMAL_MINUTES))
     return dataclasses.replace(normal, name=f"{minutes:g} minutes", steps=steps)

@@ -7,21 +7,16 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
-
 from betafold_mlx import __version__
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.distill.guard import Guard
 from betafold_mlx.distill.labelling import EXCHANGED, Labelling
 from betafold_mlx.distill.recipes import from_mutants
 from betafold_mlx.distill.teacher import Teacher
-from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.fold.registry import DEFAULT_MODEL
-from betafold_mlx.lab.columns import FOLDED, INTERVALS, MEASURES, PSI, column_findings
-from betafold_mlx.lab.compare import curve_rows, draw_curves, draw_runs, run_rows
-from betafold_mlx.lab.experiment import Lab, Outcome, Picture
-from betafold_mlx.lab.series import train_series
-from betafold_mlx.lab.variants import Variant, base_config
+from betafold_mlx.lab.comparison import folded_report
+from betafold_mlx.lab.runner import Lab, LabReport
+from betafold_mlx.lab.training import Variant, base_config, train_series
 from betafold_mlx.train.config import Mix
 
 ALONE, MIXED, REMOVED = "experimental only", "half distilled", "distilled until half time"
@@ -30,54 +25,34 @@ MUTANTS = 4
 """Mutants to label for each fixed window of the budget; about a quarter of the labels is sure enough to be kept."""
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Label mutants of training examples, and train without them, with them, and with them at first."""
     base = base_config(lab.budget)
     teacher = Teacher.load([lab.model or DEFAULT_MODEL])
     directory = label_mutants(lab, teacher)
     labels, sha256 = Dataset.load(directory), dataset_sha256(directory)
     until = max(1, base.steps // 2)
-    series = train_series(
-        lab,
-        [
-            Variant(ALONE, base),
-            Variant(MIXED, dataclasses.replace(base, mix=Mix(sha256)), distilled=labels),
-            Variant(REMOVED, dataclasses.replace(base, mix=Mix(sha256, until=until)), distilled=labels),
-        ],
-    )
-    items = split_items(lab.small_dataset, "validation", lab.budget.items)
-    clusters = np.array([item.cluster for item in items])
+    removed = dataclasses.replace(base, mix=Mix(sha256, until=until))
+    variants = [
+        Variant(ALONE, base),
+        Variant(MIXED, dataclasses.replace(base, mix=Mix(sha256)), distilled=labels),
+        Variant(REMOVED, removed, distilled=labels),
+    ]
+    report = folded_report(lab, train_series(lab, variants), {ALONE: (MIXED, REMOVED), MIXED: (REMOVED,)})
     read = labels.report["read"][0][1]
-    notes = [
+    report.notes = [
         f"{len(labels.records)} labels of {read} sequences: {labels.report['distillation']['summary']}.",
         "All variants take the same steps with batches of the same size, so half distilled is half as many "
         f"experimental examples. The labels are taken out after step {until} of {base.steps}. The teacher was trained "
         "longer, and is larger, than what is trained here.",
-        INTERVALS,
+        *report.notes,
     ]
     for name in teacher.strangers(lab.dataset_sha256):
-        notes.append(
+        report.notes.append(
             f"{name} was trained on another data set: its labels may tell of validation structures, and the errors "
             "with them be larger in truth."
         )
-    return Outcome(
-        findings=column_findings(series, ALONE, clusters, lab.seed)
-        + column_findings({name: series[name] for name in (MIXED, REMOVED)}, MIXED, clusters, lab.seed),
-        tables={"runs": run_rows(series, MEASURES), "curves": curve_rows(series)},
-        pictures={
-            "runs": Picture(
-                draw_runs(series, (FOLDED.measure, PSI.measure)),
-                "Validation structures as `fold` makes them, and the psi error of the network's own torsions. Each "
-                "mark is a seed, the bar their mean.",
-            ),
-            "curves": Picture(
-                draw_curves(series),
-                "Mean backbone RMSD of the network's own torsions on validation structures (solid) and on experimental "
-                "training windows (dashed); bands span the seeds.",
-            ),
-        },
-        notes=notes,
-    )
+    return report
 
 
 def label_mutants(lab: Lab, teacher: Teacher) -> Path:
@@ -85,12 +60,8 @@ def label_mutants(lab: Lab, teacher: Teacher) -> Path:
     how = Labelling(seed=lab.seed)
     count = MUTANTS * lab.budget.windows
     known_by = [
-        __version__,
-        lab.dataset_sha256,
-        teacher.describe(),
-        dataclasses.asdict(how),
-        count,
-        EXCHANGED,
+        *(__version__, lab.dataset_sha256, teacher.describe()),
+        *(dataclasses.asdict(how), count, EXCHANGED),
     ]
     name = hashlib.sha256(json.dumps(known_by, sort_keys=True).encode()).hexdigest()[:16]
     directory = lab.directory / LABELS / name

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from betafold_mlx.lab.compare import outcome
-from betafold_mlx.lab.experiment import Lab, Outcome
-from betafold_mlx.lab.series import train_series
-from betafold_mlx.lab.variants import Variant, base_config, with_network
+from betafold_mlx.lab.comparison import usual_report
+from betafold_mlx.lab.runner import Lab, LabReport
+from betafold_mlx.lab.training import Variant, base_config, train_series, with_network
 
 RATES = (0.0, 0.1, 0.3)
 BASELINE = "dropout 0.1"
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Train with each rate."""
     base = base_config(lab.budget)
     variants = [Variant(f"dropout {rate}", with_network(base, dropout=rate)) for rate in RATES]
-    return outcome(train_series(lab, variants), BASELINE, "Dropout")
+    return usual_report(train_series(lab, variants), BASELINE, "Dropout")

@@ -14,10 +14,9 @@ from betafold_mlx.esm.converted import LoadedEsm, describe_esm
 from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.sizes import SIZES, EsmConfig
-from betafold_mlx.lab.compare import outcome
-from betafold_mlx.lab.experiment import Lab, Outcome
-from betafold_mlx.lab.series import train_series
-from betafold_mlx.lab.variants import Variant, base_config, with_network
+from betafold_mlx.lab.comparison import usual_report
+from betafold_mlx.lab.runner import Lab, LabReport
+from betafold_mlx.lab.training import Variant, base_config, train_series, with_network
 from betafold_mlx.model.config import EmbedderConfig
 
 BASELINE = "residue embedding"
@@ -25,7 +24,7 @@ RANDOM = "random ESM-2 8M"
 WEIGHTS_SEED = 0
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Train on each kind of features: the same windows, steps and seeds."""
     base = base_config(lab.budget, fixed_windows=True)
     variants = [Variant(BASELINE, base)]
@@ -46,9 +45,9 @@ def run(lab: Lab) -> Outcome:
         notes.append(f"{name}: {known.label}.")
     else:
         notes.append("No converted ESM-2 was given (--embedder DIR): what real weights add was not measured.")
-    result = outcome(train_series(lab, variants), BASELINE, "Embeddings")
-    result.notes += notes
-    return result
+    report = usual_report(train_series(lab, variants), BASELINE, "Embeddings")
+    report.notes += notes
+    return report
 
 
 def random_esm(size: str = "8M") -> EsmEmbedder:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
+from matplotlib.figure import Figure
 
-from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap, interval
+from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap
 from betafold_mlx.evaluate.folding import fold_all
 from betafold_mlx.evaluate.groups import LENGTHS
 from betafold_mlx.evaluate.items import Item, split_items
+from betafold_mlx.evaluate.reliability import spearman
 from betafold_mlx.evaluate.scores import CA, Scores, score_structures
 from betafold_mlx.geometry import backbone_torsions, build_backbone, superpose
 from betafold_mlx.geometry.metrics import backbone_rmsd
-from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
-from betafold_mlx.lab.figures import COLOURS, MARKS, new_figure, styled
-from betafold_mlx.lab.scoring import described
-from betafold_mlx.lab.statistics import rank_correlation
-from betafold_mlx.lab.trained import load_trained
+from betafold_mlx.lab.answers import described
+from betafold_mlx.lab.drawing import BESIDE, COLOURS, MARKS, new_figure, panels
+from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
+from betafold_mlx.lab.statistics import RESAMPLES, clustered_mean
 from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
-from betafold_mlx.structure.secondary import assign_secondary_structure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from betafold_mlx.structure.secondary import assign_secondary_structures
 
 TORSIONS_RIGHT = 30.0
 """Mean error of phi and psi up to which torsions count as right, degrees: the right region of the Ramachandran plot."""
@@ -35,44 +33,23 @@ LEVER = 0.75
 WORST = 6
 STATES = {"H": "helix", "E": "strand", "C": "loop"}
 
-
-class Residues(NamedTuple):
-    """All residues of all structures in a row: what they are, and how wrong their prediction is."""
-
-    item: np.ndarray
-    letter: np.ndarray
-    state: np.ndarray
-    place: np.ndarray
-    length: np.ndarray
-    deviation: np.ndarray
-    psi_error: np.ndarray
+Row = dict[str, Any]
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Fold test structures as `fold` does, and take the errors apart."""
-    trained = load_trained(lab)
+    predictor, notes = lab.load_model()
     items = split_items(lab.dataset, "test", lab.budget.test_items)
-    predictions = fold_all(trained.predictor, [item.peptide for item in items], 1, lab.seed, lab.say)
+    predictions = fold_all(predictor, [item.peptide for item in items], 1, lab.seed, lab.say)
     structures = [prediction.coordinates[0] for prediction in predictions]
     scores = score_structures(items, structures)
-    rows = _item_rows(items, scores)
-    residues = _residues(items, scores)
-    clusters = np.array([item.cluster for item in items])
+    bootstrap = ClusterBootstrap(np.array([item.cluster for item in items]), lab.seed, RESAMPLES)
     lab.say("rebuilding with one native torsion pair at a time")
-    levers = [
-        _lever(item, structure) if _is_levered(row) else None
-        for item, structure, row in zip(items, structures, rows, strict=True)
-    ]
-    for row, lever in zip(rows, levers, strict=True):
-        row["best single repair (Å)"] = lever[1] if lever else None
-        row["at residue"] = lever[0] + 1 if lever else None
+    rows = _structure_rows(items, structures, scores)
     worst = sorted(range(len(items)), key=lambda index: -rows[index]["rmsd"])[:WORST]
-    groups = _group_rows(residues, clusters, lab.seed)
-    result = Outcome(
-        findings=[
-            *_separation(rows, clusters, lab.seed),
-            *_extremes(groups),
-        ],
+    groups = group_rows(residues_of(items, scores), bootstrap)
+    return LabReport(
+        findings=[*_separation(rows, bootstrap), *_extremes(groups)],
         tables={"groups": groups, "structures": rows},
         pictures={
             "groups": Picture(
@@ -92,169 +69,38 @@ def run(lab: Lab) -> Outcome:
             ),
         },
         notes=[
-            *trained.notes,
+            *notes,
             f"{len(items)} test structures, the first of one model each, as `fold` writes it.",
             "The worst and the best of a kind were picked among its groups, and some would stand apart by chance: of "
             "many groups, as of the residues, read the table.",
         ],
     )
-    return result
 
 
-def _item_rows(items: Sequence[Item], scores: Scores) -> list[dict[str, Any]]:
+def _structure_rows(items: Sequence[Item], structures: Sequence[np.ndarray], scores: Scores) -> list[Row]:
     sums, counts = scores.torsion_sums
     torsion = sums[:, :2].sum(axis=1) / np.maximum(counts[:, :2].sum(axis=1), 1)
-    return [
-        {
+    rows = []
+    for index, item in enumerate(items):
+        torsions_right, right = torsion[index] <= TORSIONS_RIGHT, scores.rmsd[index] <= STRUCTURE_RIGHT
+        row = {
             **described(item),
             "rmsd": float(scores.rmsd[index]),
             "torsion error": float(torsion[index]),
             "lddt": float(scores.mean_lddt[index]),
-            "torsions": "right" if torsion[index] <= TORSIONS_RIGHT else "wrong",
-            "coordinates": "right" if scores.rmsd[index] <= STRUCTURE_RIGHT else "wrong",
+            "torsions": "right" if torsions_right else "wrong",
+            "coordinates": "right" if right else "wrong",
+            "best single repair (Å)": None,
+            "at residue": None,
         }
-        for index, item in enumerate(items)
-    ]
-
-
-def _residues(items: Sequence[Item], scores: Scores) -> Residues:
-    columns: list[list[Any]] = [[] for _ in Residues._fields]
-    for index, item in enumerate(items):
-        length = len(item)
-        states = assign_secondary_structure(item.coordinates[:, CA])
-        for place in range(length):
-            values = (
-                index,
-                item.peptide.sequence[place],
-                states[place],
-                place,
-                length,
-                scores.deviation[index][place],
-                scores.torsion_error[index][place, 1],
-            )
-            for column, value in zip(columns, values, strict=True):
-                column.append(value)
-    return Residues(*(np.array(column) for column in columns))
-
-
-def _group_rows(residues: Residues, clusters: np.ndarray, seed: int) -> list[dict[str, Any]]:
-    """Return mean errors of groups of residues, with intervals over clusters."""
-    third = 3 * residues.place // residues.length
-    from_end = np.minimum(residues.place, residues.length - 1 - residues.place)
-    groups: list[tuple[str, str, np.ndarray]] = []
-    groups += [("residue", letter, residues.letter == letter) for letter in ALPHABET]
-    groups += [("structure", name, residues.state == state) for state, name in STATES.items()]
-    groups += [("third", name, third == n) for n, name in enumerate(("first", "middle", "last"))]
-    groups += [("from the end", str(n), from_end == n) for n in range(6)] + [
-        ("from the end", "6+", from_end >= 6)
-    ]
-    groups += [
-        ("length", f"{low}-{high}", (low <= residues.length) & (residues.length <= high))
-        for low, high in LENGTHS
-    ]
-    bootstrap = ClusterBootstrap(clusters, seed, 2000)
-    rows = []
-    for kind, name, chosen in groups:
-        if not chosen.any():
-            continue
-        row: dict[str, Any] = {"by": kind, "group": name, "residues": int(chosen.sum())}
-        enough = bootstrap.clusters_of(np.unique(residues.item[chosen])) >= MIN_CLUSTERS
-        for column, unit in (("deviation", "Å"), ("psi_error", "°")):
-            values = getattr(residues, column)
-            known = chosen & np.isfinite(values)
-            sums = np.bincount(residues.item[known], values[known], len(clusters))
-            counts = np.bincount(residues.item[known], minlength=len(clusters))
-            label = f"{column.replace('_', ' ')} ({unit})"
-            row[label] = float(sums.sum() / counts.sum()) if counts.sum() else None
-            low, high = (
-                interval(bootstrap.pooled_mean(sums, counts)) if enough and counts.sum() else (None, None)
-            )
-            row[f"{label} low"], row[f"{label} high"] = low, high
+        if torsions_right and not right:
+            place, left = lever(item, structures[index])
+            row |= {"best single repair (Å)": left, "at residue": place + 1}
         rows.append(row)
     return rows
 
 
-def _extremes(groups: list[dict[str, Any]]) -> list[Finding]:
-    """Say which group of each kind is worst and which best, and whether their intervals part."""
-    found = []
-    column, unit = "deviation (Å)", "Å"
-    for kind in dict.fromkeys(row["by"] for row in groups):
-        members = sorted((row for row in groups if row["by"] == kind), key=lambda row: row[column])
-        best, worst = members[0], members[-1]
-        ends = (best[f"{column} high"], worst[f"{column} low"])
-        apart = None not in ends and ends[0] < ends[1]
-        judged = "their intervals do not touch" if apart else "no difference seen: their intervals overlap"
-        named = [f"{row['group']} ({row[column]:.2f} Å)" for row in (worst, best)]
-        verdict = f"by {kind}: worst {named[0]}, best {named[1]}: {judged}."
-        found.append(
-            Finding(
-                f"deviation, {kind} {worst['group']}",
-                unit,
-                worst[column],
-                worst[f"{column} low"],
-                worst[f"{column} high"],
-                worst["residues"],
-                verdict,
-            )
-        )
-    return found
-
-
-def _is_levered(row: dict[str, Any]) -> bool:
-    return bool(row["torsions"] == "right" and row["coordinates"] == "wrong")
-
-
-def _separation(rows: list[dict[str, Any]], clusters: np.ndarray, seed: int) -> list[Finding]:
-    """Count structures with right torsions and wrong coordinates, and say what repairs them."""
-    bootstrap = ClusterBootstrap(clusters, seed, 2000)
-
-    def share(
-        name: str, chosen: Callable[[dict[str, Any]], bool], among: Callable[[dict[str, Any]], bool]
-    ) -> Finding | None:
-        counts = np.array([float(among(row)) for row in rows])
-        sums = np.array([float(among(row) and chosen(row)) for row in rows])
-        if not counts.sum():
-            return None
-        low, high = interval(bootstrap.pooled_mean(sums, counts))
-        value = sums.sum() / counts.sum()
-        number = bootstrap.clusters_of(counts > 0)
-        verdict = (
-            f"{name}: {value:.0%} (95 % {low:.0%} to {high:.0%}; {int(sums.sum())} of {int(counts.sum())})."
-        )
-        return Finding(name, "", float(value), low, high, number, verdict)
-
-    wrong = "of structures with right torsions, share with wrong coordinates"
-    found = [
-        share(wrong, lambda row: row["coordinates"] == "wrong", lambda row: row["torsions"] == "right"),
-        share(
-            "of structures with wrong torsions, share with wrong coordinates",
-            lambda row: row["coordinates"] == "wrong",
-            lambda row: row["torsions"] == "wrong",
-        ),
-    ]
-    levered = [row for row in rows if _is_levered(row)]
-    if levered:
-        before = float(np.mean([row["rmsd"] for row in levered]))
-        after = float(np.mean([row["best single repair (Å)"] for row in levered]))
-        judged = "one residue swings the rest" if after < LEVER * before else "many small errors add up"
-        verdict = (
-            f"torsions right, coordinates wrong ({len(levered)} structures): with native phi, psi and omega at the one "
-            f"most harmful residue the mean RMSD falls from {before:.2f} to {after:.2f} Å: {judged}."
-        )
-        found.append(
-            Finding("RMSD after the best single repair", "Å", after, None, None, len(levered), verdict)
-        )
-    errors, rmsd = (np.array([row[name] for row in rows]) for name in ("torsion error", "rmsd"))
-    link = rank_correlation(errors, rmsd)
-    if np.isfinite(link):
-        verdict = f"torsion error and RMSD, rank correlation over {len(rows)} structures: {link:+.2f}."
-        found.append(
-            Finding("rank correlation of torsion error and RMSD", "", link, None, None, len(rows), verdict)
-        )
-    return [finding for finding in found if finding is not None]
-
-
-def _lever(item: Item, structure: np.ndarray) -> tuple[int, float]:
+def lever(item: Item, structure: np.ndarray) -> tuple[int, float]:
     """Return the residue whose native torsions repair a prediction most, and the RMSD that is left, Angstrom."""
     predicted, _ = backbone_torsions(mx.array(structure[None, :, :3]))
     native, defined = backbone_torsions(mx.array(item.coordinates[None, :, :3]))
@@ -268,79 +114,169 @@ def _lever(item: Item, structure: np.ndarray) -> tuple[int, float]:
     return int(left.argmin()), float(left.min())
 
 
-@styled
-def draw_groups(groups: list[dict[str, Any]]) -> Figure:
+class Residues(NamedTuple):
+    """All r residues of n structures in a row, each (r,): what they are, and how wrong their prediction is."""
+
+    item: np.ndarray
+    letter: np.ndarray
+    state: np.ndarray
+    place: np.ndarray
+    length: np.ndarray
+    deviation: np.ndarray
+    psi_error: np.ndarray
+
+
+def residues_of(items: Sequence[Item], scores: Scores) -> Residues:
+    """Return all residues in a row."""
+    lengths = np.array([len(item) for item in items])
+    states = assign_secondary_structures([item.coordinates[:, CA] for item in items])
+    return Residues(
+        item=np.repeat(np.arange(len(items)), lengths),
+        letter=np.array(list("".join(item.peptide.sequence for item in items))),
+        state=np.array(list("".join(states))),
+        place=np.concatenate([np.arange(length) for length in lengths]),
+        length=np.repeat(lengths, lengths),
+        deviation=np.concatenate(scores.deviation),
+        psi_error=np.concatenate([error[:, 1] for error in scores.torsion_error]),
+    )
+
+
+def group_rows(residues: Residues, bootstrap: ClusterBootstrap) -> list[Row]:
+    """Return mean errors of groups of residues, with intervals over the clusters of their structures."""
+    place, length = residues.place, residues.length
+    third = 3 * place // length
+    from_end = np.minimum(place, length - 1 - place)
+    groups: list[tuple[str, str, np.ndarray]] = [
+        *(("residue", letter, residues.letter == letter) for letter in ALPHABET),
+        *(("structure", name, residues.state == state) for state, name in STATES.items()),
+        *(("third", name, third == n) for n, name in enumerate(("first", "middle", "last"))),
+        *(("from the end", str(n), from_end == n) for n in range(6)),
+        ("from the end", "6+", from_end >= 6),
+        *(("length", f"{low}-{high}", (low <= length) & (length <= high)) for low, high in LENGTHS),
+    ]
+    rows = []
+    for kind, name, chosen in groups:
+        if not chosen.any():
+            continue
+        row: Row = {"by": kind, "group": name, "residues": int(chosen.sum())}
+        enough = bootstrap.clusters_of(np.unique(residues.item[chosen])) >= MIN_CLUSTERS
+        for label, values in (("deviation (Å)", residues.deviation), ("psi error (°)", residues.psi_error)):
+            known = chosen & np.isfinite(values)
+            size = int(residues.item.max()) + 1
+            counts = np.bincount(residues.item[known], minlength=size)
+            mean, low, high = None, None, None
+            if counts.any():
+                sums = np.bincount(residues.item[known], values[known], size)
+                mean, low, high = clustered_mean(sums, counts, bootstrap)
+            row |= {
+                label: mean,
+                f"{label} low": low if enough else None,
+                f"{label} high": high if enough else None,
+            }
+        rows.append(row)
+    return rows
+
+
+def _extremes(groups: list[Row]) -> list[Finding]:
+    """Say which group of each kind is worst and which best, and whether their intervals part."""
+    found = []
+    column = "deviation (Å)"
+    for kind in dict.fromkeys(row["by"] for row in groups):
+        members = sorted((row for row in groups if row["by"] == kind), key=lambda row: row[column])
+        best, worst = members[0], members[-1]
+        low, high = worst[f"{column} low"], worst[f"{column} high"]
+        apart = None not in (best[f"{column} high"], low) and best[f"{column} high"] < low
+        judged = "their intervals do not touch" if apart else "no difference seen: their intervals overlap"
+        named = [f"{row['group']} ({row[column]:.2f} Å)" for row in (worst, best)]
+        verdict = f"by {kind}: worst {named[0]}, best {named[1]}: {judged}."
+        measure = f"deviation, {kind} {worst['group']}"
+        found.append(Finding(measure, "Å", worst[column], low, high, worst["residues"], verdict))
+    return found
+
+
+def _separation(rows: list[Row], bootstrap: ClusterBootstrap) -> list[Finding]:
+    """Count structures with right or wrong torsions and wrong coordinates, and say what repairs the first ones."""
+    found = []
+    for torsions in ("right", "wrong"):
+        counts = np.array([float(row["torsions"] == torsions) for row in rows])
+        sums = counts * [float(row["coordinates"] == "wrong") for row in rows]
+        if counts.any():
+            share, low, high = clustered_mean(sums, counts, bootstrap)
+            name = f"of structures with {torsions} torsions, share with wrong coordinates"
+            numbers = f"{int(sums.sum())} of {int(counts.sum())}"
+            verdict = f"{name}: {share:.0%} (95 % {low:.0%} to {high:.0%}; {numbers})."
+            found.append(Finding(name, "", share, low, high, bootstrap.clusters_of(counts > 0), verdict))
+    levered = [row for row in rows if row["at residue"] is not None]
+    if levered:
+        before, after = (
+            float(np.mean([row[column] for row in levered])) for column in ("rmsd", "best single repair (Å)")
+        )
+        judged = "one residue swings the rest" if after < LEVER * before else "many small errors add up"
+        verdict = (
+            f"torsions right, coordinates wrong ({len(levered)} structures): with native phi, psi and omega at the one "
+            f"most harmful residue the mean RMSD falls from {before:.2f} to {after:.2f} Å: {judged}."
+        )
+        measure = "RMSD after the best single repair"
+        found.append(Finding(measure, "Å", after, None, None, len(levered), verdict))
+    link = spearman(*(np.array([row[name] for row in rows]) for name in ("torsion error", "rmsd")))
+    if np.isfinite(link):
+        verdict = f"torsion error and RMSD, rank correlation over {len(rows)} structures: {link:+.2f}."
+        measure = "rank correlation of torsion error and RMSD"
+        found.append(Finding(measure, "", link, None, None, len(rows), verdict))
+    return found
+
+
+def draw_groups(groups: list[Row]) -> Figure:
     """Draw the errors of all groups, kinds side by side, deviation above psi error."""
     kinds = list(dict.fromkeys(row["by"] for row in groups))
-    sizes = [sum(row["by"] == kind for row in groups) for kind in kinds]
+    sizes = [sum(row["by"] == kind for row in groups) + 1.5 for kind in kinds]
     figure = new_figure(10.5, 5.2)
-    axes = figure.subplots(
-        2, len(kinds), sharex="col", sharey="row", width_ratios=[size + 1.5 for size in sizes]
-    )
+    axes = figure.subplots(2, len(kinds), sharex="col", sharey="row", width_ratios=sizes, squeeze=False)
     for line, column in enumerate(("deviation (Å)", "psi error (°)")):
         for axis, kind in zip(axes[line], kinds, strict=True):
             members = [row for row in groups if row["by"] == kind and row[column] is not None]
-            places = np.arange(len(members))
+            names = [row["group"] for row in members]
             values = np.array([row[column] for row in members])
-            ends = np.array(
-                [
+            low, high = (
+                np.array(
                     [
                         row[column] if row[f"{column} {end}"] is None else row[f"{column} {end}"]
                         for row in members
                     ]
-                    for end in ("low", "high")
-                ]
+                )
+                for end in ("low", "high")
             )
-            spread = np.maximum(np.abs(ends - values), 0.0)
+            places = np.arange(len(members))
+            spread = np.maximum([values - low, high - values], 0.0)
             axis.errorbar(places, values, yerr=spread, fmt="o", ms=4, color=COLOURS[line], elinewidth=1)
-            long = max(len(row["group"]) for row in members) > 2
-            axis.set_xticks(places, [row["group"] for row in members], rotation=90 if long else 0, fontsize=8)
+            axis.set_xticks(places, names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=8)
             axis.set_xlim(-0.75, len(members) - 0.25)
             axis.grid(axis="y", color="0.9")
-            if line == 1:
-                axis.set_xlabel(kind)
+            axis.set_xlabel(kind if line else "")
         axes[line, 0].set_ylabel(f"mean {column}")
         axes[line, 0].set_ylim(bottom=0)
     return figure
 
 
-@styled
-def draw_separation(rows: list[dict[str, Any]]) -> Figure:
+def draw_separation(rows: list[Row]) -> Figure:
     """Draw RMSD against torsion error, a colour a fold."""
-    figure = new_figure(6.2, 4.2)
-    axis = figure.subplots()
+    figure, (axis,) = panels(1, 1, 5.4, 3.7)
     for number, name in enumerate(("helical", "hairpin", "other")):
         members = [row for row in rows if row["class"] == name]
-        axis.plot(
-            [row["torsion error"] for row in members],
-            [row["rmsd"] for row in members],
-            MARKS[number],
-            color=COLOURS[number],
-            ms=4,
-            alpha=0.6,
-            mew=0,
-            label=f"{name} ({len(members)})",
-        )
+        points = [[row[column] for row in members] for column in ("torsion error", "rmsd")]
+        label = f"{name} ({len(members)})"
+        axis.plot(*points, MARKS[number], color=COLOURS[number], ms=4, alpha=0.6, mew=0, label=label)
     axis.axvline(TORSIONS_RIGHT, color="0.5", ls=":", lw=1)
     axis.axhline(STRUCTURE_RIGHT, color="0.5", ls=":", lw=1)
-    axis.set_xlabel("mean error of phi and psi (°)")
-    axis.set_ylabel("backbone RMSD (Å)")
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set(xlabel="mean error of phi and psi (°)", ylabel="backbone RMSD (Å)")
+    axis.legend(**BESIDE)
     return figure
 
 
-@styled
-def draw_worst(cases: Sequence[tuple[Item, np.ndarray, dict[str, Any]]]) -> Figure:
+def draw_worst(cases: Sequence[tuple[Item, np.ndarray, Row]]) -> Figure:
     """Draw CA traces of predictions on their experimental structures."""
-    columns = min(3, len(cases))
-    rows = -(-len(cases) // columns)
-    figure = new_figure(3.2 * columns, 3.3 * rows)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for number, axis in enumerate(axes.flat):
-        if number >= len(cases):
-            axis.set_visible(False)
-            continue
-        item, structure, row = cases[number]
+    figure, axes = panels(len(cases), 3, 3.0, 3.2)
+    for axis, (item, structure, row) in zip(axes, cases, strict=True):
         native = item.coordinates[:, CA]
         moved = np.array(superpose(mx.array(structure[None, :, CA]), mx.array(native[None])))[0]
         centre = native.mean(axis=0)
@@ -350,11 +286,8 @@ def draw_worst(cases: Sequence[tuple[Item, np.ndarray, dict[str, Any]]]) -> Figu
             axis.plot(*flat.T, "-o", color=colour, ms=3, lw=1.2, label=label)
             axis.plot(*flat[0], "o", mfc="none", mec=colour, ms=9)
         axis.set_aspect("equal", adjustable="datalim")
-        axis.set_title(
-            f"{item.id}, {len(item)} residues\n{row['chemistry']}, {row['class']}, {row['rmsd']:.1f} Å"
-        )
-        axis.set_xlabel("Å", labelpad=0)
-        axis.set_ylabel("Å", labelpad=0)
+        title = f"{item.id}, {len(item)} residues\n{row['chemistry']}, {row['class']}, {row['rmsd']:.1f} Å"
+        axis.set(title=title, xlabel="Å", ylabel="Å")
         axis.tick_params(labelsize=7)
-    axes.flat[0].legend(loc="best")
+    axes[0].legend(loc="best")
     return figure

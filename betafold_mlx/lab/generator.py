@@ -7,13 +7,12 @@ of one scale, takes more steps for it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from betafold_mlx import __version__
-from betafold_mlx.data.store import Dataset
 from betafold_mlx.generate.assessment import held_out_chains, training_references
 from betafold_mlx.generate.fit import fit_traces
 from betafold_mlx.generate.flow import first_draws
@@ -29,9 +28,9 @@ from betafold_mlx.generate.settings import (
 )
 from betafold_mlx.generate.trainer import GeneratorTrainer
 from betafold_mlx.lab.budget import Budget
-from betafold_mlx.lab.compare import INTERVALS, Measure, draw_runs, findings, run_rows
-from betafold_mlx.lab.experiment import Lab, Outcome, Picture
-from betafold_mlx.lab.series import finished_run
+from betafold_mlx.lab.comparison import INTERVALS, Measure, draw_runs, findings, run_rows
+from betafold_mlx.lab.runner import Lab, LabReport, Picture
+from betafold_mlx.lab.training import Job, finished_runs
 from betafold_mlx.train.checkpoint import read_run, start_run
 
 BASELINE = "all parts"
@@ -74,17 +73,11 @@ MEASURES = (
 )
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Train a generator with all its parts, and without each."""
-    settings = variants(base_settings(lab.budget))
-    total = len(settings) * lab.budget.repeats
-    series: dict[str, list[GeneratorRun]] = {name: [] for name in settings}
-    for seed in lab.seeds:
-        for name, config in settings.items():
-            number = sum(len(runs) for runs in series.values()) + 1
-            label = f"run {number} of {total}: {name}, seed {seed}"
-            series[name].append(_run(lab, dataclasses.replace(config, seed=seed), label))
-    return Outcome(
+    jobs = {name: _job(lab, config) for name, config in variants(base_settings(lab.budget)).items()}
+    series = finished_runs(lab, GeneratorRun, jobs)
+    return LabReport(
         findings=findings(series, BASELINE, MEASURES),
         tables={"runs": run_rows(series, MEASURES)},
         pictures={
@@ -157,22 +150,23 @@ def _sampling_cost(scales: int) -> float:
     return (SAMPLING.steps * first + SAMPLING.ode_steps * sum(later)) / MAX_LENGTH
 
 
-def _run(lab: Lab, config: GeneratorTrainConfig, label: str) -> GeneratorRun:
-    dataset = lab.small_dataset
-    known_by = {
-        "versions": [_VERSION, __version__],
-        "settings": config.to_dict(),
-        "sampling": dataclasses.asdict(SAMPLING),
-        "dataset": lab.dataset_sha256,
-        "items": lab.budget.items,
-    }
-    return finished_run(
-        lab, label, known_by, GeneratorRun, lambda directory: _train(directory, lab, dataset, config)
-    )
+def _job(lab: Lab, settings: GeneratorTrainConfig) -> Job[GeneratorRun]:
+    def of(seed: int) -> tuple[dict[str, Any], Callable[[Path], GeneratorRun]]:
+        config = dataclasses.replace(settings, seed=seed)
+        known_by = {
+            "versions": [_VERSION, __version__],
+            "settings": config.to_dict(),
+            "sampling": dataclasses.asdict(SAMPLING),
+            "dataset": lab.dataset_sha256,
+            "items": lab.budget.items,
+        }
+        return known_by, lambda directory: _train(directory, lab, config)
+
+    return of
 
 
-def _train(directory: Path, lab: Lab, dataset: Dataset, config: GeneratorTrainConfig) -> GeneratorRun:
-    sha256 = lab.dataset_sha256
+def _train(directory: Path, lab: Lab, config: GeneratorTrainConfig) -> GeneratorRun:
+    dataset, sha256 = lab.small_dataset, lab.dataset_sha256
     resume = (directory / "run.json").exists()
     if resume:
         config = read_run(directory, sha256, GeneratorTrainConfig)

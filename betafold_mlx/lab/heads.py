@@ -15,15 +15,16 @@ import numpy as np
 
 from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.esm.tokenizer import encode
-from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap, interval
-from betafold_mlx.evaluate.groups import PAIRED_DISTANCE
+from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap
+from betafold_mlx.evaluate.groups import PAIRED_DISTANCE, strand_edges
+from betafold_mlx.lab.statistics import RESAMPLES, clustered_mean
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate, padded_length
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.train.batches import Featurizer
 
 HELIX_OFFSETS = (-4, -3, 3, 4)
-FEWEST_APART = 3
+MIN_APART = 3
 """Residues along the chain between the two of a pair across a hairpin, at least."""
 
 _TOGETHER = 64
@@ -93,12 +94,7 @@ class Weights(NamedTuple):
 def helix_weights(maps: Sequence[np.ndarray], states: Sequence[str]) -> Weights:
     """Return the weight that helical residues give i+-3 and i+-4, against the other residues at the same offsets.
 
-    Parameters
-    ----------
-    maps : sequence of numpy.ndarray
-        n times (layers, heads, L, L).
-    states : sequence of str
-        Secondary structure of each, H, E and C.
+    `maps` are n times (layers, heads, L, L), `states` the secondary structure of each, H, E and C.
     """
     wanted = [
         [
@@ -111,24 +107,17 @@ def helix_weights(maps: Sequence[np.ndarray], states: Sequence[str]) -> Weights:
         for one in states
     ]
     others = [np.array([state != "H" for state in one]) for one in states]
-    counts = np.array([sum(state == "H" for state in one) for one in states])
-    return _weights(maps, wanted, others, counts)
+    return _weights(maps, wanted, others, np.array([one.count("H") for one in states]))
 
 
 def partner_weights(maps: Sequence[np.ndarray], pairs: Sequence[Sequence[tuple[int, int]]]) -> Weights:
     """Return the weight that paired residues give their partners, against the same offsets in structures without pairs.
 
-    Parameters
-    ----------
-    maps : sequence of numpy.ndarray
-        n times (layers, heads, L, L).
-    pairs : sequence of sequence of (int, int)
-        0-based pairs of each structure, each in one order.
+    `maps` are n times (layers, heads, L, L), `pairs` 0-based pairs of each structure, each in one order.
     """
     wanted = [[pair for i, j in one for pair in ((i, j), (j, i))] for one in pairs]
     others = [np.full(m.shape[-1], not one) for m, one in zip(maps, pairs, strict=True)]
-    counts = np.array([len(one) for one in wanted])
-    return _weights(maps, wanted, others, counts)
+    return _weights(maps, wanted, others, np.array([len(one) for one in wanted]))
 
 
 def _weights(
@@ -160,24 +149,15 @@ def _weights(
 def hairpin_pairs(ca: np.ndarray, states: str) -> list[tuple[int, int]]:
     """Return the pairs across a hairpin: each residue of the first strand with the nearest CA of the second, if near.
 
-    Parameters
-    ----------
-    ca : numpy.ndarray
-        (L, 3) Angstrom.
-    states : str
-        Its states; two strands.
+    `ca` is (L, 3) Angstrom; its states have two strands.
     """
-    inside = np.array([False, *(state == "E" for state in states), False])
-    edges = np.flatnonzero(inside[1:] != inside[:-1])
-    (a, b), (c, d) = edges[:2], edges[2:4]
+    a, b, c, d = strand_edges(states)[:4].tolist()
     apart = np.linalg.norm(ca[a:b, None] - ca[None, c:d], axis=-1)
-    nearest = {
-        (int(i + a), int(row.argmin() + c)) for i, row in enumerate(apart) if row.min() < PAIRED_DISTANCE
-    }
-    return sorted((i, j) for i, j in nearest if j - i >= FEWEST_APART)
+    nearest = [(i + a, int(row.argmin()) + c) for i, row in enumerate(apart) if row.min() < PAIRED_DISTANCE]
+    return [(i, j) for i, j in nearest if j - i >= MIN_APART]
 
 
-class Measured(NamedTuple):
+class BestHead(NamedTuple):
     """The head that stands out most, chosen on half of the clusters and measured on the others.
 
     Attributes
@@ -201,7 +181,7 @@ class Measured(NamedTuple):
     clusters: int
 
 
-def best_head(weights: Weights, clusters: np.ndarray, seed: int) -> Measured | None:
+def best_head(weights: Weights, clusters: np.ndarray, seed: int) -> BestHead | None:
     """Choose a head on half of the clusters and measure it on the rest; None where either half has no residue.
 
     The best of many heads looks good by chance on what it was chosen on.
@@ -211,15 +191,13 @@ def best_head(weights: Weights, clusters: np.ndarray, seed: int) -> Measured | N
     choosing, measuring = known[labels % 2 == 0], known[labels % 2 == 1]
     if not len(choosing) or not len(measuring):
         return None
-    gain = (weights.sums - weights.other_sums)[choosing].sum(axis=0)
-    head = int(gain.argmax())
-    counts = weights.counts[measuring]
-    differences = (weights.sums - weights.other_sums)[measuring, head]
-    bootstrap = ClusterBootstrap(clusters[measuring], seed, 2000)
-    low, high = interval(bootstrap.pooled_mean(differences, counts))
+    gains = weights.sums - weights.other_sums
+    head = int(gains[choosing].sum(axis=0).argmax())
+    bootstrap = ClusterBootstrap(clusters[measuring], seed, RESAMPLES)
+    _, low, high = clustered_mean(gains[measuring, head], weights.counts[measuring], bootstrap)
     enough = bootstrap.count >= MIN_CLUSTERS
-    total = counts.sum()
-    return Measured(
+    total = weights.counts[measuring].sum()
+    return BestHead(
         head,
         float(weights.sums[measuring, head].sum() / total),
         float(weights.other_sums[measuring, head].sum() / total),

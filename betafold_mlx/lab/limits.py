@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
+from matplotlib.figure import Figure
 
-from betafold_mlx.data.windows import Window
 from betafold_mlx.evaluate.groups import group_items
 from betafold_mlx.evaluate.items import Item, split_items
 from betafold_mlx.evaluate.scores import score_structures
 from betafold_mlx.fold.ensemble import refine
+from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.geometry.frames import distances
 from betafold_mlx.geometry.spread import measure_apart
-from betafold_mlx.lab.experiment import Lab, Outcome, Picture
-from betafold_mlx.lab.figures import COLOURS, new_figure, styled
-from betafold_mlx.lab.scoring import described
+from betafold_mlx.lab.answers import described, item_batches
+from betafold_mlx.lab.drawing import BESIDE, COLOURS, panels
+from betafold_mlx.lab.runner import Lab, LabReport, Picture
 from betafold_mlx.lab.statistics import clustered_difference, compared
-from betafold_mlx.lab.trained import Trained, load_trained
 from betafold_mlx.model.distogram import CENTRES
 from betafold_mlx.model.folding import Folded
-from betafold_mlx.model.inputs import padded_length
 from betafold_mlx.model.ramachandran import TorsionMixture
-from betafold_mlx.train.batches import Batch, make_batch
 from betafold_mlx.train.losses import Targets
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHARP = 0.5
 """Deviation with which native distances are told, Angstrom: a bin of the distogram."""
@@ -45,9 +39,9 @@ GROUPS = (
 Change = Callable[[Folded, Targets], Folded]
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Fold validation structures with more work, with more samples, and with part of the answer told."""
-    trained = load_trained(lab)
+    predictor, notes = lab.load_model()
     items = split_items(lab.dataset, "validation", lab.budget.test_items)
     found: dict[str, np.ndarray] = {}
     for name, effort, change in (
@@ -58,13 +52,13 @@ def run(lab: Lab) -> Outcome:
         ("both", 1, lambda folded, targets: native_distances(native_regions(folded, targets), targets)),
     ):
         lab.say(name)
-        models = _fold(trained, items, lab.seed, 1, effort, change)
+        models = _fold(predictor, items, lab.seed, 1, effort, change)
         found[name] = score_structures(items, [each[0] for each in models]).rmsd
     lab.say(f"{SAMPLES} samples")
-    found |= _chosen(items, _fold(trained, items, lab.seed, SAMPLES, 1, None))
+    found |= _chosen(items, _fold(predictor, items, lab.seed, SAMPLES, 1, None))
     clusters = np.array([item.cluster for item in items])
     groups = {name: rows for name, rows in group_items(items).items() if name in GROUPS}
-    return Outcome(
+    return LabReport(
         findings=[
             compared(
                 name,
@@ -101,7 +95,7 @@ def run(lab: Lab) -> Outcome:
             )
         },
         notes=[
-            *trained.notes,
+            *notes,
             f"{len(items)} validation structures. Native distances are told as normal distributions of {SHARP:g} Å "
             "around them, native regions as the states of the mixture that the native phi and psi belong to. "
             f"The best of {SAMPLES} is found by an oracle; the most central one has the least mean RMSD to the others.",
@@ -133,25 +127,17 @@ def native_regions(folded: Folded, targets: Targets) -> Folded:
 
 
 def _fold(
-    trained: Trained, items: Sequence[Item], seed: int, samples: int, effort: int, change: Change | None
+    predictor: Predictor, items: Sequence[Item], seed: int, samples: int, effort: int, change: Change | None
 ) -> list[np.ndarray]:
     """Return the models of each item: (S, L, 5, 3) Angstrom."""
     models: dict[int, np.ndarray] = {}
-    for padded in sorted({padded_length(len(item)) for item in items}):
-        members = [index for index, item in enumerate(items) if padded_length(len(item)) == padded]
-        for first in range(0, len(members), _TOGETHER):
-            part = members[first : first + _TOGETHER]
-            batch = _batch([items[index] for index in part], padded, trained)
-            folded = trained.loaded.model(batch.inputs)
-            if change is not None:
-                folded = change(folded, batch.targets)
-            coordinates = np.array(refine(folded, batch.inputs, seed, range(samples), effort).coordinates)
-            models |= {index: coordinates[row, :, : len(items[index])] for row, index in enumerate(part)}
+    for part, batch in item_batches(items, predictor.embedder, together=_TOGETHER):
+        answer = predictor.loaded.model(batch.inputs)
+        if change is not None:
+            answer = change(answer, batch.targets)
+        coordinates = np.array(refine(answer, batch.inputs, seed, range(samples), effort).coordinates)
+        models |= {index: coordinates[row, :, : len(items[index])] for row, index in enumerate(part)}
     return [models[index] for index in range(len(items))]
-
-
-def _batch(items: Sequence[Item], padded: int, trained: Trained) -> Batch:
-    return make_batch([Window(item.peptide, item.coordinates) for item in items], padded, trained.embedder)
 
 
 def _chosen(items: Sequence[Item], models: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -167,19 +153,14 @@ def _chosen(items: Sequence[Item], models: Sequence[np.ndarray]) -> dict[str, np
     }
 
 
-@styled
 def draw(found: dict[str, np.ndarray]) -> Figure:
     """Draw how many structures come out within an RMSD."""
-    figure = new_figure(6.4, 3.8)
-    axis = figure.subplots()
+    figure, (axis,) = panels(1, 1, 5.6, 3.3)
     for number, (name, rmsd) in enumerate(found.items()):
         oracle = name.startswith(("best", "native", "both"))
         share = 100 * np.arange(1, len(rmsd) + 1) / len(rmsd)
         axis.plot(np.sort(rmsd), share, "--" if oracle else "-", color=(*COLOURS, "0.5")[number], label=name)
-    axis.set_xlim(0, 10)
-    axis.set_ylim(0, 100)
-    axis.set_xlabel("backbone RMSD (Å)")
-    axis.set_ylabel("fragments within (%)")
+    axis.set(xlim=(0, 10), ylim=(0, 100), xlabel="backbone RMSD (Å)", ylabel="fragments within (%)")
     axis.grid(color="0.9")
-    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axis.legend(**BESIDE)
     return figure

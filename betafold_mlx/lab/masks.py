@@ -17,20 +17,12 @@ CHANGES: dict[str, Callable[[mx.array], mx.array]] = {
     "inverted": lambda mask: ~mask,
     "off by one": lambda mask: mx.concatenate([mx.zeros_like(mask[:, :1]), mask[:, :-1]], axis=1),
 }
-"""``no mask``: padding is listened to. ``inverted``: nothing else is. ``off by one``: everything is shifted by a place,
-so the first residue is not heard, and one place of padding is."""
+"""(B, L) bool -> (B, L) bool. ``no mask``: padding is listened to. ``inverted``: nothing else is. ``off by one``:
+everything is shifted by a place, so the first residue is not heard, and one place of padding is."""
 
 
 class WronglyMasked(Transformer):
-    """A Transformer, with the same weights under the same names, that listens by another mask.
-
-    Parameters
-    ----------
-    right : Transformer
-        Whose blocks these are.
-    change : callable
-        (B, L) bool -> (B, L) bool, one of `CHANGES`.
-    """
+    """A Transformer, with the weights of another under the same names, that listens by a changed mask."""
 
     def __init__(self, right: Transformer, change: Callable[[mx.array], mx.array]) -> None:
         nn.Module.__init__(self)
@@ -38,26 +30,14 @@ class WronglyMasked(Transformer):
         self._change = change
 
     def __call__(
-        self,
-        x: mx.array,
-        mask: mx.array,
-        *others: Any,
-        **named: Any,
+        self, x: mx.array, mask: mx.array, *others: Any, **named: Any
     ) -> tuple[mx.array, list[mx.array]]:
         """Run the stack, as `Transformer`."""
         return super().__call__(x, self._change(mask), *others, **named)
 
 
 def mask_wrongly(model: FoldingModel, change: str | None) -> FoldingModel:
-    """Give a model a wrong mask, by its name in `CHANGES`; None leaves it as it is.
-
-    Returns the model.
-
-    Raises
-    ------
-    BetafoldError
-        A model with a pair trunk.
-    """
+    """Give a model a wrong mask, by its name in `CHANGES`, and return it; None leaves it as it is."""
     if change is not None:
         if model.config.trunk != "transformer":
             raise BetafoldError("masks can be broken in a Transformer alone: this model has a pair trunk")

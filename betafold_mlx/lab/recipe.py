@@ -5,38 +5,25 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
-from betafold_mlx.evaluate.items import split_items
-from betafold_mlx.lab.columns import FOLDED, INTERVALS, MEASURES, PSI, column_findings
-from betafold_mlx.lab.compare import draw_runs, outcome, run_rows
-from betafold_mlx.lab.experiment import Lab, Outcome, Picture
-from betafold_mlx.lab.series import train_series
-from betafold_mlx.lab.variants import Variant, base_config
+from betafold_mlx.lab.comparison import folded_report
+from betafold_mlx.lab.runner import Lab, LabReport
+from betafold_mlx.lab.training import Variant, base_config, train_series
 from betafold_mlx.train.config import TrainConfig
 
 BASELINE = "the recipe"
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Train the recipe, and each change of it."""
-    base = base_config(lab.budget)
-    series = train_series(lab, [Variant(name, config) for name, config in changes(base).items()])
-    result = outcome(series, BASELINE, "Recipe")
-    items = split_items(lab.small_dataset, "validation", lab.budget.items)
-    clusters = np.array([item.cluster for item in items])
-    result.findings = column_findings(series, BASELINE, clusters, lab.seed)
-    result.tables["runs"] = run_rows(series, MEASURES)
-    result.pictures["runs"] = Picture(
-        draw_runs(series, (FOLDED.measure, PSI.measure)),
-        "Validation structures as `fold` makes them, and the psi error of the network's own torsions. Each mark is a "
-        "seed, the bar their mean.",
-    )
-    result.notes = [
+    variants = [Variant(name, config) for name, config in changes(base_config(lab.budget)).items()]
+    series = train_series(lab, variants)
+    report = folded_report(lab, series, {BASELINE: [name for name in series if name != BASELINE]})
+    report.notes.insert(
+        0,
         "Folding draws on all that the network says, so a head without a loss gives it noise: without the distogram, "
-        f"restraints of an untrained head. All variants are told the chemistry. {INTERVALS}"
-    ]
-    return result
+        "restraints of an untrained head. All variants are told the chemistry.",
+    )
+    return report
 
 
 def changes(base: TrainConfig) -> dict[str, TrainConfig]:

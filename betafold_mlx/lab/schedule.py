@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from betafold_mlx.lab.compare import outcome
-from betafold_mlx.lab.experiment import Lab, Outcome
-from betafold_mlx.lab.series import train_series
-from betafold_mlx.lab.variants import Variant, base_config
+from betafold_mlx.lab.comparison import usual_report
+from betafold_mlx.lab.runner import Lab, LabReport
+from betafold_mlx.lab.training import Variant, base_config, train_series
 
 BASELINE = "warm-up and decay 0.05"
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Train without the warm-up, without weight decay, and with ten times as much."""
     base = base_config(lab.budget)
     variants = [
@@ -21,4 +20,4 @@ def run(lab: Lab) -> Outcome:
         Variant("no weight decay", dataclasses.replace(base, weight_decay=0.0)),
         Variant("weight decay 0.5", dataclasses.replace(base, weight_decay=0.5)),
     ]
-    return outcome(train_series(lab, variants), BASELINE, "Schedule")
+    return usual_report(train_series(lab, variants), BASELINE, "Schedule")

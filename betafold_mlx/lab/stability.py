@@ -9,27 +9,32 @@ truth than one distribution of distances that is the same for every pair.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.items import split_items
-from betafold_mlx.lab.compare import DISTOGRAM, INTERVALS, RMSD, draw_runs, findings, run_rows
-from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
-from betafold_mlx.lab.figures import COLOURS, new_figure, styled
-from betafold_mlx.lab.series import Run, Series, train_series
-from betafold_mlx.lab.statistics import mean_interval
-from betafold_mlx.lab.variants import Variant, base_config, with_network
-from betafold_mlx.lab.width import FOLDED, FOLDED_LDDT, HEAD_WIDTH
+from betafold_mlx.lab.comparison import (
+    DISTOGRAM,
+    FOLDED,
+    FOLDED_LDDT,
+    INTERVALS,
+    RMSD,
+    draw_runs,
+    findings,
+    run_rows,
+)
+from betafold_mlx.lab.drawing import BESIDE, COLOURS, draw_band, panels
+from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
+from betafold_mlx.lab.training import Series, TrainedRun, Variant, base_config, train_series, with_network
+from betafold_mlx.lab.width import HEAD_WIDTH
 from betafold_mlx.model.distogram import BINS, EDGES
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.run import DivergedError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WIDE, NARROW = 256, 64
 RATES = (1e-3, 3e-3)
@@ -41,7 +46,7 @@ WINDOWS = 500
 """Training windows whose distances make the distribution that is the same for every pair."""
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Train a wide trunk at each rate with each warm-up, and a narrow one at each rate with the short one."""
     configs = settings(base_config(lab.budget))
     series: Series = {}
@@ -55,7 +60,7 @@ def run(lab: Lab) -> Outcome:
     if not series:
         raise BetafoldError(f"no run came to its end: {next(iter(lost.values()))}")
     known = constant_loss(lab)
-    return Outcome(
+    return LabReport(
         findings=[
             *(_stability(name, runs, configs[name].clip, known) for name, runs in series.items()),
             *(_lost(name, message, lab.budget.repeats) for name, message in lost.items()),
@@ -155,19 +160,10 @@ def _histogram(coordinates: np.ndarray) -> np.ndarray:
     return np.bincount(bins, minlength=BINS).astype(np.float64)
 
 
-def stability_row(name: str, run: Run, clip: float, known: float) -> dict[str, Any]:
+def stability_row(name: str, run: TrainedRun, clip: float, known: float) -> dict[str, Any]:
     """Return what the steps of a run say of its stability.
 
-    Parameters
-    ----------
-    name : str
-        The variant.
-    run : Run
-        The run.
-    clip : float
-        Largest norm that is not clipped.
-    known : float
-        `constant_loss`.
+    `clip` is the maximum norm that is not clipped, `known` the `constant_loss`.
     """
     norms = np.array([step["gradient_norm"] for step in run.steps])
     losses = np.array([step["loss"] for step in run.steps])
@@ -187,19 +183,18 @@ def stability_row(name: str, run: Run, clip: float, known: float) -> dict[str, A
     }
 
 
-def _stability(name: str, runs: list[Run], clip: float, known: float) -> Finding:
+def _stability(name: str, runs: list[TrainedRun], clip: float, known: float) -> Finding:
     """Say how many runs collapsed, and what their gradients were."""
     rows = [stability_row(name, run, clip, known) for run in runs]
     collapsed = sum(row["collapsed"] for row in rows)
-
-    def mean(column: str) -> float:
-        return mean_interval([row[column] for row in rows]).mean
-
-    largest = max(row["largest gradient norm"] for row in rows)
+    norm, clipped, loss = (
+        np.mean([row[column] for row in rows])
+        for column in ("gradient norm of the last tenth", "steps clipped (%)", "loss of the last tenth")
+    )
     verdict = (
-        f"{name}: {collapsed} of {len(rows)} runs collapsed; gradient norm at most {largest:.1f}, "
-        f"{mean('gradient norm of the last tenth'):.2f} at the end, {mean('steps clipped (%)'):.0f}% of the steps "
-        f"clipped; loss {mean('loss of the last tenth'):.2f} at the end."
+        f"{name}: {collapsed} of {len(rows)} runs collapsed; gradient norm at most "
+        f"{max(row['largest gradient norm'] for row in rows):.1f}, {norm:.2f} at the end, {clipped:.0f}% of the steps "
+        f"clipped; loss {loss:.2f} at the end."
     )
     return Finding(f"runs that collapsed, {name}", "", collapsed / len(rows), None, None, len(rows), verdict)
 
@@ -210,30 +205,22 @@ def _lost(name: str, message: str, repeats: int) -> Finding:
     return Finding(f"runs that collapsed, {name}", "", 1.0, None, None, repeats, verdict)
 
 
-@styled
 def draw_gradients(series: Series, configs: dict[str, TrainConfig]) -> Figure:
     """Draw the gradient norm and the loss of every step, a column a rate, a colour a warm-up."""
-    groups: dict[float, list[str]] = {}
-    for name in series:
-        groups.setdefault(configs[name].learning_rate, []).append(name)
-    figure = new_figure(4.2 * len(groups) + 0.8, 5.6)
-    axes = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
-    for column, (rate, names) in enumerate(groups.items()):
-        for number, name in enumerate(names):
+    rates = list(dict.fromkeys(configs[name].learning_rate for name in series))
+    figure, axes = panels(2 * len(rates), len(rates), 4.2, 2.5, sharex=True, sharey="row")
+    for norms, losses, rate in zip(axes, axes[len(rates) :], rates, strict=False):
+        names = [name for name in series if configs[name].learning_rate == rate]
+        for colour, name in zip(COLOURS, names, strict=False):
             steps = [step["step"] for step in series[name][0].steps]
-            label = name.replace(f" at {rate:g}", "")
-            for axis, quantity in zip(axes[:, column], ("gradient_norm", "loss"), strict=True):
+            for axis, quantity in ((norms, "gradient_norm"), (losses, "loss")):
                 values = np.array([[step[quantity] for step in run.steps] for run in series[name]])
-                colour = COLOURS[number % len(COLOURS)]
-                axis.plot(steps, values.mean(axis=0), color=colour, lw=1, label=label)
-                axis.fill_between(
-                    steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, lw=0
-                )
-        axes[0, column].axhline(configs[names[0]].clip, color="0.5", lw=0.8, ls=":")
-        axes[0, column].set_title(f"learning rate {rate:g}")
-        axes[0, column].set_yscale("log")
-        axes[1, column].set_xlabel("training step")
-    axes[0, 0].set_ylabel("gradient norm")
-    axes[1, 0].set_ylabel("loss")
-    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+                draw_band(axis, steps, values, colour, lw=1, label=name.replace(f" at {rate:g}", ""))
+        norms.axhline(configs[names[0]].clip, color="0.5", lw=0.8, ls=":")
+        norms.set_title(f"learning rate {rate:g}")
+        norms.set_yscale("log")
+        losses.set_xlabel("training step")
+    axes[0].set_ylabel("gradient norm")
+    axes[len(rates)].set_ylabel("loss")
+    axes[len(rates) - 1].legend(**BESIDE)
     return figure

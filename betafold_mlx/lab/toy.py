@@ -8,21 +8,19 @@ the letter at i and the one before it can be learned; the one after it cannot, a
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
+from matplotlib.figure import Figure
 
-from betafold_mlx.lab.experiment import Finding, Lab, Outcome, Picture
-from betafold_mlx.lab.figures import COLOURS, SEQUENTIAL, new_figure, styled
-from betafold_mlx.lab.statistics import Interval, mean_interval
+from betafold_mlx.lab.drawing import BESIDE, COLOURS, SEQUENTIAL, panels
+from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
+from betafold_mlx.lab.statistics import found, mean_interval
 from betafold_mlx.model.transformer import Transformer
 from betafold_mlx.peptide.sequence import ALPHABET
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LENGTH, WIDTH, BATCH, RATE = 12, 64, 64, 1e-3
 TASKS = {"copy": 0, "look back": -1, "look ahead": 1}
@@ -34,8 +32,11 @@ GUESSING = math.log(len(ALPHABET))
 """Loss of naming all letters with the same probability, nats."""
 SOLVED, UNSOLVED = 0.1, 0.5 * GUESSING
 """Losses below and above which a task counts as learned and as not learned, nats."""
-FEWEST_STEPS = 150
+MIN_STEPS = 150
 """What these tiny networks need."""
+
+Key = tuple[str, str]
+"""A task and a mask."""
 
 
 class ToyModel(nn.Module):
@@ -49,14 +50,7 @@ class ToyModel(nn.Module):
         self.name = nn.Linear(WIDTH, len(ALPHABET))
 
     def __call__(self, letters: mx.array, reach: int) -> tuple[mx.array, mx.array]:
-        """Answer the questions.
-
-        Parameters
-        ----------
-        letters : mx.array
-            (B, LENGTH) int.
-        reach : int
-            How far ahead of its own place a question may look, one of `MASKS`.
+        """Answer questions about (B, LENGTH) letters that may look as far ahead as `MASKS` says.
 
         Returns
         -------
@@ -84,7 +78,7 @@ def _bias(reach: int) -> mx.array:
     return mx.array(np.where(hidden, -1e9, 0.0).astype(np.float32))[None, None]
 
 
-class Trained(NamedTuple):
+class ToyRun(NamedTuple):
     """What became of one network: the loss of each step, its loss on new letters, and its mean attention map."""
 
     losses: list[float]
@@ -92,7 +86,7 @@ class Trained(NamedTuple):
     attention: np.ndarray
 
 
-def train(task: str, mask: str, steps: int, seed: int) -> Trained:
+def train(task: str, mask: str, steps: int, seed: int) -> ToyRun:
     """Train one network."""
     offset, reach = TASKS[task], MASKS[mask]
     mx.random.seed(seed)
@@ -119,29 +113,35 @@ def train(task: str, mask: str, steps: int, seed: int) -> Trained:
         losses.append(loss.item())
     fresh = draw(4 * BATCH)
     _, attention = model(fresh, reach)
-    return Trained(losses, float(np.array(loss_of(fresh))), np.array(attention.mean(axis=0)))
+    return ToyRun(losses, float(np.array(loss_of(fresh))), np.array(attention.mean(axis=0)))
 
 
-def run(lab: Lab) -> Outcome:
+def run(lab: Lab) -> LabReport:
     """Train every task with every mask, and draw what the head looks at."""
-    steps = max(FEWEST_STEPS, lab.budget.steps)
-    trained: dict[tuple[str, str], list[Trained]] = {}
+    steps = max(MIN_STEPS, lab.budget.steps)
+    trained: dict[Key, list[ToyRun]] = {}
     for task in TASKS:
         for mask in MASKS:
             lab.say(f"{task}, mask {mask}")
             trained[task, mask] = [train(task, mask, steps, seed) for seed in lab.seeds]
-    result = Outcome(
+    rows = [
+        {
+            "task": task,
+            "mask": mask,
+            "seed": seed,
+            "first loss (nats)": one.losses[0],
+            "final loss (nats)": one.final,
+            "attention on the letter to name": on_target(one.attention, TASKS[task]),
+        }
+        for (task, mask), runs in trained.items()
+        for seed, one in zip(lab.seeds, runs, strict=True)
+    ]
+    return LabReport(
         findings=[_verdict(task, mask, runs) for (task, mask), runs in trained.items()],
-        tables={
-            "losses": [
-                _row(lab, *key, number, one)
-                for key, runs in trained.items()
-                for number, one in enumerate(runs)
-            ]
-        },
+        tables={"losses": rows},
         pictures={
             "losses": Picture(
-                draw_losses({key: [one.losses for one in runs] for key, runs in trained.items()}),
+                draw_losses(trained),
                 "Loss on the way, every seed. The dotted line is guessing, ln 20. Looking ahead under a causal mask "
                 "must stay there; where it falls, the mask leaks.",
             ),
@@ -157,7 +157,6 @@ def run(lab: Lab) -> Outcome:
             f"{UNSOLVED:.2f}."
         ],
     )
-    return result
 
 
 def on_target(attention: np.ndarray, offset: int) -> float:
@@ -166,27 +165,16 @@ def on_target(attention: np.ndarray, offset: int) -> float:
     return float(np.mean([attention[i, i + offset] for i in places]))
 
 
-def _row(lab: Lab, task: str, mask: str, number: int, one: Trained) -> dict[str, Any]:
-    return {
-        "task": task,
-        "mask": mask,
-        "seed": lab.seed + number,
-        "first loss (nats)": one.losses[0],
-        "final loss (nats)": one.final,
-        "attention on the letter to name": on_target(one.attention, TASKS[task]),
-    }
-
-
 def allowed(task: str, mask: str) -> bool:
     """Return whether the mask lets questions see the letter they are to name."""
     return TASKS[task] <= MASKS[mask]
 
 
-def _verdict(task: str, mask: str, runs: list[Trained]) -> Finding:
-    found: Interval = mean_interval([one.final for one in runs])
-    weight = np.mean([on_target(one.attention, TASKS[task]) for one in runs])
+def _verdict(task: str, mask: str, runs: list[ToyRun]) -> Finding:
     finals = [one.final for one in runs]
+    interval = mean_interval(finals)
     if max(finals) < SOLVED:
+        weight = np.mean([on_target(one.attention, TASKS[task]) for one in runs])
         judged = f"learned, with {weight:.0%} of the attention on the letter to name"
         if not allowed(task, "causal"):
             judged += "; the right mask forbids it, so this is a leak"
@@ -194,46 +182,40 @@ def _verdict(task: str, mask: str, runs: list[Trained]) -> Finding:
         judged = "not learned" + ("" if allowed(task, mask) else ", as the mask hides the letter")
     else:
         judged = "partly learned"
-    verdict = f"{task}, mask {mask}: loss {found.mean:.3f} of {GUESSING:.2f} nats for guessing: {judged}."
-    return Finding(f"loss of {task}, mask {mask}", "nats", *found[:4], verdict)
+    verdict = f"{task}, mask {mask}: loss {interval.mean:.3f} of {GUESSING:.2f} nats for guessing: {judged}."
+    return found(f"loss of {task}, mask {mask}", "nats", interval, verdict)
 
 
-@styled
-def draw_losses(losses: dict[tuple[str, str], list[list[float]]]) -> Figure:
+def draw_losses(trained: dict[Key, list[ToyRun]]) -> Figure:
     """Draw a panel a task, a colour a mask."""
-    figure = new_figure(9.0, 2.9)
-    axes = figure.subplots(1, len(TASKS), sharey=True)
+    figure, axes = panels(len(TASKS), len(TASKS), 2.7, 2.4, sharey=True)
     for axis, task in zip(axes, TASKS, strict=True):
         for colour, mask in zip(COLOURS, MASKS, strict=False):
-            for number, values in enumerate(losses[task, mask]):
-                axis.plot(
-                    values, color=colour, lw=1, alpha=0.8, label=f"mask {mask}" if number == 0 else None
-                )
+            for number, one in enumerate(trained[task, mask]):
+                label = f"mask {mask}" if number == 0 else None
+                axis.plot(one.losses, color=colour, lw=1, alpha=0.8, label=label)
         axis.axhline(GUESSING, color="0.4", ls=":", lw=1)
-        axis.set_title(task)
-        axis.set_xlabel("training step")
+        axis.set(title=task, xlabel="training step")
     axes[0].set_ylabel("loss (nats)")
     axes[0].set_ylim(bottom=0)
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes[-1].legend(**BESIDE)
     return figure
 
 
-@styled
-def draw_attention(maps: dict[tuple[str, str], np.ndarray]) -> Figure:
+def draw_attention(maps: dict[Key, np.ndarray]) -> Figure:
     """Draw the attention maps, tasks below each other, masks side by side."""
-    figure = new_figure(7.6, 7.0)
-    axes = figure.subplots(len(TASKS), len(MASKS), sharex=True, sharey=True)
-    for row, (task, offset) in enumerate(TASKS.items()):
-        for column, mask in enumerate(MASKS):
-            axis = axes[row, column]
-            image = axis.imshow(maps[task, mask], cmap=SEQUENTIAL, vmin=0, vmax=1, origin="upper")
-            wanted = np.array([i for i in range(LENGTH) if 0 <= i + offset < LENGTH])
-            axis.plot(wanted + offset, wanted, "o", mfc="none", mec="white", ms=6, mew=0.7)
-            axis.set_title(f"{task}, mask {mask}")
-            axis.set_xticks(range(0, LENGTH, 2), [str(i + 1) for i in range(0, LENGTH, 2)])
-            axis.set_yticks(range(0, LENGTH, 2), [str(i + 1) for i in range(0, LENGTH, 2)])
-        axes[row, 0].set_ylabel("question at place")
-    for axis in axes[-1]:
+    figure, axes = panels(len(maps), len(MASKS), 2.3, 2.2, sharex=True, sharey=True)
+    for axis, ((task, mask), weights) in zip(axes, maps.items(), strict=True):
+        image = axis.imshow(weights, cmap=SEQUENTIAL, vmin=0, vmax=1, origin="upper")
+        wanted = np.array([i for i in range(LENGTH) if 0 <= i + TASKS[task] < LENGTH])
+        axis.plot(wanted + TASKS[task], wanted, "o", mfc="none", mec="white", ms=6, mew=0.7)
+        axis.set_title(f"{task}, mask {mask}")
+        ticks = range(0, LENGTH, 2)
+        axis.set_xticks(ticks, [str(i + 1) for i in ticks])
+        axis.set_yticks(ticks, [str(i + 1) for i in ticks])
+    for axis in axes[:: len(MASKS)]:
+        axis.set_ylabel("question at place")
+    for axis in axes[-len(MASKS) :]:
         axis.set_xlabel("letter at place")
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.6)
     return figure

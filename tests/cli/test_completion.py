@@ -13,7 +13,7 @@ from cli_helpers import HEAVY, commands, read_terminal
 
 from betafold_mlx.cli.main import main
 from betafold_mlx.fold import registry as zoo
-from betafold_mlx.lab.experiments import EXPERIMENTS
+from betafold_mlx.lab.runner import EXPERIMENTS
 
 SHELLS = ("bash", "zsh", "fish")
 CONTEXTS = list(commands())

@@ -1,3 +1,4 @@
+import html
 import json
 import sys
 
@@ -6,8 +7,8 @@ from lab_helpers import TINY, tiny_lab
 from synthetic import make_dataset
 
 from betafold_mlx.cli.main import main
-from betafold_mlx.lab import budget, experiments
-from betafold_mlx.lab.experiment import Finding, Outcome
+from betafold_mlx.lab import budget, runner
+from betafold_mlx.lab.runner import Finding, LabReport
 
 
 def run(capsys, *arguments):
@@ -62,9 +63,8 @@ def test_a_verdict_is_printed_and_a_page_written(capsys, tmp_path, tiny):
     parsed = json.loads(document)
     assert code == 0 and parsed["experiment"] == "dropout"
     assert [f["verdict"] for f in parsed["findings"]] == out.splitlines()[: len(parsed["findings"])]
-    assert parsed["command"] in (tmp_path / "lab" / "dropout" / "index.html").read_text().replace(
-        "&#x27;", "'"
-    )
+    page = (tmp_path / "lab" / "dropout" / "index.html").read_text()
+    assert parsed["command"] in html.unescape(page)
 
 
 def test_all_goes_on_after_a_failure(capsys, tmp_path, monkeypatch):
@@ -74,9 +74,9 @@ def test_all_goes_on_after_a_failure(capsys, tmp_path, monkeypatch):
     def experiment(name, lab):
         if name == "mask":
             raise BetafoldError("the mask slipped")
-        return Outcome([Finding(name, "Å", 1.0, None, None, 1, f"{name} says.")])
+        return LabReport([Finding(name, "Å", 1.0, None, None, 1, f"{name} says.")])
 
-    monkeypatch.setattr(experiments, "run_experiment", experiment)
+    monkeypatch.setattr(runner, "run_experiment", experiment)
     data = tiny_lab(tmp_path).data
     code, out, err = run(capsys, "all", "--data", data, "-o", tmp_path / "lab")
     assert code == 1 and "lab mask: the mask slipped" in err

@@ -9,9 +9,10 @@ from synthetic import toy_model
 
 from betafold_mlx.lab import attention
 from betafold_mlx.lab.heads import network_reader
-from betafold_mlx.lab.output import write_outcome
+from betafold_mlx.lab.runner import write_report
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
+from betafold_mlx.structure.secondary import assign_secondary_structure
 
 
 def test_maps_are_those_of_each_peptide_by_itself():
@@ -29,25 +30,25 @@ def test_maps_are_those_of_each_peptide_by_itself():
 def test_each_layer_of_each_peptide_is_drawn(tmp_path):
     model = tiny_model(tmp_path / "model")
     lab = tiny_lab(tmp_path, data=None, model=str(model), peptides=("GIGKF", "GEWTYD"))
-    outcome = attention.run(lab)
-    assert set(outcome.pictures) == {"model-GIGKF-layer1", "model-GEWTYD-layer1"}
-    axes = outcome.pictures["model-GIGKF-layer1"].figure.axes
+    report = attention.run(lab)
+    assert set(report.pictures) == {"model-GIGKF-layer1", "model-GEWTYD-layer1"}
+    axes = report.pictures["model-GIGKF-layer1"].figure.axes
     for axis in axes:
         assert "".join(label.get_text() for label in axis.get_xticklabels()) == "GIGKF"
         assert "".join(label.get_text() for label in axis.get_yticklabels()) == "GIGKF"
     assert len(axes) == 4
-    write_outcome(tmp_path / "out", "x", "y", outcome)
+    write_report(tmp_path / "out", "x", "y", report)
 
 
 def test_heads_are_measured_on_test_structures(tmp_path):
     lab = tiny_lab(tmp_path, model=str(tiny_model(tmp_path / "model")))
-    outcome = attention.run(lab)
-    rows = outcome.tables["model-helix"]
+    report = attention.run(lab)
+    rows = report.tables["model-helix"]
     assert [(row["layer"], row["head"]) for row in rows] == [(1, 1), (1, 2), (1, 3), (1, 4)]
     helical = sum(
-        attention.assign_secondary_structure(item.coordinates[:, 1]).count("H")
+        assign_secondary_structure(item.coordinates[:, 1]).count("H")
         for item in attention.split_items(lab.dataset, "test")
     )
     assert rows[0]["residues"] == helical > 0
-    verdict = outcome.findings[0].verdict
+    verdict = report.findings[0].verdict
     assert "position alone" in verdict or "too few clusters" in verdict  # random weights know no helix

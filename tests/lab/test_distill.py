@@ -12,8 +12,7 @@ from synthetic import make_dataset
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.distill.teacher import Teacher
 from betafold_mlx.lab import distill
-from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment
-from betafold_mlx.lab.output import write_outcome
+from betafold_mlx.lab.runner import EXPERIMENTS, run_experiment, write_report
 
 
 @pytest.fixture(scope="module")
@@ -26,34 +25,34 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def outcome(lab):
+def report(lab):
     return run_experiment("distill", lab[0])
 
 
-def test_without_with_and_with_at_first(lab, outcome):
+def test_without_with_and_with_at_first(lab, report):
     lab, _ = lab
-    rows = outcome.tables["runs"]
+    rows = report.tables["runs"]
     assert [(row["variant"], row["seed"]) for row in rows] == [
         (name, 0) for name in (distill.ALONE, distill.MIXED, distill.REMOVED)
     ]
     column = next(name for name in rows[0] if name.startswith("backbone RMSD after folding"))
     assert len({row[column] for row in rows}) == 3
     steps = lab.budget.steps
-    assert {row["step"] for row in outcome.tables["curves"]} == set(range(1, steps + 1))
-    verdicts = [finding.verdict for finding in outcome.findings]
+    assert {row["step"] for row in report.tables["curves"]} == set(range(1, steps + 1))
+    verdicts = [finding.verdict for finding in report.findings]
     for name, baseline in (
         (distill.MIXED, distill.ALONE),
         (distill.REMOVED, distill.ALONE),
         (distill.REMOVED, distill.MIXED),
     ):
         assert any(verdict.startswith(f"{name} against {baseline}, backbone RMSD") for verdict in verdicts)
-    assert any("trained on another data set" in note for note in outcome.notes)
-    assert any(f"after step {steps // 2} of {steps}" in note for note in outcome.notes)
-    files = write_outcome(lab.directory / "distill", EXPERIMENTS["distill"].title, "lab distill", outcome)
+    assert any("trained on another data set" in note for note in report.notes)
+    assert any(f"after step {steps // 2} of {steps}" in note for note in report.notes)
+    files = write_report(lab.directory / "distill", EXPERIMENTS["distill"].title, "lab distill", report)
     assert all(file.stat().st_size for file in files)
 
 
-def test_the_mix_is_what_the_variant_says(lab, outcome):
+def test_the_mix_is_what_the_variant_says(lab, report):
     lab, _ = lab
     runs = (lab.directory / "runs").iterdir()
     mixes = [json.loads((path / "run.json").read_text())["settings"].get("mix") for path in runs]
@@ -65,11 +64,11 @@ def test_the_mix_is_what_the_variant_says(lab, outcome):
     assert made.report["distillation"]["mutants"] == 12
 
 
-def test_labels_are_made_once(lab, outcome):
+def test_labels_are_made_once(lab, report):
     lab, said = lab
     said.clear()
     again = run_experiment("distill", lab)
-    assert again.tables == outcome.tables
+    assert again.tables == report.tables
     assert said[0] == "12 mutants: labelled before" and all(line.endswith("before") for line in said)
     (before,) = (lab.directory / "labels").iterdir()
     said.clear()

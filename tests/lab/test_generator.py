@@ -12,8 +12,7 @@ from lab_helpers import tiny_lab
 from betafold_mlx.generate.scales import scale_sizes
 from betafold_mlx.lab import generator
 from betafold_mlx.lab.budget import PRESETS
-from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment
-from betafold_mlx.lab.output import read_findings, write_outcome
+from betafold_mlx.lab.runner import EXPERIMENTS, read_findings, run_experiment, write_report
 
 BASE = generator.base_settings(PRESETS["normal"])
 
@@ -61,26 +60,27 @@ def two(monkeypatch):
     return names
 
 
+@pytest.mark.slow
 def test_the_experiment(lab, two, monkeypatch):
-    outcome = run_experiment("generator", lab)
-    write_outcome(lab.directory / "generator", EXPERIMENTS["generator"].title, "lab generator", outcome)
+    report = run_experiment("generator", lab)
+    write_report(lab.directory / "generator", EXPERIMENTS["generator"].title, "lab generator", report)
     assert [f.verdict for f in read_findings(lab.directory / "generator")] == [
-        f.verdict for f in outcome.findings
+        f.verdict for f in report.findings
     ]
     rows = list(csv.DictReader(io.StringIO((lab.directory / "generator" / "runs.csv").read_text())))
     assert [(row["variant"], row["seed"]) for row in rows] == [(name, str(s)) for name in two for s in (0, 1)]
     divergences = [float(row["divergence of CA distances as drawn (bits)"]) for row in rows]
     assert len(set(divergences)) == 4 and all(0 < value <= 1 for value in divergences)
-    (first, *_) = outcome.findings
+    (first, *_) = report.findings
     assert first.value == pytest.approx(sum(divergences[2:]) / 2 - sum(divergences[:2]) / 2, abs=1e-6)
     sampling = generator.SAMPLING
     three = sampling.steps / 4 + sampling.ode_steps * (1 / 2 + 1)  # of as many points
-    assert f"{sampling.steps / three:.1f} times" in outcome.notes[0]
+    assert f"{sampling.steps / three:.1f} times" in report.notes[0]
 
     # Again: nothing is trained, and the same is found.
     monkeypatch.setattr(generator, "GeneratorTrainer", None)
     said = []
-    assert run_experiment("generator", dataclasses.replace(lab, say=said.append)).findings == outcome.findings
+    assert run_experiment("generator", dataclasses.replace(lab, say=said.append)).findings == report.findings
     assert len(said) == 4 and all(line.endswith("done before") for line in said)
 
 

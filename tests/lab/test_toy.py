@@ -9,7 +9,7 @@ import mlx.core as mx
 from lab_helpers import TINY
 
 from betafold_mlx.lab import toy
-from betafold_mlx.lab.experiment import Lab
+from betafold_mlx.lab.runner import Lab
 
 
 @pytest.mark.parametrize(("mask", "reach"), toy.MASKS.items())
@@ -48,13 +48,13 @@ def test_the_experiment_says_what_leaks(monkeypatch, tmp_path):
     def trained(task, mask, steps, seed):
         final = 0.01 if toy.allowed(task, mask) else 3.1
         attention = np.eye(toy.LENGTH)
-        return toy.Trained([3.0, final], final, np.roll(attention, toy.TASKS[task], axis=1))
+        return toy.ToyRun([3.0, final], final, np.roll(attention, toy.TASKS[task], axis=1))
 
     monkeypatch.setattr(toy, "train", trained)
-    outcome = toy.run(Lab(tmp_path, dataclasses.replace(TINY, repeats=2)))
-    verdicts = {tuple(f.verdict.split(":")[0].split(", mask ")): f.verdict for f in outcome.findings}
+    report = toy.run(Lab(tmp_path, dataclasses.replace(TINY, repeats=2)))
+    verdicts = {tuple(f.verdict.split(":")[0].split(", mask ")): f.verdict for f in report.findings}
     leaks = [key for key, verdict in verdicts.items() if "leak" in verdict]
     assert leaks == [("look ahead", "none")]
     assert "not learned, as the mask hides" in verdicts["copy", "shifted"]
     assert "with 100% of the attention" in verdicts["look back", "shifted"]
-    assert len(outcome.tables["losses"]) == 18 and set(outcome.pictures) == {"losses", "attention"}
+    assert len(report.tables["losses"]) == 18 and set(report.pictures) == {"losses", "attention"}

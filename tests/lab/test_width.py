@@ -15,11 +15,9 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry.metrics import lddt
 from betafold_mlx.lab import stability, width
 from betafold_mlx.lab.budget import PRESETS
-from betafold_mlx.lab.compute import PER_NUMBER, PER_RESIDUE, cost, multiply_adds
-from betafold_mlx.lab.experiments import EXPERIMENTS, run_experiment
-from betafold_mlx.lab.output import write_outcome
-from betafold_mlx.lab.series import Run
-from betafold_mlx.lab.variants import base_config
+from betafold_mlx.lab.runner import EXPERIMENTS, run_experiment, write_report
+from betafold_mlx.lab.training import TrainedRun, base_config
+from betafold_mlx.lab.width import PER_NUMBER, PER_RESIDUE, cost, multiply_adds
 from betafold_mlx.model.config import TRIANGLES, ModelConfig
 from betafold_mlx.model.distogram import BINS
 from betafold_mlx.model.pairformer import PairDistogramHead, Pairformer
@@ -86,15 +84,15 @@ def test_all_shapes_get_the_same_compute(budget):
 
 
 def filled(lab, name):
-    """Run an experiment, write what it found, and return the outcome and its tables as they stand in the files."""
-    outcome = run_experiment(name, lab)
-    write_outcome(lab.directory / name, EXPERIMENTS[name].title, f"lab {name}", outcome)
+    """Run an experiment, write what it found, and return the report and its tables as they stand in the files."""
+    report = run_experiment(name, lab)
+    write_report(lab.directory / name, EXPERIMENTS[name].title, f"lab {name}", report)
     tables = {
         table: list(csv.DictReader(io.StringIO((lab.directory / name / f"{table}.csv").read_text())))
-        for table in outcome.tables
+        for table in report.tables
     }
-    assert all((lab.directory / name / f"{picture}.svg").stat().st_size for picture in outcome.pictures)
-    return outcome, tables
+    assert all((lab.directory / name / f"{picture}.svg").stat().st_size for picture in report.pictures)
+    return report, tables
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +100,7 @@ def lab(tmp_path_factory):
     return tiny_lab(tmp_path_factory.mktemp("lab"), repeats=2)
 
 
+@pytest.mark.slow
 def test_width_against_depth(lab, monkeypatch):
     monkeypatch.setattr(width, "SHAPES", ((32, 2), (64, 1)))
     for name in ("STEPS", "EVALUATIONS", "TIMED_STEPS"):
@@ -109,7 +108,7 @@ def test_width_against_depth(lab, monkeypatch):
     monkeypatch.setattr(width, "BASELINE", (32, 2))
     monkeypatch.setattr(width, "WIDE", (64, 1))
     monkeypatch.setattr(width, "DEEP", (32, 2))
-    outcome, tables = filled(lab, "width")
+    report, tables = filled(lab, "width")
     names = ["width 32 × 2 blocks", "width 64 × 1 block"]
     assert [row["variant"] for row in tables["shapes"]] == names
     assert len(tables["runs"]) == 4 and [row["variant"] for row in tables["steps"]] == names
@@ -118,10 +117,10 @@ def test_width_against_depth(lab, monkeypatch):
     assert len(set(parameters)) == 2 and min(parameters) > 10_000
     means = {row["variant"]: float(row["CA-lDDT after folding (points)"]) for row in tables["shapes"]}
     assert all(0 < mean < 100 for mean in means.values()) and len(set(means.values())) == 2
-    (first, *_) = outcome.findings
+    (first, *_) = report.findings
     assert first.measure == "CA-lDDT after folding, wide less deep" and first.repeats == 2
     assert first.value == pytest.approx(means[names[1]] - means[names[0]], abs=1e-3)
-    measures = {finding.measure for finding in outcome.findings}
+    measures = {finding.measure for finding in report.findings}
     assert f"backbone RMSD after folding, {names[1]} - {names[0]}" in measures
     assert f"processor time of a step, {names[0]}" in measures
 
@@ -130,7 +129,7 @@ def test_lddt_of_a_structure_is_that_of_the_metric():
     from synthetic import backbone_of
 
     from betafold_mlx.evaluate.items import Item
-    from betafold_mlx.lab.scoring import Answers, structure_rows
+    from betafold_mlx.lab.answers import Answers, structure_rows
     from betafold_mlx.peptide.sequence import Peptide
 
     rng = np.random.default_rng(5)
@@ -146,6 +145,7 @@ def test_lddt_of_a_structure_is_that_of_the_metric():
     assert row["lddt"] != row["folded_lddt"]
 
 
+@pytest.mark.slow
 def test_stability(lab, monkeypatch):
     monkeypatch.setattr(stability, "WIDE", 64)
     monkeypatch.setattr(stability, "NARROW", 32)
@@ -153,9 +153,9 @@ def test_stability(lab, monkeypatch):
     monkeypatch.setattr(stability, "WARMUPS", {"short": 0.3})
     monkeypatch.setattr(stability, "WINDOWS", 20)
     lab = dataclasses.replace(lab, budget=TINY)
-    outcome, tables = filled(lab, "stability")
+    report, tables = filled(lab, "stability")
     configs = stability.settings(base_config(lab.budget))
-    assert list(configs) == [f.measure.partition(", ")[2] for f in outcome.findings[: len(configs)]]
+    assert list(configs) == [f.measure.partition(", ")[2] for f in report.findings[: len(configs)]]
     assert len(tables["stability"]) == len(configs) == 2
     assert len(tables["gradients"]) == 2 * TINY.steps
     norms = [float(row["gradient_norm"]) for row in tables["gradients"]]
@@ -169,13 +169,13 @@ def test_a_run_whose_loss_is_no_number_is_a_finding(lab, monkeypatch):
     said = []
     lab = dataclasses.replace(lab, budget=TINY, say=said.append)
     monkeypatch.setattr(stability, "RATES", (1e-3, 1e30))
-    outcome = run_experiment("stability", lab)
-    lost = [f for f in outcome.findings if "collapsed: the loss is not a number at step" in f.verdict]
+    report = run_experiment("stability", lab)
+    lost = [f for f in report.findings if "collapsed: the loss is not a number at step" in f.verdict]
     assert [f.measure for f in lost] == [
         f"runs that collapsed, width {w} at 1e+30 with short warm-up" for w in (64, 32)
     ]
     assert (
-        len(outcome.tables["stability"]) == 2 and sum("lower the learning rate" in line for line in said) == 2
+        len(report.tables["stability"]) == 2 and sum("lower the learning rate" in line for line in said) == 2
     )
     monkeypatch.setattr(stability, "RATES", (1e30,))
     with pytest.raises(BetafoldError, match="no run came to its end: the loss is not a number"):
@@ -199,7 +199,7 @@ def made_run(distances, norms, losses):
         {"step": i + 1, "gradient_norm": norm, "loss": loss}
         for i, (norm, loss) in enumerate(zip(norms, losses, strict=True))
     ]
-    return Run(3, [], [], steps, [{"distogram_loss": value} for value in distances], {})
+    return TrainedRun(3, [], [], steps, [{"distogram_loss": value} for value in distances], {})
 
 
 def test_what_is_called_a_collapse():

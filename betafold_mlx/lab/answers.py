@@ -1,4 +1,4 @@
-"""What a network says of structures, one row of figures a structure.
+"""A network's answers for structures, one row of figures a structure.
 
 The lab asks what the network itself has learned, so it measures the structure that the torsions build; of what folding
 makes of the network's answer (`betafold_mlx.fold`) it measures RMSD and CA-lDDT.
@@ -6,7 +6,7 @@ makes of the network's answer (`betafold_mlx.fold`) it measures RMSD and CA-lDDT
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -20,7 +20,7 @@ from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
 from betafold_mlx.structure.secondary import assign_secondary_structure
-from betafold_mlx.train.batches import Featurizer, make_batch
+from betafold_mlx.train.batches import Batch, Featurizer, make_batch
 from betafold_mlx.train.losses import distogram_loss
 
 RUNAWAY = 10.0
@@ -28,7 +28,8 @@ RUNAWAY = 10.0
 CLASH = 3.0
 """CA atoms three residues apart or more that come closer than this overlap, Angstrom. In proteins they do not."""
 
-_TOGETHER = 128
+Chosen = Callable[[dict[str, Any]], bool]
+"""Whether a row of figures counts."""
 
 
 class Answers(NamedTuple):
@@ -49,6 +50,19 @@ class Answers(NamedTuple):
     folded: list[np.ndarray]
 
 
+def item_batches(
+    items: Sequence[Item], featurizer: Featurizer | None, padded: int | None = None, together: int = 128
+) -> Iterator[tuple[list[int], Batch]]:
+    """Yield (indices, batch) of structures, each padded to `padded` or to the smallest length that holds it."""
+    lengths = np.array([padded or padded_length(len(item)) for item in items])
+    for length in PADDED_LENGTHS:
+        members = np.flatnonzero(lengths == length).tolist()
+        for first in range(0, len(members), together):
+            part = members[first : first + together]
+            windows = [Window(items[index].peptide, items[index].coordinates) for index in part]
+            yield part, make_batch(windows, length, featurizer)
+
+
 def ask(
     model: FoldingModel,
     items: Sequence[Item],
@@ -56,57 +70,26 @@ def ask(
     padded: int | None = None,
     fold: bool = False,
 ) -> Answers:
-    """Run the network on structures' sequences.
-
-    Parameters
-    ----------
-    model : FoldingModel
-        The network.
-    items : sequence of Item
-        n structures.
-    featurizer : callable, optional
-        Of a frozen embedder.
-    padded : int, optional
-        Pad all to this length; by default each to the smallest of `PADDED_LENGTHS`.
-    fold : bool
-        Fold them too.
-    """
+    """Run the network on structures' sequences, and fold them too where asked."""
     structures: dict[int, np.ndarray] = {}
     refined: dict[int, np.ndarray] = {}
     losses = np.zeros(len(items))
-    lengths = np.array([padded or padded_length(len(item)) for item in items])
-    for length in PADDED_LENGTHS:
-        members = np.flatnonzero(lengths == length)
-        for first in range(0, len(members), _TOGETHER):
-            part = members[first : first + _TOGETHER].tolist()
-            windows = [Window(items[index].peptide, items[index].coordinates) for index in part]
-            batch = make_batch(windows, length, featurizer)
-            folded = model(batch.inputs)
-            loss = distogram_loss(folded.distogram, batch.targets.coordinates, batch.inputs.mask)
-            mx.eval(folded.coordinates, loss)
-            coordinates = np.array(folded.coordinates)
-            losses[part] = np.array(loss)
-            structures |= {index: coordinates[row, : len(items[index])] for row, index in enumerate(part)}
-            if fold:
-                first_sample = np.array(refine(folded, batch.inputs, 0, [0]).coordinates[:, 0])
-                refined |= {index: first_sample[row, : len(items[index])] for row, index in enumerate(part)}
-    return Answers(
-        [structures[index] for index in range(len(items))],
-        losses,
-        [refined[index] for index in sorted(refined)],
-    )
+    for part, batch in item_batches(items, featurizer, padded):
+        answer = model(batch.inputs)
+        loss = distogram_loss(answer.distogram, batch.targets.coordinates, batch.inputs.mask)
+        mx.eval(answer.coordinates, loss)
+        losses[part] = np.array(loss)
+        made = [(structures, np.array(answer.coordinates))]
+        if fold:
+            made.append((refined, np.array(refine(answer, batch.inputs, 0, [0]).coordinates[:, 0])))
+        for known, coordinates in made:
+            known |= {index: coordinates[row, : len(items[index])] for row, index in enumerate(part)}
+    in_order = ([known[index] for index in sorted(known)] for known in (structures, refined))
+    return Answers(next(in_order), losses, next(in_order))
 
 
 def structure_rows(items: Sequence[Item], answers: Answers) -> list[dict[str, Any]]:
-    """Return what is known of each structure and its prediction, as plain numbers and text.
-
-    Parameters
-    ----------
-    items : sequence of Item
-        n structures.
-    answers : Answers
-        The network's.
-    """
+    """Return what is known of each structure and its prediction, as plain numbers and text."""
     scores = score_structures(items, answers.structures)
     rows = [
         _row(item, answers.structures[i], scores, i, float(answers.distogram_loss[i]))
@@ -122,7 +105,9 @@ def structure_rows(items: Sequence[Item], answers: Answers) -> list[dict[str, An
 def _row(item: Item, structure: np.ndarray, scores: Scores, index: int, loss: float) -> dict[str, Any]:
     error = scores.torsion_error[index]
     first, middle, last = scores.thirds[index].tolist()
-    reach, native = (_end_to_end(points) for points in (structure, item.coordinates))
+    reach, native = (np.linalg.norm(x[-1, CA] - x[0, CA]) for x in (structure, item.coordinates))
+    ca = structure[:, CA].astype(np.float64)
+    apart = np.linalg.norm(ca[:, None] - ca[None], axis=-1)[np.triu_indices(len(ca), 3)]
     return {
         **described(item),
         "rmsd": float(scores.rmsd[index]),
@@ -135,38 +120,19 @@ def _row(item: Item, structure: np.ndarray, scores: Scores, index: int, loss: fl
         "distance_error": float(scores.ca_distance_error[index]),
         "distogram_loss": loss,
         "runaway": int(reach - native > RUNAWAY),
-        "clash": int(_overlaps(structure)),
+        "clash": int((apart < CLASH).any()),
     }
 
 
 def described(item: Item) -> dict[str, Any]:
-    """Return what is known of a structure before any prediction."""
+    """Return what is known of a structure before any prediction; the class is that of the native structure."""
+    ca = item.coordinates[:, CA]
+    states = assign_secondary_structure(ca)
+    peptide = item.peptide
     return {
         "id": item.id,
         "kind": item.kind,
         "length": len(item),
-        "chemistry": chemistry(item),
-        "class": fold_class(item),
+        "chemistry": "cyclic" if peptide.cyclic else "disulfide" if peptide.disulfides else "linear",
+        "class": "helical" if is_helical(states) else "hairpin" if is_hairpin(ca, states) else "other",
     }
-
-
-def chemistry(item: Item) -> str:
-    """Return ``cyclic``, ``disulfide`` or ``linear``."""
-    return "cyclic" if item.peptide.cyclic else "disulfide" if item.peptide.disulfides else "linear"
-
-
-def fold_class(item: Item) -> str:
-    """Return ``helical``, ``hairpin`` or ``other``, by the native structure."""
-    ca = item.coordinates[:, CA]
-    states = assign_secondary_structure(ca)
-    return "helical" if is_helical(states) else "hairpin" if is_hairpin(ca, states) else "other"
-
-
-def _end_to_end(structure: np.ndarray) -> float:
-    return float(np.linalg.norm(structure[-1, CA] - structure[0, CA]))
-
-
-def _overlaps(structure: np.ndarray) -> bool:
-    ca = structure[:, CA].astype(np.float64)
-    apart = np.linalg.norm(ca[:, None] - ca[None], axis=-1)
-    return bool((apart[np.triu_indices(len(ca), 3)] < CLASH).any())

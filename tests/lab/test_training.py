@@ -6,9 +6,8 @@ import pytest
 from lab_helpers import quick_folds, tiny_lab  # noqa: F401 - a fixture
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.lab import series as module
-from betafold_mlx.lab.series import RESULT_FILE, train_series
-from betafold_mlx.lab.variants import Variant, base_config, with_network
+from betafold_mlx.lab import training as module
+from betafold_mlx.lab.training import RESULT_FILE, Variant, base_config, train_series, with_network
 
 
 def results(lab):
@@ -70,6 +69,7 @@ def test_what_is_finished_is_not_trained_again(done, monkeypatch):
     assert len(said) == 6 and all(line.endswith("done before") for line in said)
 
 
+@pytest.mark.slow
 def test_a_stopped_series_ends_in_the_same_bytes(done, tmp_path, monkeypatch):
     lab, variants, _ = done
     parts = dataclasses.replace(lab, directory=tmp_path / "lab")

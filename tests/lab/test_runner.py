@@ -7,8 +7,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
 
-from betafold_mlx.lab.experiment import Finding, Outcome
-from betafold_mlx.lab.output import read_findings, write_outcome
+from betafold_mlx.lab.runner import Finding, LabReport, read_findings, write_report
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "_lab_results.py"
 FINDINGS = [
@@ -31,7 +30,7 @@ def script():
 
 def test_the_tables_are_those_of_the_files(script, tmp_path):
     command = "betafold-mlx lab norm --data 'a <b>'"
-    write_outcome(tmp_path / "norm", "Norm", command, Outcome(FINDINGS))
+    write_report(tmp_path / "norm", "Norm", command, LabReport(FINDINGS))
     text = f"before\n{script.BEGIN}\nold numbers\n{script.END}\nafter\n"
     written = script.with_results(text, tmp_path)
     assert written.startswith("before\n") and written.endswith("\nafter\n") and "old numbers" not in written
@@ -61,10 +60,10 @@ def test_the_other_documents_have_their_marks(script, document, names):
 
 def test_what_stands_on_another_page_is_not_repeated(script, tmp_path):
     for name in ("width", "norm"):
-        write_outcome(tmp_path / name, "X", f"betafold-mlx lab {name}", Outcome(FINDINGS[:1]))
+        write_report(tmp_path / name, "X", f"betafold-mlx lab {name}", LabReport(FINDINGS[:1]))
     text = script.with_results(f"{script.BEGIN}\n{script.END}", tmp_path)
     assert "lab norm" in text and "lab width" not in text
-    write_outcome(tmp_path / "alone" / "width", "X", "betafold-mlx lab width", Outcome(FINDINGS[:1]))
+    write_report(tmp_path / "alone" / "width", "X", "betafold-mlx lab width", LabReport(FINDINGS[:1]))
     assert script.with_results(text, tmp_path / "alone") == text  # nothing of its own: the page stays
     marked = "<!-- lab width -->\nold\n<!-- /lab width -->"
     assert "| a | +0.12 (-0.50 to +0.75) |" in script.between_marks(marked, tmp_path, ["width"])
@@ -75,8 +74,8 @@ def test_means_stand_above_the_comparisons(script, tmp_path):
         {"variant": "a", "steps": 1530, "lDDT": 62.624, "lDDT low": 62.382, "lDDT high": 62.867},
         {"variant": "b", "steps": 200, "lDDT": 60.5, "lDDT low": None, "lDDT high": None},
     ]
-    write_outcome(
-        tmp_path / "width", "X", "betafold-mlx lab width", Outcome(FINDINGS[:1], {"shapes": shapes})
+    write_report(
+        tmp_path / "width", "X", "betafold-mlx lab width", LabReport(FINDINGS[:1], {"shapes": shapes})
     )
     written = script.between_marks("<!-- lab width --><!-- /lab width -->", tmp_path, ["width"])
     assert "|  | steps | lDDT |\n|---|---|---|\n" in written
@@ -84,7 +83,7 @@ def test_means_stand_above_the_comparisons(script, tmp_path):
 
 
 def test_the_card_has_the_tables_of_its_experiments(script, tmp_path):
-    write_outcome(tmp_path / "recipe", "Recipe", "betafold-mlx lab recipe", Outcome(FINDINGS[:1]))
+    write_report(tmp_path / "recipe", "Recipe", "betafold-mlx lab recipe", LabReport(FINDINGS[:1]))
     text = (
         "<!-- lab recipe -->\nstale\n<!-- /lab recipe -->\n<!-- lab limits -->\nkept\n<!-- /lab limits -->\n"
     )
@@ -97,7 +96,7 @@ def test_the_card_has_the_tables_of_its_experiments(script, tmp_path):
 
 
 def test_findings_come_back_as_they_were(tmp_path):
-    write_outcome(tmp_path / "norm", "Norm", "x", Outcome(FINDINGS[:1]))
+    write_report(tmp_path / "norm", "Norm", "x", LabReport(FINDINGS[:1]))
     assert read_findings(tmp_path / "norm") == FINDINGS[:1]
 
 

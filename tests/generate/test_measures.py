@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import HELIX, STRAND, make_dataset
 
-from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.assessment_report import method_table, prompt_table, report_text
 from betafold_mlx.generate.fit import fit_traces
 from betafold_mlx.generate.fit_problem import Fit
@@ -27,8 +26,7 @@ from betafold_mlx.generate.measures import (
     nearest,
     radius_histogram,
 )
-from betafold_mlx.generate.trace_states import CELL, torsion_states
-from betafold_mlx.generate.training_split import count_torsions, favoured_region, training_angles
+from betafold_mlx.generate.training_split import favoured_region, training_angles
 from betafold_mlx.generate.validity import radius_of_gyration, trace_validity
 
 DATA = make_dataset(chains=8, peptides=4)
@@ -84,51 +82,6 @@ def test_helices_are_far_from_strands_and_near_helices():
     )
     assert distance_divergence(helices, more) < 0.3 < 0.9 < distance_divergence(helices, strands)
     assert math.isnan(distance_divergence(helices, 0 * helices))
-
-
-def test_a_favoured_region_holds_its_share_and_is_dense():
-    rng = np.random.default_rng(1)
-    centre = np.radians([-63.0, -42.0])
-    angles = centre + np.radians(12) * rng.normal(size=(20_000, 2))
-    angles[:100] = rng.uniform(-math.pi, math.pi, size=(100, 2))
-    for share in (0.5, 0.98):
-        region = favoured_region(angles, share)
-        assert region.holds(angles).mean() == pytest.approx(share, abs=0.03)
-    assert region.holds(centre) and region.holds(centre + 2 * math.pi)
-    assert not region.holds(np.radians([60.0, -120.0])) and not region.holds(-centre)
-    assert region.density.sum() == pytest.approx(1.0)
-    turned = favoured_region(angles + np.array([math.pi, 0.0]))  # across the edge of the plot
-    assert np.array_equal(turned.density >= turned.level, np.roll(region.density >= region.level, 36, axis=0))
-    with pytest.raises(BetafoldError, match="no residues"):
-        favoured_region(np.zeros((0, 2)))
-
-
-def test_torsions_are_counted_by_cell_and_residue():
-    glycine, others = count_torsions(DATA, True), count_torsions(DATA, False)
-    expected = {True: np.zeros((18, 18), int), False: np.zeros((18, 18), int)}
-    total = 0
-    for record in DATA.records:
-        if record.split != "train":
-            continue
-        for place in range(1, record.length - 1):
-            phi, psi = np.degrees(DATA.torsions[record.start + place, :2].astype(np.float64))
-            total += 1
-            if record.sequence[place] != "P":
-                cell = int((phi + 180) // CELL) % 18, int((psi + 180) // CELL) % 18
-                expected[record.sequence[place] == "G"][cell] += 1
-    assert np.array_equal(glycine, expected[True]) and np.array_equal(others, expected[False])
-    assert len(training_angles(DATA)) == total
-
-
-@pytest.mark.parametrize("residue", ["ALA", "GLY"])
-def test_the_states_of_a_residue_cover_what_there_is(residue):
-    states = torsion_states(residue)
-    assert 0.98 < np.exp(states.log_share).sum() <= 1.001
-    most = np.degrees(states.centres[states.log_share.argmax()])
-    assert np.abs(most - [-63, -42]).max() < 25 or residue == "GLY"
-    left = np.exp(states.log_share)[states.centres[:, 0] > 0].sum()
-    assert (left > 0.4) == (residue == "GLY")
-    assert (np.abs(states.centres) < math.pi).all()
 
 
 def test_diversity_against_all_pairs():

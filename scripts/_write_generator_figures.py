@@ -28,7 +28,7 @@ def generator(document: Document) -> str:
         f"--gamma {command['gamma']:g}`"
     )
     model, data = document["model"], document["dataset"]["sha256"][:12]
-    said = f"{made}; model {model['name']} {model['sha256'][:12]}, data set {data}."
+    said = f"{made};\nmodel {model['name']} {model['sha256'][:12]}, data set {data}."
     return f"{method_table(document).markdown()}\n\n{said}"
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from betafold_mlx._allocator import keep_freed_memory
 from betafold_mlx._blas import load_openblas
+from betafold_mlx._version import __version__
 
+# Before anything imports mlx.core.
 keep_freed_memory()
-OPENBLAS = load_openblas()
-"""Whether OpenBLAS was loaded (Linux). It must happen before anything imports ``mlx.core``, hence here."""
+load_openblas()
 
-__version__ = "0.1.0"
-__all__ = ["OPENBLAS", "BetafoldError", "Peptide", "Prediction", "Predictor", "__version__"]
+__all__ = ["BetafoldError", "Peptide", "Prediction", "Predictor", "__version__"]
 
 if TYPE_CHECKING:
     from betafold_mlx.errors import BetafoldError

@@ -25,32 +25,30 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")  # in
 _library: ctypes.CDLL | None = None
 
 
-def load_openblas() -> bool:
-    """Load the system's OpenBLAS into the process's global symbol scope.
+def load_openblas() -> None:
+    """Load the system's OpenBLAS, where there is one, into the process's global symbol scope (Linux).
 
     Its number of threads is that of the processors the process may use (`usable_processors`) unless
     ``OPENBLAS_NUM_THREADS``, ``GOTO_NUM_THREADS`` or ``OMP_NUM_THREADS`` says otherwise: OpenBLAS by itself knows of no
     container's quota. Which kernels it takes is left to it (``OPENBLAS_CORETYPE``).
-
-    Returns
-    -------
-    bool
-        True where OpenBLAS is loaded; False where it is not installed or not needed (macOS).
     """
     global _library
     if not sys.platform.startswith("linux"):
-        return False
-    settings = {}
-    if not any(name in os.environ for name in _THREADS):
-        settings["OPENBLAS_NUM_THREADS"] = str(usable_processors())
-    with _environment(settings):
-        for name in _NAMES:
-            try:
-                _library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
-            except OSError:
-                continue
-            return True
-    return False
+        return
+    unset = not any(name in os.environ for name in _THREADS)
+    if unset:  # read while the library is loaded; child processes find their own number
+        os.environ["OPENBLAS_NUM_THREADS"] = str(usable_processors())
+    for name in _NAMES:
+        with contextlib.suppress(OSError):
+            _library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+            break
+    if unset:
+        del os.environ["OPENBLAS_NUM_THREADS"]
+
+
+def has_openblas() -> bool:
+    """Return whether MLX multiplies matrices with OpenBLAS."""
+    return _library is not None
 
 
 def blas_name() -> str:
@@ -111,45 +109,22 @@ def usable_processors(root: Path = Path("/")) -> int:
 
 
 def _quota(root: Path) -> float:
-    """Return the smallest limit of the process's control groups, in processors; infinity where there is none."""
-    try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return math.inf
-    quota = math.inf
-    for line in groups:
-        _, controllers, path = line.split(":", 2)
-        v2 = controllers == ""
-        if not v2 and "cpu" not in controllers.split(","):
-            continue
-        mount = root / "sys/fs/cgroup" / ("" if v2 else "cpu")
-        # The path is the host's; inside a container the group may be the mount's root. So look at every level.
-        place = mount / path.strip("/")
-        for folder in (place, *place.parents):
-            quota = min(quota, _limit(folder, v2))
-            if folder == mount:
-                break
+    """Return the smallest limit of the process's control groups (version 2), in processors."""
+    quota, mount = math.inf, root / "sys/fs/cgroup"
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::"):
+                # The path is the host's; inside a container the group may be the mount's root. So look at every level.
+                group = mount / line[3:].strip("/")
+                folders = [group, *(folder for folder in group.parents if folder.is_relative_to(mount))]
+                quota = min(map(_limit, folders))
     return quota
 
 
-def _limit(folder: Path, v2: bool) -> float:
+def _limit(folder: Path) -> float:
+    """Return the limit of one control group; infinity where there is none."""
     try:
-        if v2:
-            allowed, period = (folder / "cpu.max").read_text().split()
-        else:
-            allowed, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        limit = math.inf if allowed == "max" else float(allowed) / float(period)
+        allowed, period = (folder / "cpu.max").read_text().split()
+        return float(allowed.replace("max", "inf")) / float(period)
     except (OSError, ValueError, ZeroDivisionError):
         return math.inf
-    return limit if limit > 0 else math.inf  # version 1 says -1 for none
-
-
-@contextlib.contextmanager
-def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for as long as the library is loaded, not for child processes."""
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name in settings:
-            del os.environ[name]

@@ -6,8 +6,7 @@ import sys
 
 import mlx.core as mx
 
-import betafold_mlx
-from betafold_mlx._blas import HOW_TO_GET
+from betafold_mlx._blas import HOW_TO_GET, has_openblas
 from betafold_mlx.errors import BetafoldError
 
 DEVICES = ("gpu", "cpu")
@@ -38,7 +37,7 @@ def use_device(name: str | None) -> None:
 
 def advice() -> str | None:
     """Return how to make this machine faster, or None where nothing is missing."""
-    slow = sys.platform.startswith("linux") and not betafold_mlx.OPENBLAS and _on_cpu()
+    slow = sys.platform.startswith("linux") and not has_openblas() and _on_cpu()
     return HOW_TO_GET if slow else None
 
 

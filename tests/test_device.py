@@ -5,7 +5,7 @@ import sys
 import mlx.core as mx
 import pytest
 
-import betafold_mlx
+from betafold_mlx import device
 from betafold_mlx._blas import HOW_TO_GET
 from betafold_mlx.cli.main import main
 from betafold_mlx.device import advice, use_device
@@ -62,7 +62,7 @@ def test_python_users_get_an_error_too(without_gpu):
 
 @pytest.fixture
 def without_openblas(monkeypatch):
-    monkeypatch.setattr(betafold_mlx, "OPENBLAS", False)
+    monkeypatch.setattr(device, "has_openblas", lambda: False)
     monkeypatch.setattr(sys, "platform", "linux")
 
 
@@ -82,4 +82,4 @@ def test_nothing_is_advised_where_nothing_is_missing(monkeypatch, without_openbl
     monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu, 0))
     assert advice() is None
     monkeypatch.undo()
-    assert (advice() is None) == (betafold_mlx.OPENBLAS or sys.platform == "darwin")
+    assert (advice() is None) == (device.has_openblas() or sys.platform == "darwin")

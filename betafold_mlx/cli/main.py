@@ -11,7 +11,7 @@ from typing import Any
 import rich_click as click
 from rich_click.rich_panel import RichCommandPanel
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.cli.options import examples
 from betafold_mlx.errors import BetafoldError
 

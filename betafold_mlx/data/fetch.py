@@ -164,7 +164,7 @@ class _Fetcher:
     async def run(self, entries: Sequence[str], jobs: int, progress: Callable[[int, int], None]) -> None:
         import httpx
 
-        from betafold_mlx import __version__
+        from betafold_mlx._version import __version__
 
         waiting = iter(entries)  # shared: each worker takes the next one
 

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.distributed.control import Address, Control, meet
 from betafold_mlx.errors import BetafoldError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.evaluate.bonds import bond_figures, disulfide_figures
 from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, RESAMPLES, ClusterBootstrap
 from betafold_mlx.evaluate.ensembles import ranking_figures

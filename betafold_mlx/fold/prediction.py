@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import gemmi
 import numpy as np
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
 from betafold_mlx.fold.disulfides import DisulfidePattern

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import read_json, to_json, write_text
 from betafold_mlx.fold.gradient import C, N

@@ -7,7 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.distill.guard import Guard
 from betafold_mlx.distill.labelling import EXCHANGED, Labelling

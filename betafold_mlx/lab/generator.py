@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.generate.assessment import held_out_chains, training_references
 from betafold_mlx.generate.fit import fit_traces
 from betafold_mlx.generate.flow import first_draws

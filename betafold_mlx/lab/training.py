@@ -20,7 +20,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import WindowSampler

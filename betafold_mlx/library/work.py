@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-import betafold_mlx
-from betafold_mlx._blas import blas_threads, set_blas_threads, usable_processors
+from betafold_mlx._blas import blas_threads, has_openblas, set_blas_threads, usable_processors
 from betafold_mlx.device import use_device
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.prediction import Prediction
@@ -201,7 +200,7 @@ def automatic_processes() -> int:
     """Return how many processes keep this machine busy: one a processor, one in all where a GPU computes."""
     if mx.default_device().type != mx.DeviceType.cpu:
         return 1
-    processors = blas_threads() if betafold_mlx.OPENBLAS else usable_processors()
+    processors = blas_threads() if has_openblas() else usable_processors()
     return min(processors, MAX_PROCESSES)
 
 

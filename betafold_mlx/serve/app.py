@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.fold.output import safe_name
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import gemmi
 import numpy as np
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.structure.bonds import Pairs
 from betafold_mlx.structure.components import CHAIN, Link, Monomer
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from betafold_mlx import __version__
+from betafold_mlx._version import __version__
 from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.geometry.spread import superpose_models
 from betafold_mlx.peptide.sequence import Peptide

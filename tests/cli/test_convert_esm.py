@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from cli_esm_helpers import run as run_here
 from esm_helpers import TINY, random_tensors, write_checkpoint
 from file_server import COMMIT, checkpoint_files, serve
 
@@ -28,6 +29,8 @@ def environment(folder, endpoint):
 @pytest.fixture
 def run(tmp_path):
     def call(*arguments, endpoint="http://nowhere.invalid"):
+        if "--from" in arguments:  # in this process, which has loaded transformers once
+            return run_here("convert-esm", *arguments, cwd=tmp_path)
         done = subprocess.run(
             command(*arguments),
             cwd=tmp_path,

@@ -8,7 +8,7 @@ from synthetic import backbone_of, toy_model
 
 from betafold_mlx.data.build import build_dataset
 from betafold_mlx.data.store import dataset_sha256
-from betafold_mlx.distill.guard import Guard
+from betafold_mlx.distill.leakage import LeakageCheck
 from betafold_mlx.model.directory import save_model
 from betafold_mlx.peptide.sequence import THREE_LETTER
 
@@ -22,7 +22,7 @@ def built_dataset(folder, peptides=40, chains=40):
 
 
 def guard_of(folder, dataset):
-    return Guard(dataset, dataset_sha256(folder))
+    return LeakageCheck(dataset, dataset_sha256(folder))
 
 
 def save_toy(directory, seed=7, sure=3.0, training=None):

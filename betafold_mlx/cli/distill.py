@@ -116,7 +116,7 @@ def distill(
 ) -> None:
     """Label sequences with a model, to train on beside experiments.
 
-    Makes a data set of predicted structures. Either models label sequences, those of a file or mutants of training
+    Make a data set of predicted structures. Either models label sequences, those of a file or mutants of training
     examples; or structures of another predictor are taken over as far as it is sure of them. The data set says who
     predicted it. It is all training data: `train DATASET --distilled` mixes it in, `evaluate` refuses it.
 
@@ -133,32 +133,33 @@ def distill(
         raise click.UsageError(f"{useless[0]} does not go with {named[0]}")
     from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
     from betafold_mlx.data.summary import format_report
-    from betafold_mlx.distill.guard import Guard
-    from betafold_mlx.distill.recipes import from_mutants, from_sequences, from_structures
+    from betafold_mlx.distill.labels import from_mutants, from_sequences
+    from betafold_mlx.distill.leakage import LeakageCheck
+    from betafold_mlx.distill.structures import from_structures
     from betafold_mlx.distill.teacher import Teacher
     from betafold_mlx.peptide.fasta import count_fasta
 
     check_output(output, is_dataset, "a data set", force)
     experimental = Dataset.load(against)
-    guard = Guard(experimental, dataset_sha256(against))
+    check = LeakageCheck(experimental, dataset_sha256(against))
     total = mutants if sequences is None else count_fasta(str(sequences))
     with Progress("structures" if structures is not None else "sequences", total) as progress:
         if structures is not None:
-            built, failed = from_structures(structures, guard, min_plddt, progress.advance)
+            built, failed = from_structures(structures, check, min_plddt, progress.advance)
         else:
             how = Labelling(min_plddt, samples, seed)
             teacher = Teacher.load(teachers)
-            for name in teacher.strangers(guard.sha256):
+            for name in teacher.strangers(check.sha256):
                 say(
                     f"warning: {name} was trained on another data set than {against}: it may have seen what that one "
                     "is measured on"
                 )
             if sequences is not None:
-                built, failed = from_sequences(sequences, teacher, guard, how, progress.advance)
+                built, failed = from_sequences(sequences, teacher, check, how, progress.advance)
             else:
                 assert mutants is not None
                 built, failed = from_mutants(
-                    experimental, mutants, substitutions, teacher, guard, how, progress.advance
+                    experimental, mutants, substitutions, teacher, check, how, progress.advance
                 )
     text = format_report(built.report)
     built.save(output, text)

@@ -1,20 +1,21 @@
-"""Structures that another predictor made: what it is sure of, as backbones."""
+"""Take over the confident parts of structures that another predictor made."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import gemmi
 
-from betafold_mlx.data.identity import canonical
-from betafold_mlx.data.store import SHORTEST
-from betafold_mlx.distill.confidence import read_confidence
-from betafold_mlx.distill.gathering import Gathering
-from betafold_mlx.distill.guard import Guard
+from betafold_mlx.data.store import SHORTEST, Dataset
+from betafold_mlx.distill.collection import Collection
+from betafold_mlx.distill.file_confidence import read_confidence
+from betafold_mlx.distill.labelling import Labelling
+from betafold_mlx.distill.labels import Advance
+from betafold_mlx.distill.leakage import LeakageCheck
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import file_sha256
 from betafold_mlx.structure.backbone import Backbone
@@ -25,7 +26,7 @@ _TOGETHER = 64
 """Files whose chains are compared with the evaluation splits at once."""
 
 
-class Read(NamedTuple):
+class ConfidentParts(NamedTuple):
     """The confident parts of one file.
 
     Attributes
@@ -46,23 +47,102 @@ class Read(NamedTuple):
     scale: str
 
 
-def read_confident(path: Path, least: float) -> Read:
-    """Read the parts of a predicted structure that its predictor is sure of.
-
-    A residue below the threshold is not part of a backbone: the chain is cut there, as at a residue that is missing
-    (`betafold_mlx.structure.reader.read_structure`), and its pieces are of kind ``segment``.
+def from_structures(
+    path: Path,
+    check: LeakageCheck,
+    min_plddt: float = Labelling.min_plddt,
+    advance: Advance = lambda number: None,
+) -> tuple[Dataset, list[str]]:
+    """Take over the confident pieces, of `SHORTEST` residues or more, of the structures of a file or folder.
 
     Parameters
     ----------
     path : Path
-        PDB or mmCIF, plain or gzipped; its first model counts.
-    least : float
-        Least pLDDT, 0 to 100.
+        PDB and mmCIF files, plain or gzipped.
+    check : LeakageCheck
+        What must not come in.
+    min_plddt : float
+        Minimum pLDDT of a residue, 0 to 100.
+    advance : callable
+        Told that so many more files are done.
+
+    Returns
+    -------
+    dataset : Dataset
+        The same for the same files, settings and versions.
+    failed : list of str
+        One message for each file that cannot be used.
 
     Raises
     ------
     BetafoldError
-        A file that cannot be read, or as `betafold_mlx.distill.confidence.read_confidence`.
+        No such file or folder, or nothing to keep.
+    """
+    found = Collection(check)
+    scales: Counter[str] = Counter()
+    residues = unsure = 0
+    files = find_structure_files(path)
+    for first in range(0, len(files), _TOGETHER):
+        some = files[first : first + _TOGETHER]
+        pieces = []
+        for file in some:
+            parts = _read(file, min_plddt, found)
+            if parts is not None:
+                scales[parts.scale] += 1
+                residues += sum(map(len, parts.backbones))
+                unsure += parts.unsure
+                pieces += parts.backbones
+        long = [piece for piece in pieces if len(piece) >= SHORTEST]
+        for piece in pieces:
+            if len(piece) < SHORTEST:
+                found.drop(piece.id, "too short", f"{len(piece)} of {SHORTEST} residues")
+        places = found.sift([b.id for b in long], [b.sequence for b in long], [b.cyclic for b in long])
+        found.backbones += [replace(long[n], pdb=None, method=None, resolution=None) for n in places]
+        advance(len(some))
+    known = dict(sorted(scales.items()))
+    dataset = found.dataset(
+        0,
+        f"structures of another predictor, residues of pLDDT {min_plddt:g} or more "
+        f"({residues} of {residues + unsure}); confidence in "
+        + ", ".join(f"{name} ({count})" for name, count in known.items()),
+        {
+            "min_plddt": min_plddt,
+            "confidence": known,
+            "residues": residues,
+            "residues_below": unsure,
+        },
+    )
+    return dataset, found.failed
+
+
+def _read(path: Path, min_plddt: float, found: Collection) -> ConfidentParts | None:
+    """Read a file and note what it is and what is left out of it; None where it cannot be read."""
+    try:
+        parts = read_confident(path, min_plddt)
+        digest = file_sha256(path)
+    except BetafoldError as error:
+        text = str(error)
+        found.failed.append(text if str(path) in text else f"{path}: {text}")
+        return None
+    found.read += len(parts.backbones)
+    found.sources.append({"name": path.name, "sha256": digest, "records": len(parts.backbones)})
+    if not parts.backbones:
+        found.drop(path.name, "low confidence", f"all {parts.unsure} residues")
+    for part in parts.dropped:
+        found.drop(path.name, "unusable residues or breaks", str(part))
+    return parts
+
+
+def read_confident(path: Path, min_plddt: float) -> ConfidentParts:
+    """Read the parts of a predicted structure whose residues have at least a pLDDT, 0 to 100.
+
+    A residue below the threshold is not part of a backbone: the chain is cut there, as at a residue that is missing
+    (`betafold_mlx.structure.reader.read_structure`), and its pieces are of kind ``segment``. The first model counts.
+
+    Raises
+    ------
+    BetafoldError
+        A file that cannot be read, or as `betafold_mlx.distill.file_confidence.read_confidence`.
     """
     structure = parse_structure(path, first_model_only=True)
     confidence = read_confidence(path, structure)
@@ -71,101 +151,15 @@ def read_confident(path: Path, least: float) -> Read:
     for chain in structure[0]:
         for residue in chain:
             key = chain.name, str(residue.seqid), residue.name
-            if key in confidence.alphas and not confidence.plddt.get(key, 0.0) >= least:
+            if key in confidence.alphas and not confidence.plddt.get(key, 0.0) >= min_plddt:
                 unsure.add(key[:2])
-                _take_out(residue)
+                for atom in residue:  # what reads the chain must see that a residue was there
+                    atom.pos = gemmi.Position(math.nan, math.nan, math.nan)
     try:
         file = read_parsed(path, structure)
     except BetafoldError:
         if not unsure:
             raise
-        return Read([], len(unsure), [], scale)  # all of it is unsure
+        return ConfidentParts([], len(unsure), [], scale)  # all of it is unsure
     dropped = [part for part in file.dropped if (part.chain, part.residues) not in unsure]
-    return Read(file.backbones, len(unsure), dropped, scale)
-
-
-def _take_out(residue: gemmi.Residue) -> None:
-    """Leave a residue in its chain, but without a place: what reads the chain must see that it was there."""
-    for atom in residue:
-        atom.pos = gemmi.Position(math.nan, math.nan, math.nan)
-
-
-def gather_structures(
-    path: Path,
-    guard: Guard,
-    least: float,
-    advance: Callable[[int], None] = lambda number: None,
-) -> Gathering:
-    """Read the predicted structures of a file or folder.
-
-    Parameters
-    ----------
-    path : Path
-        PDB and mmCIF files, plain or gzipped.
-    guard : Guard
-        What must not come in.
-    least : float
-        Least pLDDT of a residue, 0 to 100.
-    advance : callable
-        Told that so many more files are done.
-
-    Returns
-    -------
-    Gathering
-        Confident pieces of at least `SHORTEST` residues. What is left out is too short, a duplicate, has an
-        experimental structure or is like something of the evaluation splits.
-
-    Raises
-    ------
-    BetafoldError
-        No such file or folder.
-    """
-    found = Gathering()
-    seen: dict[tuple[str, bool], str] = {}
-    files = find_structure_files(path)
-    for first in range(0, len(files), _TOGETHER):
-        some = files[first : first + _TOGETHER]
-        pieces = [piece for file in some for piece in _read(file, least, found)]
-        usable = [piece for piece in pieces if _is_usable(piece, guard, found, seen)]
-        leaks = guard.leaks([b.sequence for b in usable], [b.cyclic for b in usable])
-        for backbone, leak in zip(usable, leaks, strict=True):
-            if leak is None:
-                found.backbones.append(replace(backbone, pdb=None, method=None, resolution=None))
-            else:
-                found.drop(backbone.id, "like evaluation data", leak)
-        advance(len(some))
-    return found
-
-
-def _read(path: Path, least: float, found: Gathering) -> list[Backbone]:
-    try:
-        read = read_confident(path, least)
-        digest = file_sha256(path)
-    except BetafoldError as error:
-        text = str(error)
-        found.failed.append(text if str(path) in text else f"{path}: {text}")
-        return []
-    found.read += len(read.backbones)
-    found.sources.append({"name": path.name, "sha256": digest, "records": len(read.backbones)})
-    found.scales[read.scale] += 1
-    found.residues += sum(map(len, read.backbones))
-    found.unsure += read.unsure
-    if not read.backbones:
-        found.drop(path.name, "low confidence", f"all {read.unsure} residues")
-    for part in read.dropped:
-        found.drop(path.name, "unusable residues or breaks", str(part))
-    return read.backbones
-
-
-def _is_usable(backbone: Backbone, guard: Guard, found: Gathering, seen: dict[tuple[str, bool], str]) -> bool:
-    key = canonical(backbone.sequence, backbone.cyclic), backbone.cyclic
-    if len(backbone) < SHORTEST:
-        found.drop(backbone.id, "too short", f"{len(backbone)} of {SHORTEST} residues")
-    elif key in seen:
-        found.drop(backbone.id, "duplicates", f"of {seen[key]}")
-    elif guard.is_known(backbone.sequence, backbone.cyclic):
-        found.drop(backbone.id, "with an experimental structure", "in the train split")
-    else:
-        seen[key] = backbone.id
-        return True
-    return False
+    return ConfidentParts(file.backbones, len(unsure), dropped, scale)

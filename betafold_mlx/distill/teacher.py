@@ -14,15 +14,14 @@ from betafold_mlx.distill.labelling import Labelling
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import refine
-from betafold_mlx.fold.predictor import BATCH_SIZE, Predictor
+from betafold_mlx.fold.predictor import Predictor, in_batches
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.closure import measure_bonds
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.heads import vectors_to_angles
-from betafold_mlx.model.inputs import ModelInputs, collate, padded_length
+from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.ramachandran import TorsionMixture
-from betafold_mlx.parallel import side_by_side
 from betafold_mlx.peptide.sequence import Peptide
 
 _LEAST = 1e-9
@@ -113,16 +112,11 @@ class Teacher:
         Parameters
         ----------
         peptides : sequence of Peptide
-            Of L residues.
+            What to label; the labels come in their order.
         samples : int
             Structures that each label is chosen from.
         seed : int
             0 to 2^31 - 1.
-
-        Returns
-        -------
-        list of Label
-            In the order of `peptides`.
 
         Raises
         ------
@@ -133,27 +127,11 @@ class Teacher:
             raise BetafoldError(f"samples must be at least 1, not {samples}")
         if not 0 <= seed < 2**31:
             raise BetafoldError(f"seed must lie between 0 and {2**31 - 1}, not {seed}")
-        by_length: dict[int, list[int]] = {}
-        for index, peptide in enumerate(peptides):
-            by_length.setdefault(padded_length(len(peptide)), []).append(index)
-        batches = [
-            (length, members[first : first + BATCH_SIZE])
-            for length, members in by_length.items()
-            for first in range(0, len(members), BATCH_SIZE)
-        ]
+        return in_batches(peptides, lambda batch: self._label_batch(batch, samples, seed))
 
-        def label_batch(batch: tuple[int, list[int]]) -> list[Label]:
-            length, members = batch
-            return self._label_batch([peptides[index] for index in members], length, samples, seed)
-
-        labels: dict[int, Label] = {}
-        for (_, members), together in zip(batches, side_by_side(label_batch, batches), strict=True):
-            labels.update(zip(members, together, strict=True))
-        return [labels[index] for index in range(len(peptides))]
-
-    def _label_batch(self, peptides: Sequence[Peptide], length: int, samples: int, seed: int) -> list[Label]:
+    def _label_batch(self, peptides: Sequence[Peptide], samples: int, seed: int) -> list[Label]:
         """Label peptides of one padded length."""
-        inputs = collate(peptides, length)
+        inputs = collate(peptides)
         folded = mean_answer(
             [self._answer(predictor, peptides, inputs) for predictor in self.predictors], inputs
         )
@@ -185,22 +163,10 @@ def _choose(peptide: Peptide, coordinates: np.ndarray, plddt: np.ndarray) -> Lab
 
 
 def mean_answer(answers: Sequence[Folded], inputs: ModelInputs) -> Folded:
-    """Return the mean of what several networks say of a batch.
+    """Return the mean of what at least one network says of a batch, without attention; one answer as it is.
 
     The mean of mixtures is the mixture of all their states; of torsion vectors, whose length says how sure the network
     is, the mean vector; of bins, the mean probability.
-
-    Parameters
-    ----------
-    answers : sequence of Folded
-        At least one; where it is one, it comes back as it is.
-    inputs : ModelInputs
-        What was asked.
-
-    Returns
-    -------
-    Folded
-        Without attention.
     """
     if len(answers) == 1:
         return answers[0]

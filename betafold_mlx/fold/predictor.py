@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlx.core as mx
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from betafold_mlx.esm.features import EsmEmbedder
 
 __all__ = ["Prediction", "Predictor"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 BATCH_SIZE = 64
 """Peptides folded together: more do not make it faster on a CPU."""
@@ -197,18 +200,10 @@ class Predictor:
         names = [peptide.sequence for peptide in peptides] if ids is None else ids
         if len(names) != len(peptides):
             raise BetafoldError(f"{len(names)} ids for {len(peptides)} peptides: give one for each")
-        by_length: dict[int, list[int]] = {}
-        for index, peptide in enumerate(peptides):
-            by_length.setdefault(padded_length(len(peptide)), []).append(index)
-        batches = [
-            members[first : first + batch_size]
-            for members in by_length.values()
-            for first in range(0, len(members), batch_size)
-        ]
+        named = list(zip(peptides, names, strict=True))
 
-        def fold(members: list[int]) -> list[Prediction]:
-            chosen = [peptides[index] for index in members]
-            ids = [names[index] for index in members]
+        def fold(batch: Sequence[tuple[Peptide, str]]) -> list[Prediction]:
+            chosen, ids = zip(*batch, strict=True)
             return fold_batch(
                 self.loaded,
                 self.embedder,
@@ -220,11 +215,35 @@ class Predictor:
                 details=details,
             )
 
-        predictions: dict[int, Prediction] = {}
-        for members, folded in zip(batches, side_by_side(fold, batches), strict=True):
-            predictions.update(zip(members, folded, strict=True))
-        return [predictions[index] for index in range(len(peptides))]
+        return in_batches(named, fold, batch_size, length=lambda pair: len(pair[0]))
 
     def describe_embedder(self) -> dict[str, Any]:
         """Describe the embedder: ``kind`` and ``label``, and of a frozen one its size and checksums."""
         return describe_embedder(self.loaded, self.embedder)
+
+
+def in_batches(
+    items: Sequence[T],
+    function: Callable[[list[T]], list[R]],
+    batch_size: int = BATCH_SIZE,
+    length: Callable[[T], int] = len,  # type: ignore[assignment]
+) -> list[R]:
+    """Call a function with batches of equal padded length, on a CPU several at a time; results in the items' order.
+
+    `length` says how many residues an item has.
+    """
+    by_length: dict[int, list[int]] = {}
+    for index, item in enumerate(items):
+        by_length.setdefault(padded_length(length(item)), []).append(index)
+    batches = [
+        members[first : first + batch_size]
+        for members in by_length.values()
+        for first in range(0, len(members), batch_size)
+    ]
+    done = side_by_side(lambda members: function([items[index] for index in members]), batches)
+    results = {
+        index: one
+        for members, of_batch in zip(batches, done, strict=True)
+        for index, one in zip(members, of_batch, strict=True)
+    }
+    return [results[index] for index in range(len(items))]

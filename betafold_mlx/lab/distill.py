@@ -9,9 +9,9 @@ from pathlib import Path
 
 from betafold_mlx._version import __version__
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
-from betafold_mlx.distill.guard import Guard
 from betafold_mlx.distill.labelling import EXCHANGED, Labelling
-from betafold_mlx.distill.recipes import from_mutants
+from betafold_mlx.distill.labels import from_mutants
+from betafold_mlx.distill.leakage import LeakageCheck
 from betafold_mlx.distill.teacher import Teacher
 from betafold_mlx.fold.registry import DEFAULT_MODEL
 from betafold_mlx.lab.comparison import folded_report
@@ -69,7 +69,7 @@ def label_mutants(lab: Lab, teacher: Teacher) -> Path:
         lab.say(f"{count} mutants: labelled before")
         return directory
     lab.say(f"labelling {count} mutants of training examples")
-    guard = Guard(lab.dataset, lab.dataset_sha256)
-    labels, _ = from_mutants(lab.dataset, count, EXCHANGED, teacher, guard, how)
+    check = LeakageCheck(lab.dataset, lab.dataset_sha256)
+    labels, _ = from_mutants(lab.dataset, count, EXCHANGED, teacher, check, how)
     labels.save(directory)
     return directory

@@ -8,8 +8,7 @@ from synthetic import backbone_of
 
 from betafold_mlx import Predictor
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.distill.recipes import from_structures
-from betafold_mlx.distill.structures import read_confident
+from betafold_mlx.distill.structures import from_structures, read_confident
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import THREE_LETTER
 

@@ -8,9 +8,8 @@ from distill_helpers import built_dataset, guard_of
 from betafold_mlx.data.identity import rotations
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.verify import verify_split
-from betafold_mlx.distill.build import distilled_dataset
-from betafold_mlx.distill.gathering import Gathering
-from betafold_mlx.distill.guard import Guard
+from betafold_mlx.distill.collection import Collection
+from betafold_mlx.distill.leakage import LeakageCheck
 from betafold_mlx.errors import BetafoldError
 
 
@@ -31,12 +30,12 @@ def guard(folder, dataset):
 
 def together(dataset, sequences, cyclic):
     """The data set with sequences added to its train split."""
-    found = Gathering()
+    found = Collection(LeakageCheck(dataset, "a" * 64))
     found.backbones = [
         backbone(f"d{n}", sequence, "unknown" if len(sequence) <= 32 else "chain", ring)
         for n, (sequence, ring) in enumerate(zip(sequences, cyclic, strict=True))
     ]
-    more = distilled_dataset(found, "a" * 64, 0, "", {})
+    more = found.dataset(0, "", {})
     rows = len(dataset.coordinates)
     clusters = max(record.cluster for record in dataset.records) + 1
     records = [
@@ -131,4 +130,4 @@ def test_nothing_to_check(guard):
 
 def test_a_guard_is_of_experimental_data(dataset):
     with pytest.raises(BetafoldError, match="is a distilled one"):
-        Guard(dataclasses.replace(dataset, origin="distilled"), "a" * 64)
+        LeakageCheck(dataclasses.replace(dataset, origin="distilled"), "a" * 64)

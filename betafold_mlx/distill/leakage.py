@@ -1,4 +1,4 @@
-"""What a distilled data set must not hold: anything that the experimental one is measured on, or resembles it.
+"""Leakage check: keeps what an experimental data set is measured on, or resembles it, out of a distilled one.
 
 The rules are those that `betafold_mlx.data.verify` checks between splits, with distilled records in the place of
 training records. A label is a prediction of a structure, but a sequence near to one of the test split would teach
@@ -20,8 +20,8 @@ _TOGETHER = 256
 """Sequences compared with all evaluation peptides at once: the matrix is square, so more would be mostly waste."""
 
 
-class Guard:
-    """Keeps sequences away from the validation and test splits of a data set.
+class LeakageCheck:
+    """Keeps sequences apart from the validation and test splits of a data set.
 
     Parameters
     ----------
@@ -63,23 +63,14 @@ class Guard:
         return any(each in self._train for each in turned)
 
     def leaks(self, sequences: Sequence[str], cyclic: Sequence[bool]) -> list[str | None]:
-        """Return of each sequence what it resembles in the validation and test splits, or None.
+        """Return of each of n sequences of any length what it resembles in the validation and test splits, or None.
 
         - An evaluation peptide or fragment stands, exactly or nearly, in it (`betafold_mlx.data.scan.find_matches`),
           or it, where it is as short as a peptide, in a fragment.
         - It is as short as a peptide, and alike an evaluation peptide (`betafold_mlx.data.identity.alike_matrix`).
         - It shares 8 consecutive residues with any chain or peptide of these splits.
 
-        Parameters
-        ----------
-        sequences : sequence of str
-            n sequences of any length.
-        cyclic : sequence of bool
-            Which of them are closed head to tail: these are compared in all rotations.
-
-        Returns
-        -------
-        list of str or None
+        Those that are `cyclic`, closed head to tail, are compared in all rotations.
         """
         found: dict[int, str] = {}
         windows, names = list(self._fragments), list(self._fragment_names)

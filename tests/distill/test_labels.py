@@ -5,9 +5,8 @@ import pytest
 from distill_helpers import built_dataset, guard_of, save_toy
 
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.distill.label import label_sequences
 from betafold_mlx.distill.labelling import Labelling
-from betafold_mlx.distill.recipes import from_mutants, from_sequences
+from betafold_mlx.distill.labels import from_mutants, from_sequences, label_sequences
 from betafold_mlx.distill.sequences import Unlabelled, mutants, read_fasta
 from betafold_mlx.distill.teacher import Label, Teacher
 from betafold_mlx.errors import BetafoldError

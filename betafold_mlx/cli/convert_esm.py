@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from betafold_mlx.cli.options import FOLDER, examples
+from betafold_mlx.cli.options import FOLDER, examples, json_option
 from betafold_mlx.cli.progress import say
 from betafold_mlx.files import check_output, to_json
 
@@ -33,22 +33,11 @@ if TYPE_CHECKING:
     type=FOLDER,
     help="Convert this local folder, laid out as on the hub, instead of downloading.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=FOLDER,
-    show_default="weights/NAME",
-    help="Folder to write.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(("float32", "float16")),
-    default="float32",
-    help="Stored type.",
-)
+@click.option("-o", "--output", type=FOLDER, show_default="weights/NAME", help="Folder to write.")
+@click.option("--dtype", type=click.Choice(("float32", "float16")), default="float32", help="Stored type.")
 @click.option("--check", is_flag=True, help="Compare with transformers on PyTorch, too (pip install torch).")
 @click.option("--force", is_flag=True, help="Replace an older conversion at the output.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def convert_esm(
     hub_id: str | None,
     folder: Path | None,

@@ -8,7 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from betafold_mlx.cli.fetch import fetch
-from betafold_mlx.cli.options import FILE_OR_FOLDER, FOLDER, SEED, examples
+from betafold_mlx.cli.options import FILE_OR_FOLDER, FOLDER, SEED, examples, json_option
 from betafold_mlx.cli.progress import say
 from betafold_mlx.files import check_output, to_json, write_text
 
@@ -80,7 +80,7 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | Non
     )
 )
 @click.argument("directory", metavar="DIR", type=FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def info(directory: Path, as_json: bool) -> None:
     """Say what a data set holds, after checking that it is whole."""
     from betafold_mlx.data.store import Dataset, dataset_sha256

@@ -15,13 +15,13 @@ from betafold_mlx.cli.options import (
     device_option,
     examples,
     given_options,
+    panels,
     settings_options,
 )
 from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.distill.labelling import EXCHANGED, Labelling
 from betafold_mlx.files import check_output
 
-_WHAT, _DATA, _LABELS = "What is distilled (one of them)", "The data set", "The labels"
 _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
 
 
@@ -33,46 +33,29 @@ _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
         "betafold-mlx distill --structures alphafold --against datasets/mine -o datasets/predicted",
         "betafold-mlx train datasets/mine --distilled datasets/labels -o runs/mixed",
     ),
+    panels=panels(
+        {
+            "What is distilled (one of them)": ["sequences", "mutants", "structures"],
+            "The data set": ["against", "output", "force"],
+            "The labels": ["teachers", "substitutions", "seed"],
+        }
+    ),
 )
 @click.option(
-    "--sequences",
-    type=FILE,
-    help="FASTA file of 10 to 32 residues each; headers may state chemistry.",
-    panel=_WHAT,
+    "--sequences", type=FILE, help="FASTA file of 10 to 32 residues each; headers may state chemistry."
 )
 @click.option(
-    "--mutants",
-    type=click.IntRange(1),
-    help="So many likely mutants of training examples of --against.",
-    panel=_WHAT,
+    "--mutants", type=click.IntRange(1), help="So many likely mutants of training examples of --against."
 )
-@click.option(
-    "--structures",
-    type=FOLDER,
-    help="PDB and mmCIF files that another predictor wrote.",
-    panel=_WHAT,
-)
+@click.option("--structures", type=FOLDER, help="PDB and mmCIF files that another predictor wrote.")
 @click.option(
     "--against",
     type=FOLDER,
     required=True,
     help="Data set to train on with the result: nothing like its validation and test splits is kept.",
-    panel=_DATA,
 )
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=FOLDER,
-    help="Folder of the new data set.",
-    panel=_DATA,
-)
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Replace an older data set.",
-    panel=_DATA,
-)
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the new data set.")
+@click.option("--force", is_flag=True, help="Replace an older data set.")
 @click.option(
     "--teacher",
     "teachers",
@@ -81,23 +64,15 @@ _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
     multiple=True,
     show_default="betafold-mini",
     help="A model that labels; several answer as one. Repeatable.",
-    panel=_LABELS,
 )
-@settings_options(Labelling, _LABELS)
+@settings_options(Labelling, "The labels")
 @click.option(
     "--substitutions",
     type=click.FloatRange(0, 1, min_open=True),
     default=EXCHANGED,
     help="Largest share of a mutant's residues that are exchanged.",
-    panel=_LABELS,
 )
-@click.option(
-    "--seed",
-    type=SEED,
-    default=0,
-    help="Random seed of mutants and samples.",
-    panel=_LABELS,
-)
+@click.option("--seed", type=SEED, default=0, help="Random seed of mutants and samples.")
 @device_option
 @click.pass_context
 def distill(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from betafold_mlx.cli.options import DATASET, FOLDER, SEED, device_option, examples
+from betafold_mlx.cli.options import DATASET, FOLDER, SEED, device_option, examples, json_option
 from betafold_mlx.data.sampling import MAX_WINDOWS, MIN_WINDOWS
 from betafold_mlx.files import to_json
 
@@ -23,17 +23,10 @@ if TYPE_CHECKING:
 )
 @click.argument("dataset", metavar="DATASET", type=DATASET)
 @click.option(
-    "--embedder",
-    type=FOLDER,
-    required=True,
-    help="Converted ESM-2 (see convert-esm), of any size.",
+    "--embedder", type=FOLDER, required=True, help="Converted ESM-2 (see convert-esm), of any size."
 )
 @click.option(
-    "-o",
-    "--output",
-    type=FOLDER,
-    show_default="DATASET.esm2-SIZE-SHA256",
-    help="Folder of the cache.",
+    "-o", "--output", type=FOLDER, show_default="DATASET.esm2-SIZE-SHA256", help="Folder of the cache."
 )
 @click.option(
     "--windows",
@@ -42,12 +35,9 @@ if TYPE_CHECKING:
     help="Windows of training chains to draw.",
 )
 @click.option(
-    "--seed",
-    type=SEED,
-    show_default="that of the cache, else 0",
-    help="Random seed of the windows.",
+    "--seed", type=SEED, show_default="that of the cache, else 0", help="Random seed of the windows."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @device_option
 def embed(
     dataset: Path, embedder: Path, output: Path | None, windows: int | None, seed: int | None, as_json: bool

@@ -17,7 +17,9 @@ from betafold_mlx.cli.options import (
     device_option,
     examples,
     given_options,
+    json_option,
     model_options,
+    panels,
 )
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
@@ -29,14 +31,17 @@ if TYPE_CHECKING:
 SPLITS = ("validation", "test")
 
 
-_MODEL, _FILES = "A model on a data set", "Anybody's structure files"
-
-
 @click.command(
     epilog=examples(
         "betafold-mlx evaluate datasets/mine",
         "betafold-mlx evaluate datasets/mine --model runs/mine/best --beside betafold-mini",
         "betafold-mlx evaluate --predictions esmfold --references peptides.jsonl.gz --json",
+    ),
+    panels=panels(
+        {
+            "A model on a data set": ["beside", "split", "limit", "samples", "scope"],
+            "Anybody's structure files": ["predictions", "references"],
+        }
     ),
 )
 @click.argument("dataset", metavar="[DATASET]", required=False, type=FOLDER)
@@ -47,52 +52,32 @@ _MODEL, _FILES = "A model on a data set", "Anybody's structure files"
     shell_complete=complete_model,
     default=None,
     help="Another model, to compare with structure by structure: betafold-mini, say.",
-    panel=_MODEL,
 )
-@click.option(
-    "--split",
-    type=click.Choice(SPLITS),
-    default="test",
-    help="Split of the data set to score on.",
-    panel=_MODEL,
-)
+@click.option("--split", type=click.Choice(SPLITS), default="test", help="Split of the data set to score on.")
 @click.option(
     "--limit",
     type=click.IntRange(1),
     show_default="all of them",
     help="At most so many of each kind: a quick look.",
-    panel=_MODEL,
 )
 @click.option(
-    "--samples",
-    type=click.IntRange(1, 1000),
-    default=5,
-    help="Models of each item; the first is judged.",
-    panel=_MODEL,
+    "--samples", type=click.IntRange(1, 1000), default=5, help="Models of each item; the first is judged."
 )
 @click.option(
     "--scope",
     type=click.IntRange(1, 100_000),
     show_default="none",
     help="Also fold N random sequences, N shuffled fragments and some disordered peptides.",
-    panel=_MODEL,
 )
-@click.option(
-    "--predictions",
-    type=FOLDER,
-    default=None,
-    help="Folder of PDB or mmCIF files to score.",
-    panel=_FILES,
-)
+@click.option("--predictions", type=FOLDER, default=None, help="Folder of PDB or mmCIF files to score.")
 @click.option(
     "--references",
     type=FILE_OR_FOLDER,
     default=None,
     help="What to score them against: a data set, backbone JSON lines, or structure files.",
-    panel=_FILES,
 )
 @click.option("--seed", type=SEED, default=0, help="Random seed of models and bootstrap.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @device_option
 @click.pass_context
 def evaluate(

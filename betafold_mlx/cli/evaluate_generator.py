@@ -8,13 +8,12 @@ from pathlib import Path
 import rich_click as click
 
 from betafold_mlx.cli.generator import generator_options, load_default_generator
-from betafold_mlx.cli.options import FILE, FOLDER, command_line, device_option, examples
+from betafold_mlx.cli.options import FILE, FOLDER, command_line, device_option, examples, json_option, panels
 from betafold_mlx.files import to_json, write_text
 from betafold_mlx.fold.output import prepare
 from betafold_mlx.generate.settings import SamplingConfig
 
 SPLITS = ("validation", "test")
-_MEASURE, _WRITE = "What to measure", "What to write"
 
 
 @click.command(
@@ -22,44 +21,22 @@ _MEASURE, _WRITE = "What to measure", "What to write"
         "betafold-mlx evaluate-generator datasets/mine",
         "betafold-mlx evaluate-generator datasets/mine --model runs/shapes/best -o report.html",
     ),
+    panels=panels({"What to measure": ["split", "num", "seed"], "What to write": ["output", "as_json"]}),
 )
 @click.argument("dataset", metavar="DATASET", type=FOLDER)
+@click.option("--split", type=click.Choice(SPLITS), default="test", help="Split that is held out.")
 @click.option(
-    "--split",
-    type=click.Choice(SPLITS),
-    default="test",
-    help="Split that is held out.",
-    panel=_MEASURE,
-)
-@click.option(
-    "--num",
-    type=click.IntRange(1, 100_000),
-    default=300,
-    help="Samples, at most: one a held-out structure.",
-    panel=_MEASURE,
+    "--num", type=click.IntRange(1, 100_000), default=300, help="Samples, at most: one a held-out structure."
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 3),
     default=0,
     help="Random seed of samples, baselines and bootstrap.",
-    panel=_MEASURE,
 )
 @generator_options
-@click.option(
-    "-o",
-    "--output",
-    type=FILE,
-    help="Write a page with pictures of samples: report.html.",
-    panel=_WRITE,
-)
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print one JSON document on stdout.",
-    panel=_WRITE,
-)
+@click.option("-o", "--output", type=FILE, help="Write a page with pictures of samples: report.html.")
+@json_option
 @device_option
 def evaluate_generator(
     dataset: Path,

@@ -17,7 +17,9 @@ from betafold_mlx.cli.options import (
     complete_words,
     device_option,
     examples,
+    json_option,
     model_options,
+    panels,
 )
 from betafold_mlx.cli.progress import say
 from betafold_mlx.cli.results import Results
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from betafold_mlx.fold.predictor import Predictor
 
 AUTO = "auto"
-_WRITE, _CHEMISTRY, _FASTA = "What to write", "The chemistry of one peptide", "A FASTA file"
 
 
 class _NumberOrAuto(click.IntRange):
@@ -52,33 +53,30 @@ class _NumberOrAuto(click.IntRange):
         "betafold-mlx fold peptides.fasta -o structures --json",
         "betafold-mlx fold library.fasta.gz -o library --output-format parquet",
     ),
+    panels=panels(
+        {
+            "What to write": ["output", "format_", "samples", "seed", "report", "as_json"],
+            "The chemistry of one peptide": ["cyclic", "disulfides", "d_amino_acids", "n_cap", "c_cap"],
+            "A FASTA file": ["output_format", "batch_size", "processes", "scheduler", "restart"],
+        }
+    ),
 )
 @click.argument("peptide", metavar="PEPTIDE|FASTA|-", shell_complete=complete_peptide)
-@click.option("-o", "--output", type=FOLDER, default=".", help="Folder for the files.", panel=_WRITE)
+@click.option("-o", "--output", type=FOLDER, default=".", help="Folder for the files.")
 @click.option(
-    "--format",
-    "format_",
-    type=click.Choice(list(FORMATS)),
-    default="cif",
-    help="Structure file format.",
-    panel=_WRITE,
+    "--format", "format_", type=click.Choice(list(FORMATS)), default="cif", help="Structure file format."
 )
 @click.option(
-    "--samples",
-    type=click.IntRange(1, 1000),
-    default=1,
-    help="Models of each peptide, ranked best first.",
-    panel=_WRITE,
+    "--samples", type=click.IntRange(1, 1000), default=1, help="Models of each peptide, ranked best first."
 )
-@click.option("--seed", type=SEED, default=0, help="Random seed of the samples.", panel=_WRITE)
+@click.option("--seed", type=SEED, default=0, help="Random seed of the samples.")
 @click.option(
     "--report",
     is_flag=True,
     help="Write ID.html too: structure, confidence, plots and attention maps in one file, to look at offline.",
-    panel=_WRITE,
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.", panel=_WRITE)
-@click.option("--cyclic", is_flag=True, help="The peptide is closed head to tail.", panel=_CHEMISTRY)
+@json_option
+@click.option("--cyclic", is_flag=True, help="The peptide is closed head to tail.")
 @click.option(
     "--disulfide",
     "disulfides",
@@ -86,21 +84,14 @@ class _NumberOrAuto(click.IntRange):
     metavar="I-J|auto",
     shell_complete=complete_words(lambda: [AUTO]),
     help="Bonded cysteines, counted from 1; repeatable. auto: as the model prefers.",
-    panel=_CHEMISTRY,
 )
-@click.option(
-    "--d-amino-acids",
-    is_flag=True,
-    help="All residues are D: the mirror image of the L fold.",
-    panel=_CHEMISTRY,
-)
+@click.option("--d-amino-acids", is_flag=True, help="All residues are D: the mirror image of the L fold.")
 @click.option(
     "--n-cap",
     type=click.Choice([*N_CAPS, NO_CAP], case_sensitive=False),
     default=NO_CAP,
     metavar="|".join((*N_CAPS, NO_CAP)),
     help="Cap before the first residue, placed by ideal geometry.",
-    panel=_CHEMISTRY,
 )
 @click.option(
     "--c-cap",
@@ -108,7 +99,6 @@ class _NumberOrAuto(click.IntRange):
     default=NO_CAP,
     metavar="|".join((*C_CAPS, NO_CAP)),
     help="Cap after the last residue, placed by ideal geometry.",
-    panel=_CHEMISTRY,
 )
 @model_options
 @click.option(
@@ -116,7 +106,6 @@ class _NumberOrAuto(click.IntRange):
     type=click.Choice(OUTPUT_FORMATS),
     default="files",
     help="Files of each peptide, or one container for all: predictions.jsonl or .parquet.",
-    panel=_FASTA,
 )
 @click.option(
     "--batch-size",
@@ -125,7 +114,6 @@ class _NumberOrAuto(click.IntRange):
     metavar="N|auto",
     shell_complete=complete_words(lambda: [AUTO]),
     help="Peptides to fold together. auto: as the device and --samples allow.",
-    panel=_FASTA,
 )
 @click.option(
     "--processes",
@@ -134,20 +122,13 @@ class _NumberOrAuto(click.IntRange):
     metavar="N|auto",
     shell_complete=complete_words(lambda: [AUTO]),
     help="Processes to share a FASTA file. auto: one a processor, as they are needed.",
-    panel=_FASTA,
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
     help="Fold a FASTA file on the Dask cluster of this scheduler, as in tcp://host:8786.",
-    panel=_FASTA,
 )
-@click.option(
-    "--restart",
-    is_flag=True,
-    help="Drop the unfinished run in the folder, and start anew.",
-    panel=_FASTA,
-)
+@click.option("--restart", is_flag=True, help="Drop the unfinished run in the folder, and start anew.")
 @device_option
 def fold(
     peptide: str,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from betafold_mlx.cli.generator import generator_options, load_default_generator
-from betafold_mlx.cli.options import FILE, FOLDER, SEED, device_option, examples
+from betafold_mlx.cli.options import FILE, FOLDER, SEED, device_option, examples, json_option, panels
 from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, prepare
@@ -20,8 +20,6 @@ from betafold_mlx.generate.settings import SamplingConfig
 if TYPE_CHECKING:
     from betafold_mlx.generate.backbones import BackboneRequest, GeneratedBackbone
     from betafold_mlx.generate.network import Generator
-
-_MAKE, _WRITE, _LIKE = "What to make", "What to write", "What it should look like"
 
 
 class Lengths(click.ParamType):
@@ -46,6 +44,13 @@ class Lengths(click.ParamType):
         "betafold-mlx generate --motif 1le0.pdb --residues A:3-10 --at 8 --num 10",
         "betafold-mlx generate --length 20 --helix 3-14 --num 10",
     ),
+    panels=panels(
+        {
+            "What to make": ["length", "cyclic", "num", "seed", "residue"],
+            "What to write": ["output", "format_", "keep_failed", "as_json"],
+            "What it should look like": ["prompt", "motif", "residues", "at", "helices", "strands"],
+        }
+    ),
 )
 @click.option(
     "--length",
@@ -53,65 +58,31 @@ class Lengths(click.ParamType):
     default="24",
     metavar="N|N-M",
     help="Residues of a chain, or a range to draw from.",
-    panel=_MAKE,
 )
-@click.option("--cyclic", is_flag=True, help="Rings: the last residue is bonded to the first.", panel=_MAKE)
-@click.option("--num", type=click.IntRange(1, 100_000), default=10, help="Samples.", panel=_MAKE)
-@click.option(
-    "--seed", type=SEED, default=0, help="Random seed; sample k does not depend on --num.", panel=_MAKE
-)
+@click.option("--cyclic", is_flag=True, help="Rings: the last residue is bonded to the first.")
+@click.option("--num", type=click.IntRange(1, 100_000), default=10, help="Samples.")
+@click.option("--seed", type=SEED, default=0, help="Random seed; sample k does not depend on --num.")
 @click.option(
     "--residue",
     type=click.Choice(["ALA", "GLY"], case_sensitive=False),
     default="ALA",
     metavar="ALA|GLY",
     help="Placeholder that stands for every residue: no sequence is designed.",
-    panel=_MAKE,
 )
-@click.option("-o", "--output", type=FOLDER, default=".", help="Folder for the files.", panel=_WRITE)
+@click.option("-o", "--output", type=FOLDER, default=".", help="Folder for the files.")
 @click.option(
-    "--format",
-    "format_",
-    type=click.Choice(list(FORMATS)),
-    default="cif",
-    help="Structure file format.",
-    panel=_WRITE,
+    "--format", "format_", type=click.Choice(list(FORMATS)), default="cif", help="Structure file format."
 )
-@click.option("--keep-failed", is_flag=True, help="Write the structures of failed samples too.", panel=_WRITE)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.", panel=_WRITE)
+@click.option("--keep-failed", is_flag=True, help="Write the structures of failed samples too.")
+@json_option
+@click.option("--prompt", type=FILE, help="A coarse shape: x,y,z a line, 3 to 8 lines, Angstrom.")
+@click.option("--motif", type=FILE, help="PDB or mmCIF file with a motif to hold.")
+@click.option("--residues", metavar="CHAIN:I-J", help="Residues of the motif, as the file numbers them.")
 @click.option(
-    "--prompt", type=FILE, help="A coarse shape: x,y,z a line, 3 to 8 lines, Angstrom.", panel=_LIKE
+    "--at", type=click.IntRange(1), show_default="1", help="Place of the motif's first residue in the chain."
 )
-@click.option("--motif", type=FILE, help="PDB or mmCIF file with a motif to hold.", panel=_LIKE)
-@click.option(
-    "--residues",
-    metavar="CHAIN:I-J",
-    help="Residues of the motif, as the file numbers them.",
-    panel=_LIKE,
-)
-@click.option(
-    "--at",
-    type=click.IntRange(1),
-    show_default="1",
-    help="Place of the motif's first residue in the chain.",
-    panel=_LIKE,
-)
-@click.option(
-    "--helix",
-    "helices",
-    multiple=True,
-    metavar="I-J",
-    help="Residues to be helix; repeatable.",
-    panel=_LIKE,
-)
-@click.option(
-    "--strand",
-    "strands",
-    multiple=True,
-    metavar="I-J",
-    help="Residues to be strand; repeatable.",
-    panel=_LIKE,
-)
+@click.option("--helix", "helices", multiple=True, metavar="I-J", help="Residues to be helix; repeatable.")
+@click.option("--strand", "strands", multiple=True, metavar="I-J", help="Residues to be strand; repeatable.")
 @generator_options
 @device_option
 def generate(

@@ -10,7 +10,14 @@ from typing import Any
 
 import rich_click as click
 
-from betafold_mlx.cli.options import FOLDER, complete_model, complete_words, device_option, examples
+from betafold_mlx.cli.options import (
+    FOLDER,
+    complete_model,
+    complete_words,
+    device_option,
+    examples,
+    json_option,
+)
 from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
@@ -61,7 +68,7 @@ def _budget(ctx: click.Context, param: click.Parameter, value: str) -> Budget:
     help="Trained model to look into.",
 )
 @click.option("--embedder", type=FOLDER, help="Converted ESM-2, for attention and embeddings.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @device_option
 @click.pass_context
 def lab(

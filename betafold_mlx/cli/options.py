@@ -15,6 +15,7 @@ import rich_click as click
 from click.core import ParameterSource
 from click.globals import get_current_context
 from click.shell_completion import CompletionItem
+from rich_click.rich_panel import RichOptionPanel
 
 from betafold_mlx.cli.progress import say
 
@@ -26,10 +27,17 @@ FILE_OR_FOLDER = click.Path(path_type=Path)
 DATASET = click.Path(path_type=Path, file_okay=False, exists=True)
 SEED = click.IntRange(0, 2**31 - 1)
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
 
 def examples(*commands: str) -> str:
     """Return command lines as the last section of a help page."""
     return "\n\n".join(["Examples:", *commands])
+
+
+def panels(sections: dict[str, list[str]]) -> list[RichOptionPanel]:
+    """Return the sections of a help page: headings, and the names of the parameters below them."""
+    return [RichOptionPanel(heading, options=names) for heading, names in sections.items()]
 
 
 def complete_words(

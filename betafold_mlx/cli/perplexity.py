@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from betafold_mlx.cli.fasta import is_fasta, shown
-from betafold_mlx.cli.options import FOLDER, complete_peptide, device_option, examples
+from betafold_mlx.cli.options import FOLDER, complete_peptide, device_option, examples, json_option
 from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
@@ -35,13 +35,10 @@ MIN_SEPARATION = 6
 )
 @click.argument("peptide", metavar="PEPTIDE|FASTA|-", shell_complete=complete_peptide)
 @click.option(
-    "--embedder",
-    type=FOLDER,
-    required=True,
-    help="Converted ESM-2 (see convert-esm), of any size.",
+    "--embedder", type=FOLDER, required=True, help="Converted ESM-2 (see convert-esm), of any size."
 )
 @click.option("--contacts", "with_contacts", is_flag=True, help="Add the predicted contact map.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @device_option
 def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool) -> None:
     """Score sequences with ESM-2: how likely each residue is, given all the others.

@@ -18,6 +18,7 @@ from betafold_mlx.cli.options import (
     device_option,
     examples,
     given_options,
+    panels,
     settings_options,
     take_settings,
 )
@@ -25,7 +26,6 @@ from betafold_mlx.data.sampling import MAX_WINDOWS, MIN_WINDOWS, SamplerConfig
 from betafold_mlx.model.config import PAIR_SETTINGS, ModelConfig
 from betafold_mlx.train.config import LossWeights, Mix, TrainConfig
 
-_RUN, _FEATURES, _MIX = "The run", "What reads the residues", "Distilled data"
 _NETWORK, _TRAINING = "The network", "The training"
 
 
@@ -37,56 +37,49 @@ _NETWORK, _TRAINING = "The network", "The training"
         "betafold-mlx train datasets/mine -o runs/esm2 --embedder weights/esm2_t6_8M_UR50D",
         "betafold-mlx train datasets/mine -o runs/mixed --distilled datasets/labels --mix-until 2000",
     ),
+    panels=panels(
+        {
+            "The run": ["output", "resume", "seed"],
+            "What reads the residues": ["embedder", "cache", "windows"],
+            "Distilled data": ["distilled", "mix", "mix_until"],
+        }
+    ),
 )
 @click.argument("dataset", type=DATASET)
-@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.", panel=_RUN)
-@click.option(
-    "--resume", is_flag=True, help="Go on from the run's last checkpoint, with its own settings.", panel=_RUN
-)
-@click.option(
-    "--seed", type=SEED, default=0, help="Random seed of weights, dropout and data order.", panel=_RUN
-)
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint, with its own settings.")
+@click.option("--seed", type=SEED, default=0, help="Random seed of weights, dropout and data order.")
 @click.option(
     "--embedder",
     metavar="residue|DIR",
     shell_complete=complete_words(lambda: ["residue"], "dir"),
     show_default="residue",
     help="What reads the residues: an embedding learned with the model, or a converted ESM-2, of any size.",
-    panel=_FEATURES,
 )
 @click.option(
     "--cache",
     type=FOLDER,
     show_default="DATASET.esm2-SIZE-SHA256",
     help="Embeddings of the data set by that ESM-2 (see embed). What it lacks is made first.",
-    panel=_FEATURES,
 )
 @click.option(
     "--windows",
     type=click.IntRange(MIN_WINDOWS, MAX_WINDOWS),
     show_default="new ones at each step; of a cache, its own",
     help="Draw from so many fixed windows of the training chains.",
-    panel=_FEATURES,
 )
-@click.option(
-    "--distilled",
-    type=FOLDER,
-    help="Data set made by `distill`, to train on beside DATASET.",
-    panel=_MIX,
-)
+@click.option("--distilled", type=FOLDER, help="Data set made by `distill`, to train on beside DATASET.")
 @click.option(
     "--mix",
     metavar="experimental=X,distilled=X",
     show_default="experimental=0.5,distilled=0.5",
     help="Weights of the two: their ratio is that of the examples of each batch.",
-    panel=_MIX,
 )
 @click.option(
     "--mix-until",
     type=click.IntRange(1),
     show_default="the last step",
     help="Take the distilled data out after so many steps.",
-    panel=_MIX,
 )
 @settings_options(ModelConfig, _NETWORK)
 @settings_options(TrainConfig, _TRAINING)

@@ -14,12 +14,13 @@ from betafold_mlx.cli.options import (
     device_option,
     examples,
     given_options,
+    panels,
     settings_options,
     take_settings,
 )
 from betafold_mlx.generate.settings import FlowConfig, GeneratorConfig, GeneratorTrainConfig
 
-_RUN, _NETWORK, _TRAINING = "The run", "The network", "The training"
+_NETWORK, _TRAINING = "The network", "The training"
 
 
 @click.command(
@@ -28,15 +29,12 @@ _RUN, _NETWORK, _TRAINING = "The run", "The network", "The training"
         "betafold-mlx train-generator datasets/mine -o runs/shapes --resume",
         "betafold-mlx train-generator datasets/mine -o runs/oneshot --scales 1 --steps 2000",
     ),
+    panels=panels({"The run": ["output", "resume", "seed"]}),
 )
 @click.argument("dataset", type=DATASET)
-@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.", panel=_RUN)
-@click.option(
-    "--resume", is_flag=True, help="Go on from the run's last checkpoint, with its own settings.", panel=_RUN
-)
-@click.option(
-    "--seed", type=SEED, default=0, help="Random seed of weights, data order and noise.", panel=_RUN
-)
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint, with its own settings.")
+@click.option("--seed", type=SEED, default=0, help="Random seed of weights, data order and noise.")
 @settings_options(GeneratorConfig, _NETWORK)
 @settings_options(GeneratorTrainConfig, _TRAINING)
 @settings_options(FlowConfig, _TRAINING)

@@ -7,7 +7,7 @@ import pytest
 from refine_energy import energy
 
 from betafold_mlx.fold.closing import bond_misfit, close_bonds
-from betafold_mlx.fold.ensemble import refine
+from betafold_mlx.fold.ensemble import fit, refine
 from betafold_mlx.fold.gradient import EnergyWeights
 from betafold_mlx.fold.minimise import BONDED_STEPS, minimise
 from betafold_mlx.fold.restraints import restraints_from, take
@@ -133,6 +133,21 @@ def test_the_minimisation_lowers_the_energy(model):
     ends = minimise(starts, restraints, steps=60)
     before, after = (np.array(energy(x[:, None], restraints, EnergyWeights(), 5.0)) for x in (starts, ends))
     assert (after < before).all() and after.mean() < 0.7 * before.mean()
+
+
+def test_candidates_of_any_source_are_fitted_each_by_itself(model):
+    """Starts of rings and chains in any order: those of the network beside others."""
+    peptides = [RINGS[0], OPEN[0]]
+    inputs = collate(peptides, 16)
+    restraints = restraints_from(model(inputs), inputs)
+    rows = np.array([1, 0, 1, 0, 0])
+    starts = mx.random.uniform(-3, 3, (5, 16, 3), key=mx.random.key(2))
+    torsions, misfit = fit(starts, restraints, rows)
+    for k in range(5):
+        alone, alone_misfit = fit(starts[k : k + 1], restraints, rows[k : k + 1])
+        np.testing.assert_allclose(torsions[k], alone[0], atol=1e-4)
+        assert misfit[k] == pytest.approx(alone_misfit[0], abs=1e-2)
+    assert (misfit[rows == 1] == 0).all()
 
 
 def test_closing_moves_a_nearly_closed_ring_little(model):

@@ -256,8 +256,13 @@ def test_save_by_suffix(tmp_path, predictor):
     assert prediction.save(tmp_path / "x.pdb").read_text().startswith(("HEADER", "TITLE", "EXPDTA"))
     assert prediction.save(str(tmp_path / "x.cif")).read_text().startswith("data_")
     assert json.loads(prediction.save(tmp_path / "x.json").read_text())["schema_version"] == 1
+    assert prediction.save(tmp_path / "x.html", "the command").read_text() == prediction.text(
+        "html", "the command"
+    )
     with pytest.raises(BetafoldError, match="must end in"):
         prediction.save(tmp_path / "x.xyz")
+    with pytest.raises(BetafoldError, match="use cif, pdb, json or html"):
+        prediction.text("xyz")
 
 
 @pytest.mark.parametrize("arguments", [{"samples": 0}, {"seed": -1}, {"seed": 2**31}])

@@ -187,7 +187,7 @@ def transformers_forward(folder: Path, sequences: Sequence[str], half: bool = Fa
             mask = torch.ones_like(tokens)
             result = model(tokens, attention_mask=mask, output_hidden_states=True)
             *inner, states = (state[0].numpy() for state in result.hidden_states)
-            last = np.array(before[-1][0])
-            contacts = np.array(model.predict_contacts(tokens, mask)[0])
-            references.append(Reference([*inner, last], states, np.array(result.logits[0]), contacts))
+            last = before[-1][0].numpy()
+            contacts = model.predict_contacts(tokens, mask)[0].numpy()
+            references.append(Reference([*inner, last], states, result.logits[0].numpy(), contacts))
     return references

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from betafold_mlx.evaluate.layout import TextTable
 from betafold_mlx.files import write_text
 from betafold_mlx.lab.runner import EXPERIMENTS, PAGE, Finding, read_findings
 
@@ -83,20 +84,17 @@ def means_table(path: Path) -> str:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if not name.endswith((" low", " high"))]
     lines = [
-        "| " + " | ".join(name.replace("variant", "") for name in names) + " |",
-        "|---" * len(names) + "|",
-    ]
-    for row in rows:
-        shown = [
+        [
             f"{float(row[name]):.2f} ({float(row[f'{name} low']):.2f} to {float(row[f'{name} high']):.2f})"
             if row.get(f"{name} low")
             else f"{float(row[name]):.2f}"
             if "." in row[name]
-            else f"{row[name]}"
+            else row[name]
             for name in names
         ]
-        lines.append("| " + " | ".join(shown) + " |")
-    return "\n".join(lines) + "\n"
+        for row in rows
+    ]
+    return TextTable([name.replace("variant", "") for name in names], lines).markdown() + "\n"
 
 
 def section(name: str, folder: Path) -> str:
@@ -122,19 +120,15 @@ def tables(findings: list[Finding]) -> str:
     parts = []
     for baseline, variants in compared.items():
         measures = list(dict.fromkeys(measure for row in variants.values() for measure in row))
-        lines = [f"| less {baseline} | " + " | ".join(measures) + " |"]
-        lines.append("|---" * (len(measures) + 1) + "|")
-        lines += [
-            f"| {variant} | " + " | ".join(difference(row.get(measure)) for measure in measures) + " |"
+        lines = [
+            [variant, *(difference(row.get(measure)) for measure in measures)]
             for variant, row in variants.items()
         ]
-        parts.append("\n".join(lines))
+        parts.append(TextTable([f"less {baseline}", *measures], lines).markdown())
     if others:
-        lines = ["| measure | value | 95 % | n | verdict |", "|---|---|---|---|---|"]
-        lines += [
-            "| " + " | ".join(cell.replace("|", "/") for cell in cells(finding)) + " |" for finding in others
-        ]
-        parts.append("\n".join(lines))
+        parts.append(
+            TextTable(["measure", "value", "95 %", "n", "verdict"], list(map(cells, others))).markdown()
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -145,7 +139,7 @@ def difference(finding: Finding | None) -> str:
     if finding.low is None or finding.high is None:
         return f"{finding.value:+.2f}"
     written = f"{finding.value:+.2f} ({finding.low:+.2f} to {finding.high:+.2f})"
-    return f"**{written}**" if finding.low > 0 or finding.high < 0 else written
+    return f"**{written}**" if finding.excludes_zero else written
 
 
 def cells(finding: Finding) -> list[str]:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from betafold_mlx.evaluate.layout import TextTable
+
 Document = dict[str, Any]
 
 GROUPS = {
@@ -48,8 +50,7 @@ CLASSES = {
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return TextTable(head, [list(map(str, row)) for row in rows]).markdown()
 
 
 def group(document: Document, name: str) -> Document:

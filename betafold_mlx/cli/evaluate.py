@@ -112,7 +112,8 @@ def evaluate(
     by identical sequence; B-factors in 0-100 or 0-1 are read as pLDDT. What cannot be scored is listed, and the exit
     code is then 1.
     """
-    from betafold_mlx.evaluate.display import render
+    from betafold_mlx.cli.blocks import echo_blocks
+    from betafold_mlx.evaluate.display import blocks
     from betafold_mlx.fold.predictor import Predictor
 
     started = time.perf_counter()
@@ -144,7 +145,10 @@ def evaluate(
         command |= {"predictions": str(predictions), "references": str(references)}
         split_given = bool(given_options(ctx, ["split"]))
         document = _of_files(predictions, references, split, split_given, command, say)
-    click.echo(to_json(document) if as_json else render(document), nl=False)
+    if as_json:
+        click.echo(to_json(document), nl=False)
+    else:
+        echo_blocks(blocks(document))
     if document.get("not_scored"):
         sys.exit(1)
 

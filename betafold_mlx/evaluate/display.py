@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from betafold_mlx.evaluate.layout import TextTable
+from betafold_mlx.evaluate.layout import Block, TextTable, plain_text
 from betafold_mlx.evaluate.methods import BEST_OF, OTHER
 from betafold_mlx.evaluate.reliability import COVERAGES
 
 Document = Mapping[str, Any]
-Block = str | TextTable
 
 _FIGURES = (
     ("rmsd_mean", "RMSD", 2),
@@ -69,9 +68,7 @@ below: chance that a fragment has a higher mean pLDDT."""
 
 def render(document: Document) -> str:
     """Return the whole document (`betafold_mlx.evaluate.document.build_document`) as plain text."""
-    return (
-        "\n\n".join(block if isinstance(block, str) else block.aligned() for block in blocks(document)) + "\n"
-    )
+    return plain_text(blocks(document))
 
 
 def blocks(document: Document) -> Iterator[Block]:

@@ -1,8 +1,8 @@
-"""Tables of text: aligned for a pipe or a file, or in Markdown."""
+"""Tables of text: aligned for a pipe or a file, in Markdown for a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _FIRST_COLUMN = 46  # so that tables stand under one another
@@ -30,10 +30,16 @@ class TextTable(NamedTuple):
 
     def markdown(self) -> str:
         """Return the table in Markdown."""
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+        lines = [
+            f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in (self.header, *self.rows)
+        ]
+        return "\n".join([lines[0], "|---" * len(self.header) + "|", *lines[1:]])
 
 
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Align columns; the first row is the header."""
-    return TextTable(rows[0], rows[1:]).aligned()
+Block = str | TextTable
+"""A paragraph or a table."""
+
+
+def plain_text(blocks: Iterable[Block]) -> str:
+    """Return paragraphs and aligned tables with an empty line between them."""
+    return "\n\n".join(block if isinstance(block, str) else block.aligned() for block in blocks) + "\n"

@@ -1,15 +1,19 @@
 """`betafold-mlx evaluate` from the outside."""
 
+import io
 import json
 
 import mlx.core as mx
 import pytest
 from evaluate_helpers import make_item, native, write_pdb
+from rich.console import Console
 from synthetic import make_dataset
 
+from betafold_mlx.cli.blocks import print_blocks
 from betafold_mlx.cli.main import main
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.evaluate.items import split_items
+from betafold_mlx.evaluate.layout import TextTable
 from betafold_mlx.fold import ensemble
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import save_model
@@ -113,6 +117,16 @@ def test_a_model_as_tables_on_the_validation_split(folder, run):
     )
     ids = [record["id"] for record in json.loads(run(*command, "--json")[1])["records"]]
     assert len(ids) == 4 and all(name.startswith("validation") for name in ids)
+
+
+def test_tables_on_a_terminal():
+    table = TextTable(["method", "RMSD"], [["helix [bold]", "1.25"]])
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    print_blocks(["a [b]note[/b]", table], console)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == "a [b]note[/b]"
+    rows = [line.split() for line in lines if "RMSD" in line or "1.25" in line]
+    assert rows == [["method", "RMSD"], ["helix", "[bold]", "1.25"]]
 
 
 def test_what_a_model_knows_of_the_data_set_is_told(folder, run, tmp_path):

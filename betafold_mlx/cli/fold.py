@@ -227,7 +227,7 @@ def fold(
 
 def _command() -> str:
     """Return the command line for a report; say so where the report will lack its 3D viewer."""
-    from betafold_mlx.report import find_viewer  # only a report needs it
+    from betafold_mlx.report.viewer import find_viewer  # only a report needs it
 
     if find_viewer() is None:
         say(

@@ -156,7 +156,7 @@ class Prediction:
         if kind == "json":
             return to_json(self.to_dict())
         if kind == "html":
-            from betafold_mlx.report import report_html  # only a report needs it
+            from betafold_mlx.report.html import report_html  # only a report needs it
 
             return report_html(self, command)
         raise BetafoldError(f"no file kind {kind!r}: use cif, pdb, json or html")

@@ -7,8 +7,9 @@ import pytest
 from chromium import chromium, opened, playwright
 from report_helpers import eight_headed, read_png
 
-from betafold_mlx.report import find_viewer, report_html
 from betafold_mlx.report.bands import band_of
+from betafold_mlx.report.html import report_html
+from betafold_mlx.report.viewer import find_viewer
 
 pytestmark = pytest.mark.slow
 

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from report_helpers import data_of, eight_headed, parsed, read_png
 
 from betafold_mlx.geometry.closure import Bond
-from betafold_mlx.report import Viewer, report_html
 from betafold_mlx.report.bands import BANDS, band_of
+from betafold_mlx.report.html import report_html
 from betafold_mlx.report.image import ramp
 from betafold_mlx.report.maps import MASSES, regions_of, scale_end
 from betafold_mlx.report.tracks import bond_lanes
 from betafold_mlx.report.view import MAX_MODELS, lay_out, view
+from betafold_mlx.report.viewer import Viewer
 
 VIEWER = Viewer("3Dmol.js 0", "window.$3Dmol = undefined; // </script>", "a licence <with> words")
 

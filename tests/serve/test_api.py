@@ -13,7 +13,7 @@ from library_helpers import toy_predictor
 from serve_helpers import PEPTIDE, running
 
 from betafold_mlx.files import to_json
-from betafold_mlx.report import report_html
+from betafold_mlx.report.html import report_html
 from betafold_mlx.serve.server import ServerLimits
 
 

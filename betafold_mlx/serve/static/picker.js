@@ -1,4 +1,4 @@
-// The residues of the sequence as a strip: two clicks on cysteines bond them, a click on a bonded one parts them.
+// The residues of the sequence as a strip: two clicks on cysteines bond them, a click on a bonded one removes the bond.
 
 import { element } from "./api.js";
 
@@ -82,6 +82,6 @@ export class Picker {
     if (cysteines < 2) return "";
     if (this.automatic) return "The model chooses the disulfides.";
     if (this.first !== null) return `Cysteine ${this.first} with \u2026? Choose its partner.`;
-    return this.pairs.length ? "Choose a bonded cysteine to part it." : "Choose two cysteines to bond them.";
+    return this.pairs.length ? "Choose a bonded cysteine to remove its bond." : "Choose two cysteines to bond them.";
   }
 }

@@ -88,6 +88,7 @@ def test_one_json_document(run, tmp_path):
     assert 0 < document["verification"]["hidden"] < 1e-4
 
 
+@pytest.mark.slow
 def test_from_the_hub(run, tmp_path):
     with serve(checkpoint_files("owner/tiny", TINY)) as hub:
         code, out, _ = run("owner/tiny", "--json", endpoint=hub.address)
@@ -106,6 +107,7 @@ def test_from_the_hub(run, tmp_path):
         assert run("owner/tiny", "--force", endpoint=hub.address)[0] == 0
 
 
+@pytest.mark.slow
 def test_the_default_model_is_not_believed_without_its_checksum(run, tmp_path, tensors):
     folder = write_checkpoint(tmp_path / "hub", EsmConfig(*SIZES["8M"]), tensors)
     with serve(checkpoint_files("facebook/esm2_t6_8M_UR50D", folder)) as hub:

@@ -103,6 +103,7 @@ def test_mutants_and_structures(work):
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_a_mixed_run_and_how_it_goes_on(work):
     mixed = ("train", "set", "-o", "run", *OPTIONS, "--distilled", "labels")
     code, _, err = run(*mixed, "--mix", "experimental=1,distilled=3", "--mix-until", 4, cwd=work)
@@ -135,6 +136,7 @@ def test_a_mixed_run_and_how_it_goes_on(work):
     assert code == 1 and "has no distilled data" in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_mixed_run_on_features_of_an_esm(work):
     convert(read_checkpoint(TINY), work / "esm", "owner/tiny")
     arguments = ("--embedder", "esm", "--windows", 63, "--distilled", "labels")

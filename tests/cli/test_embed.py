@@ -82,6 +82,7 @@ def test_training_makes_damage_good_too(work):
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_more_than_a_file(work):
     whole = contents(work / "cache")
     shutil.rmtree(work / "cache")
@@ -190,6 +191,7 @@ def test_ranks_with_folders_of_their_own_all_get_the_whole_cache(work):
     assert contents(work / "disk0") == contents(work / "disk1") == whole
 
 
+@pytest.mark.slow
 def test_embed_under_the_launcher(work):
     whole = contents(work / "cache")
     shutil.rmtree(work / "cache")

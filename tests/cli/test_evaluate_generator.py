@@ -55,6 +55,7 @@ def measured(dataset, tmp_path_factory):
     return json.loads(out.getvalue()), err.getvalue(), page
 
 
+@pytest.mark.slow
 def test_the_document_has_all_methods_and_prompts(measured, dataset):
     report, err, _ = measured
     assert "measured: fragment copy" in err
@@ -111,6 +112,7 @@ class Page(HTMLParser):
         self.attributes.append(dict(attributes))
 
 
+@pytest.mark.slow
 def test_the_table_says_what_the_document_does(measured):
     report, _, _ = measured
     text = report_text(report)
@@ -121,6 +123,7 @@ def test_the_table_says_what_the_document_does(measured):
     assert re.search(rf"^helix +{100 * share:.0f} %", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_samples_and_loads_nothing(measured):
     _, err, page = measured
     assert f"wrote {page}" in err
@@ -139,6 +142,7 @@ def test_the_page_shows_the_samples_and_loads_nothing(measured):
     assert parsed.tags.count("circle") > 50
 
 
+@pytest.mark.slow
 def test_figures_are_written_between_their_marks(measured, tmp_path):
     report, _, _ = measured
     spec = importlib.util.spec_from_file_location("write", ROOT / "scripts" / "_write_generator_figures.py")

@@ -149,6 +149,7 @@ def wait_for(condition):
     assert condition()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_leaves_whole_files_and_goes_on(run, server, ids, tmp_path, number):
     arguments = ("fetch", "--ids", ids, "-o", "pdb", "--url", template(server), "--jobs", 1)

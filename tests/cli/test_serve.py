@@ -67,6 +67,7 @@ def info(port):
         return json.loads(connection.getresponse().read())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_when_all_that_was_asked_is_answered(model, number):
     with started(model) as (process, port):

@@ -28,6 +28,7 @@ def test_train_then_fold(tmp_path, dataset):
     assert code == 1 and "--resume" in err and len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_resume_ends_in_the_same_weights(tmp_path, dataset):
     options = [*OPTIONS, "--steps", "30", "--evaluate-every", "15"]
     assert run("train", dataset, "-o", tmp_path / "whole", *options)[0] == 0

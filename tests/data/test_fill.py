@@ -213,6 +213,7 @@ def child(program, directory):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_kill_in_mid_write_costs_the_shard_in_work_alone(tmp_path, dataset, whole):
     with child(KILLED_IN_MID_WRITE, tmp_path) as process:
         temporary = tmp_path / process.stdout.readline().strip()

@@ -60,6 +60,7 @@ def commands(stderr):
     return [line.split()[2] for line in stderr.splitlines() if line.startswith("== betafold-mlx ")]
 
 
+@pytest.mark.slow
 def test_the_whole_recipe_and_that_it_goes_on(files, tmp_path):
     (tmp_path / "ids").write_text("\n".join([*ENTRIES, "9zzz"]))
     splits = {(entry, whole): SPLITS[n % 3] for n, entry in enumerate(ENTRIES) for whole in (True, False)}

@@ -103,6 +103,7 @@ def test_seeds_differ(tmp_path, dataset):
     assert mx.array_equal(weights[1], weights[2]).item()
 
 
+@pytest.mark.slow
 def test_it_learns_the_rule_of_the_data(tmp_path, dataset):
     config = changed(steps=40, warmup=10, evaluate_every=40, sampler=SamplerConfig(tokens=480))
     train(tmp_path / "run", dataset, config)

@@ -25,8 +25,8 @@ CELL = 20
 MIN_COUNT = 2
 """Per 10,000: cells with fewer residues are no states."""
 
-# Counts of (phi, psi) in the training split of the data set of the bundled models (SHA-256 a31fa266...), by
-# `training_split.count_torsions`, per 10,000 residues: 772,434 residues other than Gly and Pro, and 63,674 Gly.
+# Counts of `training_split.training_angles` in the data set of the bundled models (SHA-256 a31fa266...), per 10,000
+# residues: of 772,434 residues other than Gly and Pro, and of 63,674 Gly.
 # Rows: phi from -180 up; columns: psi from -180 up.
 _ALA = """
   11    1    0    0    0    1    1    1    1    1    1    1    2    4    6   19   48   53

@@ -11,9 +11,8 @@ import numpy as np
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.trace_states import CELL
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.peptide.sequence import residue_ids
+from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
 
 SHARE = 0.98
 """Share of the training residues, of all types, in the favoured region: as in S. C. Lovell et al., Proteins 50, 437
@@ -40,7 +39,7 @@ class FavouredRegion:
 
     def holds(self, angles: np.ndarray) -> np.ndarray:
         """Tell which of (..., 2) phi, psi in radians are favoured: (...) bool."""
-        phi, psi = np.moveaxis(_cells(angles, BIN), -1, 0)
+        phi, psi = np.moveaxis(_cells(angles), -1, 0)
         return self.density[phi, psi] >= self.level
 
 
@@ -61,54 +60,33 @@ def favoured_region(angles: np.ndarray, share: float = SHARE) -> FavouredRegion:
     """
     if not len(angles):
         raise BetafoldError("there are no residues with phi and psi to learn the Ramachandran plot from")
-    counts = _counts(angles, BIN)
+    phi, psi = np.moveaxis(_cells(angles), -1, 0)
+    counts = np.zeros((360 // BIN, 360 // BIN))
+    np.add.at(counts, (phi, psi), 1.0)
     offset = np.arange(len(counts)) * BIN
     kernel = np.exp(-0.5 * np.square(np.minimum(offset, 360 - offset) / SMOOTHING))
     wave = np.fft.rfft2(np.outer(kernel, kernel) / kernel.sum() ** 2)
     density = np.maximum(np.fft.irfft2(np.fft.rfft2(counts) * wave, s=counts.shape), 0.0) / len(angles)
-    phi, psi = np.moveaxis(_cells(angles, BIN), -1, 0)
     found = np.sort(density[phi, psi])
     return FavouredRegion(density, float(found[math.floor((1.0 - share) * len(found))]))
 
 
-def training_angles(dataset: Dataset) -> np.ndarray:
-    """Return phi and psi of all residues of the training split that have both: (R, 2) radians."""
-    rows = training_rows(dataset)
-    both = dataset.torsion_mask[rows, :2].all(axis=1)
-    return dataset.torsions[rows[both], :2].astype(np.float64)
-
-
-def training_rows(dataset: Dataset) -> np.ndarray:
-    """Return the rows of the training split in the arrays of a data set.
+def training_angles(dataset: Dataset, letters: str = ALPHABET) -> np.ndarray:
+    """Return phi and psi of the training residues of some types that have both: (R, 2) radians.
 
     Raises
     ------
     BetafoldError
-        Where it is empty.
+        Where the training split is empty.
     """
     records = [record for record in dataset.records if record.split == "train"]
     if not records:
         raise BetafoldError("the data set has no training records")
-    return np.concatenate([np.arange(record.start, record.start + record.length) for record in records])
-
-
-def count_torsions(dataset: Dataset, glycine: bool) -> np.ndarray:
-    """Return how many residues of the training split lie in each cell of `trace_states`: (18, 18).
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Data set.
-    glycine : bool
-        Count Gly; otherwise all that is neither Gly nor Pro.
-    """
-    rows = training_rows(dataset)
-    letters = np.array(
-        list("".join(record.sequence for record in dataset.records if record.split == "train"))
-    )
-    wanted = letters == "G" if glycine else (letters != "G") & (letters != "P")
+    rows = np.concatenate([np.arange(record.start, record.start + record.length) for record in records])
+    types = np.frombuffer("".join(record.sequence for record in records).encode(), np.uint8)
+    wanted = np.isin(types, np.frombuffer(letters.encode(), np.uint8))
     wanted &= dataset.torsion_mask[rows, :2].all(axis=1)
-    return _counts(dataset.torsions[rows[wanted], :2], CELL).astype(int)
+    return dataset.torsions[rows[wanted], :2].astype(np.float64)
 
 
 def random_coils(dataset: Dataset, lengths: Sequence[int], seed: int) -> list[np.ndarray]:
@@ -117,8 +95,6 @@ def random_coils(dataset: Dataset, lengths: Sequence[int], seed: int) -> list[np
     Residues are independent of each other; omega is planar trans.
     """
     angles = training_angles(dataset)
-    if not len(angles):
-        raise BetafoldError("the data set has no training residues with phi and psi")
     rng = np.random.default_rng([seed, 1])
     coils = []
     for length in lengths:
@@ -156,12 +132,5 @@ def fragment_copies(dataset: Dataset, lengths: Sequence[int], seed: int) -> list
     return copies
 
 
-def _cells(angles: np.ndarray, size: int) -> np.ndarray:
-    return np.floor((np.degrees(angles) + 180.0) / size).astype(int) % (360 // size)
-
-
-def _counts(angles: np.ndarray, size: int) -> np.ndarray:
-    cells = _cells(angles, size)
-    counts = np.zeros((360 // size, 360 // size))
-    np.add.at(counts, (cells[:, 0], cells[:, 1]), 1.0)
-    return counts
+def _cells(angles: np.ndarray) -> np.ndarray:
+    return np.floor((np.degrees(angles) + 180.0) / BIN).astype(int) % (360 // BIN)

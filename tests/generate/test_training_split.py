@@ -8,9 +8,8 @@ import pytest
 from synthetic import make_dataset
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.trace_states import CELL, torsion_states
+from betafold_mlx.generate.trace_states import torsion_states
 from betafold_mlx.generate.training_split import (
-    count_torsions,
     favoured_region,
     fragment_copies,
     random_coils,
@@ -98,21 +97,19 @@ def test_a_favoured_region_holds_its_share_and_is_dense():
         favoured_region(np.zeros((0, 2)))
 
 
-def test_torsions_are_counted_by_cell_and_residue():
-    glycine, others = count_torsions(DATA, True), count_torsions(DATA, False)
-    expected = {True: np.zeros((18, 18), int), False: np.zeros((18, 18), int)}
+def test_training_angles_are_those_of_the_residues_that_have_both():
+    expected = {"G": [], "AC": []}
     total = 0
     for record in DATA.records:
-        if record.split != "train":
-            continue
-        for place in range(1, record.length - 1):
-            phi, psi = np.degrees(DATA.torsions[record.start + place, :2].astype(np.float64))
-            total += 1
-            if record.sequence[place] != "P":
-                cell = int((phi + 180) // CELL) % 18, int((psi + 180) // CELL) % 18
-                expected[record.sequence[place] == "G"][cell] += 1
-    assert np.array_equal(glycine, expected[True]) and np.array_equal(others, expected[False])
+        if record.split == "train":
+            for place in range(1, record.length - 1):
+                total += 1
+                for letters, angles in expected.items():
+                    if record.sequence[place] in letters:
+                        angles.append(DATA.torsions[record.start + place, :2])
     assert len(training_angles(DATA)) == total
+    for letters, angles in expected.items():
+        assert np.array_equal(training_angles(DATA, letters), np.array(angles, np.float64))
 
 
 @pytest.mark.parametrize("residue", ["ALA", "GLY"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
-from betafold_mlx.cli.generator import generator_options, load_default_generator
+from betafold_mlx.cli.generate import generator_options, load_named_generator
 from betafold_mlx.cli.options import FILE, FOLDER, command_line, device_option, examples, json_option, panels
 from betafold_mlx.files import to_json, write_text
 from betafold_mlx.fold.output import prepare
@@ -44,11 +46,9 @@ def evaluate_generator(
     num: int,
     seed: int,
     model: str | None,
-    steps: int,
-    ode_steps: int,
-    gamma: float,
     output: Path | None,
     as_json: bool,
+    **sampling: Any,
 ) -> None:
     """Measure a generator beside the baselines.
 
@@ -68,11 +68,11 @@ def evaluate_generator(
     def say(line: str) -> None:
         click.echo(f"{time.perf_counter() - started:6.1f} s  {line}", err=True)
 
-    data, generator = Dataset.load(dataset), load_default_generator(model)
+    data, generator = Dataset.load(dataset), load_named_generator(model)
     if output is not None:
         prepare(output.parent)
-    sampling = SamplingConfig(steps=steps, ode_steps=ode_steps, gamma=gamma)
-    measured, samples = measure(generator, data, split, num, seed, sampling, say)
+    config = SamplingConfig(**sampling)
+    measured, samples = measure(generator, data, split, num, seed, config, say)
     digest = dataset_sha256(dataset)
     notes = []
     if generator.trained_on is None:
@@ -82,8 +82,7 @@ def evaluate_generator(
     elif generator.trained_on != digest:
         notes.append(f"{generator.name} was trained on other data: it may have seen the held-out structures")
     report = {
-        "command": {"dataset": str(dataset), "split": split, "num": num, "seed": seed, "steps": steps}
-        | {"ode_steps": ode_steps, "gamma": gamma},
+        "command": {"dataset": str(dataset), "split": split, "num": num, "seed": seed, **asdict(config)},
         "model": {"name": generator.name, "sha256": generator.sha256},
         "dataset": {"sha256": digest},
         "notes": notes,

@@ -5,21 +5,69 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from betafold_mlx.cli.generator import generator_options, load_default_generator
-from betafold_mlx.cli.options import FILE, FOLDER, SEED, device_option, examples, json_option, panels
+from betafold_mlx.cli.options import (
+    FILE,
+    FOLDER,
+    SEED,
+    complete_model,
+    device_option,
+    examples,
+    json_option,
+    panels,
+    settings_options,
+)
 from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, prepare
 from betafold_mlx.generate.settings import SamplingConfig
 
 if TYPE_CHECKING:
-    from betafold_mlx.generate.backbones import BackboneRequest, GeneratedBackbone
+    from betafold_mlx.generate.backbones import GeneratedBackbone
     from betafold_mlx.generate.network import Generator
+
+DEFAULT_GENERATOR = "betafold-par"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def generator_options(command: _Command) -> _Command:
+    """Add ``--model`` and the options of sampling to a command: a decorator."""
+    command = settings_options(SamplingConfig, "The model")(command)
+    return click.option(
+        "--model",
+        metavar="NAME|DIR",
+        shell_complete=complete_model,
+        show_default=DEFAULT_GENERATOR,
+        help="A generator: installed, or its directory.",
+        panel="The model",
+    )(command)
+
+
+def load_named_generator(model: str | None) -> Generator:
+    """Load a generator by its directory or name; by default the bundled one.
+
+    Raises
+    ------
+    BetafoldError
+        Where it is missing or damaged.
+    """
+    from betafold_mlx.fold.registry import find_model
+    from betafold_mlx.generate.network import load_generator
+
+    try:
+        directory = find_model(DEFAULT_GENERATOR if model is None else model)
+    except BetafoldError as error:
+        if model is not None:
+            raise
+        raise BetafoldError(
+            f"the bundled generator {DEFAULT_GENERATOR} is missing: install the package again, or pass --model"
+        ) from error
+    return load_generator(directory)
 
 
 class Lengths(click.ParamType):
@@ -102,9 +150,7 @@ def generate(
     helices: tuple[str, ...],
     strands: tuple[str, ...],
     model: str | None,
-    steps: int,
-    ode_steps: int,
-    gamma: float,
+    **sampling: Any,
 ) -> None:
     """Generate peptide backbones: shapes, no sequences.
 
@@ -118,7 +164,8 @@ def generate(
     near the drawn trace, atoms clash, a ring does not close, or the motif is not kept within 1 A (N, CA, C): it is
     listed but not written, and the exit code is 1.
     """
-    from betafold_mlx.generate.backbones import BackboneRequest, check_model
+    from betafold_mlx.generate.backbone_files import BackboneWriter
+    from betafold_mlx.generate.backbones import BackboneRequest, check_model, generate_backbones
     from betafold_mlx.generate.prompt import read_motif, read_points, secondary_text
 
     if motif is None and (residues is not None or at is not None):
@@ -132,7 +179,7 @@ def generate(
             length,
             num,
             seed,
-            SamplingConfig(steps=steps, ode_steps=ode_steps, gamma=gamma),
+            SamplingConfig(**sampling),
             residue,
             shape,
             piece,
@@ -141,26 +188,10 @@ def generate(
         )
     except BetafoldError as error:
         raise click.UsageError(str(error)) from error
-    generator = load_default_generator(model)
+    generator = load_named_generator(model)
     check_model(generator, request)
     prepare(output)
-    if _write(generator, request, output, FORMATS[format_], keep_failed, as_json):
-        sys.exit(1)
-
-
-def _write(
-    generator: Generator,
-    request: BackboneRequest,
-    output: Path,
-    suffixes: tuple[str, ...],
-    keep_failed: bool,
-    as_json: bool,
-) -> int:
-    """Make the samples, write and tell them; return how many failed."""
-    from betafold_mlx.generate.backbone_files import BackboneWriter
-    from betafold_mlx.generate.backbones import generate_backbones
-
-    writer = BackboneWriter(output, suffixes, request, generator.name, generator.sha256, keep_failed)
+    writer = BackboneWriter(output, FORMATS[format_], request, generator.name, generator.sha256, keep_failed)
     writer.begin()
     failed = 0
     try:
@@ -169,7 +200,7 @@ def _write(
                 for backbone in batch:
                     paths = writer.write(backbone)
                     failed += bool(backbone.problems)
-                    _tell(backbone, paths, as_json)
+                    _report(backbone, paths, as_json)
                 progress.advance(len(batch))
     except BaseException:  # Ctrl-C, a full disk, a closed pipe: the folder says what was made
         with contextlib.suppress(BetafoldError):
@@ -179,11 +210,12 @@ def _write(
     if as_json:
         click.echo(text, nl=False)
     if failed:
-        say(f"{failed} of {request.count} samples failed")
-    return failed
+        say(f"{failed} of {num} samples failed")
+        sys.exit(1)
 
 
-def _tell(backbone: GeneratedBackbone, paths: list[Path], as_json: bool) -> None:
+def _report(backbone: GeneratedBackbone, paths: list[Path], as_json: bool) -> None:
+    """Print the problems of a sample, or its line."""
     for problem in backbone.problems:
         say(f"{backbone.id}: {problem}")
     if not as_json and not backbone.problems:

@@ -43,7 +43,7 @@ def measured(dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assessment, "sample_traces", draw)
         patch.setattr(assessment, "LIBRARY", 20)
-        patch.setattr(module, "load_default_generator", lambda model: GENERATOR)
+        patch.setattr(module, "load_named_generator", lambda model: GENERATOR)
         with (
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
@@ -166,7 +166,7 @@ def test_figures_are_written_between_their_marks(measured, tmp_path):
 
 
 def test_a_page_that_cannot_be_written_is_found_before_the_work(capsys, monkeypatch, dataset, tmp_path):
-    monkeypatch.setattr(module, "load_default_generator", lambda model: GENERATOR)
+    monkeypatch.setattr(module, "load_named_generator", lambda model: GENERATOR)
     monkeypatch.setattr(assessment, "sample_traces", None)  # not reached
     (tmp_path / "file").write_text("")
     for page, said in ((tmp_path, "is a directory"), (tmp_path / "file" / "a.html", "cannot write into")):
@@ -175,7 +175,7 @@ def test_a_page_that_cannot_be_written_is_found_before_the_work(capsys, monkeypa
 
 
 def test_what_cannot_be_measured_is_one_line(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "load_default_generator", lambda model: GENERATOR)
+    monkeypatch.setattr(module, "load_named_generator", lambda model: GENERATOR)
     code, out, err = call(capsys, tmp_path / "none")
     assert (code, out, err.count("\n")) == (1, "", 1) and "no data set at" in err
     make_dataset(chains=4, peptides=2, held_out=0).save(tmp_path / "train")

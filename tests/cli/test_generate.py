@@ -35,7 +35,7 @@ def call(capsys, *arguments):
 @pytest.fixture
 def known(drawn, monkeypatch, tmp_path):
     """The command with the known traces, in a folder of its own."""
-    monkeypatch.setattr(generate_module, "load_default_generator", lambda model: GENERATOR)
+    monkeypatch.setattr(generate_module, "load_named_generator", lambda model: GENERATOR)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -18,9 +18,7 @@ from betafold_mlx.files import to_json
 if TYPE_CHECKING:
     import numpy as np
 
-    from betafold_mlx.esm.converted import LoadedEsm
     from betafold_mlx.esm.scores import SequenceScore
-    from betafold_mlx.peptide.fasta import FastaRecord
 
 SCHEMA_VERSION = 1
 MIN_SEPARATION = 6
@@ -47,9 +45,16 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
     sure of every residue, about 20 where it knows nothing. Up to 1022 residues; X, B, Z, U, O are read as well.
     """
     from betafold_mlx.esm.converted import load_esm
-    from betafold_mlx.esm.scores import predict_contacts, score_sequence
+    from betafold_mlx.esm.scores import parse_sequence, predict_contacts, score_sequence
 
-    records = _records(peptide) if peptide == "-" or is_fasta(peptide) else iter([_one(peptide)])
+    if peptide == "-" or is_fasta(peptide):
+        records = _records(peptide)
+    else:
+        try:
+            parsed = parse_sequence(peptide)
+        except BetafoldError as error:
+            raise click.UsageError(str(error)) from error
+        records = iter([(parsed, parsed)])
     esm = load_esm(embedder)
     results: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
@@ -65,45 +70,37 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
         else:
             click.echo(f"{esm.label}\n{_table(name, score, contacts)}")
     if as_json:
-        click.echo(to_json(_document(esm, results, failures)), nl=False)
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "embedder": esm.to_dict(),
+            "results": results,
+            "errors": failures,
+        }
+        click.echo(to_json(document), nl=False)
     if failures:
         sys.exit(1)
 
 
-def _one(text: str) -> tuple[str, str]:
-    from betafold_mlx.esm.scores import parse_sequence
-
-    try:
-        sequence = parse_sequence(text)
-    except BetafoldError as error:
-        raise click.UsageError(str(error)) from error
-    return sequence, sequence
-
-
 def _records(source: str) -> Iterator[tuple[str, str | BetafoldError]]:
     """Yield id and sequence of each FASTA record, or what is wrong with it."""
+    from betafold_mlx.esm.scores import parse_sequence
     from betafold_mlx.peptide.fasta import read_fasta
 
     empty = True
     try:
         for record in read_fasta(source):
             empty = False
-            yield _checked(record)
+            try:
+                sequence = parse_sequence(record.text)
+            except BetafoldError as error:
+                yield record.id or f"record at line {record.line}", error
+            else:
+                yield record.id or sequence, sequence
     except BetafoldError as error:  # the file itself is broken here: what came before is done
         yield "input", error
         return
     if empty:
         raise BetafoldError(f"{'standard input' if source == '-' else source} holds no FASTA records")
-
-
-def _checked(record: FastaRecord) -> tuple[str, str | BetafoldError]:
-    from betafold_mlx.esm.scores import parse_sequence
-
-    try:
-        sequence = parse_sequence(record.text)
-    except BetafoldError as error:
-        return record.id or f"record at line {record.line}", error
-    return record.id or sequence, sequence
 
 
 def _result(name: str, score: SequenceScore, contacts: np.ndarray | None) -> dict[str, Any]:
@@ -119,17 +116,6 @@ def _result(name: str, score: SequenceScore, contacts: np.ndarray | None) -> dic
         "alternatives": {"letters": ALPHABET, "log_probabilities": score.alternatives.tolist()},
     }
     return result if contacts is None else result | {"contacts": contacts.tolist()}
-
-
-def _document(
-    esm: LoadedEsm, results: list[dict[str, Any]], failures: list[dict[str, str]]
-) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "embedder": esm.to_dict(),
-        "results": results,
-        "errors": failures,
-    }
 
 
 def _table(name: str, score: SequenceScore, contacts: np.ndarray | None) -> str:

@@ -21,7 +21,7 @@ from betafold_mlx.data.split import (
     split_chains,
     split_peptides,
 )
-from betafold_mlx.data.store import SHORTEST, SPLITS, Dataset, Record, is_peptide
+from betafold_mlx.data.store import MIN_PEPTIDE, SPLITS, Dataset, Record, is_peptide
 from betafold_mlx.data.summary import make_report
 from betafold_mlx.data.verify import verify_split
 from betafold_mlx.errors import BetafoldError
@@ -103,8 +103,8 @@ def _usable(reading: Reading) -> tuple[list[int], list[Dropped]]:
     dropped: list[Dropped] = list(reading.dropped)
     best: dict[tuple[str, str, bool], int] = {}
     for n, backbone in enumerate(reading.backbones):
-        if len(backbone) < SHORTEST:
-            dropped.append((backbone.id, "too short", f"{len(backbone)} of {SHORTEST} residues"))
+        if len(backbone) < MIN_PEPTIDE:
+            dropped.append((backbone.id, "too short", f"{len(backbone)} of {MIN_PEPTIDE} residues"))
             continue
         role = kind_class(backbone.kind) if is_peptide(backbone.kind, len(backbone)) else "chain"
         key = (canonical(backbone.sequence, backbone.cyclic), role, backbone.cyclic)

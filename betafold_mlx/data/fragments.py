@@ -14,8 +14,8 @@ from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 
 GOALS = {"validation": 600, "test": 1000}
 """Windows wanted of each split."""
-PER_CHAIN, PER_CLUSTER = 3, 4
-"""Most windows of one chain, and of one cluster of chains."""
+MAX_PER_CHAIN, MAX_PER_CLUSTER = 3, 4
+"""Maximum windows of one chain, and of one cluster of chains."""
 _TRIES = 2  # candidates for each window a chain may give
 
 
@@ -100,7 +100,7 @@ def _candidates(index: int, record: Record, rng: np.random.Generator) -> list[Fr
     """Return non-overlapping windows at random places, at most `_TRIES` times what a chain may give."""
     shortest, longest = TRAINED_LENGTHS
     taken: list[Fragment] = []
-    for _ in range(_TRIES * PER_CHAIN):
+    for _ in range(_TRIES * MAX_PER_CHAIN):
         length = int(rng.integers(shortest, longest + 1))
         if length > record.length:
             continue
@@ -111,12 +111,12 @@ def _candidates(index: int, record: Record, rng: np.random.Generator) -> list[Fr
 
 
 def _chosen(candidates: Sequence[Fragment], goal: int) -> list[Fragment]:
-    """Take one window of each cluster in turn, within `PER_CHAIN` and `PER_CLUSTER`, up to the goal."""
+    """Take one window of each cluster in turn, within `MAX_PER_CHAIN` and `MAX_PER_CLUSTER`, up to the goal."""
     clusters: dict[int, list[Fragment]] = defaultdict(list)
     chains: dict[int, int] = defaultdict(int)
     for fragment in candidates:
-        if chains[fragment.record] < PER_CHAIN and len(clusters[fragment.cluster]) < PER_CLUSTER:
+        if chains[fragment.record] < MAX_PER_CHAIN and len(clusters[fragment.cluster]) < MAX_PER_CLUSTER:
             chains[fragment.record] += 1
             clusters[fragment.cluster].append(fragment)
-    rounds = [window for n in range(PER_CLUSTER) for of in clusters.values() for window in of[n : n + 1]]
+    rounds = [window for n in range(MAX_PER_CLUSTER) for of in clusters.values() for window in of[n : n + 1]]
     return rounds[:goal]

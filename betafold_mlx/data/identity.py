@@ -1,4 +1,4 @@
-"""How alike two peptides are, found exhaustively: every overlay, every gap, every rotation of a ring.
+"""Identity of peptides by exhaustive alignment: every overlay, every gap, every rotation of a ring.
 
 Clustering tools seed on words and miss most similar pairs of 10-30 residues, so nothing here is heuristic.
 The measure is the *net identity* of a pair,
@@ -9,7 +9,7 @@ with free ends, mismatches free, and a gap of any length counted once. Without g
 identical positions of the best overlay. A cyclic sequence has no first residue: it is compared in all its
 rotations.
 
-Two peptides are *alike* when the net identity reaches `least_identities` of the shorter one (7, 8, 9, 10, 11
+Two peptides are *alike* when the net identity reaches `min_net_identity` of the shorter one (7, 8, 9, 10, 11
 for 10, 15, 20, 25, 30 residues), or when they share `WORD` consecutive residues. That number is the smallest
 one that a single random overlay reaches with a probability below `CHANCE`; a pair has about 50 overlays, so
 about one random pair in 10,000 is alike. Measured with the 405 peptides of the project's data, the residues of
@@ -36,7 +36,7 @@ WORD = 8
 """Length of a shared exact word that by itself makes two sequences alike. Two random positions start the same
 8-mer with probability 0.06**8 = 2e-11."""
 CHANCE = 2e-6
-"""Probability that a random overlay reaches `least_identities`."""
+"""Probability that a random overlay reaches `min_net_identity`."""
 SAME_RESIDUE = 0.06
 """Probability that two random residues are the same: the sum of squared residue frequencies, 0.058 over the
 1,026,978 residues of the project's protein chains, rounded up."""
@@ -55,7 +55,7 @@ def canonical(sequence: str, cyclic: bool) -> str:
 
 
 @functools.cache
-def fewest_beyond_chance(length: int, chance: float) -> int:
+def min_beyond_chance(length: int, chance: float) -> int:
     """Return the smallest m so that m or more of `length` positions agree with a probability below `chance`.
 
     The number of identical positions of a random overlay is binomial with `SAME_RESIDUE`. The result is
@@ -69,9 +69,9 @@ def fewest_beyond_chance(length: int, chance: float) -> int:
     return 0
 
 
-def least_identities(length: int) -> int:
+def min_net_identity(length: int) -> int:
     """Return the net identity at which a peptide of `length` residues is alike a longer one."""
-    return fewest_beyond_chance(length, CHANCE)
+    return min_beyond_chance(length, CHANCE)
 
 
 def net_identities(query: str, targets: np.ndarray) -> np.ndarray:
@@ -165,7 +165,7 @@ def alike_matrix(
     if identities is None:
         identities = identity_matrix(sequences, cyclic)
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int8)
-    least = np.array([least_identities(n) for n in range(int(lengths.max(initial=0)) + 1)], dtype=np.int8)
+    least = np.array([min_net_identity(n) for n in range(int(lengths.max(initial=0)) + 1)], dtype=np.int8)
     alike = identities >= least[np.minimum(lengths[:, None], lengths[None, :])]
     owners, codes = words(sequences, cyclic)
     pairs = word_matches(owners, codes, owners, codes)

@@ -1,7 +1,7 @@
-"""Which short sequences stand, exactly or nearly, inside longer chains: every one at every position.
+"""Search for short sequences inside longer chains, exact or near: every one at every position.
 
 A window of L residues laid over a chain without gaps has m identical positions by chance with the binomial
-probability of L trials. `least_identities` is the smallest m that fewer than one random position in ten
+probability of L trials. `min_matches` is the smallest m that fewer than one random position in ten
 million reaches (`CHANCE`), so a window has less than 0.1 random matches in a million residues: a simple
 E-value. Windows may hang over a chain's ends. Beside that rule, `identity.WORD` consecutive identical residues
 match by themselves.
@@ -13,18 +13,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from betafold_mlx.data.identity import fewest_beyond_chance, word_matches, words
+from betafold_mlx.data.identity import min_beyond_chance, word_matches, words
 from betafold_mlx.peptide.sequence import residue_ids
 
 CHANCE = 1e-7
-"""Probability that a random overlay of a window and a chain reaches `least_identities`."""
+"""Probability that a random overlay of a window and a chain reaches `min_matches`."""
 
 _POSITIONS = 8192  # of one matrix product: its windows of 32 residues take 21 MB
 _COUNTS = 1 << 23  # results of one matrix product: 34 MB
 _BLANK = 20
 
 
-def least_identities(length: int) -> int:
+def min_matches(length: int) -> int:
     """Return how many identical positions make a window of `length` residues match.
 
     Returns
@@ -33,7 +33,7 @@ def least_identities(length: int) -> int:
         8, 9, 10, 11, 12 for 10, 15, 20, 25, 30 residues. It exceeds `length` for windows so short (under
         6) that not even an exact copy says anything.
     """
-    return fewest_beyond_chance(length, CHANCE)
+    return min_beyond_chance(length, CHANCE)
 
 
 def find_matches(windows: Sequence[str], chains: Sequence[str]) -> np.ndarray:
@@ -70,7 +70,7 @@ def _by_identities(windows: Sequence[str], chains: Sequence[str], width: int) ->
     for n, window in enumerate(windows):
         one_hots[: len(window), :, n] = eye[residue_ids(window)]
     patterns = one_hots.reshape(width * _BLANK, len(windows))
-    least = np.array([least_identities(len(window)) for window in windows], dtype=np.float32)
+    least = np.array([min_matches(len(window)) for window in windows], dtype=np.float32)
     found = []
     chunk = max(256, min(_POSITIONS, _COUNTS // len(windows)))
     for start in range(0, len(ids) - width + 1, chunk):

@@ -1,4 +1,4 @@
-"""Where a data set comes from: structure files, folders of them, and backbone JSON lines."""
+"""Reading the sources of a data set: structure files, folders of them, and backbone JSON lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters, and which of them are for training, validation and test. A cluster lies whole in one split."""
+"""Clusters of records, and their assignment to train, validation and test: a cluster lies in one split."""
 
 from __future__ import annotations
 

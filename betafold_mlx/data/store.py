@@ -24,7 +24,7 @@ FORMAT, SCHEMA_VERSION = "betafold-dataset", 1
 DATASET_FILE, ARRAYS_FILE = "dataset.json", "arrays.safetensors"
 
 SPLITS = ("train", "validation", "test")
-SHORTEST, LONGEST = 10, 32
+MIN_PEPTIDE, MAX_PEPTIDE = 10, 32
 """Residues of a peptide. Shorter records are dropped; longer ones are chains to cut windows from."""
 PEPTIDE_KINDS = ("free", "oligomer", "bound", "mhc_bound", "unknown")
 """Kinds that are peptides where their length is; a short ``segment`` of a chain, say, stays a chain."""
@@ -77,7 +77,7 @@ class Record:
 
 def is_peptide(kind: str, length: int) -> bool:
     """Return whether a record of this kind and length is a whole peptide."""
-    return kind in PEPTIDE_KINDS and SHORTEST <= length <= LONGEST
+    return kind in PEPTIDE_KINDS and MIN_PEPTIDE <= length <= MAX_PEPTIDE
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def _check(dataset: Dataset) -> None:
 
     rows = 0
     for record in dataset.records:
-        fits = record.start == rows and record.length == len(record.sequence) >= SHORTEST
+        fits = record.start == rows and record.length == len(record.sequence) >= MIN_PEPTIDE
         demand(fits, f"record {record.id} does not fit its rows")
         known = record.split in SPLITS and set(record.sequence) <= set(ALPHABET)
         demand(known, f"record {record.id} has an unknown split or residue")

@@ -1,4 +1,4 @@
-"""What a data set holds and what did not get into it."""
+"""Summary of a data set: counts by split, and what was left out."""
 
 from __future__ import annotations
 

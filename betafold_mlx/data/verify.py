@@ -1,4 +1,4 @@
-"""The splits of a finished data set, checked anew from the data set alone."""
+"""Verification of the splits of a finished data set, from the data set alone."""
 
 from __future__ import annotations
 

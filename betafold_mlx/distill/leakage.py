@@ -13,7 +13,7 @@ import numpy as np
 
 from betafold_mlx.data.identity import alike_matrix, rotations, word_matches, words
 from betafold_mlx.data.scan import find_matches
-from betafold_mlx.data.store import EXPERIMENTAL, LONGEST, Dataset
+from betafold_mlx.data.store import EXPERIMENTAL, MAX_PEPTIDE, Dataset
 from betafold_mlx.errors import BetafoldError
 
 _TOGETHER = 256
@@ -82,7 +82,7 @@ class LeakageCheck:
         for window, index in _matches(windows, targets):
             found.setdefault(index, names[window])
 
-        short = [n for n, sequence in enumerate(sequences) if len(sequence) <= LONGEST]
+        short = [n for n, sequence in enumerate(sequences) if len(sequence) <= MAX_PEPTIDE]
         owners = [n for n in short for _ in range(len(sequences[n]) if cyclic[n] else 1)]
         turned = [each for n in short for each in (rotations(sequences[n]) if cyclic[n] else [sequences[n]])]
         for window, fragment in _matches(turned, self._fragments):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from betafold_mlx.data.sampling import SamplerConfig
-from betafold_mlx.data.store import LONGEST, SHORTEST, Dataset
+from betafold_mlx.data.store import MAX_PEPTIDE, MIN_PEPTIDE, Dataset
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.distill.labelling import EXCHANGED
 from betafold_mlx.errors import BetafoldError
@@ -66,8 +66,10 @@ def trainable(peptide: Peptide) -> Peptide:
     """
     if peptide.d_amino_acids:
         raise BetafoldError("D residues: a data set holds L peptides")
-    if not SHORTEST <= len(peptide) <= LONGEST:
-        raise BetafoldError(f"{len(peptide)} residues: peptides of {SHORTEST} to {LONGEST} are trained on")
+    if not MIN_PEPTIDE <= len(peptide) <= MAX_PEPTIDE:
+        raise BetafoldError(
+            f"{len(peptide)} residues: peptides of {MIN_PEPTIDE} to {MAX_PEPTIDE} are trained on"
+        )
     return replace(peptide, n_cap=None, c_cap=None)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import gemmi
 
-from betafold_mlx.data.store import SHORTEST, Dataset
+from betafold_mlx.data.store import MIN_PEPTIDE, Dataset
 from betafold_mlx.distill.collection import Collection
 from betafold_mlx.distill.file_confidence import read_confidence
 from betafold_mlx.distill.labelling import Labelling
@@ -53,7 +53,7 @@ def from_structures(
     min_plddt: float = Labelling.min_plddt,
     advance: Advance = lambda number: None,
 ) -> tuple[Dataset, list[str]]:
-    """Take over the confident pieces, of `SHORTEST` residues or more, of the structures of a file or folder.
+    """Take over the confident pieces, of `MIN_PEPTIDE` residues or more, of the structures of a file or folder.
 
     Parameters
     ----------
@@ -92,10 +92,10 @@ def from_structures(
                 residues += sum(map(len, parts.backbones))
                 unsure += parts.unsure
                 pieces += parts.backbones
-        long = [piece for piece in pieces if len(piece) >= SHORTEST]
+        long = [piece for piece in pieces if len(piece) >= MIN_PEPTIDE]
         for piece in pieces:
-            if len(piece) < SHORTEST:
-                found.drop(piece.id, "too short", f"{len(piece)} of {SHORTEST} residues")
+            if len(piece) < MIN_PEPTIDE:
+                found.drop(piece.id, "too short", f"{len(piece)} of {MIN_PEPTIDE} residues")
         places = found.sift([b.id for b in long], [b.sequence for b in long], [b.cyclic for b in long])
         found.backbones += [replace(long[n], pdb=None, method=None, resolution=None) for n in places]
         advance(len(some))

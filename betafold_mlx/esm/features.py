@@ -14,8 +14,8 @@ from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.model.inputs import pad_features
 from betafold_mlx.parallel import side_by_side
 
-FEWEST_TO_DIVIDE = 8
-"""Sequences that make two batches at least."""
+MIN_TO_DIVIDE = 8
+"""Sequences from which on there are two batches, for two processor cores."""
 
 BATCH_TOKENS = 512
 """Tokens run at once: bounds the memory; more of them are no faster on a processor core, whose caches they leave."""
@@ -123,9 +123,9 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
     waiting = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     batches: list[list[int]] = []
     while waiting:
-        most = max(1, BATCH_TOKENS // (lengths[waiting[0]] + 2))
-        number = -(-len(waiting) // most)
-        if not batches and len(waiting) >= FEWEST_TO_DIVIDE:
+        rows = max(1, BATCH_TOKENS // (lengths[waiting[0]] + 2))
+        number = -(-len(waiting) // rows)
+        if not batches and len(waiting) >= MIN_TO_DIVIDE:
             number = max(number, 2)  # something for a second processor
         count = -(-len(waiting) // number)  # batches of equal sizes: side by side, none waits long
         batches.append(waiting[:count])

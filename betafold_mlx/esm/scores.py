@@ -1,4 +1,4 @@
-"""How likely ESM-2 finds a sequence: masked pseudo-perplexity, and what it would rather see at each place."""
+"""Scores of a sequence by ESM-2: masked pseudo-perplexity, likely substitutes, contacts."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from structure_helpers import ideal, pdb, rows
 
 from betafold_mlx.data import build as build_module
 from betafold_mlx.data.build import build_dataset
-from betafold_mlx.data.identity import least_identities
-from betafold_mlx.data.scan import least_identities as least_in_chain
+from betafold_mlx.data.identity import min_net_identity
+from betafold_mlx.data.scan import min_matches
 from betafold_mlx.data.store import SPLITS, Dataset
 from betafold_mlx.data.summary import empty_splits, format_report
 from betafold_mlx.data.verify import verify_split
@@ -131,7 +131,7 @@ def test_relatives_of_a_test_peptide_go_where_it_goes(records, built, tmp_path, 
     """A mutant as alike as the threshold asks, and a turned ring, join the cluster and so the split."""
     ring = next(r for r in built.peptides("test") if r.cyclic)
     chain = next(r for r in built.peptides("test") if not r.cyclic)
-    half = spread(chain.sequence, least_identities(chain.length))
+    half = spread(chain.sequence, min_net_identity(chain.length))
     turned = mutated(ring.sequence[4:] + ring.sequence[:4], rng, 2)
     dataset = build(
         tmp_path, [*records, backbone("half", half, chain.kind), backbone("turned", turned, "free", True)]
@@ -150,7 +150,7 @@ def test_a_training_chain_with_an_evaluation_peptide_is_dropped(records, built, 
     turned = ring.sequence[6:] + ring.sequence[:6]
     planted = {
         "exact": linear.sequence,
-        "mutant": spread(linear.sequence, least_in_chain(linear.length)),
+        "mutant": spread(linear.sequence, min_matches(linear.length)),
         "ring": mutated(turned, rng, 3),
     }
     family = [backbone(f"train{n}", random_letters(rng, 40) * 2, "chain") for n in range(4)]
@@ -208,7 +208,7 @@ def test_verify_finds_a_cluster_in_two_splits(built):
 def test_verify_finds_alike_peptides(built, later):
     record = max(built.peptides(later), key=lambda r: r.length)
     train = max((r for r in built.peptides("train") if not r.cyclic), key=lambda r: r.length)
-    sequence = spread(train.sequence, least_identities(train.length))
+    sequence = spread(train.sequence, min_net_identity(train.length))
     leak = change(built, record, sequence=sequence, length=len(sequence), cyclic=False)
     with pytest.raises(BetafoldError, match="is alike"):
         verify_split(leak)
@@ -220,7 +220,7 @@ def test_verify_finds_alike_peptides(built, later):
 def test_verify_finds_a_peptide_in_an_earlier_chain(built, later, earlier):
     peptide = max(built.peptides(later), key=lambda r: r.length)
     chain = built.chains(earlier)[0]
-    near = spread(peptide.sequence, least_in_chain(peptide.length))
+    near = spread(peptide.sequence, min_matches(peptide.length))
     for piece, message in ((near, "stands in"), (peptide.sequence, "is in")):
         sequence = chain.sequence[:20] + piece + chain.sequence[20 + len(piece) :]
         with pytest.raises(BetafoldError, match=message):
@@ -235,7 +235,7 @@ def test_verify_finds_words_shared_by_chains_and_fragments(built):
         sequence = piece[:8] + chain.sequence[8:]
         with pytest.raises(BetafoldError, match=f"{piece[:8]} is in"):
             verify_split(change(built, chain, sequence=sequence))
-        near = spread(piece, least_in_chain(len(piece)))
+        near = spread(piece, min_matches(len(piece)))
         sequence = near + chain.sequence[len(near) :]
         with pytest.raises(BetafoldError, match=f"the test fragment {piece} matches"):
             verify_split(change(built, chain, sequence=sequence))

@@ -7,7 +7,7 @@ from data_helpers import random_letters, spread
 from betafold_mlx.data import fragments as module
 from betafold_mlx.data.fragments import as_target, as_windows, cut_fragments, matching
 from betafold_mlx.data.identity import rotations
-from betafold_mlx.data.scan import least_identities
+from betafold_mlx.data.scan import min_matches
 from betafold_mlx.data.store import Record
 
 
@@ -35,9 +35,9 @@ def test_a_fragment_matches_by_what_it_holds_and_by_what_holds_it(rng):
     inside = fragment[
         9:19
     ]  # ten residues of it, eight of which stay: too few to notice from the fragment's side
-    assert least_identities(10) == 8 < least_identities(30)
+    assert min_matches(10) == 8 < min_matches(30)
     near = spread(inside, 8)
-    around = random_letters(rng, 40) + spread(fragment, least_identities(30)) + random_letters(rng, 40)
+    around = random_letters(rng, 40) + spread(fragment, min_matches(30)) + random_letters(rng, 40)
     turned = inside[5:] + inside[:5]
     assert matching([fragment], [record(near, kind="free")]).tolist() == [True]
     assert matching([fragment], [record(turned, kind="free", cyclic=True)]).tolist() == [True]
@@ -67,8 +67,10 @@ def test_windows_are_spread_over_chains_and_clusters(monkeypatch, rng):
     records.append(record(random_letters(rng, 20), "test", kind="free", cluster=60))  # a peptide is not cut
     found, _ = cut_fragments(records, np.random.default_rng(0))
     clusters = Counter(fragment.cluster for fragment in found)
-    assert max(Counter(fragment.record for fragment in found).values()) == module.PER_CHAIN
-    assert clusters[1] == module.PER_CLUSTER and all(clusters[2 + n] == module.PER_CHAIN for n in range(6))
+    assert max(Counter(fragment.record for fragment in found).values()) == module.MAX_PER_CHAIN
+    assert clusters[1] == module.MAX_PER_CLUSTER and all(
+        clusters[2 + n] == module.MAX_PER_CHAIN for n in range(6)
+    )
     assert clusters[60] == 0
     monkeypatch.setattr(module, "GOALS", {"test": 7})
     few, _ = cut_fragments(records, np.random.default_rng(0))

@@ -12,10 +12,10 @@ from betafold_mlx.data.identity import (
     WORD,
     alike_matrix,
     canonical,
-    fewest_beyond_chance,
     identity_matrix,
-    least_identities,
     match_table,
+    min_beyond_chance,
+    min_net_identity,
     net_identities,
     rotations,
     word_links,
@@ -121,12 +121,12 @@ def test_threshold_is_the_exact_binomial_tail(length, chance):
         sum(math.comb(length, k) * p**k * (1 - p) ** (length - k) for k in range(m, length + 1))
         for m in range(length + 2)
     ]
-    m = fewest_beyond_chance(length, chance)
+    m = min_beyond_chance(length, chance)
     assert tail[m] < Fraction(chance) <= tail[m - 1]
 
 
 def test_thresholds_of_the_documentation():
-    assert [least_identities(n) for n in (10, 15, 20, 25, 30)] == [7, 8, 9, 10, 11]
+    assert [min_net_identity(n) for n in (10, 15, 20, 25, 30)] == [7, 8, 9, 10, 11]
 
 
 def test_random_peptides_are_seldom_alike():
@@ -155,7 +155,7 @@ def test_mutants_are_alike_whatever_happened_to_them():
 
 def test_a_shared_word_makes_alike_where_identity_does_not():
     a, b = "ACDEFGHI" + "K" * 22, "W" * 22 + "ACDEFGHI"
-    assert identity_matrix([a, b], [False, False])[0, 1] == WORD < least_identities(30)
+    assert identity_matrix([a, b], [False, False])[0, 1] == WORD < min_net_identity(30)
     assert alike_matrix([a, b], [False, False])[0, 1]
     c = "GHI" + "K" * 22 + "ACDEF"  # the same word over the seam of a ring
     assert alike_matrix([c, b], [True, False])[0, 1] and not alike_matrix([c, b], [False, False])[0, 1]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from betafold_mlx.data import scan
 from betafold_mlx.data.identity import WORD
-from betafold_mlx.data.scan import find_matches, least_identities
+from betafold_mlx.data.scan import find_matches, min_matches
 from betafold_mlx.peptide.sequence import ALPHABET
 
 quick = settings(max_examples=40, derandomize=True, deadline=None)
@@ -25,7 +25,7 @@ def oracle(windows, chains):
                     for i, letter in enumerate(window)
                 ]
                 run = "".join("x" if s else "." for s in same)
-                if sum(same) >= least_identities(len(window)) or "x" * WORD in run:
+                if sum(same) >= min_matches(len(window)) or "x" * WORD in run:
                     pairs.append((w, c))
                     break
     return pairs
@@ -51,8 +51,8 @@ def test_small_chunks_give_the_same(monkeypatch):
 
 
 def test_thresholds_of_the_documentation():
-    assert [least_identities(n) for n in (10, 15, 20, 25, 30)] == [8, 9, 10, 11, 12]
-    assert least_identities(6) == 6 and least_identities(5) > 5
+    assert [min_matches(n) for n in (10, 15, 20, 25, 30)] == [8, 9, 10, 11, 12]
+    assert min_matches(6) == 6 and min_matches(5) > 5
 
 
 def test_random_chains_match_as_seldom_as_stated():
@@ -75,11 +75,11 @@ def test_planted_copies_are_found_and_no_others(length):
     chains = ["".join(rng.choice(LETTERS, size=120)) for _ in range(30)]
     window = "".join(rng.choice(LETTERS, size=length))
     mutated = list(window)
-    for place in rng.choice(length, size=length - least_identities(length), replace=False):
+    for place in rng.choice(length, size=length - min_matches(length), replace=False):
         mutated[place] = LETTERS[(LETTERS.index(mutated[place]) + 1) % 20]
     chains[3] = chains[3][:50] + "".join(mutated) + chains[3][50:]
     chains[7] = window + chains[7]
-    chains[9] = chains[9] + window[: max(WORD, least_identities(length))]  # hangs over the end
+    chains[9] = chains[9] + window[: max(WORD, min_matches(length))]  # hangs over the end
     assert find_matches([window], chains).tolist() == [[0, 3], [0, 7], [0, 9]]
 
 
@@ -107,5 +107,5 @@ def test_speed_stays_that_of_matrix_products():
 def test_a_run_of_identical_residues_matches_by_itself(run, found):
     window = "ACDEFGHIKLMNPQRSTVWYACDEFGHIKL"
     chain = "W" * 40 + window[10 : 10 + run] + "W" * 40
-    assert run + 2 < least_identities(len(window))
+    assert run + 2 < min_matches(len(window))
     assert find_matches([window], [chain]).tolist() == found

@@ -386,4 +386,6 @@ def _refusal(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BetafoldError(f"cannot write into {directory}: {error.strerror or error}") from error
+        raise BetafoldError(
+            f"cannot write {error.filename2 or error.filename or directory}: {error.strerror or error}"
+        ) from error

@@ -140,7 +140,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(work):
         (["set", "--embedder", "tiny", "--windows", "5"], 2, "windows"),
         (["set", "--embedder", "nowhere"], 1, "make one with convert-esm"),
         (["set", "--embedder", "hub"], 1, "convert-esm --from"),
-        (["tiny", "--embedder", "tiny"], 1, "not a data set"),
+        (["tiny", "--embedder", "tiny"], 1, "no data set at tiny"),
         (["nowhere", "--embedder", "tiny"], 2, "nowhere"),
         (["set"], 2, "--embedder"),
     ],

@@ -77,7 +77,7 @@ def test_what_is_no_data_set(tmp_path):
     code, _, err = run("train", tmp_path / "nowhere", "-o", tmp_path / "run")
     assert code == 2 and len(err.splitlines()) == 1
     code, _, err = run("train", tmp_path, "-o", tmp_path / "run")
-    assert code == 1 and "not a data set" in err and len(err.splitlines()) == 1
+    assert code == 1 and "no data set at" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("missing", ["train", "validation"])

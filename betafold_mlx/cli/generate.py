@@ -169,7 +169,7 @@ def generate(
     from betafold_mlx.generate.prompt import read_motif, read_points, secondary_text
 
     if motif is None and (residues is not None or at is not None):
-        raise click.UsageError("--residues and --at are of a --motif")
+        raise click.UsageError("--residues and --at go with --motif")
     if motif is not None and residues is None:
         raise click.UsageError("--motif needs --residues, as A:5-12")
     shape = None if prompt is None else read_points(prompt)

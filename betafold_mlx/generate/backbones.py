@@ -89,7 +89,7 @@ class BackboneRequest:
         start, end = self.motif.start, self.motif.start + len(self.motif)
         if set((self.secondary or "")[start:end]) - {OPEN}:
             raise BetafoldError(
-                f"helix and strand are asked for inside the motif, residues {start + 1} to {end}: it has its own"
+                f"helix and strand cannot be requested inside the motif, residues {start + 1} to {end}"
             )
 
     def length_of(self, number: int) -> int:

@@ -70,7 +70,7 @@ _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
     "--substitutions",
     type=click.FloatRange(0, 1, min_open=True),
     default=EXCHANGED,
-    help="Largest share of a mutant's residues that are exchanged.",
+    help="Maximum share of a mutant's residues that are exchanged.",
 )
 @click.option("--seed", type=SEED, default=0, help="Random seed of mutants and samples.")
 @device_option

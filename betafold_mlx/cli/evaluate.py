@@ -25,7 +25,7 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 
 if TYPE_CHECKING:
-    from betafold_mlx.evaluate.folding import Say
+    from betafold_mlx.evaluate.batch_folds import Say
     from betafold_mlx.fold.predictor import Predictor
 
 SPLITS = ("validation", "test")

@@ -1,1 +1,1 @@
-"""Distilled data sets: structures that models predict, to learn from beside experimental ones."""
+"""Distilled data sets: predicted structures to train on beside experimental ones."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from betafold_mlx.fields import check_settings, setting
 
 EXCHANGED = 0.3
-"""Largest share of exchanged residues of a mutant, unless the user says otherwise."""
+"""Maximum share of exchanged residues of a mutant, unless the user says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Labelling:
     Attributes
     ----------
     min_plddt : float
-        Least mean pLDDT of a label, 0 to 100. AlphaFold DB calls 70 confident.
+        Minimum mean pLDDT of a label, 0 to 100. AlphaFold DB calls 70 confident.
     samples : int
         Structures that each label is chosen from.
     seed : int
@@ -25,7 +25,7 @@ class Labelling:
     """
 
     min_plddt: float = setting(
-        70.0, "Least confidence: the mean of a label, or each residue of --structures.", min=0, max=100
+        70.0, "Minimum confidence: the mean of a label, or each residue of --structures.", min=0, max=100
     )
     samples: int = setting(4, "Structures of which the one of the highest confidence is the label.", min=1)
     seed: int = setting(0, min=0)

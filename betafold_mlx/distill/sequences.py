@@ -98,7 +98,7 @@ def mutants(
     seed : int
         Of what is drawn.
     exchanged : float
-        Largest share of a mutant's residues that are exchanged.
+        Maximum share of a mutant's residues that are exchanged.
 
     Raises
     ------

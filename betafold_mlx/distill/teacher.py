@@ -24,7 +24,7 @@ from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.peptide.sequence import Peptide
 
-_LEAST = 1e-9
+_TINY = 1e-9
 """Added to probabilities whose logarithm is taken."""
 
 
@@ -195,4 +195,4 @@ def _mean(arrays: Sequence[mx.array]) -> mx.array:
 
 def _mean_logits(logits: Sequence[mx.array]) -> mx.array:
     """Return logits of the mean probabilities."""
-    return mx.log(_mean([softmax(each) for each in logits]) + _LEAST)
+    return mx.log(_mean([softmax(each) for each in logits]) + _TINY)

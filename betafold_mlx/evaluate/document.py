@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx._version import __version__
-from betafold_mlx.evaluate.bonds import bond_figures, disulfide_figures
+from betafold_mlx.evaluate.bond_rates import bond_figures, disulfide_figures
 from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, RESAMPLES, ClusterBootstrap
 from betafold_mlx.evaluate.ensembles import ranking_figures
 from betafold_mlx.evaluate.groups import class_figures, group_items
 from betafold_mlx.evaluate.methods import Evaluation
 from betafold_mlx.evaluate.reliability import confidence_figures
-from betafold_mlx.evaluate.scores import CA, Scores
+from betafold_mlx.evaluate.structure_scores import CA, Scores
 from betafold_mlx.evaluate.summaries import ANGLES, compare, method_figures
 from betafold_mlx.structure.secondary import assign_secondary_structure
 

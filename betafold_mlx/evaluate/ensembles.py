@@ -16,7 +16,7 @@ import numpy as np
 from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap, interval
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.reliability import spearman
-from betafold_mlx.evaluate.scores import Scores, score_structures
+from betafold_mlx.evaluate.structure_scores import Scores, score_structures
 from betafold_mlx.evaluate.summaries import ends
 
 MIN_MODELS = 3

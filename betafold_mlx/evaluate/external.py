@@ -26,8 +26,8 @@ from betafold_mlx.data.sources import read_sources
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.baselines import predict_baselines
+from betafold_mlx.evaluate.batch_folds import Say
 from betafold_mlx.evaluate.ensembles import score_ensembles
-from betafold_mlx.evaluate.folding import Say
 from betafold_mlx.evaluate.items import Item, split_items
 from betafold_mlx.evaluate.methods import Evaluation, add_methods, add_several
 from betafold_mlx.evaluate.predicted_files import PredictedChain, plddt_scale, read_predictions
@@ -36,7 +36,7 @@ from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.reader import find_structure_files
 
 PREDICTION, _MODELS = "prediction", "models"
-LONGEST = 100
+MAX_LENGTH = 100
 """Residues. The search of GDT_TS grows with the cube of the length; these are metrics for peptides."""
 
 _STEM = re.compile(r"(\.(pdb|ent|cif|mmcif))?(\.gz)?$", flags=re.IGNORECASE)
@@ -196,8 +196,8 @@ def _usable_models(
     item: Item, files: Sequence[Path], chains: dict[Path, list[PredictedChain]], notes: list[str]
 ) -> list[PredictedChain]:
     """Return one chain for each model of the files, the first model first; an error says why there is none."""
-    if len(item) > LONGEST:
-        raise BetafoldError(f"{len(item)} residues: this scores peptides of at most {LONGEST}")
+    if len(item) > MAX_LENGTH:
+        raise BetafoldError(f"{len(item)} residues: this scores peptides of at most {MAX_LENGTH}")
     if not files:
         raise BetafoldError("no file of this id or sequence")
     models, problems = [], []

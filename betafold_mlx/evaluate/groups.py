@@ -9,7 +9,7 @@ import numpy as np
 
 from betafold_mlx.data.store import PEPTIDE_KINDS
 from betafold_mlx.evaluate.items import FRAGMENT, Item
-from betafold_mlx.evaluate.scores import CA, Scores
+from betafold_mlx.evaluate.structure_scores import CA, Scores
 from betafold_mlx.structure.secondary import assign_secondary_structure
 
 LENGTHS = ((10, 15), (16, 22), (23, 30))

@@ -10,12 +10,12 @@ import numpy as np
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.evaluate.baselines import Method, predict_baselines
-from betafold_mlx.evaluate.bonds import disulfide_record
+from betafold_mlx.evaluate.batch_folds import Say, fold_all
+from betafold_mlx.evaluate.bond_rates import disulfide_record
 from betafold_mlx.evaluate.ensembles import Ensembles, score_ensembles
-from betafold_mlx.evaluate.folding import Say, fold_all
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.scope import measure_scope
-from betafold_mlx.evaluate.scores import Scores, score_structures
+from betafold_mlx.evaluate.structure_scores import Scores, score_structures
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.peptide.sequence import Peptide
@@ -50,8 +50,8 @@ class Evaluation:
     bonds : list of tuple of tuple of Bond, or None
         For each item and each of its models, the stated bonds as the coordinates have them.
     disulfides : list of dict or None
-        `betafold_mlx.evaluate.bonds.disulfide_record` of each item, with what the model prefers when it is told of no
-        disulfides.
+        `betafold_mlx.evaluate.bond_rates.disulfide_record` of each item, with what the model prefers when none are
+        stated.
     scope : dict or None
         See `betafold_mlx.evaluate.scope.measure_scope`.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.evaluate.scores import Scores
+from betafold_mlx.evaluate.structure_scores import Scores
 
 BINS = 10
 MOST_CONFIDENT = 0.2

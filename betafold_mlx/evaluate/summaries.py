@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx.evaluate.bootstrap import ClusterBootstrap, interval
-from betafold_mlx.evaluate.scores import Scores
+from betafold_mlx.evaluate.structure_scores import Scores
 
 ANGLES = ("phi", "psi", "omega")
 COMPARED = ("rmsd_mean", "rmsd_median", "phi_mae", "psi_mae")

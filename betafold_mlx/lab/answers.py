@@ -15,7 +15,7 @@ import numpy as np
 from betafold_mlx.data.windows import Window
 from betafold_mlx.evaluate.groups import is_hairpin, is_helical
 from betafold_mlx.evaluate.items import Item
-from betafold_mlx.evaluate.scores import CA, Scores, score_structures
+from betafold_mlx.evaluate.structure_scores import CA, Scores, score_structures
 from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length

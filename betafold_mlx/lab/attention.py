@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.evaluate.groups import is_hairpin
 from betafold_mlx.evaluate.items import split_items
-from betafold_mlx.evaluate.scores import CA
+from betafold_mlx.evaluate.structure_scores import CA
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.lab.drawing import SEQUENTIAL, panels
-from betafold_mlx.lab.heads import (
+from betafold_mlx.lab.head_weights import (
     BestHead,
     Reader,
     Weights,

@@ -12,8 +12,8 @@ from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.lab.answers import Chosen
 from betafold_mlx.lab.drawing import COLOURS, draw_band, draw_repeats, panels
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture, Row
+from betafold_mlx.lab.series import Series
 from betafold_mlx.lab.statistics import compared, paired_difference, seeds_and_clusters
-from betafold_mlx.lab.training import Series
 
 Runs = Mapping[str, Sequence[Any]]
 """Name of a variant -> its runs, of any kind of network, one a `seed`."""

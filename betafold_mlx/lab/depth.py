@@ -6,8 +6,8 @@ import numpy as np
 
 from betafold_mlx.lab.comparison import draw_curves, usual_report
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
+from betafold_mlx.lab.series import TrainedRun, Variant, base_config, train_series, with_network
 from betafold_mlx.lab.statistics import found, mean_interval, words
-from betafold_mlx.lab.training import TrainedRun, Variant, base_config, train_series, with_network
 
 BASELINE = "4 layers of 8 heads"
 SHAPES = ((1, 8), (2, 8), (4, 8), (6, 8), (4, 4))

@@ -11,8 +11,8 @@ from betafold_mlx.evaluate.reliability import spearman
 from betafold_mlx.lab.comparison import USUAL, Measure, findings, run_rows, usual_report
 from betafold_mlx.lab.drawing import COLOURS, MARKS, panels
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
+from betafold_mlx.lab.series import Series, TrainedRun, Variant, base_config, train_series
 from betafold_mlx.lab.statistics import found, mean_interval, words
-from betafold_mlx.lab.training import Series, TrainedRun, Variant, base_config, train_series
 
 BASELINE = "with distances"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from betafold_mlx.lab.comparison import usual_report
 from betafold_mlx.lab.runner import Lab, LabReport
-from betafold_mlx.lab.training import Variant, base_config, train_series, with_network
+from betafold_mlx.lab.series import Variant, base_config, train_series, with_network
 
 RATES = (0.0, 0.1, 0.3)
 BASELINE = "dropout 0.1"

@@ -16,7 +16,7 @@ from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.lab.comparison import usual_report
 from betafold_mlx.lab.runner import Lab, LabReport
-from betafold_mlx.lab.training import Variant, base_config, train_series, with_network
+from betafold_mlx.lab.series import Variant, base_config, train_series, with_network
 from betafold_mlx.model.config import EmbedderConfig
 
 BASELINE = "residue embedding"

@@ -9,12 +9,12 @@ import mlx.core as mx
 import numpy as np
 from matplotlib.figure import Figure
 
+from betafold_mlx.evaluate.batch_folds import fold_all
 from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap
-from betafold_mlx.evaluate.folding import fold_all
 from betafold_mlx.evaluate.groups import LENGTHS
 from betafold_mlx.evaluate.items import Item, split_items
 from betafold_mlx.evaluate.reliability import spearman
-from betafold_mlx.evaluate.scores import CA, Scores, score_structures
+from betafold_mlx.evaluate.structure_scores import CA, Scores, score_structures
 from betafold_mlx.geometry import backbone_torsions, build_backbone, superpose
 from betafold_mlx.geometry.metrics import backbone_rmsd
 from betafold_mlx.lab.answers import described

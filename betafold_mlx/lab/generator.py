@@ -30,7 +30,7 @@ from betafold_mlx.generate.trainer import GeneratorTrainer
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.lab.comparison import INTERVALS, Measure, draw_runs, findings, run_rows
 from betafold_mlx.lab.runner import Lab, LabReport, Picture
-from betafold_mlx.lab.training import Job, finished_runs
+from betafold_mlx.lab.series import Job, finished_runs
 from betafold_mlx.train.checkpoint import read_run, start_run
 
 BASELINE = "all parts"

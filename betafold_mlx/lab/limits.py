@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from betafold_mlx.evaluate.groups import group_items
 from betafold_mlx.evaluate.items import Item, split_items
-from betafold_mlx.evaluate.scores import score_structures
+from betafold_mlx.evaluate.structure_scores import score_structures
 from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.geometry.frames import distances
@@ -98,7 +98,7 @@ def run(lab: Lab) -> LabReport:
             *notes,
             f"{len(items)} validation structures. Native distances are told as normal distributions of {SHARP:g} Å "
             "around them, native regions as the states of the mixture that the native phi and psi belong to. "
-            f"The best of {SAMPLES} is found by an oracle; the most central one has the least mean RMSD to the others.",
+            f"The best of {SAMPLES} is found by an oracle; the most central one has the lowest mean RMSD to all.",
         ],
     )
 

@@ -14,8 +14,8 @@ from betafold_mlx.lab.comparison import usual_report
 from betafold_mlx.lab.drawing import BESIDE, COLOURS, MARKS, draw_repeats, panels
 from betafold_mlx.lab.masks import CHANGES, mask_wrongly
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
+from betafold_mlx.lab.series import Series, Variant, base_config, train_series
 from betafold_mlx.lab.statistics import clustered_difference, compared
-from betafold_mlx.lab.training import Series, Variant, base_config, train_series
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 
 RIGHT = "right mask"

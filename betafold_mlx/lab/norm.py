@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from betafold_mlx.lab.comparison import usual_report
 from betafold_mlx.lab.drawing import BESIDE, draw_bars, panels
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
+from betafold_mlx.lab.series import Series, TrainedRun, Variant, base_config, train_series, with_network
 from betafold_mlx.lab.statistics import found, mean_interval, words
-from betafold_mlx.lab.training import Series, TrainedRun, Variant, base_config, train_series, with_network
 
 BASELINE = "pre-LN"
 

@@ -12,7 +12,7 @@ from betafold_mlx.lab.answers import Chosen
 from betafold_mlx.lab.comparison import Measure, difference, usual_report
 from betafold_mlx.lab.drawing import draw_repeats, panels
 from betafold_mlx.lab.runner import Lab, LabReport, Picture
-from betafold_mlx.lab.training import Series, Variant, base_config, train_series, with_network
+from betafold_mlx.lab.series import Series, Variant, base_config, train_series, with_network
 
 BASELINE = "learned + ring-aware"
 VARIANTS = {

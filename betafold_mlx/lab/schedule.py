@@ -6,7 +6,7 @@ import dataclasses
 
 from betafold_mlx.lab.comparison import usual_report
 from betafold_mlx.lab.runner import Lab, LabReport
-from betafold_mlx.lab.training import Variant, base_config, train_series
+from betafold_mlx.lab.series import Variant, base_config, train_series
 
 BASELINE = "warm-up and decay 0.05"
 

@@ -29,7 +29,7 @@ from betafold_mlx.lab.comparison import (
 )
 from betafold_mlx.lab.drawing import BESIDE, COLOURS, draw_band, panels
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
-from betafold_mlx.lab.training import Series, TrainedRun, Variant, base_config, train_series, with_network
+from betafold_mlx.lab.series import Series, TrainedRun, Variant, base_config, train_series, with_network
 from betafold_mlx.lab.width import HEAD_WIDTH
 from betafold_mlx.model.distogram import BINS, EDGES
 from betafold_mlx.model.inputs import PADDED_LENGTHS

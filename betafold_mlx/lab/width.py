@@ -37,8 +37,8 @@ from betafold_mlx.lab.comparison import (
 )
 from betafold_mlx.lab.drawing import draw_bars, panels
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
+from betafold_mlx.lab.series import Series, Variant, base_config, train_series, with_network
 from betafold_mlx.lab.statistics import mean_interval
-from betafold_mlx.lab.training import Series, Variant, base_config, train_series, with_network
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.distogram import BINS
 from betafold_mlx.model.folding import FoldingModel

@@ -50,6 +50,7 @@ def test_a_damaged_data_set_is_one_line(capsys, tmp_path):
     assert code == 1 and not out and "there is no data set" in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_verdict_is_printed_and_a_page_written(capsys, tmp_path, tiny):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     make_dataset(chains=6, peptides=6).save(tmp_path / "data set")

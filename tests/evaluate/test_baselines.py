@@ -20,7 +20,7 @@ from betafold_mlx.evaluate.baselines import (
     type_prior,
 )
 from betafold_mlx.evaluate.neighbours import Neighbour
-from betafold_mlx.evaluate.scores import score_structures
+from betafold_mlx.evaluate.structure_scores import score_structures
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.peptide.sequence import ALPHABET
 

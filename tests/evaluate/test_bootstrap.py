@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from betafold_mlx.evaluate.bootstrap import ClusterBootstrap, interval
-from betafold_mlx.evaluate.scores import Scores
+from betafold_mlx.evaluate.structure_scores import Scores
 from betafold_mlx.evaluate.summaries import compare
 
 TRUTH = 0.3

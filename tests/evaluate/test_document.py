@@ -12,7 +12,7 @@ from betafold_mlx.evaluate.display import render
 from betafold_mlx.evaluate.document import build_document, plain_values
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.evaluate.methods import Evaluation, evaluate_model
-from betafold_mlx.evaluate.scores import score_structures
+from betafold_mlx.evaluate.structure_scores import score_structures
 from betafold_mlx.files import to_json
 from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.geometry.metrics import ca_distance_error

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from betafold_mlx.evaluate.bootstrap import ClusterBootstrap
 from betafold_mlx.evaluate.ensembles import Ensembles, ranking_figures, score_ensembles
-from betafold_mlx.evaluate.scores import Scores, score_structures
+from betafold_mlx.evaluate.structure_scores import Scores, score_structures
 from betafold_mlx.evaluate.summaries import method_figures
 
 

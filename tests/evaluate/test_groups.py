@@ -7,7 +7,7 @@ import pytest
 from evaluate_helpers import HELIX_DEGREES, make_item
 
 from betafold_mlx.evaluate.groups import class_figures, class_items, is_hairpin, is_helical
-from betafold_mlx.evaluate.scores import score_structures
+from betafold_mlx.evaluate.structure_scores import score_structures
 from betafold_mlx.structure.secondary import assign_secondary_structure
 
 RISE, ZIGZAG, APART = 3.3, 0.9, 4.8

@@ -17,7 +17,7 @@ from betafold_mlx.evaluate.reliability import (
     risk_coverage,
     spearman,
 )
-from betafold_mlx.evaluate.scores import Scores
+from betafold_mlx.evaluate.structure_scores import Scores
 
 
 def scores_of(rmsd, lddt, ca_rmsd=None, states=None):

@@ -8,7 +8,7 @@ from lab_helpers import tiny_lab, tiny_model
 from synthetic import toy_model
 
 from betafold_mlx.lab import attention
-from betafold_mlx.lab.heads import network_reader
+from betafold_mlx.lab.head_weights import network_reader
 from betafold_mlx.lab.runner import write_report
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide

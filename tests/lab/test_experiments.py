@@ -13,7 +13,7 @@ from lab_helpers import quick_folds, tiny_lab, tiny_model  # noqa: F401 - a fixt
 
 from betafold_mlx.lab import depth, embeddings, limits, recipe
 from betafold_mlx.lab.runner import EXPERIMENTS, read_findings, run_experiment, write_report
-from betafold_mlx.lab.training import TrainedRun, base_config
+from betafold_mlx.lab.series import TrainedRun, base_config
 
 TRAINED = ("norm", "dropout", "schedule", "distogram", "positions", "mask", "recipe")
 

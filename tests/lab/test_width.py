@@ -16,7 +16,7 @@ from betafold_mlx.geometry.metrics import lddt
 from betafold_mlx.lab import stability, width
 from betafold_mlx.lab.budget import PRESETS
 from betafold_mlx.lab.runner import EXPERIMENTS, run_experiment, write_report
-from betafold_mlx.lab.training import TrainedRun, base_config
+from betafold_mlx.lab.series import TrainedRun, base_config
 from betafold_mlx.lab.width import PER_NUMBER, PER_RESIDUE, cost, multiply_adds
 from betafold_mlx.model.config import TRIANGLES, ModelConfig
 from betafold_mlx.model.distogram import BINS

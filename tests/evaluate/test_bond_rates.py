@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betafold_mlx.evaluate.bonds import (
+from betafold_mlx.evaluate.bond_rates import (
     bond_figures,
     count_pairings,
     disulfide_figures,

@@ -6,7 +6,7 @@ from evaluate_helpers import HELIX_DEGREES, make_item
 from oracles import kabsch, lddt, random_rotation
 
 from betafold_mlx.evaluate.baselines import STRAND, build_structures, constant_torsions
-from betafold_mlx.evaluate.scores import score_structures
+from betafold_mlx.evaluate.structure_scores import score_structures
 from betafold_mlx.structure.secondary import assign_secondary_structure
 
 

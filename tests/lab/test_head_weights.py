@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from betafold_mlx.lab.heads import best_head, hairpin_pairs, helix_weights, partner_weights
+from betafold_mlx.lab.head_weights import best_head, hairpin_pairs, helix_weights, partner_weights
 
 
 def softmax_maps(rng, lengths, layers=2, heads=3):

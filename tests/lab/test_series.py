@@ -6,8 +6,8 @@ import pytest
 from lab_helpers import quick_folds, tiny_lab  # noqa: F401 - a fixture
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.lab import training as module
-from betafold_mlx.lab.training import RESULT_FILE, Variant, base_config, train_series, with_network
+from betafold_mlx.lab import series as module
+from betafold_mlx.lab.series import RESULT_FILE, Variant, base_config, train_series, with_network
 
 
 def results(lab):

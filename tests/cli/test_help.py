@@ -101,6 +101,11 @@ def test_wrong_usage_is_one_line_with_the_way_to_the_help(capsys, context):
     assert err.startswith("betafold-mlx: ") and err.endswith(f"(see '{context.command_path} --help')\n")
 
 
+def test_a_near_miss_is_named(capsys):
+    assert "No such command 'flod'. Did you mean 'fold'?" in call(capsys, "flod")[2]
+    assert "Did you mean" not in call(capsys, "xyzzy")[2]
+
+
 @pytest.mark.parametrize(("path", "example"), EXAMPLES)
 def test_an_example_is_understood(capsys, monkeypatch, tmp_path, path, example):
     """The command is found and takes every word of it; its work is left out."""

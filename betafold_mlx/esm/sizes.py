@@ -45,7 +45,12 @@ CHECKS = {
 
 
 def check_published(size: str, sha256: str) -> str:
-    """Return ``match``, ``different``, or ``unknown`` where no checksum is on record for the size."""
+    """Return ``match``, ``different``, or ``unknown`` where no checksum is on record for the size.
+
+    Random weights, which come from no file (an empty checksum), are different.
+    """
+    if not sha256:
+        return "different"
     known = PUBLISHED.get(size)
     return "unknown" if known is None else "match" if sha256 == known.sha256 else "different"
 

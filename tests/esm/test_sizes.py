@@ -45,3 +45,4 @@ def test_the_published_file_is_known_by_its_checksum():
         check_published("8M", "24c5fa474c48f3b754b86efe752d5f189d2bcd88190fa2270fc92b2ef3034189") == "match"
     )
     assert check_published("8M", "0" * 64) == "different" and check_published("35M", "0" * 64) == "unknown"
+    assert check_published("35M", "") == "different"

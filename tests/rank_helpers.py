@@ -17,13 +17,11 @@ def free_addresses(count):
     return addresses
 
 
-def start_ranks(folder, *commands, timeout=None):
+def start_ranks(folder, *commands):
     """Start one process a command, each a rank; return them."""
     hosts = folder / "ranks.json"
     hosts.write_text(json.dumps([[address] for address in free_addresses(len(commands))]))
     shared = {**os.environ, "MLX_HOSTFILE": str(hosts), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    if timeout is not None:
-        shared["BETAFOLD_RANK_TIMEOUT"] = str(timeout)
     return [
         subprocess.Popen(
             [sys.executable, *map(str, command)],

@@ -12,7 +12,7 @@ from betafold_mlx.data.sampling import MAX_WINDOWS, MIN_WINDOWS
 from betafold_mlx.files import to_json
 
 if TYPE_CHECKING:
-    from betafold_mlx.data.fill import Filled
+    from betafold_mlx.data.fill import FilledCache
 
 
 @click.command(
@@ -37,10 +37,21 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=SEED, show_default="that of the cache, else 0", help="Random seed of the windows."
 )
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Embed on the Dask cluster of this scheduler, as in tcp://host:8786.",
+)
 @json_option
 @device_option
 def embed(
-    dataset: Path, embedder: Path, output: Path | None, windows: int | None, seed: int | None, as_json: bool
+    dataset: Path,
+    embedder: Path,
+    output: Path | None,
+    windows: int | None,
+    seed: int | None,
+    scheduler: str | None,
+    as_json: bool,
 ) -> None:
     """Embed a data set with ESM-2, to train on its features.
 
@@ -48,26 +59,36 @@ def embed(
     residues drawn from the training chains; each is embedded by itself, as a peptide is when it is folded. About 13 kB
     a window for ESM2-8M.
 
-    The same command goes on after an interrupt or a full disk, makes damaged files again, and may run several times at
-    once to share the work. Under `mlx.launch --backend ring` so do machines without a common disk: each has the whole
-    cache in the end.
+    The same command goes on after an interrupt or a full disk, and makes damaged files again. With --scheduler the
+    workers of a Dask cluster embed; they need betafold-mlx and the ESM-2 at the same path.
     """
-    from betafold_mlx.cli.filling import default_cache, fill
+    from betafold_mlx import executors
+    from betafold_mlx.cli.training import ShownFilling
     from betafold_mlx.data.store import Dataset, dataset_sha256
-    from betafold_mlx.distributed.ranks import join
     from betafold_mlx.esm.converted import describe_esm
+    from betafold_mlx.train.features import default_cache, fill_by_esm
 
-    with join() as ranks:
-        described = describe_esm(embedder)
-        data = Dataset.load(dataset)
-        known = described.embedder_config()
-        place = output or default_cache(dataset, known)
-        filled = fill(place, data, dataset_sha256(dataset), known, lambda: embedder, windows, seed, ranks)
-        if ranks.main:
-            click.echo(to_json(_document(filled)) if as_json else _report(filled), nl=False)
+    known = describe_esm(embedder).embedder_config()
+    data = Dataset.load(dataset)
+    place = output or default_cache(dataset, known)
+    opened = executors.inline() if scheduler is None else executors.cluster(scheduler)
+    with opened as (executor, ahead), ShownFilling() as reporter:
+        filled = fill_by_esm(
+            place,
+            data,
+            dataset_sha256(dataset),
+            known,
+            embedder.absolute,
+            windows,
+            seed,
+            reporter,
+            executor,
+            ahead,
+        )
+    click.echo(to_json(_document(filled)) if as_json else _report(filled), nl=False)
 
 
-def _document(filled: Filled) -> dict[str, object]:
+def _document(filled: FilledCache) -> dict[str, object]:
     from betafold_mlx.data.cache import index_document
 
     cache = filled.cache
@@ -79,7 +100,7 @@ def _document(filled: Filled) -> dict[str, object]:
     }
 
 
-def _report(filled: Filled) -> str:
+def _report(filled: FilledCache) -> str:
     cache, index = filled.cache, filled.cache.index
     return (
         f"{cache.directory}: {index.embedder.label}\n"

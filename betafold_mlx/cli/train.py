@@ -118,16 +118,15 @@ def train(
     structures alone, and only these are validated on. To go on with such a run, name the data set again.
 
     Under `mlx.launch -n 2 --backend ring -- betafold-mlx train ...` the ranks share the examples of each step. The
-    first one writes the run; the others need the data set, and on their own disks also the ESM-2.
+    first one writes the run; the others need the data set, and with --embedder the ESM-2 or its cache.
     """
-    from betafold_mlx.cli.features import new_features, resumed_features
-    from betafold_mlx.cli.mixing import check_mix, with_distilled
-    from betafold_mlx.cli.training import run_with_progress
+    from betafold_mlx.cli.training import ShownFilling, run_with_progress
     from betafold_mlx.data.mix import check_origins
     from betafold_mlx.data.store import Dataset, dataset_sha256
-    from betafold_mlx.distributed.ranks import join
     from betafold_mlx.train.checkpoint import check_free, read_run, start_run
+    from betafold_mlx.train.features import check_mix, new_features, resumed_features, with_distilled
     from betafold_mlx.train.loop import Trainer
+    from betafold_mlx.train.ranks import join, mlx_errors
 
     given = given_options(ctx, options)
     if resume and given:
@@ -140,31 +139,41 @@ def train(
         raise click.UsageError(
             f"--mix{'-until' if until else ''} goes with --distilled, the data set to mix in"
         )
-    with join() as ranks:
+    known = embedder in (None, "residue") or Path(str(embedder)).is_dir()
+    if not resume and not known:
+        raise click.UsageError(f"--embedder {embedder}: give 'residue' or a converted ESM-2 directory")
+    esm = None if embedder in (None, "residue") else Path(str(embedder))
+    if not resume and esm is None and cache is not None:
+        raise click.UsageError("--cache goes with --embedder DIR, the ESM-2 that it was made by")
+    ranks = join()
+    with mlx_errors(": go on with --resume"), ShownFilling() as reporter:
         data = Dataset.load(dataset)
         fingerprint = dataset_sha256(dataset)
         labels = None if distilled is None else Dataset.load(distilled)
         check_origins(data, fingerprint, labels)  # before minutes of embedding
         if resume:
-            settings = ranks.from_main(lambda: read_run(output, fingerprint).to_dict())
-            config = TrainConfig.from_dict(settings)
+            settings = read_run(output, fingerprint).to_dict() if ranks.main else None
+            config = TrainConfig.from_dict(ranks.value_from_main(settings))
             check_mix(config.mix, distilled, output)
-            features = resumed_features(dataset, data, fingerprint, config, output, embedder, cache, ranks)
+            if config.network.embedder.kind == "residue" and cache is not None:
+                raise click.UsageError(f"the run {output} reads no embeddings: leave out --cache")
+            features = resumed_features(dataset, data, fingerprint, config, output, embedder, cache, reporter)
         else:
-            ranks.from_main(lambda: check_free(output))  # before minutes of embedding
+            if ranks.main:
+                check_free(output)  # before minutes of embedding
             mix = None if distilled is None else Mix(dataset_sha256(distilled), **weights, until=until)
             config = dataclasses.replace(_config(options), mix=mix)
-            config, features = new_features(dataset, data, fingerprint, config, embedder, cache, ranks)
-        features = with_distilled(features, config, output, embedder, distilled, labels, ranks)
+            config, features = new_features(dataset, data, fingerprint, config, esm, cache, reporter)
+        both = with_distilled(features, config, output, embedder, distilled, labels, reporter)
         trainer = Trainer(
-            output, data, config, fingerprint, features, resume=resume, ranks=ranks, distilled=labels
+            output, data, config, fingerprint, both, resume=resume, ranks=ranks, distilled=labels
         )
-        if not resume:  # after the trainer: what cannot be trained leaves no run behind
-            ranks.from_main(lambda: start_run(output, config, fingerprint))
-        run_with_progress(trainer)
-        if ranks.main:
-            best = trainer.progress
-            click.echo(f"{output / 'best'}: validation RMSD {best.best_score:.2f} A at step {best.best_step}")
+        if not resume and ranks.main:  # after the trainer: what cannot be trained leaves no run behind
+            start_run(output, config, fingerprint)
+    run_with_progress(trainer)
+    if ranks.main:
+        best = trainer.progress
+        click.echo(f"{output / 'best'}: validation RMSD {best.best_score:.2f} A at step {best.best_step}")
 
 
 def _config(options: dict[str, Any]) -> TrainConfig:

@@ -1,11 +1,12 @@
-"""A training run with its progress and evaluations on standard error."""
+"""Training runs, and the caches that they read, with their progress on standard error."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
-from betafold_mlx.cli.progress import Progress
+from betafold_mlx.cli.progress import Progress, say
+from betafold_mlx.data.fill import FillReporter
 
 if TYPE_CHECKING:
     from betafold_mlx.train.run import Run
@@ -31,7 +32,35 @@ def run_with_progress(run: Run, decimals: int = 2) -> None:
                 progress.advance(1, f"loss {figures['loss']:.3f}")
 
         finished = run.run(report)
+    if not finished and not run.ranks.main:
+        sys.exit(130)
     if not finished:
         at = f"stopped at step {run.progress.step} of {run.config.steps}"
         print(f"{at}: go on with --resume", file=sys.stderr)
         sys.exit(130)
+
+
+class ShownFilling(FillReporter):
+    """Shows how a cache of embeddings is filled; a context manager."""
+
+    def __init__(self) -> None:
+        self._progress = Progress("sequences embedded")
+
+    def begin(self, sequences: int) -> None:
+        """Count from here."""
+        self._progress.restart(0, sequences)
+
+    def say(self, text: str) -> None:
+        """Print it."""
+        say(text)
+
+    def advance(self, sequences: int) -> None:
+        """Count on."""
+        self._progress.advance(sequences)
+
+    def __enter__(self) -> ShownFilling:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._progress.__exit__(*error)

@@ -1,17 +1,10 @@
-"""Making a cache of embeddings: shard by shard, by any number of processes, through kills and damage.
-
-Whoever holds the lock of a shard makes it; locks end with their process. A shard appears whole under its name, so
-there are three states: whole, damaged (made again, alone), or not there yet.
-
-Ranks divide what is missing among them beforehand, and then hand round what some lack: on a common disk nothing, on
-disks of their own what the others made. All have the same whole cache in the end.
-"""
+"""Making a cache of embeddings, a file at a time; a run that was stopped goes on with what is missing."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,50 +21,39 @@ from betafold_mlx.data.cache import (
     read_index,
     shard_path,
 )
-from betafold_mlx.data.locks import ByteLocks
-from betafold_mlx.data.plan import Plan, make_plan
-from betafold_mlx.data.sampling import DEFAULT_WINDOWS
+from betafold_mlx.data.plan import DEFAULT_WINDOWS, Plan, make_plan
 from betafold_mlx.data.shards import Shard, write_shard
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_path, to_json, write_text
+from betafold_mlx.executors import Ahead, InlineExecutor, in_order
+from betafold_mlx.files import locked, sweep_temporary, to_json, write_text
 from betafold_mlx.model.config import EmbedderConfig
 
 LOCK_FILE = ".lock"
-_INDEX_LOCK, _FIRST_SHARD_LOCK = 0, 1  # bytes of the lock file
-_TOGETHER = 256  # sequences between two reports of progress
+_TOGETHER = 256  # sequences of a task
 
 Embed = Callable[[Sequence[str]], list[np.ndarray]]
 """Sequences -> (L, E) float16 of each."""
 
 
-class Filled(NamedTuple):
-    """What `fill_cache` did.
-
-    Attributes
-    ----------
-    cache : EmbeddingCache
-        Whole, checked, open.
-    made : int
-        Shards that were made here, or by any of the ranks; the others were there, or another process made them.
-    """
+class FilledCache(NamedTuple):
+    """What `fill_cache` returns: the cache, whole, checked and open, and how many shards were made now."""
 
     cache: EmbeddingCache
     made: int
 
 
-class Reporter:
+class FillReporter:
     """Is told how the work goes on; this one keeps it to itself."""
 
     def begin(self, sequences: int) -> None:
-        """So many sequences there will be."""
+        """So many sequences are to be embedded."""
 
     def say(self, text: str) -> None:
         """Something out of the ordinary, in a line."""
 
-    def advance(self, sequences: int, embedded: bool) -> None:
-        """So many more sequences are there, because they were embedded now, or already before."""
+    def advance(self, sequences: int) -> None:
+        """So many more sequences are embedded."""
 
 
 def fill_cache(
@@ -83,10 +65,11 @@ def fill_cache(
     windows: int | None = None,
     seed: int | None = None,
     shard_size: int = SHARD_SIZE,
-    reporter: Reporter | None = None,
-    ranks: Ranks = ALONE,
-) -> Filled:
-    """Make what a cache lacks, and check the rest.
+    reporter: FillReporter | None = None,
+    executor: Executor | None = None,
+    ahead: Ahead = lambda: 1,
+) -> FilledCache:
+    """Make what a cache lacks, and check the rest. One process at a time does it in a folder; others wait.
 
     Parameters
     ----------
@@ -104,44 +87,101 @@ def fill_cache(
         Of the plan; by default those of the cache, or `DEFAULT_WINDOWS` and 0 for a new one.
     shard_size : int
         Sequences a shard of a new cache.
-    reporter : Reporter, optional
-        Is told of the progress, of several ranks of that of its own share.
-    ranks : Ranks
-        Who share the work.
+    reporter : FillReporter, optional
+        Is told of the progress.
+    executor, ahead
+        Where the embedding is done (see `betafold_mlx.executors`); by default here.
 
     Returns
     -------
-    Filled
+    FilledCache
 
     Raises
     ------
     BetafoldError
-        A cache of another embedder, data set or plan, a folder that is something else, a full disk, ranks that do not
-        make the same cache, or what `load` and what it returns raise. Shards that are whole stay.
+        A cache of another embedder, data set or plan, a folder that is something else, a full disk, or what `load`
+        and what it returns raise. Shards that are whole stay.
     """
-    reporter = reporter or Reporter()
-    load = functools.cache(load)
+    reporter = reporter or FillReporter()
     _check_folder(directory)
-    with ByteLocks(directory / LOCK_FILE) as locks:
-        with locks.waiting(_INDEX_LOCK, lambda: None):
-            _sweep(directory, INDEX_FILE, locks)
-            if (directory / INDEX_FILE).exists():
-                index = read_index(directory)
-                check_index(directory, index, embedder, windows, seed)
-                plan = planned(directory, index, dataset, dataset_sha256)
-            else:
-                plan = make_plan(dataset, DEFAULT_WINDOWS if windows is None else windows, seed or 0)
-                index = _new_index(plan, embedder, dataset_sha256, shard_size)
-                load()  # an embedder that cannot be loaded makes no cache
-                write_text(directory / INDEX_FILE, to_json(index_document(index)))
-        ranks.same("a cache with", index_document(index))
-        filler = _Filler(directory, index, plan, load, locks, reporter)
-        if ranks.size > 1:
-            filler.share(ranks)
+
+    def existing() -> tuple[CacheIndex, Plan, dict[int, Shard], list[str]]:
+        index = read_index(directory)
+        check_index(directory, index, embedder, windows, seed)
+        plan = planned(directory, index, dataset, dataset_sha256)
+        return index, plan, *_whole_shards(directory, index, plan)
+
+    if (directory / INDEX_FILE).exists():
+        index, plan, shards, _ = existing()
+        if len(shards) == index.shards:  # needs no lock: the folder may be read-only
+            return FilledCache(EmbeddingCache(directory, index, plan, list(shards.values())), 0)
+    with _lock(directory, reporter):
+        sweep_temporary(directory)
+        if (directory / INDEX_FILE).exists():
+            index, plan, shards, damage = existing()
+            embed = load()
         else:
-            reporter.begin(index.sequences)
-        shards = filler.run()
-    return Filled(EmbeddingCache(directory, index, plan, shards), sum(ranks.gather(filler.made)))
+            plan = make_plan(dataset, DEFAULT_WINDOWS if windows is None else windows, seed or 0)
+            index = _new_index(plan, embedder, dataset_sha256, shard_size)
+            embed = load()  # an embedder that cannot be loaded makes no cache
+            write_text(directory / INDEX_FILE, to_json(index_document(index)))
+            shards, damage = _whole_shards(directory, index, plan)
+        for text in damage:
+            reporter.say(f"{text}: it is made again")
+        missing = [number for number in range(index.shards) if number not in shards]
+        parts = {number: index.part(number, plan) for number in missing}
+        reporter.begin(sum(map(len, parts.values())))
+
+        def submit(sequences: Sequence[str]) -> Future[list[np.ndarray]]:
+            return (executor or InlineExecutor()).submit(embed, sequences)
+
+        tasks = ([part[place] for place in places] for part in parts.values() for places in _together(part))
+        embedded = in_order(submit, tasks, ahead)
+        for number, part in parts.items():
+            embeddings: dict[int, np.ndarray] = {}
+            for places in _together(part):
+                embeddings.update(zip(places, next(embedded), strict=True))
+                reporter.advance(len(places))
+            assert index.embedder.sha256 is not None  # CacheIndex sees to it
+            ordered = [embeddings[place] for place in range(len(part))]
+            write_shard(shard_path(directory, number), part, ordered, index.embedder.sha256)
+            shards[number] = index.open_shard(directory, number, plan)
+    opened = [shards[number] for number in range(index.shards)]
+    return FilledCache(EmbeddingCache(directory, index, plan, opened), len(missing))
+
+
+def _together(sequences: Sequence[str]) -> Iterator[list[int]]:
+    """Yield the places of sequences that are embedded in one task: of similar lengths, for little padding."""
+    order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
+    for first in range(0, len(order), _TOGETHER):
+        yield order[first : first + _TOGETHER]
+
+
+def _whole_shards(directory: Path, index: CacheIndex, plan: Plan) -> tuple[dict[int, Shard], list[str]]:
+    """Return the shards that are whole, and what is wrong with those that are there and are not."""
+    shards, damage = {}, []
+    for number in range(index.shards):
+        try:
+            shards[number] = index.open_shard(directory, number, plan)
+        except BetafoldError as error:
+            if shard_path(directory, number).exists():
+                damage.append(str(error))
+    return shards, damage
+
+
+@contextlib.contextmanager
+def _lock(directory: Path, reporter: FillReporter) -> Iterator[None]:
+    """Hold the lock of a folder, after a wait where another process has it."""
+    busy = f"another process fills {directory}"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(directory / LOCK_FILE, busy))
+        except BetafoldError as error:
+            if str(error) != busy:
+                raise
+            reporter.say(f"{busy}: waiting for it")
+            stack.enter_context(locked(directory / LOCK_FILE, busy, timeout=-1))
+        yield
 
 
 def _check_folder(directory: Path) -> None:
@@ -171,107 +211,3 @@ def _new_index(plan: Plan, embedder: EmbedderConfig, dataset_sha256: str, shard_
         residues=sum(map(len, plan.sequences)),
         shard_size=shard_size,
     )
-
-
-def _sweep(directory: Path, name: str, locks: ByteLocks) -> None:
-    """Delete what a killed process left of a file whose lock is held."""
-    if locks.work:
-        path = Path(name)
-        for temporary in directory.glob(
-            f".{path.stem}.*-????????{path.suffix}"
-        ):  # as `atomic_path` names them
-            temporary.unlink(missing_ok=True)
-
-
-class _Filler:
-    """The shards of one cache, as one process goes over them."""
-
-    def __init__(
-        self,
-        directory: Path,
-        index: CacheIndex,
-        plan: Plan,
-        load: Callable[[], Embed],
-        locks: ByteLocks,
-        reporter: Reporter,
-    ) -> None:
-        self.directory, self.index, self.plan = directory, index, plan
-        self.load, self.locks, self.reporter = load, locks, reporter
-        self.made = 0
-        assert index.embedder.sha256 is not None  # CacheIndex sees to it
-        self._sha256 = index.embedder.sha256
-
-    def run(self) -> list[Shard]:
-        """Return all shards, having made those that were missing."""
-        shards: dict[int, Shard] = {}
-        busy = []
-        for number in range(self.index.shards):
-            with self.locks.at_once(_FIRST_SHARD_LOCK + number) as mine:
-                if mine:
-                    shards[number] = self._whole(number)
-                else:
-                    busy.append(number)
-        for number in busy:  # by now most of them are done; one whose maker was killed is made here
-            say = functools.partial(
-                self.reporter.say, f"waiting for another process, which makes file {number}"
-            )
-            with self.locks.waiting(_FIRST_SHARD_LOCK + number, say):
-                shards[number] = self._whole(number)
-        return [shards[number] for number in range(self.index.shards)]
-
-    def share(self, ranks: Ranks) -> None:
-        """Make this rank's share of the shards that no rank has, and get those that it lacks."""
-        there = set().union(*ranks.gather(self._there()))
-        missing = [number for number in range(self.index.shards) if number not in there]
-        mine = missing[ranks.share()]
-        self.reporter.begin(sum(len(self.index.part(number, self.plan)) for number in mine))
-        for number in mine:
-            with self.locks.waiting(_FIRST_SHARD_LOCK + number, lambda: None):
-                self._whole(number)
-        self.reporter = Reporter()  # what follows is quick
-        ranks.barrier()
-        holders = ranks.gather(self._there())
-        for number in range(self.index.shards):
-            has = [number in numbers for numbers in holders]
-            if any(has) and not all(has):
-                path, root = shard_path(self.directory, number), has.index(True)
-                data = ranks.broadcast_bytes(path.read_bytes() if root == ranks.rank else None, root)
-                if not has[ranks.rank]:
-                    with atomic_path(path) as temporary:
-                        temporary.write_bytes(data)
-
-    def _there(self) -> list[int]:
-        """Return the numbers of the shards that are whole here."""
-        found = []
-        for number in range(self.index.shards):
-            with contextlib.suppress(BetafoldError):
-                self.index.open_shard(self.directory, number, self.plan)
-                found.append(number)
-        return found
-
-    def _whole(self, number: int) -> Shard:
-        """Return a shard whose lock is held, made where it is not whole."""
-        path = shard_path(self.directory, number)
-        _sweep(self.directory, path.name, self.locks)
-        sequences = self.index.part(number, self.plan)
-        if path.exists():
-            try:
-                shard = self.index.open_shard(self.directory, number, self.plan)
-                self.reporter.advance(len(sequences), embedded=False)
-                return shard
-            except BetafoldError as error:
-                self.reporter.say(f"{error}: it is made again")
-        write_shard(path, sequences, self._embedded(sequences), self._sha256)
-        self.made += 1
-        return self.index.open_shard(self.directory, number, self.plan)
-
-    def _embedded(self, sequences: Sequence[str]) -> list[np.ndarray]:
-        embed = self.load()
-        embeddings: dict[int, np.ndarray] = {}
-        order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))  # little padding
-        for first in range(0, len(order), _TOGETHER):
-            members = order[first : first + _TOGETHER]
-            made = embed([sequences[index] for index in members])
-            embeddings.update(zip(members, made, strict=True))
-            self.reporter.advance(len(members), embedded=True)
-        return [embeddings[index] for index in range(len(sequences))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,3 +132,13 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
         batches.append(waiting[:count])
         waiting = waiting[count:]
     return batches
+
+
+def embed_sequences(directory: Path, sequences: Sequence[str]) -> list[np.ndarray]:
+    """Embed sequences by the converted ESM-2 of a directory, which a process loads once."""
+    return _loaded(directory).embed(sequences)
+
+
+@functools.lru_cache(1)
+def _loaded(directory: Path) -> EsmEmbedder:
+    return EsmEmbedder.load(directory)

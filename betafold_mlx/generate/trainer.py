@@ -141,7 +141,7 @@ class GeneratorTrainer(Run):
         self.progress = (
             checkpoint.load_last(self.directory, self.model, self.optimizer) if resume else Progress()
         )
-        self._synchronise()
+        mx.eval(self.model.parameters(), self.optimizer.state)
 
     def _loss(self, *arguments: Any) -> tuple[mx.array, dict[str, mx.array]]:
         batch, keys = arguments

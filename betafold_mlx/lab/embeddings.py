@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from betafold_mlx.data.fill import Embed, Reporter, fill_cache
+from betafold_mlx.data.fill import Embed, FillReporter, fill_cache
 from betafold_mlx.esm.converted import LoadedEsm, describe_esm
 from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.esm.model import Esm2
@@ -77,7 +77,7 @@ def random_embedder(size: str = "8M") -> EmbedderConfig:
     return EmbedderConfig("esm2", SIZES[size][1], size, sha256, f"ESM-2 {size}, {name}", False)
 
 
-class _Tell(Reporter):
+class _Tell(FillReporter):
     """Passes on how far the embedding is, every few hundred sequences."""
 
     def __init__(self, lab: Lab) -> None:
@@ -89,7 +89,7 @@ class _Tell(Reporter):
     def say(self, text: str) -> None:
         self._lab.say(text)
 
-    def advance(self, sequences: int, embedded: bool) -> None:
+    def advance(self, sequences: int) -> None:
         self._done += sequences
         self._lab.say(f"embedded {self._done} of {self._total} sequences")
 

@@ -12,12 +12,13 @@ import errno
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from betafold_mlx import executors
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_path, locked, sweep_temporary, to_json, write_text
 from betafold_mlx.fold.output import (
@@ -38,13 +39,10 @@ from betafold_mlx.library.settings import LibrarySettings, identity
 from betafold_mlx.library.work import (
     FoldedPart,
     FoldedRecord,
-    InlineExecutor,
     Job,
     automatic_processes,
-    fold_in_order,
     fold_part,
-    in_processes,
-    on_cluster,
+    prepare_worker,
 )
 from betafold_mlx.peptide.fasta import FastaRecord
 
@@ -188,20 +186,20 @@ def _fold_remaining(
     left = (part for _, part in chain(soon, remaining))
     job = Job.of(predictor, settings)
     number = processes or automatic_processes()
-    opened: contextlib.AbstractContextManager[tuple[Executor, Callable[[], int]]]
+    opened: executors.Opened
     if scheduler is not None:
-        opened = on_cluster(scheduler)
+        opened = executors.cluster(scheduler)
     elif number > 1 and len(soon) > 1:
-        opened = in_processes(number, job)
+        opened = executors.processes(number, prepare_worker, job)
     else:
-        opened = contextlib.nullcontext((InlineExecutor(), lambda: 1))
+        opened = executors.inline()
     totals = Totals()
 
     def submit(part: list[Entry]) -> Future[FoldedPart]:
         return executor.submit(fold_part, job, part)
 
     with opened as (executor, ahead):
-        for place, part in enumerate(fold_in_order(submit, left, ahead), start=first):
+        for place, part in enumerate(executors.in_order(submit, left, ahead), start=first):
             found, records = folder.write(place, part)
             totals += found
             written(records)

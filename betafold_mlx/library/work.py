@@ -1,24 +1,18 @@
-"""Folding a part of a library in a worker, and the executors that workers belong to."""
+"""Folding and rendering a part of a library, in whichever process."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
-import os
-import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import mlx.core as mx
 
-from betafold_mlx._blas import blas_threads, has_openblas, set_blas_threads, usable_processors
+from betafold_mlx._blas import blas_threads, has_openblas, usable_processors
 from betafold_mlx.device import use_device
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.prediction import Prediction
@@ -30,8 +24,6 @@ from betafold_mlx.peptide.sequence import Peptide
 
 MAX_PROCESSES = 8
 """Started without being asked for: from there on the process that writes is the slowest."""
-
-_GO_ON = "run the same command to resume"
 
 
 class FoldedRecord(NamedTuple):
@@ -171,31 +163,6 @@ def _identity(predictor: Predictor, settings: LibrarySettings) -> str:
     return json.dumps(identity(predictor, settings), sort_keys=True)
 
 
-def fold_in_order(
-    submit: Callable[[list[Entry]], Future[FoldedPart]],
-    parts: Iterable[list[Entry]],
-    ahead: Callable[[], int],
-) -> Iterator[FoldedPart]:
-    """Fold parts over an executor, and yield what became of them in their order.
-
-    Parameters
-    ----------
-    submit : callable
-        Gives a part to the executor.
-    parts : iterable of list of Entry
-        Read no further than needed, which bounds the memory.
-    ahead : callable
-        Returns how many parts may be given to the executor before the first of them is done with.
-    """
-    waiting: deque[Future[FoldedPart]] = deque()
-    for part in parts:
-        waiting.append(submit(part))
-        while waiting and (waiting[0].done() or len(waiting) >= ahead()):
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
 def automatic_processes() -> int:
     """Return how many processes keep this machine busy: one a processor, one in all where a GPU computes."""
     if mx.default_device().type != mx.DeviceType.cpu:
@@ -204,83 +171,7 @@ def automatic_processes() -> int:
     return min(processors, MAX_PROCESSES)
 
 
-class InlineExecutor(Executor):
-    """Does each task at once, in the calling thread."""
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
-        """Do a task and return its result."""
-        future: Future[Any] = Future()
-        future.set_result(function(*arguments, **options))
-        return future
-
-
-@contextlib.contextmanager
-def in_processes(number: int, job: Job) -> Iterator[tuple[Executor, Callable[[], int]]]:
-    """Yield an executor of worker processes, which load the model once, and how many parts it is given ahead.
-
-    Raises
-    ------
-    BetafoldError
-        A worker was killed.
-    """
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(number, context, _begin_worker, (job,)) as executor:
-        try:
-            yield executor, lambda: 2 * number + 1
-        except BrokenProcessPool as error:
-            raise BetafoldError(f"a worker process was killed or ran out of memory: {_GO_ON}") from error
-        except BaseException:
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()  # it holds nothing that could be lost
-            raise
-
-
-def _begin_worker(job: Job) -> None:
-    """Set up a worker process: one thread of the BLAS, the model, and an end when its parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    set_blas_threads(1)
+def prepare_worker(job: Job) -> None:
+    """Load the model of a job."""
     with contextlib.suppress(BetafoldError):  # the first task says what is wrong
         _predictor(job)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-@contextlib.contextmanager
-def on_cluster(scheduler: str) -> Iterator[tuple[Executor, Callable[[], int]]]:
-    """Yield an executor over the workers of a Dask cluster, and how many parts it is given ahead.
-
-    Parts of a worker that is lost are folded by another one.
-
-    Raises
-    ------
-    BetafoldError
-        Dask is not installed, the scheduler cannot be reached, or is lost.
-    """
-    try:
-        from distributed import Client, KilledWorker
-    except ImportError as error:
-        raise BetafoldError(
-            "--scheduler needs Dask: install it with pip install 'betafold-mlx[cluster]'"
-        ) from error
-    try:
-        client = Client(scheduler, timeout=30)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise BetafoldError(f"cannot reach a Dask scheduler at {scheduler}") from error
-
-    def ahead() -> int:
-        return 2 * max(1, sum(client.nthreads().values())) + 1
-
-    with client:
-        try:
-            yield client.get_executor(pure=False), ahead
-        except KilledWorker as error:
-            raise BetafoldError(f"Dask gave up: workers were killed again and again: {_GO_ON}") from error
-        except (CancelledError, OSError) as error:
-            raise BetafoldError(f"the Dask scheduler at {scheduler} is lost: {_GO_ON}") from error

@@ -8,12 +8,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import math
-import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
@@ -29,6 +25,7 @@ from betafold_mlx.model.directory import load_arrays, named_arrays, save_arrays,
 from betafold_mlx.train.config import TrainConfig
 
 RUN_FILE, METRICS_FILE, LAST, BEST = "run.json", "metrics.jsonl", "last", "best"
+LOCK_FILE = ".lock"
 
 
 class Settings(Protocol):
@@ -59,8 +56,6 @@ class Progress:
         The step it was measured at.
     stale : int
         Evaluations since then.
-    evaluated : int
-        The step of the last evaluation.
     finished : bool
         All steps done, or stopped early.
     """
@@ -69,7 +64,6 @@ class Progress:
     best_score: float | None = None
     best_step: int = 0
     stale: int = 0
-    evaluated: int = 0
     finished: bool = False
 
 
@@ -140,29 +134,6 @@ def read_run(directory: Path, dataset_sha256: str, kind: Any = TrainConfig) -> A
     return kind.from_dict(settings)
 
 
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes from training in a run folder; the lock ends with the process, however it ends.
-
-    Raises
-    ------
-    BetafoldError
-        Where another process has the lock.
-    """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BetafoldError(
-                    f"another process is training in {directory}: let it end first"
-                ) from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def save_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> None:
     """Write the checkpoint that ``--resume`` reads, whole or not at all."""
     with atomic_directory(directory / LAST) as temporary:
@@ -196,11 +167,9 @@ def load_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer) -> 
     path = last / "progress.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        values.setdefault(
-            "evaluated", values["step"]
-        )  # an older version noted it not, and saved after evaluating
+        values.pop("evaluated", None)  # of older versions
         progress = Progress(**values)
-        counts = (progress.step, progress.best_step, progress.stale, progress.evaluated)
+        counts = (progress.step, progress.best_step, progress.stale)
         if any(type(count) is not int or count < 0 for count in counts):
             raise ValueError("a counter is no counter")
         if not isinstance(progress.best_score, float | None) or type(progress.finished) is not bool:

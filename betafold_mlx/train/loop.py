@@ -22,7 +22,6 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import WindowSampler
-from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import save_model
 from betafold_mlx.model.folding import FoldingModel
@@ -37,6 +36,7 @@ from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.losses import total_loss
 from betafold_mlx.train.microbatch import MICROBATCH, in_microbatches
 from betafold_mlx.train.mixing import described, mixed
+from betafold_mlx.train.ranks import Ranks
 from betafold_mlx.train.run import Run
 from betafold_mlx.train.validate import validate, validation_batches
 
@@ -58,8 +58,8 @@ class Trainer(Run):
         Makes the features of a frozen embedder; needed when ``config.network.embedder`` is one.
     resume : bool
         Go on from the folder's last checkpoint.
-    ranks : Ranks
-        Who share the work. Only the main one touches the run folder.
+    ranks : Ranks, optional
+        Who share the work (`betafold_mlx.train.ranks.join`). Only rank 0 touches the run folder.
     distilled : Dataset, optional
         Distilled data to mix in, as ``config.mix`` says. It is never validated on.
 
@@ -81,15 +81,16 @@ class Trainer(Run):
         dataset_sha256: str,
         featurizer: Featurizer | None = None,
         resume: bool = False,
-        ranks: Ranks = ALONE,
+        ranks: Ranks | None = None,
         distilled: Dataset | None = None,
     ) -> None:
         if (config.network.embedder.kind == "residue") != (featurizer is None):
             raise BetafoldError(
                 f"embedder {config.network.embedder.kind!r} and its features do not go together"
             )
-        ranks.same("the data set", dataset_sha256)
-        ranks.same("the setting", config.to_dict())
+        ranks = ranks or Ranks()
+        ranks.check_same("data set", dataset_sha256)
+        ranks.check_same("setting", config.to_dict())
         if config.sampler.tokens // max(PADDED_LENGTHS) < ranks.size > 1:
             raise BetafoldError(
                 f"a batch of {config.sampler.tokens} residues is too small for {ranks.size} ranks: "
@@ -112,8 +113,14 @@ class Trainer(Run):
         self.model = FoldingModel(config.network)
         self.optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
-        self.progress = Progress(**ranks.from_main(lambda: dataclasses.asdict(self._start(resume))))
-        self._synchronise()
+        started = dataclasses.asdict(self._start(resume)) if ranks.main else None
+        self.progress = Progress(**ranks.value_from_main(started))
+        if ranks.size > 1:
+            weights = ranks.from_main(dict(tree_flatten(self.model.parameters())))
+            self.model.update(tree_unflatten(list(weights.items())))
+            state = ranks.from_main(dict(tree_flatten(self.optimizer.state)))
+            self.optimizer.state = tree_unflatten(list(state.items()))
+        mx.eval(self.model.parameters(), self.optimizer.state)
 
     def _start(self, resume: bool) -> Progress:
         """Set weights and optimiser to what the run starts or goes on with; return how far it is."""
@@ -123,21 +130,6 @@ class Trainer(Run):
         if not progress.step:
             self.model.ramachandran_head.start_from(*fit_states(observed_torsions(self.sampler)))
         return progress
-
-    def _synchronise(self) -> None:
-        """Take the weights and the optimiser's state of the main rank: other hardware may round otherwise."""
-        mx.eval(self.model.parameters(), self.optimizer.state)
-        if self.ranks.size > 1:
-            trees = (self.model.parameters(), self.optimizer.state)
-            weights, state = self._through(self.ranks.broadcast, trees)
-            self.model.update(weights)
-            self.optimizer.state = state
-
-    @staticmethod
-    def _through(change: Callable[[list[mx.array]], list[mx.array]], tree: Any) -> Any:
-        """Return a tree with all its arrays changed at once, in the order of their names: the same on all ranks."""
-        names, arrays = zip(*sorted(tree_flatten(tree), key=lambda item: item[0]), strict=True)
-        return tree_unflatten(list(zip(names, change(list(arrays)), strict=True)))
 
     def _loss(
         self, batch: Batch, keys: mx.array, recycles: int | None = None
@@ -163,9 +155,7 @@ class Trainer(Run):
         )
         if self.ranks.size > 1:
             share = len(windows[mine]) / len(windows)
-            (loss, parts), gradients = self._through(
-                lambda arrays: self.ranks.sum([share * array for array in arrays]), ((loss, parts), gradients)
-            )
+            (loss, parts), gradients = self.ranks.average(((loss, parts), gradients), share)
         return self._update(loss, parts, gradients)
 
     def _validate(self) -> dict[str, float]:

@@ -15,11 +15,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 
-from betafold_mlx.distributed.control import RankLostError
-from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import locked
 from betafold_mlx.train import checkpoint
-from betafold_mlx.train.checkpoint import MetricsLog, Progress
+from betafold_mlx.train.checkpoint import LOCK_FILE, MetricsLog, Progress
+from betafold_mlx.train.ranks import Ranks, mlx_errors
 from betafold_mlx.train.schedule import Schedule
 
 Reporter = Callable[[dict[str, Any]], None]
@@ -53,7 +53,7 @@ class Run(abc.ABC):
 
     directory: Path
     config: Schedule
-    ranks: Ranks = ALONE
+    ranks: Ranks = Ranks()
     model: nn.Module
     optimizer: optim.Optimizer
     progress: Progress
@@ -75,25 +75,19 @@ class Run(abc.ABC):
         Raises
         ------
         BetafoldError
-            Where another process trains in the folder, the file system refuses, or the loss is not a number.
-        RankLostError
-            Where another rank is gone. The main rank has saved the run.
+            Where another process trains in the folder, the file system refuses, the loss is not a number, or another
+            rank is lost.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._signals())
+            stack.enter_context(mlx_errors(": go on with --resume, with any number of ranks"))
             log = None
             if self.ranks.main:
-                stack.enter_context(checkpoint.locked(self.directory))
+                busy = f"another process is training in {self.directory}: let it end first"
+                stack.enter_context(locked(self.directory / LOCK_FILE, busy))
                 log = MetricsLog(self.directory, self.progress.step)
                 stack.callback(log.close)
-            try:
-                return self._run(log, report)
-            except RankLostError as error:
-                advice = "go on with --resume, with any number of ranks"
-                if log is not None and self.progress.step:
-                    self._save(log)
-                    advice = f"saved at step {self.progress.step}: {advice}"
-                raise RankLostError(str(error) if advice in str(error) else f"{error} ({advice})") from error
+            return self._run(log, report)
 
     def _run(self, log: MetricsLog | None, report: Reporter) -> bool:
         def tell(figures: dict[str, Any]) -> None:
@@ -103,12 +97,10 @@ class Run(abc.ABC):
 
         step_function = nn.value_and_grad(self.model, self._loss)
         saved = time.monotonic()
-        while not self.progress.finished and not self._told_to_stop():
-            if not self._evaluation_is_due():
-                tell(self._step(step_function))
+        while not self.progress.finished and not self.ranks.any(self._stop):  # all stop at the same step
+            tell(self._step(step_function))
             due = self._evaluation_is_due()
             if due:
-                self._synchronise()
                 tell(self._evaluate())
             if log is not None and (due or time.monotonic() - saved > SAVE_SECONDS):
                 if self.progress.finished:
@@ -126,10 +118,7 @@ class Run(abc.ABC):
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Let what would end the process end the run instead, after a step that all ranks have taken."""
-        numbers = [signal.SIGINT]
-        if self.ranks.size > 1:  # how the launcher ends ranks here, and on another machine; nohup ignores it
-            launcher = (signal.SIGTERM, signal.SIGHUP)
-            numbers += [number for number in launcher if signal.getsignal(number) != signal.SIG_IGN]
+        numbers = [signal.SIGINT, *([signal.SIGTERM] if self.ranks.size > 1 else [])]  # of the launcher
         previous = {number: signal.signal(number, self._interrupt) for number in numbers}
         try:
             yield
@@ -141,10 +130,6 @@ class Run(abc.ABC):
         if self._stop and number == signal.SIGINT:  # asked twice: do not wait for the step
             raise KeyboardInterrupt
         self._stop = True
-
-    def _told_to_stop(self) -> bool:
-        """Return whether any rank was interrupted: all stop at the same step."""
-        return any(self.ranks.gather(self._stop))
 
     @abc.abstractmethod
     def _loss(self, *arguments: Any) -> tuple[mx.array, dict[str, mx.array]]:
@@ -164,10 +149,6 @@ class Run(abc.ABC):
 
     def _complete(self) -> None:  # noqa: B027 - nothing to do is an answer
         """Finish the best model after the last step, on the main rank."""
-
-    def _synchronise(self) -> None:
-        """Make all ranks go on from the same weights."""
-        mx.eval(self.model.parameters(), self.optimizer.state)
 
     def _update(self, loss: mx.array, parts: dict[str, mx.array], gradients: Any) -> dict[str, Any]:
         """Take an optimiser step; return its figures."""
@@ -189,13 +170,11 @@ class Run(abc.ABC):
 
     def _evaluation_is_due(self) -> bool:
         step = self.progress.step
-        at_one = step > 0 and step % self.config.evaluate_every == 0
-        return (at_one or step >= self.config.steps) and self.progress.evaluated != step
+        return step % self.config.evaluate_every == 0 or step >= self.config.steps
 
     def _evaluate(self) -> dict[str, Any]:
         progress = self.progress
         figures = self._validate()
-        progress.evaluated = progress.step
         if progress.best_score is None or figures["score"] < progress.best_score:
             progress.best_score, progress.best_step, progress.stale = figures["score"], progress.step, 0
             if self.ranks.main:

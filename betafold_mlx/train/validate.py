@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import cut_window, whole_window
-from betafold_mlx.distributed.ranks import ALONE, Ranks
 from betafold_mlx.geometry.metrics import backbone_rmsd, torsion_error
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
 from betafold_mlx.train.batches import Batch, Featurizer, make_batch
 from betafold_mlx.train.losses import distogram_loss, ramachandran_loss
+from betafold_mlx.train.ranks import Ranks
 
 VALIDATION_BATCH = 128
 
@@ -57,7 +55,7 @@ def validation_batches(
 
 
 def validate(
-    model: FoldingModel, batches: list[tuple[Batch, np.ndarray]], ranks: Ranks = ALONE
+    model: FoldingModel, batches: list[tuple[Batch, np.ndarray]], ranks: Ranks | None = None
 ) -> dict[str, float]:
     """Fold the validation batches and return the mean errors.
 
@@ -67,7 +65,7 @@ def validate(
         What folds, the same on all ranks.
     batches : list of (Batch, numpy.ndarray)
         From `validation_batches`.
-    ranks : Ranks
+    ranks : Ranks, optional
         Who share the batches; all get the same figures, and those of one process.
 
     Returns
@@ -79,14 +77,20 @@ def validate(
         ``score``: the mean RMSD of all, the lowest of which picks the best checkpoint. (Peptides are too few to count
         as much as the fragments: their noise would pick it.)
     """
-    mine = [_scores(model, batch) for batch, _ in batches[ranks.share()]]
-    shares = [iter(share) for share in ranks.gather(mine)]
-    scores = [next(shares[number % ranks.size]) for number in range(len(batches))]
+    ranks = ranks or Ranks()
+    mine = range(len(batches))[ranks.share()]
+    scores = [
+        ranks.sum(_scores(model, batch) if number in mine else _no_scores(batch))
+        for number, (batch, _) in enumerate(batches)
+    ]
     distance_all, loss_all = (
-        np.concatenate([np.array(score[name], np.float32) for score in scores]) for name in ("rmsd", "losses")
+        np.concatenate([np.array(score[name]) for score in scores]) for name in ("rmsd", "losses")
     )
     whole_all = np.concatenate([whole for _, whole in batches])
-    errors, counts = (np.sum([score[name] for score in scores], axis=0) for name in ("errors", "counts"))
+    errors, counts = (
+        np.sum([np.array(score[name], np.float64) for score in scores], axis=0)
+        for name in ("errors", "counts")
+    )
     figures: dict[str, float] = {}
     for name, chosen in (("fragment_rmsd", ~whole_all), ("peptide_rmsd", whole_all)):
         if chosen.any():
@@ -106,8 +110,8 @@ def validate(
     return figures
 
 
-def _scores(model: FoldingModel, batch: Batch) -> dict[str, list[Any]]:
-    """Fold a batch, and return what the figures are made of as plain numbers."""
+def _scores(model: FoldingModel, batch: Batch) -> dict[str, mx.array]:
+    """Fold a batch of B, and return what the figures are made of."""
     folded = model(batch.inputs)
     torsions, defined = batch.targets.torsions, batch.targets.defined
     medians = mx.concatenate([folded.mixture.best_angles(), folded.torsions[..., 2:]], axis=-1)
@@ -123,7 +127,18 @@ def _scores(model: FoldingModel, batch: Batch) -> dict[str, list[Any]]:
         "rmsd": backbone_rmsd(folded.coordinates, batch.targets.coordinates, batch.inputs.mask),
         "losses": loss,
         "errors": error.sum(axis=(1, 2)),
-        "counts": defined.sum(axis=(0, 1)),
+        "counts": defined.sum(axis=(0, 1)).astype(mx.float32),
     }
     mx.eval(found)
-    return {name: np.array(values).tolist() for name, values in found.items()}
+    return found
+
+
+def _no_scores(batch: Batch) -> dict[str, mx.array]:
+    """Return zeros in place of the scores of a batch that another rank folds."""
+    count = len(batch.inputs.mask)
+    return {
+        "rmsd": mx.zeros(count),
+        "losses": mx.zeros((count, 2)),
+        "errors": mx.zeros((2, 3)),
+        "counts": mx.zeros(3),
+    }

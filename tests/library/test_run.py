@@ -13,11 +13,11 @@ import pytest
 from library_helpers import Quick, contents, fasta, fold, toy_predictor
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.executors import in_order
 from betafold_mlx.files import locked
 from betafold_mlx.library import run, settings
 from betafold_mlx.library.run import STATE_FOLDER
 from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
-from betafold_mlx.library.work import fold_in_order
 from betafold_mlx.peptide.fasta import parse_fasta
 
 NEEDS_PYARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
@@ -311,7 +311,7 @@ def test_a_library_is_read_as_far_ahead_as_its_workers_need(ahead, at_a_time):
                 ended.set_result(done)
         return future
 
-    for number, result in enumerate(fold_in_order(submit, parts(), lambda: ahead)):
+    for number, result in enumerate(in_order(submit, parts(), lambda: ahead)):
         assert result == [number]
         most = max(most, read - number)
     assert number == 19 and most <= ahead

@@ -15,9 +15,10 @@ from synthetic import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.executors import cluster
 from betafold_mlx.library.run import STATE_FOLDER
 from betafold_mlx.library.settings import LibrarySettings
-from betafold_mlx.library.work import Job, fold_part, on_cluster
+from betafold_mlx.library.work import Job, fold_part
 from betafold_mlx.model.directory import save_model
 
 TEXT = fasta(40)
@@ -76,13 +77,13 @@ def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):
 
     monkeypatch.setattr(distributed, "Client", refused)
     with pytest.raises(BetafoldError, match="cannot reach a Dask scheduler at tcp://nowhere:1"):
-        on_cluster("tcp://nowhere:1").__enter__()
+        cluster("tcp://nowhere:1").__enter__()
 
 
 def test_a_cluster_needs_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(BetafoldError, match=r"pip install 'betafold-mlx\[cluster\]'"):
-        on_cluster("tcp://nowhere:1").__enter__()
+        cluster("tcp://nowhere:1").__enter__()
 
 
 @pytest.mark.slow
@@ -170,14 +171,14 @@ def test_a_cluster_that_loses_a_worker_writes_the_same_bytes(predictor, tmp_path
     fold(predictor, text, tmp_path / "alone")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    ) as cluster:
+    ) as local:
         killed = []
 
         def kill_one(records):
             if not killed:
-                killed.append(cluster.workers[0].pid)
+                killed.append(local.workers[0].pid)
                 os.kill(killed[0], signal.SIGKILL)
 
-        done = fold(predictor, text, tmp_path / "out", scheduler=cluster.scheduler_address, written=kill_one)
+        done = fold(predictor, text, tmp_path / "out", scheduler=local.scheduler_address, written=kill_one)
     assert killed and done.records == 120
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")

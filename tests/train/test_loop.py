@@ -11,7 +11,6 @@ from synthetic import make_dataset
 from train_helpers import TINY, all_bytes, train
 
 from betafold_mlx.data.sampling import SamplerConfig
-from betafold_mlx.distributed.control import RankLostError
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import refine
@@ -45,6 +44,7 @@ def test_a_run_leaves_a_model_metrics_and_a_checkpoint(tmp_path, dataset):
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 9))
     assert [line["step"] for line in lines if "validation" in line] == [4, 8]
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        ".lock",
         "best",
         "last",
         "metrics.jsonl",
@@ -263,7 +263,7 @@ def test_impossible_settings(values):
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), "1"])
 def test_impossible_loss_weights(weight):
-    with pytest.raises(BetafoldError, match="drmsd weight"):
+    with pytest.raises(BetafoldError, match="drmsd must be a number"):
         LossWeights(drmsd=weight)
 
 
@@ -321,27 +321,8 @@ def test_a_run_that_ends_while_it_calibrates_is_not_complete(tmp_path, calibrate
     assert all_bytes(tmp_path / "run" / "best") == all_bytes(whole / "best")
 
 
-# What several ranks need of one
-
-
-def test_an_evaluation_that_was_due_when_the_run_stopped_is_made_up_for(tmp_path, dataset, monkeypatch):
-    train(tmp_path / "whole", dataset)
-
-    def lost(model, batches, ranks):
-        raise RankLostError("rank 1 was lost")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "validate", lost)
-        with pytest.raises(RankLostError, match=r"rank 1 was lost \(saved at step 4: go on with --resume"):
-            train(tmp_path / "run", dataset)
-    assert Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True).run()
-    assert all_bytes(tmp_path / "run") == all_bytes(tmp_path / "whole")
-
-
-def test_checkpoints_of_older_versions_were_evaluated(tmp_path, dataset):
+def test_checkpoints_of_older_versions_are_read(tmp_path, dataset):
     train(tmp_path / "run", dataset, changed(steps=4))
     path = tmp_path / "run" / "last" / "progress.json"
-    progress = json.loads(path.read_text())
-    assert progress.pop("evaluated") == 4
-    path.write_text(json.dumps(progress))
-    assert Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True).progress.evaluated == 4
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"evaluated": 4}))
+    assert Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True).progress.step == 4

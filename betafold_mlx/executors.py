@@ -1,0 +1,144 @@
+"""Executors for work in parts: in this process, in worker processes, or on a Dask cluster.
+
+All are `concurrent.futures.Executor`. Each is opened as a pair: the executor, and a function that returns how many
+parts it is given before the first of them is done with (see `in_order`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from betafold_mlx._blas import set_blas_threads
+from betafold_mlx.errors import BetafoldError
+
+T = TypeVar("T")
+R = TypeVar("R")
+Ahead = Callable[[], int]
+Opened = contextlib.AbstractContextManager[tuple[Executor, Ahead]]
+
+_GO_ON = "run the same command to resume"
+
+
+def in_order(submit: Callable[[T], Future[R]], parts: Iterable[T], ahead: Ahead) -> Iterator[R]:
+    """Give parts to an executor, and yield their results in the order of the parts.
+
+    Parameters
+    ----------
+    submit : callable
+        Gives one part to the executor.
+    parts : iterable
+        Read no further than needed, which bounds the memory.
+    ahead : callable
+        Returns how many parts may be given to the executor before the first of them is done with.
+    """
+    waiting: deque[Future[R]] = deque()
+    for part in parts:
+        waiting.append(submit(part))
+        while waiting and (waiting[0].done() or len(waiting) >= ahead()):
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+class InlineExecutor(Executor):
+    """Does each task at once, in the calling thread."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        """Do a task and return its result."""
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments, **options))
+        return future
+
+
+def inline() -> Opened:
+    """Open an executor that does each task at once."""
+    return contextlib.nullcontext((InlineExecutor(), lambda: 1))
+
+
+@contextlib.contextmanager
+def processes(number: int, begin: Callable[..., None], *arguments: Any) -> Iterator[tuple[Executor, Ahead]]:
+    """Open an executor of worker processes, which end with this one; each has one thread of the BLAS.
+
+    Parameters
+    ----------
+    number : int
+        Of processes.
+    begin, arguments
+        A function that each worker calls first, and what with. It raises nothing.
+
+    Raises
+    ------
+    BetafoldError
+        A worker was killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(number, context, _begin_worker, (begin, *arguments)) as executor:
+        try:
+            yield executor, lambda: 2 * number + 1
+        except BrokenProcessPool as error:
+            raise BetafoldError(f"a worker process was killed or ran out of memory: {_GO_ON}") from error
+        except BaseException:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()  # it holds nothing that could be lost
+            raise
+
+
+def _begin_worker(begin: Callable[..., None], *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    set_blas_threads(1)
+    begin(*arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def cluster(scheduler: str) -> Iterator[tuple[Executor, Ahead]]:
+    """Open an executor over the workers of a Dask cluster. What a lost worker had to do is done by another.
+
+    Parameters
+    ----------
+    scheduler : str
+        Address of the Dask scheduler.
+
+    Raises
+    ------
+    BetafoldError
+        Dask is not installed, the scheduler cannot be reached, or is lost.
+    """
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError as error:
+        raise BetafoldError(
+            "--scheduler needs Dask: install it with pip install 'betafold-mlx[cluster]'"
+        ) from error
+    try:
+        client = Client(scheduler, timeout=30)
+    except (OSError, ValueError) as error:
+        raise BetafoldError(f"cannot reach a Dask scheduler at {scheduler}") from error
+
+    def ahead() -> int:
+        return 2 * max(1, sum(client.nthreads().values())) + 1
+
+    with client:
+        try:
+            yield client.get_executor(pure=False), ahead
+        except KilledWorker as error:
+            raise BetafoldError(f"Dask gave up: workers were killed again and again: {_GO_ON}") from error
+        except (CancelledError, OSError) as error:
+            raise BetafoldError(f"the Dask scheduler at {scheduler} is lost: {_GO_ON}") from error

@@ -31,7 +31,7 @@ GROUPS = {
 METHODS = {
     "model": "betafold-mini",
     "best_of_5": "best of 5",
-    "model_not_told": "chemistry not told",
+    "model_not_told": "without chemistry",
     "constant_helix": "helix",
     "type_prior": "type prior",
     "nearest_neighbour": "neighbour",
@@ -127,7 +127,7 @@ def bonds(document: Document) -> str:
     ]
     return (
         f"**Stated bonds** formed, over all five models: {'; '.join(said)}.\n\n"
-        f"**Preferred disulfides**, where none are told, right: {'; '.join(pairing)}. Do not rely on it."
+        f"**Preferred disulfides**, where none are stated, right: {'; '.join(pairing)}. Do not rely on it."
     )
 
 

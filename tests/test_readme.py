@@ -40,10 +40,13 @@ BUNDLED = ROOT / "weights" / "betafold-mini"
 
 ELSEWHERE = {
     "scripts/train-esm2": "train/test_esm2.py::test_the_whole_recipe_and_that_it_goes_on",
-    f".venv/bin/mlx.launch -n 2 --backend ring -- {PROGRAM} fold": (
-        "library/test_ranks.py::test_a_real_model_and_all_chemistry_on_two_ranks"
+    ".venv/bin/mlx.launch": (
+        "train/test_ranks.py::test_the_launcher_of_mlx_starts_two_ranks_whose_gradient_is_that_of_one"
     ),
-    ".venv/bin/mlx.launch": "cli/test_embed.py::test_embed_under_the_launcher",
+    ".venv/bin/dask": "library/test_work.py::test_a_cluster_that_loses_a_worker_writes_the_same_bytes",
+    f"{PROGRAM} fold library.fasta.gz -o library --scheduler": (
+        "library/test_work.py::test_a_cluster_that_loses_a_worker_writes_the_same_bytes"
+    ),
     f"{PROGRAM} viewer install": "report/test_viewer.py::test_npm_fetches_exactly_the_release",
     f"{PROGRAM} serve": "cli/test_serve.py::test_a_signal_ends_it_when_all_that_was_asked_is_answered",
     f"{PROGRAM} lab": "cli/test_lab.py::test_a_verdict_is_printed_and_a_page_written",

@@ -22,7 +22,8 @@ from betafold_mlx.geometry.metrics import drmsd
 from betafold_mlx.model.config import TRIANGLES, ModelConfig
 from betafold_mlx.model.heads import TorsionHead, vectors_to_angles, with_bounded_gradient
 from betafold_mlx.model.pairformer import DTYPES, PairUpdate
-from betafold_mlx.model.triangle import FORMS, right_product
+from betafold_mlx.model.transformer import relu
+from betafold_mlx.model.triangle import FORMS
 
 ATTENTION, UPDATE, STRUCTURE = "attention", "updates of a block", "heads and structure"
 GRADIENT, STRUCTURE_GRADIENT = f"{UPDATE}, with gradient", f"{STRUCTURE}, with gradient"
@@ -84,7 +85,7 @@ def attention(case: Case, batch: int) -> Callable[[], mx.array]:
     bias, mask = mx.random.normal((batch, heads, n, n), key=mx.random.key(3)), mx.ones((batch, n))
     mx.eval(q, k, v, bias, mask)
     if case.form == UNBIASED:
-        return lambda: right_product(q, k, v)
+        return lambda: (v @ relu(k).swapaxes(-1, -2)) @ relu(q)
     return lambda: FORMS[case.form](q, k, v, bias, mask)
 
 

@@ -10,26 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from betafold_mlx.files import file_sha256
 from betafold_mlx.generate.chain_layout import Layout
 from betafold_mlx.generate.context import Context
 from betafold_mlx.generate.decoder import Decoder
 from betafold_mlx.generate.settings import GeneratorConfig
 from betafold_mlx.generate.surroundings import Surroundings
-from betafold_mlx.model.directory import (
-    WEIGHTS_FILE,
-    load_arrays,
-    read_description,
-    set_weights,
-    write_directory,
-)
+from betafold_mlx.model.directory import LoadedNetwork, load_directory, save_directory
 
 KIND = ("betafold-par", 2)
 """``model_type`` and ``schema_version`` in ``config.json``."""
@@ -82,58 +74,20 @@ class BackboneGenerator(nn.Module):
         return list(mx.split(z, ends, axis=1))
 
 
-@dataclass(frozen=True)
-class Generator:
-    """A generator and where it came from.
-
-    Attributes
-    ----------
-    model : BackboneGenerator
-        Ready to sample (float32).
-    name : str
-        Name of the directory it was loaded from.
-    sha256 : str
-        SHA-256 of ``model.safetensors``.
-    trained_on : str or None
-        SHA-256 of the data set it was trained on, where the model says.
-    """
-
-    model: BackboneGenerator
-    name: str
-    sha256: str
-    trained_on: str | None = None
+Generator = LoadedNetwork[BackboneGenerator]
+"""A generator and where it came from."""
 
 
 def load_generator(directory: Path) -> Generator:
-    """Load the model directory of a generator.
-
-    Raises
-    ------
-    BetafoldError
-        For anything missing, damaged, or of another kind; the message says which file and what to do.
-    """
-    directory = Path(directory)
+    """Load the model directory of a generator; raises as `betafold_mlx.model.directory.load_directory` does."""
     what = "a generator of backbones: train one with `betafold-mlx train-generator`"
-    config, trained_on = read_description(directory, KIND, GeneratorConfig.from_dict, what)
-    model = BackboneGenerator(config)
-    path = directory / WEIGHTS_FILE
-    set_weights(model, load_arrays(path), path)
-    return Generator(model, directory.resolve().name, file_sha256(path), trained_on)
+
+    def build(values: dict[str, Any]) -> BackboneGenerator:
+        return BackboneGenerator(GeneratorConfig.from_dict(values))
+
+    return load_directory(directory, KIND, build, what)
 
 
 def save_generator(directory: Path, model: BackboneGenerator, card: str, training: dict[str, Any]) -> None:
-    """Write the model directory of a generator, whole or not at all; its weights are stored as float16.
-
-    Parameters
-    ----------
-    directory : Path
-        Replaced as a whole where it exists.
-    model : BackboneGenerator
-        The network.
-    card : str
-        Text of the model card.
-    training : dict
-        How it was trained, for ``config.json``.
-    """
-    network = dataclasses.asdict(model.config)
-    write_directory(Path(directory), model, KIND, network, card, training, mx.float16)
+    """Write the model directory of a generator, its weights as float16: see `save_directory`."""
+    save_directory(Path(directory), model, KIND, dataclasses.asdict(model.config), card, training, mx.float16)

@@ -56,15 +56,7 @@ def scaled_dot_product_attention(
 
 
 class MultiHeadAttention(nn.Module):
-    """Multi-head self-attention with an optional pair bias.
-
-    Parameters
-    ----------
-    width : int
-        Width of a residue's state.
-    heads : int
-        Number of heads; each works on ``width / heads`` numbers.
-    """
+    """Multi-head self-attention with an optional pair bias; each head works on ``width / heads`` numbers."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

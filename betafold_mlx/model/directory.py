@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -18,17 +18,22 @@ from betafold_mlx.model.folding import FoldingModel
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
 
-C = TypeVar("C")
+Kind = tuple[str, int]
+"""The ``model_type`` and the ``schema_version`` in ``config.json``."""
+
+FOLDING_KIND: Kind = (MODEL_TYPE, SCHEMA_VERSION)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A folding model and where it came from.
+class LoadedNetwork(Generic[Network]):
+    """A network and where it came from.
 
     Attributes
     ----------
-    model : FoldingModel
-        Ready to fold (float32).
+    model : nn.Module
+        Ready to use (float32).
     name : str
         Name of the directory it was loaded from.
     sha256 : str
@@ -39,21 +44,19 @@ class LoadedModel:
         SHA-256 of the data set it was trained on, where the model says.
     """
 
-    model: FoldingModel
+    model: Network
     name: str
     sha256: str
     path: Path
     trained_on: str | None = None
 
 
-def load_arrays(path: Path) -> dict[str, mx.array]:
-    """Read a safetensors file.
+LoadedModel = LoadedNetwork[FoldingModel]
+"""A folding model and where it came from."""
 
-    Raises
-    ------
-    BetafoldError
-        Missing, truncated, or not safetensors. (Nothing else is ever read: no pickle, no numpy archive.)
-    """
+
+def load_arrays(path: Path) -> dict[str, mx.array]:
+    """Read a safetensors file; BetafoldError where it is missing, truncated, or of another format."""
     if not path.is_file():
         raise BetafoldError(f"{path} is not there")
     try:
@@ -68,48 +71,35 @@ def load_arrays(path: Path) -> dict[str, mx.array]:
 
 
 def save_arrays(path: Path, arrays: dict[str, mx.array], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file.
-
-    Raises
-    ------
-    OSError
-        Where the file system refuses.
-    """
+    """Write a safetensors file; OSError where the file system refuses."""
     try:
         mx.save_safetensors(str(path), arrays, metadata)
     except RuntimeError as error:  # MLX's word for a full disk
         raise OSError(f"the disk may be full ({error})") from error
 
 
-def read_description(
-    directory: Path, kind: tuple[str, int], parse: Callable[[dict[str, Any]], C], what: str
-) -> tuple[C, str | None]:
-    """Read and check ``config.json`` of a directory of any kind of model.
+def load_directory(
+    directory: Path, kind: Kind, build: Callable[[dict[str, Any]], Network], what: str
+) -> LoadedNetwork[Network]:
+    """Load a directory of any kind of model.
 
     Parameters
     ----------
     directory : Path
-        Holds it.
+        The model directory.
     kind : (str, int)
-        The ``model_type`` and the ``schema_version`` that it must have.
-    parse : callable
-        Makes the network's config of plain values; may raise BetafoldError.
+        What its ``config.json`` must say.
+    build : callable
+        Makes the network from the settings in ``config.json``; may raise BetafoldError.
     what : str
         What it should describe, in words.
-
-    Returns
-    -------
-    config
-        What `parse` made.
-    trained_on : str or None
-        SHA-256 of the data set it was trained on, where the file says.
 
     Raises
     ------
     BetafoldError
-        No such directory, no such file, broken JSON, another schema, or impossible values.
+        For anything missing, damaged, or of another kind; the message says which file and what to do.
     """
-    model_type, schema = kind
+    directory, (model_type, schema) = Path(directory), kind
     path = directory / CONFIG_FILE
     if not directory.is_dir():
         raise BetafoldError(f"no model directory at {directory}")
@@ -126,11 +116,19 @@ def read_description(
     if not isinstance(network, dict):
         raise BetafoldError(f"{path}: 'network' must be an object")
     try:
-        config = parse(network)
+        model = build(network)
     except BetafoldError as error:
         raise BetafoldError(f"{path}: {error}") from error
+    weights = directory / WEIGHTS_FILE
+    set_weights(model, load_arrays(weights), weights)
     trained_on = training.get("dataset_sha256") if isinstance(training, dict) else None
-    return config, trained_on if isinstance(trained_on, str) else None
+    return LoadedNetwork(
+        model,
+        directory.resolve().name,
+        file_sha256(weights),
+        directory,
+        trained_on if isinstance(trained_on, str) else None,
+    )
 
 
 def named_arrays(tree: Any) -> dict[str, mx.array]:
@@ -170,34 +168,40 @@ def set_weights(model: nn.Module, arrays: dict[str, mx.array], source: Path) -> 
 
 
 def load_model(directory: Path) -> LoadedModel:
-    """Load a model directory.
+    """Load the model directory of a folding model; raises as `load_directory` does."""
 
-    Raises
-    ------
-    BetafoldError
-        For anything missing, damaged, or of another kind; the message says which file and what to do.
-    """
-    directory = Path(directory)
-    config, trained_on = read_description(
-        directory, (MODEL_TYPE, SCHEMA_VERSION), ModelConfig.from_dict, "a betafold folding model"
-    )
-    model = FoldingModel(config)
-    path = directory / WEIGHTS_FILE
-    set_weights(model, load_arrays(path), path)
-    return LoadedModel(model, directory.resolve().name, file_sha256(path), directory, trained_on)
+    def build(values: dict[str, Any]) -> FoldingModel:
+        return FoldingModel(ModelConfig.from_dict(values))
+
+    return load_directory(directory, FOLDING_KIND, build, "a betafold folding model")
 
 
 def save_model(
     directory: Path, model: FoldingModel, card: str, training: dict[str, Any], dtype: mx.Dtype = mx.float32
 ) -> None:
-    """Write a model directory, whole or not at all.
+    """Write the model directory of a folding model: see `save_directory`."""
+    save_directory(directory, model, FOLDING_KIND, model.config.to_dict(), card, training, dtype)
+
+
+def save_directory(
+    directory: Path,
+    model: nn.Module,
+    kind: Kind,
+    network: dict[str, Any],
+    card: str,
+    training: dict[str, Any],
+    dtype: mx.Dtype,
+) -> None:
+    """Write a directory of any kind of model, whole or not at all.
 
     Parameters
     ----------
     directory : Path
         Replaced as a whole where it exists.
-    model : FoldingModel
+    model : nn.Module
         The network.
+    kind, network : (str, int), dict
+        What ``config.json`` says of it.
     card : str
         Text of the model card.
     training : dict
@@ -205,21 +209,6 @@ def save_model(
     dtype : mx.Dtype
         Type of the stored weights.
     """
-    write_directory(
-        directory, model, (MODEL_TYPE, SCHEMA_VERSION), model.config.to_dict(), card, training, dtype
-    )
-
-
-def write_directory(
-    directory: Path,
-    model: nn.Module,
-    kind: tuple[str, int],
-    network: dict[str, Any],
-    card: str,
-    training: dict[str, Any],
-    dtype: mx.Dtype,
-) -> None:
-    """Write a directory of any kind of model: as `save_model`, `kind` as in `read_description`."""
     with atomic_directory(directory) as temporary:
         weights = {name: array.astype(dtype) for name, array in named_arrays(model.parameters()).items()}
         save_arrays(temporary / WEIGHTS_FILE, weights, {"format": "mlx"})

@@ -21,18 +21,7 @@ class DistogramHead(nn.Module):
 
     The features of a pair are both states, their elementwise product (in a narrower projection), the ring-aware
     separation along the sequence, and whether a disulfide between the two is stated; then a perceptron with one
-    hidden layer. The logits are those of (i, j) and (j, i) averaged.
-
-    Parameters
-    ----------
-    width : int
-        Width of a residue's state.
-    max_length : int
-        Separations are clipped to +- (max_length - 1).
-    product : int
-        Width of the projection that is multiplied.
-    hidden : int
-        Hidden width.
+    hidden layer. The logits are those of (i, j) and (j, i) averaged. Separations are clipped to +- (max_length - 1).
     """
 
     def __init__(self, width: int, max_length: int, product: int = 64, hidden: int = 96) -> None:
@@ -47,7 +36,7 @@ class DistogramHead(nn.Module):
         self.logits = nn.Linear(hidden, BINS)
 
     def __call__(self, states: mx.array, relative: mx.array, bonded: mx.array) -> mx.array:
-        """Return the logits.
+        """Return the logits (B, L, L, bins), symmetric in the residues.
 
         Parameters
         ----------
@@ -57,11 +46,6 @@ class DistogramHead(nn.Module):
             (B, L, L) int, from `betafold_mlx.model.positions.relative_positions`.
         bonded : mx.array
             (B, L, L) bool, True where a disulfide is stated.
-
-        Returns
-        -------
-        mx.array
-            (B, L, L, bins), symmetric in the residues.
         """
         narrow = self.narrow(states)  # (B, L, P)
         hidden = self.product(narrow[:, :, None] * narrow[:, None, :])  # (B, L, L, H)

@@ -29,18 +29,7 @@ class TorsionHead(nn.Module):
 
 
 def vectors_to_angles(vectors: mx.array) -> mx.array:
-    """Return the directions of (cos, sin) vectors.
-
-    Parameters
-    ----------
-    vectors : mx.array
-        (..., 2), any length.
-
-    Returns
-    -------
-    mx.array
-        (...) radians in [-pi, pi].
-    """
+    """Return the directions (...), radians in [-pi, pi], of (cos, sin) vectors (..., 2) of any length."""
     cos, sin = vectors[..., 0], vectors[..., 1]
     # arctan2(0, 0) has no gradient; the nudge is far below float32 resolution of any trained vector.
     tiny = (mx.abs(cos) + mx.abs(sin)) < 1e-12
@@ -60,11 +49,6 @@ def with_bounded_gradient(angles: mx.array, vectors: mx.array) -> mx.array:
         (...) radians, `vectors_to_angles` of `vectors`.
     vectors : mx.array
         (..., 2).
-
-    Returns
-    -------
-    mx.array
-        (...), equal to `angles`.
     """
     length = mx.stop_gradient(mx.minimum(mx.linalg.norm(vectors, axis=-1), 1.0))
     fixed = mx.stop_gradient(angles)
@@ -86,17 +70,6 @@ class ConfidenceHead(nn.Module):
 
 
 def expected_plddt(logits: mx.array) -> mx.array:
-    """Return the expected lDDT under the predicted bins.
-
-    Parameters
-    ----------
-    logits : mx.array
-        (..., bins).
-
-    Returns
-    -------
-    mx.array
-        (...) predicted lDDT, 0 to 100.
-    """
+    """Return the expected lDDT (...), 0 to 100, under logits (..., bins)."""
     centres = (mx.arange(PLDDT_BINS) + 0.5) * (100.0 / PLDDT_BINS)
     return (mx.softmax(logits, axis=-1) * centres).sum(axis=-1)

@@ -17,6 +17,7 @@ import mlx.nn as nn
 
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.distogram import BINS
+from betafold_mlx.model.positions import PairBias
 from betafold_mlx.model.transformer import TransformerBlock, dropout, relu, split_key
 from betafold_mlx.model.triangle import (
     PairLinear,
@@ -35,40 +36,8 @@ DISTOGRAM_HIDDEN = 96
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
 
-class PairPositions(nn.Module):
-    """Where two residues stand to each other: ring-aware separation and stated disulfide, for each pair.
-
-    Parameters
-    ----------
-    width : int
-        Channels of a pair.
-    max_length : int
-        Separations are clipped to +- (max_length - 1).
-    """
-
-    def __init__(self, width: int, max_length: int) -> None:
-        super().__init__()
-        self._reach = max_length - 1
-        self.separation = nn.Embedding(2 * max_length - 1, width)
-        self.disulfide = mx.zeros((width,))
-
-    def __call__(self, relative: mx.array, bonded: mx.array) -> mx.array:
-        """(B, L, L) separations and (B, L, L) bool -> (B, d, L, L)."""
-        index = mx.clip(relative, -self._reach, self._reach) + self._reach
-        pairs = self.separation(index) + bonded[..., None] * self.disulfide  # (B, L, L, d)
-        return mx.contiguous(pairs.transpose(0, 3, 1, 2))
-
-
 class ResiduesToPairs(nn.Module):
-    """What the states of two residues say of their pair: either state, and the product of both.
-
-    Parameters
-    ----------
-    width : int
-        Width of a residue's state.
-    pair_width : int
-        Channels of a pair.
-    """
+    """What the states of two residues say of their pair: either state, and the product of both."""
 
     def __init__(self, width: int, pair_width: int) -> None:
         super().__init__()
@@ -86,13 +55,7 @@ class ResiduesToPairs(nn.Module):
 
 
 class PairUpdate(nn.Module):
-    """Triangle multiplications, triangle attentions and transition, each added to the pairs.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes.
-    """
+    """Triangle multiplications, triangle attentions and transition, each added to the pairs."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -105,22 +68,7 @@ class PairUpdate(nn.Module):
         self.transition = PairTransition(width, TRANSITION * width)
 
     def __call__(self, pairs: mx.array, mask: mx.array, key: mx.array | None) -> mx.array:
-        """Return the new pairs.
-
-        Parameters
-        ----------
-        pairs : mx.array
-            (B, d, L, L).
-        mask : mx.array
-            (B, L) of the same type, 1 = real residue, 0 = padding.
-        key : mx.array or None
-            Random key for dropout, (2,) or (B, 2).
-
-        Returns
-        -------
-        mx.array
-            (B, d, L, L).
-        """
+        """Return the new pairs (B, d, L, L); `mask` (B, L) is of their type, 1 = real residue, 0 = padding."""
         updates = (self.outgoing, self.incoming, self.starting, self.ending)
         for update, own in zip(updates, split_key(key, len(updates)), strict=True):
             shape = (*pairs.shape[:2], 1, pairs.shape[3])
@@ -134,19 +82,13 @@ class PairUpdate(nn.Module):
 
 
 class Pairformer(nn.Module):
-    """The trunk.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes. Its ``layers`` blocks of residues are shared out among its ``pair_blocks`` updates of pairs.
-    """
+    """The trunk: ``layers`` blocks of residues, shared out among ``pair_blocks`` updates of pairs."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, number = config.pair_width, config.pair_blocks
         self._dtype = DTYPES[config.trunk_dtype]
-        self.pair_positions = PairPositions(width, config.max_length)
+        self.pair_positions = PairBias(width, config.max_length, zero=False)
         self.to_pairs = [ResiduesToPairs(config.width, width) for _ in range(number)]
         self.pair_updates = [PairUpdate(config) for _ in range(number)]
         self.biases = [PairLinear(width, config.heads, zero=True) for _ in range(number)]
@@ -200,7 +142,7 @@ class Pairformer(nn.Module):
         attention : list of mx.array
             One (B, H, L, L) map a block of residues; empty unless asked for.
         """
-        given_states, given_pairs = states, self.pair_positions(relative, bonded)
+        given_states, given_pairs = states, mx.contiguous(self.pair_positions(relative, bonded))
         pairs = given_pairs
         attention: list[mx.array] = []
         keys = split_key(key, recycles + 1)
@@ -237,15 +179,7 @@ class Pairformer(nn.Module):
 
 
 class PairDistogramHead(nn.Module):
-    """Pairs -> logits over their C-alpha distance, by a perceptron with one hidden layer.
-
-    Parameters
-    ----------
-    width : int
-        Channels of a pair.
-    hidden : int
-        Hidden width.
-    """
+    """Pairs -> logits over their C-alpha distance, by a perceptron with one hidden layer."""
 
     def __init__(self, width: int, hidden: int = DISTOGRAM_HIDDEN) -> None:
         super().__init__()

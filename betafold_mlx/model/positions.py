@@ -13,19 +13,9 @@ import mlx.nn as nn
 
 
 def sinusoidal_positions(length: int, width: int) -> mx.array:
-    """Return the sine and cosine positions of Vaswani et al. 2017, section 3.5.
+    """Return the sine and cosine positions of Vaswani et al. 2017, section 3.5: (length, width), width even.
 
-    Parameters
-    ----------
-    length : int
-        Number of positions.
-    width : int
-        Even width.
-
-    Returns
-    -------
-    mx.array
-        (length, width): sines at even, cosines at odd places, wavelengths from 2 pi to 10000 * 2 pi.
+    Sines stand at even, cosines at odd places; wavelengths run from 2 pi to 10000 * 2 pi.
     """
     rates = mx.exp(mx.arange(0, width, 2) * (-math.log(10000.0) / width))  # (width / 2,)
     angles = mx.arange(length)[:, None] * rates[None, :]
@@ -58,38 +48,28 @@ def relative_positions(lengths: mx.array, cyclic: mx.array, size: int) -> mx.arr
 
 
 class PairBias(nn.Module):
-    """Attention bias of each residue pair from its relative position and its disulfide bond.
+    """What each pair of residues gets for its relative position and a stated disulfide: d numbers.
 
     Parameters
     ----------
-    heads : int
-        Attention heads.
+    width : int
+        d: attention heads, or channels of a pair.
     max_length : int
         Separations are clipped to +- (max_length - 1).
+    zero : bool
+        Start with zeros: as a bias, from plain attention.
     """
 
-    def __init__(self, heads: int, max_length: int) -> None:
+    def __init__(self, width: int, max_length: int, zero: bool = True) -> None:
         super().__init__()
         self._reach = max_length - 1
-        self.separation = nn.Embedding(2 * max_length - 1, heads)
-        self.separation.weight = mx.zeros_like(self.separation.weight)  # start from plain attention
-        self.disulfide = mx.zeros((heads,))
+        self.separation = nn.Embedding(2 * max_length - 1, width)
+        if zero:
+            self.separation.weight = mx.zeros_like(self.separation.weight)
+        self.disulfide = mx.zeros((width,))
 
     def __call__(self, relative: mx.array, bonded: mx.array) -> mx.array:
-        """Return the bias.
-
-        Parameters
-        ----------
-        relative : mx.array
-            (B, L, L) int, from `relative_positions`.
-        bonded : mx.array
-            (B, L, L) bool, True where a disulfide is stated.
-
-        Returns
-        -------
-        mx.array
-            (B, H, L, L).
-        """
+        """(B, L, L) int of `relative_positions` and (B, L, L) bool -> (B, d, L, L)."""
         index = mx.clip(relative, -self._reach, self._reach) + self._reach
-        bias = self.separation(index) + bonded[..., None] * self.disulfide  # (B, L, L, H)
+        bias = self.separation(index) + bonded[..., None] * self.disulfide  # (B, L, L, d)
         return bias.transpose(0, 3, 1, 2)

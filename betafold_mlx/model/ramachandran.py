@@ -10,6 +10,7 @@ error is read off.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -24,13 +25,7 @@ GRID = 72
 
 
 class RamachandranHead(nn.Module):
-    """States of residues -> logits over regions of the Ramachandran plot.
-
-    Parameters
-    ----------
-    width : int
-        Width of a residue's state.
-    """
+    """States of residues -> logits over regions of the Ramachandran plot."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -52,10 +47,11 @@ class RamachandranHead(nn.Module):
         return TorsionMixture(log_weights, self.centre, concentration)
 
 
+@dataclass(frozen=True, eq=False)
 class TorsionMixture:
     """Mixtures of von Mises distributions over (phi, psi).
 
-    Parameters
+    Attributes
     ----------
     log_weights : mx.array
         (..., K), normalised.
@@ -65,13 +61,12 @@ class TorsionMixture:
         (K, 2).
     """
 
-    def __init__(self, log_weights: mx.array, centre: mx.array, concentration: mx.array) -> None:
-        self.log_weights = log_weights
-        self.centre = centre
-        self.concentration = concentration
+    log_weights: mx.array
+    centre: mx.array
+    concentration: mx.array
 
     def log_density(self, angles: mx.array, defined: mx.array) -> mx.array:
-        """Return the log density of torsions, in nats per radian each.
+        """Return the log density (...) of torsions, in nats per radian each.
 
         Parameters
         ----------
@@ -79,11 +74,6 @@ class TorsionMixture:
             (..., 2) phi, psi in radians.
         defined : mx.array
             (..., 2) bool; an undefined torsion is integrated out.
-
-        Returns
-        -------
-        mx.array
-            (...).
         """
         known = defined.astype(mx.float32)
         constant = self.log_weights - known @ log_normaliser(self.concentration).T  # (..., K)

@@ -113,8 +113,6 @@ class Transformer(nn.Module):
 
     Parameters
     ----------
-    width, layers, heads, ffn_width : int
-        As in `betafold_mlx.model.config.ModelConfig`.
     dropout_rate : float
         Share of each residual branch that is dropped when a key is given.
     post_norm : bool

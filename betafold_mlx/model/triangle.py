@@ -64,12 +64,7 @@ def _normalise_vjp(
 class PairLinear(nn.Module):
     """A linear map of the channels: (B, inputs, n, n) -> (B, outputs, n, n).
 
-    Parameters
-    ----------
-    inputs, outputs : int
-        Numbers of channels.
-    zero : bool
-        Start with weights 0, so that an update starts as nothing; otherwise as `mlx.nn.Linear` does.
+    With `zero` the weights start as 0, so that an update starts as nothing; otherwise as those of `mlx.nn.Linear`.
     """
 
     def __init__(self, inputs: int, outputs: int, zero: bool = False) -> None:
@@ -96,17 +91,7 @@ class Gate(nn.Module):
 
 
 class TriangleMultiplication(nn.Module):
-    """sum over k of a(i, k) b(j, k), of outgoing edges, or of a(k, i) b(k, j), of incoming ones.
-
-    Parameters
-    ----------
-    width : int
-        Channels of a pair.
-    hidden : int
-        Channels of a and b.
-    incoming : bool
-        Which edges.
-    """
+    """sum over k of a(i, k) b(j, k), of outgoing edges, or of a(k, i) b(k, j), of incoming ones."""
 
     def __init__(self, width: int, hidden: int, incoming: bool) -> None:
         super().__init__()
@@ -119,20 +104,7 @@ class TriangleMultiplication(nn.Module):
         self.output = PairLinear(hidden, width, zero=True)
 
     def __call__(self, z: mx.array, mask: mx.array) -> mx.array:
-        """Return what to add.
-
-        Parameters
-        ----------
-        z : mx.array
-            (B, d, n, n) pairs.
-        mask : mx.array
-            (B, n) of the type of `z`, 1 = real residue, 0 = padding.
-
-        Returns
-        -------
-        mx.array
-            (B, d, n, n).
-        """
+        """Return what to add to pairs (B, d, n, n); `mask` (B, n) is of their type, 1 = real residue, 0 = padding."""
         c = self._hidden
         sides, openings, gate = mx.split(self.project(normalise(z)), [2 * c, 4 * c], axis=1)
         a, b = mx.split(self.sides_gate(openings) * sides, 2, axis=1)  # (B, c, n, n)
@@ -144,7 +116,7 @@ class TriangleMultiplication(nn.Module):
 
 
 def softmax_attention(q: mx.array, k: mx.array, v: mx.array, bias: mx.array, mask: mx.array) -> mx.array:
-    """Return softmax(Q K^T / sqrt(c) + B) V for each row.
+    """Return softmax(Q K^T / sqrt(c) + B) V for each row, shaped as Q.
 
     Parameters
     ----------
@@ -154,11 +126,6 @@ def softmax_attention(q: mx.array, k: mx.array, v: mx.array, bias: mx.array, mas
         (B, h, n, n): place that asks, place that answers.
     mask : mx.array
         (B, n), 1 = real residue, 0 = padding, which gives no answer.
-
-    Returns
-    -------
-    mx.array
-        (B, h, n, c, n).
     """
     scores = (q * (1 / math.sqrt(q.shape[-2]))).swapaxes(-1, -2) @ k + bias[:, :, None]  # (B, h, n, n, n)
     scores = scores.astype(mx.float32)
@@ -171,18 +138,13 @@ def softmax_attention(q: mx.array, k: mx.array, v: mx.array, bias: mx.array, mas
 def additive_attention(q: mx.array, k: mx.array, v: mx.array, bias: mx.array, mask: mx.array) -> mx.array:
     """Return phi(Q) (phi(K)^T V) + phi(B) V for each row; shapes as in `softmax_attention`.
 
-    The first term costs n^2 c^2. The second is one matrix product for all rows: still n^3 c multiplications, but no
-    more than n^2 c numbers.
+    The product on the right comes first, c x c numbers, never n x n: the first term costs n^2 c^2. The second is one
+    matrix product for all rows: still n^3 c multiplications, but no more than n^2 c numbers.
     """
     batch, heads, n, width, _ = v.shape
     v = v * mask[:, None, None, None, :]
     biased = v.reshape(batch, heads, n * width, n) @ relu(bias).swapaxes(-1, -2)
-    return right_product(q, k, v) + biased.reshape(v.shape)
-
-
-def right_product(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
-    """Return phi(Q) (phi(K)^T V) for each row, the product on the right first: c x c numbers, never n x n."""
-    return (v @ relu(k).swapaxes(-1, -2)) @ relu(q)
+    return (v @ relu(k).swapaxes(-1, -2)) @ relu(q) + biased.reshape(v.shape)
 
 
 def gated_attention(
@@ -190,13 +152,8 @@ def gated_attention(
 ) -> mx.array:
     """Return ((phi(Q) phi(K)^T) * sigmoid(B)) V for each row; shapes as in `softmax_attention`.
 
-    Parameters
-    ----------
-    q, k, v, bias, mask : mx.array
-        As in `softmax_attention`.
-    rows : int, optional
-        Rows done at a time; by default as many as a head has channels. So many rows of n x n weights are as many
-        numbers as V has, so that the memory grows as n^2. Going back they are computed again.
+    So many `rows` are done at a time, by default as many as a head has channels: their n x n weights are then as many
+    numbers as V has, so that the memory grows as n^2. Going back they are computed again.
     """
     n, rows = q.shape[2], q.shape[3] if rows is None else rows
     gates = sigmoid(bias) * mask[:, None, None, :]  # (B, h, n, n)
@@ -253,19 +210,7 @@ FORMS: dict[str, Callable[..., mx.array]] = {
 
 
 class TriangleAttention(nn.Module):
-    """Attention among the pairs that start at one residue, or that end there.
-
-    Parameters
-    ----------
-    width : int
-        Channels of a pair.
-    heads : int
-        Attention heads; each works on ``width / heads`` channels.
-    form : str
-        One of `FORMS`.
-    ending : bool
-        Among the pairs (., j) instead of (i, .): the same on the transposed representation.
-    """
+    """Attention among the pairs (i, .) that start at a residue, or (., j) that end there, in one of `FORMS`."""
 
     def __init__(self, width: int, heads: int, form: str, ending: bool) -> None:
         super().__init__()

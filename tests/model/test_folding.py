@@ -79,14 +79,6 @@ def test_dropout_only_with_a_key(model):
     assert not mx.array_equal(model(inputs, key).torsions, model(inputs).torsions).item()
 
 
-def test_peptides_with_keys_of_their_own_may_be_folded_apart(model):
-    keys = mx.random.split(mx.random.key(1), len(PEPTIDES))
-    together = model(collate(PEPTIDES, 32), keys).torsions
-    for row, peptide in enumerate(PEPTIDES):
-        apart = model(collate([peptide], 32), keys[row : row + 1]).torsions[0]
-        assert np.allclose(np.array(apart), np.array(together[row]), atol=1e-4)
-
-
 def test_confidence_does_not_shape_the_structure(model):
     def confidence(inputs):
         return model(inputs).plddt_logits.sum()
@@ -107,21 +99,6 @@ def test_every_parameter_learns(model):
     _, gradients = nn.value_and_grad(model, loss)(collate(PEPTIDES))
     still = [name for name, g in tree_flatten(gradients) if float(mx.abs(g).max()) == 0]
     assert still == []
-
-
-def test_bond_lengths_are_not_parameters(model):
-    names = {name.split(".")[0] for name, _ in tree_flatten(model.trainable_parameters())}
-    assert names == {
-        *("embedding", "positions", "pair_bias", "transformer", "torsion_head", "confidence_head"),
-        *("ramachandran_head", "distogram_head"),
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
-def test_residue_order_matters(positions):
-    model = FoldingModel(ModelConfig(width=32, layers=1, heads=4, ffn_width=64, positions=positions))
-    forth, back = (np.array(model(collate([Peptide(s)])).vectors) for s in ("ACDEFGHIKL", "LKIHGFEDCA"))
-    assert np.abs(forth[0, :10] - back[0, :10][::-1]).max() > 1e-3
 
 
 def test_frozen_features_take_the_place_of_the_embedding():
@@ -194,12 +171,8 @@ def test_save_and_load_give_the_same_model(tmp_path, model):
     assert (tmp_path / "m" / "README.md").read_text() == "# card\n"
     assert load_model(saved(tmp_path, model)).sha256 == loaded.sha256  # replaced as a whole, same bytes
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m"]
-
-
-def test_float16_weights_load_as_float32(tmp_path, model):
-    loaded = load_model(saved(tmp_path, model, dtype=mx.float16))
-    dtypes = {array.dtype for _, array in tree_flatten(loaded.model.parameters())}
-    assert dtypes == {mx.float32}
+    half = load_model(saved(tmp_path, model, dtype=mx.float16)).model
+    assert {array.dtype for _, array in tree_flatten(half.parameters())} == {mx.float32}
 
 
 def one_line(error):
@@ -254,18 +227,11 @@ def test_missing_extra_misshapen_and_nan_tensors_are_named(tmp_path, model):
         ({"network": {"dropout": 1.5}}, "dropout"),
         ({"network": {"embedder": {"kind": "bert"}}}, "bert"),
         ({"network": 3}, "must be an object"),
-        ({"network": {"width": "32"}}, "width must be a whole number"),
         ({"network": {"width": 10**9}}, "width must be a whole number from 1 to 8192"),
-        ({"network": {"layers": 10**9}}, "layers must be"),
-        ({"network": {"layers": True}}, "layers must be"),
         ({"network": {"max_length": [32] * 1000}}, "max_length must be"),
-        ({"network": {"dropout": "0.1"}}, "dropout"),
-        ({"network": {"dropout": float("nan")}}, "dropout"),
-        ({"network": {"positions": {}}}, "positions"),
         ({"network": {"embedder": []}}, "'embedder' must be an object"),
         ({"network": {"embedder": {"kind": ["residue"]}}}, "embedder kind"),
         ({"network": {"embedder": {"kind": "esm2"}}}, "embedder width"),
-        ({"network": {"embedder": {"kind": "esm2", "width": "320"}}}, "embedder width"),
         ({"network": {"embedder": {"kind": "esm2", "width": 10**12}}}, "embedder width"),
         ({"network": {"embedder": {"kind": "esm2", "width": 320, "sha256": 5}}}, "embedder sha256"),
     ],
@@ -280,13 +246,6 @@ def test_an_impossible_config_is_refused(tmp_path, model, change, message):
     assert len(str(error.value)) < 300 + len(str(directory))
 
 
-def test_json_nested_without_end_is_refused(tmp_path, model):
-    directory = saved(tmp_path, model)
-    (directory / "config.json").write_text("[" * 100_000)
-    with pytest.raises(BetafoldError, match="is not whole JSON"):
-        load_model(directory)
-
-
 def test_missing_directories_and_files(tmp_path, model):
     with pytest.raises(BetafoldError, match="no model directory"):
         load_model(tmp_path / "nowhere")
@@ -297,6 +256,7 @@ def test_missing_directories_and_files(tmp_path, model):
     (directory / "model.safetensors").unlink()
     with pytest.raises(BetafoldError, match="is not there"):
         load_model(directory)
-    (directory / "config.json").write_text("{ not json")
-    with pytest.raises(BetafoldError, match="JSON"):
-        load_model(directory)
+    for text in ("{ not json", "[" * 100_000):  # the second: nested without end
+        (directory / "config.json").write_text(text)
+        with pytest.raises(BetafoldError, match="is not whole JSON"):
+            load_model(directory)

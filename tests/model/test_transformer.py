@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from betafold_mlx.model.attention import MultiHeadAttention, scaled_dot_product_attention
 from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
 from betafold_mlx.model.transformer import Transformer, TransformerBlock, dropout, split_key
 
@@ -73,22 +72,6 @@ def test_block_equals_the_float64_oracle(states):
         np.testing.assert_allclose(np.array(maps[row])[:, real], want_maps[:, real], atol=1e-6)
 
 
-def test_attention_equals_mlx_fused_attention(states):
-    _, mask, bias = states
-    q, k, v = (mx.random.normal((2, 4, 7, 6)) for _ in range(3))
-    got, _ = scaled_dot_product_attention(q, k, v, mask, bias)
-    merged = mx.where(mask[:, None, None, :], bias, -mx.inf)
-    want = mx.fast.scaled_dot_product_attention(q, k, v, scale=6**-0.5, mask=merged)
-    np.testing.assert_allclose(np.array(got), np.array(want), atol=1e-5)
-
-
-def test_attention_rows_sum_to_one_and_never_look_at_padding(states):
-    x, mask, bias = states
-    _, maps = MultiHeadAttention(24, 4)(x, mask, bias)
-    np.testing.assert_allclose(np.array(maps.sum(axis=-1)), 1, atol=1e-5)
-    assert float(maps[1, :, :, 4:].max()) == 0
-
-
 def test_a_row_of_padding_alone_stays_finite_in_value_and_gradient(states):
     x, _, bias = states
     block = TransformerBlock(24, 4, 48, 0.0)
@@ -104,24 +87,6 @@ def test_what_stands_in_the_padding_changes_nothing(states):
     first, _ = stack(x, mask, bias)
     second, _ = stack(other, mask, bias)
     np.testing.assert_allclose(np.array(first)[1, :4], np.array(second)[1, :4], atol=1e-6)
-
-
-def test_without_positions_the_stack_sees_a_bag_of_residues(states):
-    x, _, _ = states
-    stack = Transformer(24, 2, 4, 48, 0.0)
-    everything = mx.ones((2, 7), dtype=mx.bool_)
-    order = mx.array([3, 1, 6, 0, 2, 5, 4])
-    straight, _ = stack(x, everything)
-    shuffled, _ = stack(x[:, order], everything)
-    np.testing.assert_allclose(np.array(straight[:, order]), np.array(shuffled), atol=1e-5)
-
-
-def test_attention_maps_come_on_request(states):
-    x, mask, bias = states
-    stack = Transformer(24, 3, 4, 48, 0.0)
-    assert stack(x, mask, bias)[1] == []
-    maps = stack(x, mask, bias, return_attention=True)[1]
-    assert [m.shape for m in maps] == [(2, 4, 7, 7)] * 3
 
 
 def test_dropout_keeps_the_mean_and_follows_its_key():

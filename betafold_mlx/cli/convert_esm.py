@@ -54,7 +54,7 @@ def convert_esm(
     model.safetensors into a folder and give it with --from.
     """
     from betafold_mlx.esm.convert import convert
-    from betafold_mlx.esm.converted import is_converted
+    from betafold_mlx.esm.converted import SCHEMA_VERSION, is_converted
     from betafold_mlx.esm.hub import fetch_checkpoint, read_checkpoint
     from betafold_mlx.esm.sizes import CHECKS, DEFAULT_HUB_ID
 
@@ -71,44 +71,37 @@ def convert_esm(
     conversion = convert(
         read_checkpoint(folder or cached), output, name, dtype, commit=commit, force=force, check=check
     )
-    if not conversion.esm.published:
-        say(f"{output}: these weights are {CHECKS[conversion.esm.check]}")
-    click.echo(to_json(_document(conversion)) if as_json else _report(conversion), nl=False)
-
-
-def _document(conversion: Conversion) -> dict[str, object]:
-    from betafold_mlx.esm.converted import SCHEMA_VERSION
-
     esm = conversion.esm
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "output": str(esm.path),
-        "embedder": esm.to_dict(),
-        "network": esm.config.to_dict(),
-        "source": conversion.source,
-        "tensors": conversion.tensors,
-        "verification": asdict(conversion.verification),
-        "check": asdict(conversion.check) if conversion.check else None,
-    }
+    if not esm.published:
+        say(f"{output}: these weights are {CHECKS[esm.check]}")
+    if as_json:
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "output": str(esm.path),
+            "embedder": esm.to_dict(),
+            "network": asdict(esm.config),
+            "source": conversion.source,
+            "tensors": conversion.tensors,
+            "verification": conversion.verification._asdict(),
+            "check": conversion.check and conversion.check._asdict(),
+        }
+        click.echo(to_json(document), nl=False)
+    else:
+        click.echo("\n".join(_report(conversion)))
 
 
-def _report(conversion: Conversion) -> str:
+def _report(conversion: Conversion) -> list[str]:
+    """Return the lines for a terminal."""
     from betafold_mlx.esm.sizes import PUBLISHED
 
     esm, config = conversion.esm, conversion.esm.config
-    known = PUBLISHED.get(config.size)
     lines = [
         f"{esm.path}: {esm.label}",
         f"network   {config.layers} layers of {config.width}, {config.heads} heads, stored as {esm.dtype}",
     ]
     for file in conversion.source["files"]:
         lines.append(f"source    {file['name']}  {file['bytes']:,} bytes  sha256 {file['sha256']}")
-    if known is None:
-        lines.append(f"published no checksum of a {config.size} file is on record to compare with")
-    elif esm.published:
-        lines.append("published the same sha256")
-    else:
-        lines.append(f"published model.safetensors  {known.bytes:,} bytes  sha256 {known.sha256}: different")
+    lines.append(f"published sha256 {PUBLISHED.get(config.size, 'not on record')}: {esm.check}")
     unused = [source for source, target in conversion.tensors.items() if target is None]
     lines.append(f"tensors   {len(conversion.tensors) - len(unused)} mapped, {len(unused)} unused")
     lines += [f"  unused  {source}" for source in unused]
@@ -118,4 +111,4 @@ def _report(conversion: Conversion) -> str:
                 f"verified  against {what}: states off by {result.hidden:.1e} (of {result.largest_hidden:.3g}), "
                 f"logits {result.logits:.1e}, contacts {result.contacts:.1e}"
             )
-    return "\n".join(lines) + "\n"
+    return lines

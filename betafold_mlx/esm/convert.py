@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -15,7 +15,7 @@ from betafold_mlx.esm.converted import MODEL_TYPE, SCHEMA_VERSION, LoadedEsm, is
 from betafold_mlx.esm.hub import Checkpoint, canonical_name, canonical_tensors, our_name
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.reference import Reference, reference_forward, transformers_forward
-from betafold_mlx.esm.sizes import EsmConfig, check_published
+from betafold_mlx.esm.sizes import CHECKS, EsmConfig, check_published
 from betafold_mlx.esm.tokenizer import pad, tokenize
 from betafold_mlx.files import atomic_directory, check_output, file_sha256, to_json
 from betafold_mlx.model.directory import (
@@ -35,51 +35,31 @@ TOLERANCE = 1e-3
 tensor 0.1 and more."""
 
 
-@dataclass(frozen=True)
-class Verification:
-    """How far the converted network is from a reference on `PROBES`: largest absolute deviations.
-
-    Attributes
-    ----------
-    hidden : float
-        Over the states after the embedding and each block, before the final LayerNorm.
-    logits : float
-        Over the logits.
-    contacts : float
-        Over the contact probabilities.
-    largest_hidden : float
-        Largest absolute value among the states, to compare with.
-    """
+class Verification(NamedTuple):
+    """How far the converted network is from a reference on `PROBES`: largest absolute deviations."""
 
     hidden: float
+    """Of the states after the embedding and each block, before the final LayerNorm."""
     logits: float
     contacts: float
+    """Of the contact probabilities."""
     largest_hidden: float
+    """Largest absolute value among the states, to compare with."""
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """Outcome of `convert`.
-
-    Attributes
-    ----------
-    esm : LoadedEsm
-        The converted model, as loaded back from the directory.
-    source : dict
-        Where the weights came from: name, origin, commit, sha256, files.
-    tensors : dict of str to str or None
-        Tensor of the source -> our parameter; None where it is unused.
-    verification : Verification
-        Agreement with the float64 reference.
-    check : Verification or None
-        Agreement with transformers on PyTorch, where it was asked for.
-    """
+class Conversion(NamedTuple):
+    """Outcome of `convert`."""
 
     esm: LoadedEsm
+    """The converted model, as loaded back from the directory."""
     source: dict[str, Any]
+    """Where the weights came from: name, origin, commit, sha256, files."""
     tensors: dict[str, str | None]
+    """Tensor of the source -> our parameter; None where it is unused."""
     verification: Verification
+    """Agreement with the float64 reference."""
     check: Verification | None
+    """Agreement with transformers on PyTorch, where it was asked for."""
 
 
 def convert(
@@ -110,10 +90,6 @@ def convert(
     check : bool
         Compare with transformers on PyTorch, too.
 
-    Returns
-    -------
-    Conversion
-
     Raises
     ------
     BetafoldError
@@ -125,7 +101,10 @@ def convert(
     tensors = canonical_tensors(checkpoint.arrays)
     originals = dict(sorted((our_name(name), array) for name, array in tensors.items()))
     set_weights(Esm2(config), originals, checkpoint.path)  # strict: names, shapes, finite numbers
-    weights = {name: array.astype(stored_dtype(name, DTYPES[dtype])) for name, array in originals.items()}
+    weights = {  # the rotary frequencies are never rounded any further
+        name: array.astype(mx.float32 if name == "inv_freq" else DTYPES[dtype])
+        for name, array in originals.items()
+    }
     for target, array in weights.items():
         if not mx.isfinite(array).all().item():
             raise BetafoldError(f"{checkpoint.path}: tensor {target} is too large for float16: use float32")
@@ -143,7 +122,7 @@ def convert(
             "model_type": MODEL_TYPE,
             "schema_version": SCHEMA_VERSION,
             "size": config.size,
-            "network": config.to_dict(),
+            "network": asdict(config),
             "dtype": dtype,
             "published": published == "match",
             "checksum": published,
@@ -152,10 +131,14 @@ def convert(
         }
         (temporary / CONFIG_FILE).write_text(to_json(document), encoding="utf-8")
         esm = load_esm(temporary)
-        stored = {name: weights[our_name(name)] for name in tensors}
-        verification = verify(esm.model, float64_references(stored, config))
-        theirs = transformers_forward(checkpoint.path, PROBES, dtype == "float16") if check else None
-        checked = verify(esm.model, theirs) if theirs else None
+
+        def tensor(name: str) -> np.ndarray:  # one at a time: in float32 they may not all fit
+            return np.array(weights[our_name(name)].astype(mx.float32))
+
+        references = [reference_forward(tensor, config, tokenize(probe)) for probe in PROBES]
+        verification, checked = verify(esm.model, references), None
+        if check:
+            checked = verify(esm.model, transformers_forward(checkpoint.path, PROBES, dtype == "float16"))
         card = _card(config, source, dtype, published, verification)
         (temporary / CARD_FILE).write_text(card, encoding="utf-8", errors="backslashreplace")
         check_output(output, is_converted, "a converted ESM-2", force)  # again: verifying takes time
@@ -164,33 +147,8 @@ def convert(
     return Conversion(replace(esm, path=output), source, targets, verification, checked)
 
 
-def stored_dtype(name: str, dtype: mx.Dtype) -> mx.Dtype:
-    """Return the type a tensor is stored in: the rotary frequencies are never rounded any further."""
-    return mx.float32 if name == "inv_freq" else dtype
-
-
-def float64_references(tensors: Mapping[str, mx.array], config: EsmConfig) -> list[Reference]:
-    """Run the float64 reference on `PROBES`, from tensors by their names on the hub."""
-
-    def tensor(name: str) -> np.ndarray:
-        return np.array(tensors[name].astype(mx.float32))
-
-    return [reference_forward(tensor, config, tokenize(probe)) for probe in PROBES]
-
-
 def verify(model: Esm2, references: Sequence[Reference]) -> Verification:
-    """Compare a network, which runs `PROBES` as one padded batch, with references.
-
-    Parameters
-    ----------
-    model : Esm2
-        The converted network.
-    references : sequence of Reference
-        Of each probe.
-
-    Returns
-    -------
-    Verification
+    """Compare a network, which runs `PROBES` as one padded batch, with the reference of each probe.
 
     Raises
     ------
@@ -199,7 +157,7 @@ def verify(model: Esm2, references: Sequence[Reference]) -> Verification:
     """
     probes = [tokenize(probe) for probe in PROBES]
     tokens = mx.array(pad(probes))
-    encoded = model.encode(tokens, return_hidden=True)
+    encoded = model.encode(tokens)
     hidden = np.array(mx.stack(encoded.hidden, axis=1))  # (B, layers + 1, T, D)
     logits, contacts = np.array(model.logits(encoded.states)), np.array(model.contacts(tokens))
     off = {"hidden": 0.0, "logits": 0.0, "contacts": 0.0}
@@ -222,19 +180,6 @@ def verify(model: Esm2, references: Sequence[Reference]) -> Verification:
     return Verification(**off, largest_hidden=largest["hidden"])
 
 
-_STATEMENTS = {
-    "match": "The SHA-256 is that of the published file: these are the published ESM-2 weights.",
-    "different": (
-        "**These are NOT the published ESM-2 weights**: the SHA-256 differs from that of the published file of this "
-        "size. Features made with them are not ESM-2 features."
-    ),
-    "unknown": (
-        "**Not checked against the published ESM-2 weights**: no checksum of a published file of this size is on "
-        "record. The SHA-256 above is for you to compare."
-    ),
-}
-
-
 def _card(
     config: EsmConfig, source: dict[str, Any], dtype: str, published: str, verification: Verification
 ) -> str:
@@ -255,7 +200,7 @@ frequencies as float32, as they were.
 |---|---|---|
 {files}
 
-{_STATEMENTS[published]}
+By their SHA-256 these weights are **{CHECKS[published]}**. Features of other weights are no ESM-2 features.
 
 Written by `betafold-mlx convert-esm` and verified there against a float64 reference that reads the source's own
 tensors. Largest deviations: {verification.hidden:.1e} in the states of all layers (which reach

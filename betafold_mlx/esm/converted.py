@@ -17,24 +17,22 @@ MODEL_TYPE = "esm2-mlx"
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class EsmDescription:
     """What a directory says of the ESM-2 in it.
 
     Attributes
     ----------
     config : EsmConfig
-        Its sizes.
     name : str
-        Name of the checkpoint it was converted from, such as ``facebook/esm2_t6_8M_UR50D``.
+        Of the checkpoint it was converted from, such as ``facebook/esm2_t6_8M_UR50D``.
     sha256 : str
-        SHA-256 of ``model.safetensors``: what caches and folding models know it by.
+        Of ``model.safetensors``: what caches and folding models know it by.
     source_sha256 : str
-        SHA-256 of the weights it was converted from.
+        Of the weights it was converted from.
     dtype : str
         ``float32`` or ``float16``: how the weights are stored.
     path : Path
-        The directory.
     """
 
     config: EsmConfig
@@ -80,17 +78,12 @@ class EsmDescription:
         return EmbedderConfig("esm2", self.config.width, self.config.size, self.sha256, self.label, published)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LoadedEsm(EsmDescription):
-    """A converted ESM-2 and where it came from.
-
-    Attributes
-    ----------
-    model : Esm2
-        Frozen, float32.
-    """
+    """A converted ESM-2 and where it came from."""
 
     model: Esm2
+    """Frozen, float32."""
 
 
 def is_converted(directory: Path) -> bool:
@@ -102,12 +95,7 @@ def is_converted(directory: Path) -> bool:
 
 
 def describe_esm(directory: Path) -> EsmDescription:
-    """Read what a directory says of the ESM-2 in it, without its weights.
-
-    Parameters
-    ----------
-    directory : Path
-        Written by ``betafold-mlx convert-esm``.
+    """Read what a directory, written by ``betafold-mlx convert-esm``, says of the ESM-2 in it, without its weights.
 
     Raises
     ------
@@ -134,27 +122,11 @@ def describe_esm(directory: Path) -> EsmDescription:
         name, sha256, source_sha256, dtype = map(str, [*texts, document["dtype"]])
     except (KeyError, TypeError) as error:
         raise BetafoldError(f"{path} is not complete ({error}): convert again") from error
-    return EsmDescription(
-        config=config,
-        name=name,
-        sha256=sha256,
-        source_sha256=source_sha256,
-        dtype=dtype,
-        path=Path(directory),
-    )
+    return EsmDescription(config, name, sha256, source_sha256, dtype, Path(directory))
 
 
 def load_esm(directory: Path) -> LoadedEsm:
-    """Load a converted ESM-2.
-
-    Parameters
-    ----------
-    directory : Path
-        Written by ``betafold-mlx convert-esm``.
-
-    Returns
-    -------
-    LoadedEsm
+    """Load a converted ESM-2 from its directory.
 
     Raises
     ------

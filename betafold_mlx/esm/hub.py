@@ -61,24 +61,14 @@ _OUR_PARTS = (  # parts of names, theirs and ours, replaced in this order
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint in memory.
-
-    Attributes
-    ----------
-    path : Path
-        The folder.
-    config : EsmConfig
-        Its sizes.
-    arrays : dict of str to mx.array
-        All its tensors by their own names.
-    files : list of dict
-        ``name``, ``bytes`` and ``sha256`` of each file of weights.
-    """
+    """A checkpoint in memory."""
 
     path: Path
     config: EsmConfig
     arrays: dict[str, mx.array]
+    """All its tensors by their own names."""
     files: list[dict[str, str | int]]
+    """``name``, ``bytes`` and ``sha256`` of each file of weights."""
 
     @property
     def sha256(self) -> str:
@@ -90,19 +80,9 @@ class Checkpoint:
 
 
 def fetch_checkpoint(hub_id: str) -> Path:
-    """Return the folder of a checkpoint in the hub's cache, downloaded where it is not there.
+    """Return the folder of a checkpoint ``owner/name`` in the cache of `huggingface_hub`, downloaded where it must be.
 
-    `huggingface_hub` does it: its cache, token, endpoint and offline mode are as its users know them.
-
-    Parameters
-    ----------
-    hub_id : str
-        ``owner/name``.
-
-    Returns
-    -------
-    Path
-        Holds what `read_checkpoint` needs. Its name is the commit.
+    It holds what `read_checkpoint` needs. Its name is the commit.
 
     Raises
     ------
@@ -148,9 +128,8 @@ def read_config(directory: Path) -> EsmConfig:
                 f"{directory / CONFIG} is not that of an ESM-2: {key} is {value!r}, not {wanted!r}"
             )
     vocabulary = directory / VOCABULARY  # `save_pretrained` of the model alone writes none
-    if vocabulary.is_file() and EsmTokenizer(str(vocabulary)).get_vocab() != {
-        t: n for n, t in enumerate(TOKENS)
-    }:
+    ours = {token: number for number, token in enumerate(TOKENS)}
+    if vocabulary.is_file() and EsmTokenizer(str(vocabulary)).get_vocab() != ours:
         raise BetafoldError(f"{vocabulary} is not the vocabulary of ESM-2")
     return EsmConfig(
         layers=theirs.num_hidden_layers,
@@ -163,16 +142,7 @@ def read_config(directory: Path) -> EsmConfig:
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
-    """Read a checkpoint folder.
-
-    Parameters
-    ----------
-    directory : Path
-        Holds ``config.json`` and ``model.safetensors`` or its shards. Pickles are never opened.
-
-    Returns
-    -------
-    Checkpoint
+    """Read ``config.json`` and ``model.safetensors``, or its shards, of a folder. Pickles are never opened.
 
     Raises
     ------

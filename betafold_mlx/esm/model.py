@@ -22,22 +22,13 @@ TRAINING_MASK_RATIO = 0.15 * 0.8
 
 
 class Encoded(NamedTuple):
-    """What the encoder makes of a batch of B rows of T tokens.
+    """What the encoder makes of a batch of B rows of T tokens. What stands at padding means nothing."""
 
-    Attributes
-    ----------
-    states : mx.array
-        (B, T, D), after the final LayerNorm. Those at padding mean nothing.
-    hidden : list of mx.array
-        (B, T, D) each: the embeddings, then the states after each block, the last of them before the final
-        LayerNorm; empty unless asked for.
-    attention : list of mx.array
-        One (B, H, T, T) map a block; empty unless asked for.
-    """
-
-    states: mx.array
-    hidden: list[mx.array]
-    attention: list[mx.array]
+    states: mx.array  # (B, T, D), after the final LayerNorm
+    hidden: list[
+        mx.array
+    ]  # (B, T, D): the embeddings, then the states after each block, before the final LayerNorm
+    attention: list[mx.array]  # a (B, H, T, T) map a block; empty unless asked for
 
 
 class RotaryAttention(nn.Module):
@@ -54,25 +45,10 @@ class RotaryAttention(nn.Module):
     def __call__(
         self, x: mx.array, mask: mx.array, periods: mx.array, return_weights: bool = False
     ) -> tuple[mx.array, mx.array | None]:
-        """Mix the states.
+        """Mix states x (B, T, D) where the mask (B, T) is True.
 
-        Parameters
-        ----------
-        x : mx.array
-            (B, T, D).
-        mask : mx.array
-            (B, T) bool, True = real token.
-        periods : mx.array
-            (d / 2,) tokens a radian of each pair of a head's numbers.
-        return_weights : bool
-            Keep the attention map, which the fused kernel never forms.
-
-        Returns
-        -------
-        mixed : mx.array
-            (B, T, D).
-        weights : mx.array or None
-            (B, H, T, T).
+        `periods` (d / 2,) are the tokens a radian of each pair of a head's numbers. `return_weights` keeps the
+        attention map (B, H, T, T), which the fused kernel never forms.
         """
         batch, length, width = x.shape
         head_width = width // self.heads
@@ -142,19 +118,9 @@ class ContactHead(nn.Module):
         self.regression = nn.Linear(config.layers * config.heads, 1)
 
     def __call__(self, attention: list[mx.array], inner: mx.array) -> mx.array:
-        """Return the probabilities.
+        """Return the probabilities (B, T - 2, T - 2), symmetric, of the maps (B, H, T, T) of all blocks.
 
-        Parameters
-        ----------
-        attention : list of mx.array
-            (B, H, T, T) of each block.
-        inner : mx.array
-            (B, T) bool, True for real tokens but ``<eos>``; the first, ``<cls>``, is cut off here.
-
-        Returns
-        -------
-        mx.array
-            (B, T - 2, T - 2), symmetric; zero for pairs with a place that holds no residue.
+        `inner` (B, T) is True for real tokens but ``<eos>``. Pairs with a place that holds no residue are zero.
         """
         maps = mx.concatenate(attention, axis=1)  # (B, layers * H, T, T), block by block
         pairs = inner[:, :, None] & inner[:, None, :]  # (B, T, T)
@@ -179,7 +145,6 @@ class Esm2(nn.Module):
     Parameters
     ----------
     config : EsmConfig
-        Its sizes.
     """
 
     def __init__(self, config: EsmConfig) -> None:
@@ -210,24 +175,8 @@ class Esm2(nn.Module):
         attention = self.encode(tokens, return_attention=True).attention
         return self.contact_head(attention, (tokens != PAD) & (tokens != EOS))
 
-    def encode(
-        self, tokens: mx.array, return_hidden: bool = False, return_attention: bool = False
-    ) -> Encoded:
-        """Run the encoder.
-
-        Parameters
-        ----------
-        tokens : mx.array
-            (B, T) int32.
-        return_hidden : bool
-            Keep the states of every block.
-        return_attention : bool
-            Keep the attention maps; this leaves the fused attention for one that forms them.
-
-        Returns
-        -------
-        Encoded
-        """
+    def encode(self, tokens: mx.array, return_attention: bool = False) -> Encoded:
+        """Run the encoder; attention maps are kept by an attention that is not fused."""
         mask = tokens != PAD  # (B, T)
         x = self._embed_tokens(tokens, mask)
         periods = 1.0 / self.inv_freq
@@ -236,11 +185,7 @@ class Esm2(nn.Module):
             x, weights = block(x, mask, periods, return_attention)
             hidden.append(x)
             attention.append(weights)
-        return Encoded(
-            self.norm(x),
-            hidden if return_hidden else [],
-            [weights for weights in attention if weights is not None],
-        )
+        return Encoded(self.norm(x), hidden, [weights for weights in attention if weights is not None])
 
     def _embed_tokens(self, tokens: mx.array, mask: mx.array) -> mx.array:
         x = self.embedding(tokens)  # (B, T, D)

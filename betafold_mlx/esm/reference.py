@@ -19,24 +19,14 @@ from betafold_mlx.esm.tokenizer import MASK, tokenize
 
 
 class Reference(NamedTuple):
-    """What the reference says of one sequence of T tokens.
+    """What a reference says of one sequence of T tokens."""
 
-    Attributes
-    ----------
-    hidden : list of numpy.ndarray
-        (T, D) each: the embeddings, then the states after each block, the last before the final LayerNorm.
-    states : numpy.ndarray
-        (T, D), after the final LayerNorm.
-    logits : numpy.ndarray
-        (T, 33).
-    contacts : numpy.ndarray
-        (T - 2, T - 2).
-    """
-
-    hidden: list[np.ndarray]
-    states: np.ndarray
-    logits: np.ndarray
-    contacts: np.ndarray
+    hidden: list[
+        np.ndarray
+    ]  # (T, D): the embeddings, then the states after each block, before the final LayerNorm
+    states: np.ndarray  # (T, D), after the final LayerNorm
+    logits: np.ndarray  # (T, 33)
+    contacts: np.ndarray  # (T - 2, T - 2)
 
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -113,13 +103,8 @@ def reference_forward(
     tensor : callable
         Returns a tensor by its name on the hub; the rotary frequencies are ``esm.rotary_embeddings.inv_freq``.
     config : EsmConfig
-        Sizes.
     tokens : numpy.ndarray
         (T,) token ids without padding.
-
-    Returns
-    -------
-    Reference
     """
     t = _Tensors(tensor, config.layer_norm_eps)
     embedding = t["esm.embeddings.word_embeddings.weight"]
@@ -154,11 +139,6 @@ def transformers_forward(folder: Path, sequences: Sequence[str], half: bool = Fa
         As of `betafold_mlx.esm.tokenizer.tokenize`.
     half : bool
         Round the weights to float16 first, as a conversion to float16 does.
-
-    Returns
-    -------
-    list of Reference
-        float32.
 
     Raises
     ------

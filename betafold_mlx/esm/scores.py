@@ -27,7 +27,6 @@ class SequenceScore:
     Attributes
     ----------
     sequence : str
-        The residues.
     log_probabilities : numpy.ndarray
         (L,) natural logarithm of the probability of each residue where it alone is masked.
     alternatives : numpy.ndarray
@@ -53,23 +52,12 @@ class SequenceScore:
 
 
 def parse_sequence(text: str) -> str:
-    """Clean and check a sequence for scoring.
-
-    Parameters
-    ----------
-    text : str
-        One-letter codes in upper or lower case, the 20 standard ones and X, B, Z, U, O; spaces and line breaks are
-        ignored.
-
-    Returns
-    -------
-    str
-        1 to `MAX_RESIDUES` upper-case letters.
+    """Return 1 to `MAX_RESIDUES` upper-case letters of a text, without spaces and line breaks.
 
     Raises
     ------
     BetafoldError
-        Empty, too long, or a letter that is no residue.
+        Empty, too long, or a letter that is no residue (the 20 standard ones and X, B, Z, U, O).
     """
     sequence = clean_letters(text, RESIDUES, f"a residue: {ALPHABET}, or X, B, Z, U, O")
     if len(sequence) > MAX_RESIDUES:
@@ -85,13 +73,8 @@ def score_sequence(model: Esm2, sequence: str) -> SequenceScore:
     Parameters
     ----------
     model : Esm2
-        Any size.
     sequence : str
         As from `parse_sequence`.
-
-    Returns
-    -------
-    SequenceScore
     """
     tokens = tokenize(sequence)  # (L + 2,)
     places = np.arange(1, len(tokens) - 1)

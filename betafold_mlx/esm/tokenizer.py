@@ -45,8 +45,8 @@ def tokenize(sequence: str) -> np.ndarray:
     Raises
     ------
     BetafoldError
-        Nothing to read, or a letter that ESM-2 has no token for. (The tokenizers around make ``<unk>`` of those, so a
-        slip of the pen would pass unseen.)
+        Nothing to read, or a letter that ESM-2 has no token for (other tokenizers make ``<unk>`` of those: a typing
+        error would pass unseen).
 
     Examples
     --------
@@ -64,56 +64,15 @@ def tokenize(sequence: str) -> np.ndarray:
     return np.array([CLS, *(_IDS[piece] for piece in pieces), EOS], dtype=np.int32)
 
 
-def pad(rows: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
-    """Stack token rows into one batch.
-
-    Parameters
-    ----------
-    rows : sequence of numpy.ndarray
-        B rows of token ids.
-    length : int, optional
-        Padded length; by default the smallest multiple of `PADDING_STEP` that holds them all.
-
-    Returns
-    -------
-    numpy.ndarray
-        (B, T) int32, ``<pad>`` after each row's end.
-
-    Raises
-    ------
-    BetafoldError
-        No rows, or one longer than `length`.
-    """
-    if not rows:
-        raise BetafoldError("there is no sequence to embed")
+def pad(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack B token rows into one batch (B, T) int32, with ``<pad>`` up to a multiple of `PADDING_STEP`."""
     longest = max(len(row) for row in rows)
-    size = -(-longest // PADDING_STEP) * PADDING_STEP if length is None else length
-    if longest > size:
-        raise BetafoldError(f"a row of {longest} tokens does not fit in {size}")
-    batch = np.full((len(rows), size), PAD, dtype=np.int32)
+    batch = np.full((len(rows), -(-longest // PADDING_STEP) * PADDING_STEP), PAD, dtype=np.int32)
     for place, row in enumerate(rows):
         batch[place, : len(row)] = row
     return batch
 
 
-def encode(sequences: Sequence[str], length: int | None = None) -> np.ndarray:
-    """Tokenize and pad sequences: `tokenize`, then `pad`.
-
-    Parameters
-    ----------
-    sequences : sequence of str
-        B sequences.
-    length : int, optional
-        Padded length in tokens.
-
-    Returns
-    -------
-    numpy.ndarray
-        (B, T) int32; the residue at place i (from 0) is token i + 1.
-
-    Raises
-    ------
-    BetafoldError
-        As `tokenize` and `pad`.
-    """
-    return pad([tokenize(sequence) for sequence in sequences], length)
+def encode(sequences: Sequence[str]) -> np.ndarray:
+    """Tokenize and pad B sequences: (B, T) int32. The residue at place i (from 0) is token i + 1."""
+    return pad([tokenize(sequence) for sequence in sequences])

@@ -4,13 +4,13 @@ import pytest
 from esm_helpers import TINY_CONFIG
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.sizes import PUBLISHED, SIZES, EsmConfig, check_published
+from betafold_mlx.esm.sizes import SIZES, EsmConfig, check_published
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_published_sizes_are_named(size):
     config = EsmConfig(*SIZES[size])
-    assert config.size == size and EsmConfig(**config.to_dict()) == config
+    assert config.size == size
     assert config.ffn_width == 4 * config.width and config.head_width in (16, 24, 32, 64, 128)
 
 
@@ -40,9 +40,7 @@ def test_impossible_sizes(changes):
 
 
 def test_the_published_file_is_known_by_its_checksum():
-    assert PUBLISHED["8M"].bytes == 31384292
-    assert (
-        check_published("8M", "24c5fa474c48f3b754b86efe752d5f189d2bcd88190fa2270fc92b2ef3034189") == "match"
-    )
+    published = "24c5fa474c48f3b754b86efe752d5f189d2bcd88190fa2270fc92b2ef3034189"
+    assert check_published("8M", published) == "match"
     assert check_published("8M", "0" * 64) == "different" and check_published("35M", "0" * 64) == "unknown"
     assert check_published("35M", "") == "different"

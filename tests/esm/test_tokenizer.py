@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm.tokenizer import CLS, EOS, MASK, PAD, RESIDUES, TOKENS, encode, pad, tokenize
+from betafold_mlx.esm.tokenizer import CLS, EOS, MASK, PAD, RESIDUES, TOKENS, encode, tokenize
 
 
 def test_the_vocabulary_is_that_of_the_checkpoints():
@@ -50,8 +50,3 @@ def test_batches():
     assert batch[1].tolist() == [CLS, TOKENS.index("M"), EOS] + [PAD] * 13
     assert (batch[0, 9:] == PAD).all() and batch[0, 8] == EOS
     assert encode(["GIGKFL"]).shape == (1, 8)  # no more padding than needed
-    assert encode(["M"], length=3).tolist() == [[CLS, TOKENS.index("M"), EOS]]
-    with pytest.raises(BetafoldError, match="9 tokens does not fit in 8"):
-        encode(["GIGKFLH"], length=8)
-    with pytest.raises(BetafoldError, match="no sequence"):
-        pad([])

@@ -3,8 +3,8 @@
 By default glibc takes large arrays from the system with `mmap` and gives them back when they are freed, and the next
 operation page-faults the same memory in again: an elementwise operation on 20 MB then spends most of its time in the
 kernel. MLX's CPU allocator is plain `malloc`, so two parameters of glibc's (``man 3 mallopt``) remove that. They
-hold for the heap of the process. Threads would get heaps of their own, which go back to the system as soon as they are
-empty: a third parameter has them all use the one.
+apply to the heap of the process. A third parameter makes all threads use that heap, because heaps of their own would go
+back to the system as soon as they are empty.
 """
 
 from __future__ import annotations

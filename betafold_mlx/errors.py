@@ -1,4 +1,4 @@
-"""The one exception type that users are meant to see."""
+"""`BetafoldError`: the exception for errors that a user can correct."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Executors for work in parts: in this process, in worker processes, or on a Dask cluster.
 
 All are `concurrent.futures.Executor`. Each is opened as a pair: the executor, and a function that returns how many
-parts it is given before the first of them is done with (see `in_order`).
+parts may be submitted before the first of them is finished (see `in_order`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def in_order(submit: Callable[[T], Future[R]], parts: Iterable[T], ahead: Ahead)
     parts : iterable
         Read no further than needed, which bounds the memory.
     ahead : callable
-        Returns how many parts may be given to the executor before the first of them is done with.
+        Returns how many parts may be submitted before the first of them is finished.
     """
     waiting: deque[Future[R]] = deque()
     for part in parts:

@@ -1,4 +1,4 @@
-"""Do several pieces of MLX work at the same time on a CPU.
+"""Run several pieces of MLX work at the same time on a CPU.
 
 MLX multiplies matrices with all threads of the BLAS and does all else with one. So where there are several pieces of
 work, each gets a thread of Python with an MLX stream of its own, and its matrix products one thread of the BLAS.

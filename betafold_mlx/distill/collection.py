@@ -1,4 +1,4 @@
-"""Predicted structures that are to become a data set, what is left out of it, and why."""
+"""Collect predicted structures for a data set, and the reasons for what is left out."""
 
 from __future__ import annotations
 

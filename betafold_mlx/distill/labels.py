@@ -1,4 +1,4 @@
-"""Label sequences of a file, or mutants of training examples, with a teacher, and keep what it is sure of."""
+"""Label sequences of a file, or mutants of training examples, with a teacher, and keep the confident labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOGETHER = 1024
 """Sequences checked and labelled at a time."""
 
 Advance = Callable[[int], None]
-"""Told that so many more sequences or files are done."""
+"""Called with the number of further sequences or files that are done."""
 
 
 def from_sequences(

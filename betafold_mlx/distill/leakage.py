@@ -1,8 +1,8 @@
 """Leakage check: keeps what an experimental data set is measured on, or resembles it, out of a distilled one.
 
 The rules are those that `betafold_mlx.data.verify` checks between splits, with distilled records in the place of
-training records. A label is a prediction of a structure, but a sequence near to one of the test split would teach
-what the teacher knows of it.
+training records. A label is only a prediction, but that of a sequence near the test split would pass on what the
+teacher knows of that split.
 """
 
 from __future__ import annotations

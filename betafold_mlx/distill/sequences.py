@@ -1,4 +1,4 @@
-"""Sequences to label: those of a FASTA file, and likely mutants of what a data set trains on."""
+"""Sequences to label: those of a FASTA file, and likely mutants of training examples."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_fasta(path: Path) -> Iterator[Unlabelled]:
 
 
 def trainable(peptide: Peptide) -> Peptide:
-    """Return a peptide as a data set holds it: caps, of which the network is not told, are left off.
+    """Return a peptide as a data set holds it: without caps, which the network does not see.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Take over the confident parts of structures that another predictor made."""
+"""Import the confident parts of structures that another predictor made."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def from_structures(
     min_plddt : float
         Minimum pLDDT of a residue, 0 to 100.
     advance : callable
-        Told that so many more files are done.
+        Called with the number of further files that are done.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A teacher: one model or several that answer as one, and the structure that it labels a sequence with."""
+"""Teachers: one model or the average of several, and the structures that they label sequences with."""
 
 from __future__ import annotations
 

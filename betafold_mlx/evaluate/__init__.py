@@ -1,1 +1,1 @@
-"""Accuracy figures beside the baselines, for this package's models and for anybody's structure files."""
+"""Accuracy figures beside the baselines, for this package's models and for structure files of any tool."""

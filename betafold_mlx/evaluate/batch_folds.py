@@ -17,7 +17,7 @@ _TOGETHER = 128  # peptides between two lines of progress
 def fold_all(
     predictor: Predictor, peptides: Sequence[Peptide], samples: int, seed: int, say: Say, what: str = "folded"
 ) -> list[Prediction]:
-    """Fold peptides, those of like length together; `say` is told ``folded 128 of 903``."""
+    """Fold peptides, those of like length together; `say` gets ``folded 128 of 903``."""
     order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))  # little padding
     predictions: dict[int, Prediction] = {}
     for first in range(0, len(order), _TOGETHER):

@@ -66,7 +66,7 @@ def disulfide_record(peptide: Peptide, ranked: Sequence[DisulfidePattern]) -> di
     peptide : Peptide
         With its native disulfides.
     ranked : sequence of DisulfidePattern
-        What the model predicts without being told of any, best first.
+        Predicted disulfides where none are stated, best first.
 
     Returns
     -------

@@ -1,7 +1,6 @@
-"""All the models of each item: the first, the best, the mean over them, and whether confidence tells them apart.
+"""All models of each item: the first, the best, their mean, and how well confidence ranks them.
 
-The best is chosen with the native structure in hand. It says what the models hold for one who can choose among them,
-and is no prediction.
+The best is chosen by the native structure: it is a bound for a perfect ranking, not a prediction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Score anybody's structure files against experimental structures.
+"""Score structure files of any tool against experimental structures.
 
 A file belongs to the reference whose id its name is or begins with (then something that is neither letter nor digit:
 ``1le0_A_model_2.pdb``); of several such ids, the longest. Upper and lower case are equal, and an id may be written as

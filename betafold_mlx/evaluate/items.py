@@ -25,7 +25,7 @@ class Item:
     kind : str
         ``fragment``, or the kind of a peptide (`betafold_mlx.data.store.PEPTIDE_KINDS`).
     peptide : Peptide
-        Sequence (length L) and the chemistry that a predictor is told.
+        Sequence (length L) and the chemistry that a predictor gets.
     coordinates : numpy.ndarray
         (L, 4, 3) Angstrom: N, CA, C, O.
     cluster : int
@@ -45,7 +45,7 @@ class Item:
 def split_items(dataset: Dataset, split: str, limit: int | None = None) -> list[Item]:
     """Return the fragments, then the whole peptides of a split, ``validation`` or ``test``.
 
-    With a `limit`, at most so many of each kind, evenly spread over the data set's order.
+    With a `limit`, at most that number of each kind, evenly spread over the data set's order.
 
     Raises
     ------

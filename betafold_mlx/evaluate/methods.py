@@ -1,4 +1,4 @@
-"""A model and the baselines on the same items, all scored alike."""
+"""Score a model and the baselines on the same items."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def disordered_pieces() -> list[dict[str, str]]:
 def random_peptides(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Peptide]:
     """Draw sequences with the composition of the train split and lengths uniform over the trained ones.
 
-    Every residue is drawn by itself. None where the train split is empty.
+    Every residue is drawn independently. None where the train split is empty.
     """
     text = "".join(record.sequence for record in dataset.records if record.split == "train")
     if not text:
@@ -95,7 +95,7 @@ def measure_scope(
     seed : int
         Of the sequences and of the folds.
     say : callable
-        Told about the progress.
+        Receives messages about the progress.
 
     Returns
     -------

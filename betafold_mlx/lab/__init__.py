@@ -2,5 +2,5 @@
 
 Each experiment is a module with a function ``run(lab)`` that returns a `betafold_mlx.lab.runner.LabReport`. Those that
 train are made of variants (settings that differ in one thing), trained with several seeds by `series.py` and
-compared by `comparison.py`; `statistics.py` holds what the spread of the seeds allows to say.
+compared by `comparison.py`; `statistics.py` derives intervals and verdicts from the spread over seeds.
 """

@@ -1,7 +1,7 @@
-"""A network's answers for structures, one row of figures a structure.
+"""Predictions of a network for structures: one row of figures for each.
 
-The lab asks what the network itself has learned, so it measures the structure that the torsions build; of what folding
-makes of the network's answer (`betafold_mlx.fold`) it measures RMSD and CA-lDDT.
+The lab studies what the network itself has learned, so it measures the structures built from its torsions. Of folded
+structures (`betafold_mlx.fold`) it measures RMSD and CA-lDDT.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Labels of a teacher beside experimental structures, all the way or for the first half of it."""
+"""Labels of a teacher beside experimental structures, for the whole training or its first half."""
 
 from __future__ import annotations
 

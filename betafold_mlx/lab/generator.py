@@ -1,4 +1,4 @@
-"""A generator of backbones without one of its parts: scales, what its training makes it used to, Muon.
+"""Ablation of the generator of backbones: scales, parts of its training, Muon.
 
 Fewer scales are trained on the same number of points: one-shot flow matching of the whole trace, which is what is left
 of one scale, takes more steps for it.

@@ -1,4 +1,4 @@
-"""What limits the accuracy: what the network says, or what folding makes of it."""
+"""What limits the accuracy: the network, or the folding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.train.losses import Targets
 
 SHARP = 0.5
-"""Deviation with which native distances are told, Angstrom: a bin of the distogram."""
+"""Standard deviation of given native distances, Angstrom: a bin of the distogram."""
 EFFORT = 4
 SAMPLES = 20
 _TOGETHER = 32
@@ -40,7 +40,7 @@ Change = Callable[[Folded, Targets], Folded]
 
 
 def run(lab: Lab) -> LabReport:
-    """Fold validation structures with more work, with more samples, and with part of the answer told."""
+    """Fold validation structures with more work, with more samples, and with a part of the native structure given."""
     predictor, notes = lab.load_model()
     items = split_items(lab.dataset, "validation", lab.budget.test_items)
     found: dict[str, np.ndarray] = {}
@@ -96,7 +96,7 @@ def run(lab: Lab) -> LabReport:
         },
         notes=[
             *notes,
-            f"{len(items)} validation structures. Native distances are told as normal distributions of {SHARP:g} Å "
+            f"{len(items)} validation structures. Native distances are given as normal distributions of {SHARP:g} Å "
             "around them, native regions as the states of the mixture that the native phi and psi belong to. "
             f"The best of {SAMPLES} is found by an oracle; the most central one has the lowest mean RMSD to all.",
         ],
@@ -104,7 +104,7 @@ def run(lab: Lab) -> LabReport:
 
 
 def native_distances(folded: Folded, targets: Targets) -> Folded:
-    """Return the answer with the native C-alpha distances, told sharply."""
+    """Return the answer with narrow distributions of the native C-alpha distances."""
     ca = targets.coordinates[:, :, 1]
     off = mx.array(CENTRES.astype(np.float32)) - distances(ca, ca)[..., None]
     return folded._replace(distogram=mx.square(off) * (-0.5 / SHARP**2))

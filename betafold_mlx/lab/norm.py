@@ -1,4 +1,4 @@
-"""Place of the LayerNorm: pre-LN against post-LN, and what the gradients of the blocks say."""
+"""Place of the LayerNorm: pre-LN against post-LN, and the gradients of the blocks."""
 
 from __future__ import annotations
 

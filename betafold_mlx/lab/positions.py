@@ -1,4 +1,4 @@
-"""Positions: how the network is told where residues stand, and which peptides that helps."""
+"""Positions: learned, sinusoidal and ring-aware encodings, and which peptides they help."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VARIANTS = {
     "sinusoidal": ("sinusoidal", False),
     "none": ("none", False),
 }
-"""Absolute positions, and whether pairs are told their ring-aware separation. Stated disulfides are told to all."""
+"""Absolute positions, and whether pairs get their ring-aware separation. All get the stated disulfides."""
 
 
 def _between(low: int, high: int) -> Chosen:

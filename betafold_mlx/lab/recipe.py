@@ -21,7 +21,7 @@ def run(lab: Lab) -> LabReport:
     report.notes.insert(
         0,
         "Folding draws on all that the network says, so a head without a loss gives it noise: without the distogram, "
-        "restraints of an untrained head. All variants are told the chemistry.",
+        "restraints of an untrained head. All variants get the stated chemistry.",
     )
     return report
 

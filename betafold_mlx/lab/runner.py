@@ -1,4 +1,4 @@
-"""The experiments by name, what each is given and returns, and the folder that it fills."""
+"""The experiments by name, with their inputs, reports and output folders."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Lab:
     peptides : tuple of str
         Sequences that the user gave.
     say : callable
-        Told about the progress, in lines of text.
+        Receives the progress, in lines of text.
     """
 
     directory: Path

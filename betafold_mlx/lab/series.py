@@ -1,7 +1,7 @@
 """Train variants with several seeds, and keep what is finished.
 
-A run is known by what determines it: settings, data set, mask, and what is measured. Experiments in one folder that
-need the same run share it; a series that was stopped goes on in the middle of a run.
+A run is identified by its settings, data set, mask, and what is measured. Experiments in one folder that need the same
+run share it; a series that was stopped resumes in the middle of a run.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 SeedFold's wide trunks collapsed in training until the warm-up was three times as long and the rate little more than
 half. Here a wide trunk is trained at several rates with several warm-ups, beside a narrow one, and the gradient is
-watched at every step. A trunk has *collapsed* where its distances know nothing: where they are no nearer to the
-truth than one distribution of distances that is the same for every pair.
+watched at every step. A trunk has *collapsed* where its distances are no better than one distribution that is the
+same for every pair.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Intervals of means and of paired differences, and verdicts in words.
 
-The intervals of repeats are Student's, at 95 % each. Who compares k variants with the same baseline expects k / 20 of
-them to differ by chance.
+The intervals of repeats are Student's, at 95 % each. Of k variants compared with the same baseline, k / 20 are expected
+to differ by chance.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Attention on tasks whose answer is known: copy, look back by one, look ahead by one.
 
-The network reads twelve random letters and twelve questions; question i knows its place i and nothing else, so it can
-only answer by attending to a letter. The right mask is causal: question i may look at the letters up to i. Then copying
+The network reads twelve random letters and twelve questions; question i knows only its place i, so it can only
+answer by attending to a letter. The right mask is causal: question i may look at the letters up to i. Then copying
 the letter at i and the one before it can be learned; the one after it cannot, and a network that learns it is cheating.
 """
 

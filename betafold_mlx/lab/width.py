@@ -5,7 +5,7 @@ costs more, so it takes fewer of them. The variants are a cross through 64 chann
 trunk whose step costs about as much as that of the deepest one.
 
 What a step costs is a formula, the same on every machine. Three things take time: multiply-adds of matrix products,
-which grow as the square of the width of the pairs; what is done to every number of every pair by itself (LayerNorm,
+which grow as the square of the width of the pairs; elementwise operations on the pairs (LayerNorm,
 gates, sums, copies), which grows as the width; and the rest of the network, its losses and its update, which hardly
 grow. Counted in multiply-adds alone, a narrow trunk would look eight times cheaper than it is.
 """

@@ -1,4 +1,4 @@
-"""The contents of output files, made by whichever process folded: files of each peptide, or one container."""
+"""Render the contents of output files, in the process that folded: files of each peptide, or one container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folding a library into a folder: in parts, each of which is kept when the run is stopped.
+"""Fold a library into a folder, in parts that are kept when the run is stopped.
 
 While a run is unfinished its folder holds ``.fold/``: ``run.json`` says which run it is, ``parts/000000.json`` which
 records part 0 had, with their rows of the tables, and ``jsonl/`` or ``parquet/`` hold the parts of a container. A part
@@ -114,7 +114,7 @@ def fold_library(
     """Fold the records of a library into a folder, or go on where a killed process stopped.
 
     Parts and batches depend on nothing but the place of a record in the library, so the files are the same bytes
-    however often a run was stopped, and whoever computes. Memory does not grow with the library.
+    however often a run was stopped, and on any number of workers. Memory does not grow with the library.
 
     Parameters
     ----------
@@ -133,9 +133,9 @@ def fold_library(
     restart : bool
         Drop an unfinished run of the folder.
     resumed : callable
-        Is told how many records were done before.
+        Called with the number of records that were done before.
     written : callable
-        Is told what became of the records of each part, in their order.
+        Called with the results of each part, in the order of the library.
 
     Returns
     -------

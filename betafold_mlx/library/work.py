@@ -1,4 +1,4 @@
-"""Folding and rendering a part of a library, in whichever process."""
+"""Fold and render a part of a library: the task that an executor gets."""
 
 from __future__ import annotations
 

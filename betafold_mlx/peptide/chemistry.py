@@ -120,7 +120,7 @@ def header_chemistry(description: str) -> Chemistry:
     Parameters
     ----------
     description : str
-        The header behind the id.
+        The header after the id.
 
     Raises
     ------

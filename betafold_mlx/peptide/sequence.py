@@ -115,7 +115,7 @@ class Peptide:
     d_amino_acids : bool
         Every residue but glycine is the D amino acid of its letter: the mirror image of the L peptide.
     n_cap, c_cap : str or None
-        ``ACE`` before the first residue, ``NH2`` behind the last; None for free ends. A ring has none.
+        ``ACE`` before the first residue, ``NH2`` after the last; None for free ends. A ring has none.
     """
 
     sequence: str

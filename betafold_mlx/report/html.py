@@ -1,4 +1,4 @@
-"""The report as one HTML document: styles, scripts, pictures and numbers in it, and no request to anywhere."""
+"""The report as one HTML document that holds its styles, scripts, pictures and numbers, and makes no requests."""
 
 from __future__ import annotations
 

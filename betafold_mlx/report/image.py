@@ -1,4 +1,4 @@
-"""Small indexed PNG images, as addresses that hold their data (PNG, W3C Recommendation, third edition 2025)."""
+"""Small indexed PNG images, as data URIs (PNG, W3C Recommendation, third edition 2025)."""
 
 from __future__ import annotations
 

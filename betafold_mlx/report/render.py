@@ -1,4 +1,4 @@
-"""Render HTML and SVG from jinja2 templates: every text is escaped, nothing is loaded from elsewhere."""
+"""Render HTML and SVG from jinja2 templates: every text is escaped, nothing is loaded from other sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models of a prediction that a report shows, laid out for looking at."""
+"""The models of a prediction that a report shows, turned for display."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Install and find the 3D viewer of the report: 3Dmol.js, fetched by npm on request, never part of this package.
 
-N. Rego and D. Koes, Bioinformatics 31, 1322 (2015). What is fetched is fixed by the checksums below, so it does not
-matter where it comes from.
+N. Rego and D. Koes, Bioinformatics 31, 1322 (2015). The checksums below fix what is accepted, so the source does
+not matter.
 """
 
 from __future__ import annotations

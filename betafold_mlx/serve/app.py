@@ -1,4 +1,4 @@
-"""The application: its paths, and what each of them does."""
+"""The FastAPI application: its paths and their handlers."""
 
 from __future__ import annotations
 

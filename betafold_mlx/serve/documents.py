@@ -1,4 +1,4 @@
-"""JSON documents that the server takes and gives: pydantic checks them, and describes them in ``/openapi.json``."""
+"""JSON documents of requests and responses: pydantic checks them, and describes them in ``/openapi.json``."""
 
 from __future__ import annotations
 

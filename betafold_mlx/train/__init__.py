@@ -1,1 +1,1 @@
-"""Training a folding network: batches, losses, the loop, and run folders that can go on."""
+"""Training a folding network: batches, losses, the loop, and run folders that can be resumed."""

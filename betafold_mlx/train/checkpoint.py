@@ -1,8 +1,8 @@
-"""Run folders: what is written while training, and how a run goes on.
+"""Run folders: settings, metrics and checkpoints, and how a run is resumed.
 
 ``RUN/run.json``        settings and the fingerprint of the data set
 ``RUN/metrics.jsonl``   one line a step, one line an evaluation
-``RUN/last/``           weights, optimiser state and counters: where ``--resume`` goes on
+``RUN/last/``           weights, optimiser state and counters: where ``--resume`` starts
 ``RUN/best/``           the model directory with the best validation figure
 """
 

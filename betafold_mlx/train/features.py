@@ -1,4 +1,4 @@
-"""Features of a training run: none with the residue embedder, else caches of embeddings, which are filled first."""
+"""Features of a training run: none with a residue embedder, else caches of embeddings, which are filled first."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def new_features(
     cache : Path or None
         The cache, where it is not the usual place.
     reporter : FillReporter, optional
-        Is told how the cache is filled.
+        Receives the progress of filling the cache.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Losses of the training of a folding model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a distilled data set changes in a run: where its batches come from, and what its card says."""
+"""Mix a distilled data set into a run: its batches, and its model card."""
 
 from __future__ import annotations
 

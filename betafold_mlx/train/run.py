@@ -1,4 +1,4 @@
-"""What training has in common, whatever is trained: steps, evaluations, checkpoints and interrupts in one folder."""
+"""Training runs of any model: steps, evaluations, checkpoints and interrupts in one folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a run trains, how fast, and how often it is looked at: what the settings of all runs have in common."""
+"""Settings that all training runs share: steps, learning rate, evaluations."""
 
 from __future__ import annotations
 

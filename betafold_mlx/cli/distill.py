@@ -44,9 +44,7 @@ _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
 @click.option(
     "--sequences", type=FILE, help="FASTA file of 10 to 32 residues each; headers may state chemistry."
 )
-@click.option(
-    "--mutants", type=click.IntRange(1), help="So many likely mutants of training examples of --against."
-)
+@click.option("--mutants", type=click.IntRange(1), help="Number of mutants of training examples to label.")
 @click.option("--structures", type=FOLDER, help="PDB and mmCIF files that another predictor wrote.")
 @click.option(
     "--against",
@@ -63,7 +61,7 @@ _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
     shell_complete=complete_model,
     multiple=True,
     show_default="betafold-mini",
-    help="A model that labels; several answer as one. Repeatable.",
+    help="A model that labels; several are averaged. Repeatable.",
 )
 @settings_options(Labelling, "The labels")
 @click.option(

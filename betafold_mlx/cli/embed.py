@@ -59,7 +59,7 @@ def embed(
     residues drawn from the training chains; each is embedded by itself, as a peptide is when it is folded. About 13 kB
     a window for ESM2-8M.
 
-    The same command goes on after an interrupt or a full disk, and makes damaged files again. With --scheduler the
+    Run the same command to resume after an interrupt or a full disk; it replaces damaged files. With --scheduler the
     workers of a Dask cluster embed; they need betafold-mlx and the ESM-2 at the same path.
     """
     from betafold_mlx import executors

@@ -58,7 +58,7 @@ SPLITS = ("validation", "test")
     "--limit",
     type=click.IntRange(1),
     show_default="all of them",
-    help="At most so many of each kind: a quick look.",
+    help="Maximum number of each kind, for a quick look.",
 )
 @click.option(
     "--samples", type=click.IntRange(1, 1000), default=5, help="Models of each item; the first is judged."
@@ -208,7 +208,7 @@ def _of_files(
     from betafold_mlx.evaluate.external import evaluate_files, load_references
 
     if split_given and not is_dataset(references):
-        raise click.UsageError("--split is for a data set, and these references are none")
+        raise click.UsageError("--split is for a data set, and these references are not one")
     known = load_references(references, split)
     evaluation, not_scored = evaluate_files(predictions, known, say)
     clustered = known.dataset is not None

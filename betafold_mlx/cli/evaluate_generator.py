@@ -27,9 +27,7 @@ SPLITS = ("validation", "test")
 )
 @click.argument("dataset", metavar="DATASET", type=FOLDER)
 @click.option("--split", type=click.Choice(SPLITS), default="test", help="Split that is held out.")
-@click.option(
-    "--num", type=click.IntRange(1, 100_000), default=300, help="Samples, at most: one a held-out structure."
-)
+@click.option("--num", type=click.IntRange(1, 100_000), default=300, help="Maximum number of samples.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 3),

@@ -1,4 +1,4 @@
-"""FASTA on the command line: what is a file, what is a sequence, and how a record is named to the user."""
+"""FASTA on the command line: tell files from sequences, and name records in messages."""
 
 from __future__ import annotations
 

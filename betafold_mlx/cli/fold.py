@@ -162,8 +162,8 @@ def fold(
     (H helix, E strand, C coil) on AlphaFold's colours of confidence; NO_COLOR=1 turns these off.
 
     In FASTA headers the words `cyclic`, `disulfides=1-15,5-19`, `all-d`, `n-cap=ACE` and `c-cap=NH2` state the
-    chemistry. Caps are not modelled: the network folds the peptide without them. A FASTA file that was interrupted,
-    even by kill -9, is gone on with by the same command, and the result is the same.
+    chemistry. Caps are not modelled: the network folds the peptide without them. After an interrupt
+    of a FASTA file, even by kill -9, run the same command to resume; the result is the same.
 
     With --scheduler the workers of a Dask cluster fold a FASTA file; this process reads and writes. The workers need
     betafold-mlx and the model.

@@ -44,14 +44,14 @@ class Progress:
         self.restart(done, total)
 
     def restart(self, done: int, total: int | None = None) -> None:
-        """Count from here: so many of so many are done."""
+        """Start counting again, with `done` of `total` done."""
         self._before = self._done = done
         self._total = total
         self._start = time.monotonic()
         self._show("")
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
-        """Say that so many more are done, with a word about them."""
+        """Add to what is done, with a word about it."""
         self._done += amount
         rate = (self._done - self._before) / max(time.monotonic() - self._start, 1e-9)
         self._show(f", {rate:,.1f} a second" + (f", {note}" if note else ""))

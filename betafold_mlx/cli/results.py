@@ -1,8 +1,8 @@
-"""What `fold` tells the user: results on standard output, messages on the other.
+"""Results of `fold` on standard output, messages on standard error.
 
-A terminal gets a table of rich. Where standard output leads elsewhere there is a line a peptide, which programs may
-read: name, length, the word ``pLDDT``, its mean, secondary structure and file, with two spaces or more between them.
-With ``--json`` there is one document.
+A terminal gets a table. A pipe or a file gets one line for each peptide, which programs can read: name, length, the
+word ``pLDDT``, its mean, secondary structure and file, with two spaces or more between them. With ``--json`` there is
+one document.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Results:
         self._messages = 0
 
     def resumed(self, records: int) -> None:
-        """Say that so many records were done before; they are not among the results."""
-        say(f"going on after {records:,} records that are done")
+        """Report the number of records that were done before; they are not among the results."""
+        say(f"resuming after {records:,} finished records")
         if self._document is not None:
             self._document.resumed_after = records
 
@@ -93,7 +93,7 @@ class Results:
         if self._messages <= MAX_MESSAGES:
             say(text)
         elif self._messages == MAX_MESSAGES + 1:
-            say("there is more of this kind: see summary.csv")
+            say("more messages like this are in summary.csv")
 
 
 def _print(text: str) -> None:
@@ -213,7 +213,7 @@ class _Document:
     def __init__(self) -> None:
         self.resumed_after: int | None = None
         self._results = 0
-        # Errors stand behind the results.
+        # Errors come after the results.
         self._errors = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="\n")  # noqa: SIM115
 
     def result(self, document: object) -> str:
@@ -226,7 +226,7 @@ class _Document:
         self._errors.write(("," if self._errors.tell() else "") + _element(document))
 
     def end(self) -> Iterator[str]:
-        """Yield what stands behind the results."""
+        """Yield what comes after the results."""
         yield "\n  ]" if self._results else self._head() + "]"
         yield ',\n  "errors": ['
         some = self._errors.tell() > 0

@@ -35,13 +35,13 @@ from betafold_mlx.errors import BetafoldError
     "--queue",
     type=click.IntRange(1, 1000),
     default=16,
-    help="Folds that may wait; the next is answered with 503.",
+    help="Maximum number of waiting requests; the next is answered with 503.",
 )
 @click.option(
-    "--max-samples", type=click.IntRange(1, 1000), default=20, help="Models of one peptide, at most."
+    "--max-samples", type=click.IntRange(1, 1000), default=20, help="Maximum number of models of a peptide."
 )
 @click.option(
-    "--max-records", type=click.IntRange(1, 10_000), default=1000, help="Records of a FASTA batch, at most."
+    "--max-records", type=click.IntRange(1, 10_000), default=1000, help="Maximum number of records a batch."
 )
 @click.option(
     "--allow-host",

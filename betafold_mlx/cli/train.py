@@ -47,14 +47,14 @@ _NETWORK, _TRAINING = "The network", "The training"
 )
 @click.argument("dataset", type=DATASET)
 @click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint, with its own settings.")
+@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings.")
 @click.option("--seed", type=SEED, default=0, help="Random seed of weights, dropout and data order.")
 @click.option(
     "--embedder",
     metavar="residue|DIR",
     shell_complete=complete_words(lambda: ["residue"], "dir"),
     show_default="residue",
-    help="What reads the residues: an embedding learned with the model, or a converted ESM-2, of any size.",
+    help="Input of the network: an embedding learned with the model, or a converted ESM-2 of any size.",
 )
 @click.option(
     "--cache",
@@ -66,7 +66,7 @@ _NETWORK, _TRAINING = "The network", "The training"
     "--windows",
     type=click.IntRange(MIN_WINDOWS, MAX_WINDOWS),
     show_default="new ones at each step; of a cache, its own",
-    help="Draw from so many fixed windows of the training chains.",
+    help="Draw from this number of fixed windows of the training chains.",
 )
 @click.option("--distilled", type=FOLDER, help="Data set made by `distill`, to train on beside DATASET.")
 @click.option(
@@ -79,7 +79,7 @@ _NETWORK, _TRAINING = "The network", "The training"
     "--mix-until",
     type=click.IntRange(1),
     show_default="the last step",
-    help="Take the distilled data out after so many steps.",
+    help="Use no distilled data after this step.",
 )
 @settings_options(ModelConfig, _NETWORK)
 @settings_options(TrainConfig, _TRAINING)
@@ -146,7 +146,7 @@ def train(
     if not resume and esm is None and cache is not None:
         raise click.UsageError("--cache goes with --embedder DIR, the ESM-2 that it was made by")
     ranks = join()
-    with mlx_errors(": go on with --resume"), ShownFilling() as reporter:
+    with mlx_errors(": continue with --resume"), ShownFilling() as reporter:
         data = Dataset.load(dataset)
         fingerprint = dataset_sha256(dataset)
         labels = None if distilled is None else Dataset.load(distilled)
@@ -193,7 +193,7 @@ def _mix(text: str | None) -> dict[str, float]:
     weights = _weights("--mix", text.split(","), names)
     if sorted(weights) != sorted(names) or not any(weights.values()):
         raise click.UsageError(
-            f"--mix {text!r:.60}: write experimental=X,distilled=X with numbers from 0, not both of them 0"
+            f"--mix {text!r:.60}: write experimental=X,distilled=X with numbers from 0, at least one of them above 0"
         )
     return weights
 

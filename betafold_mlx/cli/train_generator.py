@@ -33,7 +33,7 @@ _NETWORK, _TRAINING = "The network", "The training"
 )
 @click.argument("dataset", type=DATASET)
 @click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint, with its own settings.")
+@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings.")
 @click.option("--seed", type=SEED, default=0, help="Random seed of weights, data order and noise.")
 @settings_options(GeneratorConfig, _NETWORK)
 @settings_options(GeneratorTrainConfig, _TRAINING)

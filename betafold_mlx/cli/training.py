@@ -36,7 +36,7 @@ def run_with_progress(run: Run, decimals: int = 2) -> None:
         sys.exit(130)
     if not finished:
         at = f"stopped at step {run.progress.step} of {run.config.steps}"
-        print(f"{at}: go on with --resume", file=sys.stderr)
+        print(f"{at}: continue with --resume", file=sys.stderr)
         sys.exit(130)
 
 

@@ -66,7 +66,7 @@ def read_confidence(path: Path, structure: gemmi.Structure) -> Confidence:
     method = dict(structure.info.items()).get("_exptl.method", "").upper()
     if any(word in method for word in _EXPERIMENTS):
         raise BetafoldError(
-            f"{path} is an experimental structure ({method}): its B-factors are no confidence"
+            f"{path} is an experimental structure ({method}): its B-factors are not a confidence"
         )
     alphas = {
         (chain.name, str(residue.seqid), residue.name): (residue, atom)
@@ -83,7 +83,7 @@ def read_confidence(path: Path, structure: gemmi.Structure) -> Confidence:
         values = {key: metric.told.get(place, math.nan) for key, place in places.items()}
     known = {key: value for key, value in values.items() if not math.isnan(value)}
     if not known:
-        raise BetafoldError(f"{path}: its {source} says nothing of its residues")
+        raise BetafoldError(f"{path}: its {source} has no values for its residues")
     low, high = min(known.values()), max(known.values())
     scale = 1.0 if in_one or high <= 1.0 else 100.0
     if not 0.0 <= low <= high <= scale:
@@ -91,7 +91,7 @@ def read_confidence(path: Path, structure: gemmi.Structure) -> Confidence:
             f"{path}: its {source} runs from {low:g} to {high:g}, a pLDDT from 0 to {scale:g}"
         )
     if low == high and len(known) > 1:
-        raise BetafoldError(f"{path}: its {source} is {low:g} everywhere: that is no confidence")
+        raise BetafoldError(f"{path}: its {source} is {low:g} everywhere: that is not a confidence")
     return Confidence(
         source, scale, {key: 100.0 * value / scale for key, value in known.items()}, set(alphas)
     )

@@ -39,9 +39,7 @@ class LeakageCheck:
     def __init__(self, dataset: Dataset, sha256: str) -> None:
         self.sha256 = sha256
         if dataset.origin != EXPERIMENTAL:
-            raise BetafoldError(
-                "the data set to be kept apart from is a distilled one: name the experimental one to train on with it"
-            )
+            raise BetafoldError("--against names a distilled data set: name the experimental one to train on")
         later = [record for record in dataset.records if record.split != "train"]
         peptides = [record for record in later if record.is_peptide]
         self._peptides = [record.sequence for record in peptides]

@@ -58,7 +58,7 @@ def run(lab: Lab) -> LabReport:
             lost[name] = str(error)
             lab.say(f"{name}: {error}")
     if not series:
-        raise BetafoldError(f"no run came to its end: {next(iter(lost.values()))}")
+        raise BetafoldError(f"no run finished: {next(iter(lost.values()))}")
     known = constant_loss(lab)
     return LabReport(
         findings=[

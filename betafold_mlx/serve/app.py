@@ -216,7 +216,7 @@ def _batch_router(batches: BatchStore, limits: ServerLimits) -> APIRouter:
         """Return the results of a batch: the files that `betafold-mlx fold` writes."""
         batch = batches.get(key)
         if batch.state != "done":
-            raise HTTPException(409, f"the batch is not done, but {batch.state}")
+            raise HTTPException(409, f"the batch is not done: it is {batch.state}")
         return FileResponse(batch.path, media_type="application/zip", filename="betafold-mlx.zip")
 
     return router

@@ -80,7 +80,7 @@ class Run(abc.ABC):
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._signals())
-            stack.enter_context(mlx_errors(": go on with --resume, with any number of ranks"))
+            stack.enter_context(mlx_errors(": continue with --resume, with any number of ranks"))
             log = None
             if self.ranks.main:
                 busy = f"another process is training in {self.directory}: let it end first"

@@ -62,7 +62,7 @@ def interrupted(run, monkeypatch):
 def test_the_same_command_goes_on(run, interrupted, tmp_path):
     assert (tmp_path / "out" / STATE_FOLDER).exists()
     code, out, err = run()
-    assert code == 1 and err.startswith("betafold-mlx: going on after 16 records that are done\n")
+    assert code == 1 and err.startswith("betafold-mlx: resuming after 16 finished records\n")
     (tmp_path / "out").rename(tmp_path / "resumed")
     code, all_lines, _ = run()
     assert contents(tmp_path / "resumed") == contents(tmp_path / "out")

@@ -83,7 +83,7 @@ def test_messages_do_not_flood(capsys, monkeypatch, keep):
     out, err = capsys.readouterr()
     assert err.splitlines()[2:] == [
         "betafold-mlx: p2: wrong",
-        "betafold-mlx: there is more of this kind: see summary.csv",
+        "betafold-mlx: more messages like this are in summary.csv",
     ]
     assert len(json.loads(out)["errors"]) == 9
 

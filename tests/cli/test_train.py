@@ -41,7 +41,7 @@ def test_ctrl_c_saves_and_resume_ends_in_the_same_weights(tmp_path, dataset):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "go on with --resume" in err and "Traceback" not in err
+    assert process.returncode == 130 and "continue with --resume" in err and "Traceback" not in err
     stopped = json.loads((tmp_path / "parts" / "last" / "progress.json").read_text())
     assert 0 < stopped["step"] < 30
     code, _, err = run("train", dataset, "-o", tmp_path / "parts", "--resume")

@@ -178,7 +178,7 @@ def test_a_run_whose_loss_is_no_number_is_a_finding(lab, monkeypatch):
         len(report.tables["stability"]) == 2 and sum("lower the learning rate" in line for line in said) == 2
     )
     monkeypatch.setattr(stability, "RATES", (1e30,))
-    with pytest.raises(BetafoldError, match="no run came to its end: the loss is not a number"):
+    with pytest.raises(BetafoldError, match="no run finished: the loss is not a number"):
         run_experiment("stability", lab)
 
 

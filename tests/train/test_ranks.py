@@ -120,7 +120,7 @@ def test_an_interrupt_of_one_rank_stops_both_and_one_goes_on(tmp_path, place, al
     (code, _, err), (other_code, _, other_err) = results
     assert (code, other_code, other_err) == (130, 130, ""), results
     stopped = json.loads((run / "last" / "progress.json").read_text())["step"]
-    assert 5 <= stopped < 20 and f"stopped at step {stopped} of 20: go on with --resume" in err
+    assert 5 <= stopped < 20 and f"stopped at step {stopped} of 20: continue with --resume" in err
     assert Trainer(run, dataset, CONFIG, sha256, resume=True).run()
     assert_alike(run, alone)
 
@@ -132,7 +132,8 @@ def test_a_killed_rank_ends_the_run_which_goes_on_to_the_same_bytes(tmp_path, pl
     (code, _, err), killed = results[1 - lost], results[lost]
     assert (code, killed[0]) == (1, -signal.SIGKILL)
     assert (
-        "connection to a peer was lost: go on with --resume, with any number of ranks" in err.splitlines()[-1]
+        "connection to a peer was lost: continue with --resume, with any number of ranks"
+        in err.splitlines()[-1]
     )
     results = run_ranks(place, *(command(run, place),) * 2)
     assert [code for code, _, _ in results] == [0, 0], results

@@ -11,13 +11,13 @@ import numpy as np
 
 from betafold_mlx.data.fragments import as_target, as_windows, cut_fragments
 from betafold_mlx.data.identity import alike_matrix, canonical
-from betafold_mlx.data.known_splits import KnownSplits, Label
+from betafold_mlx.data.known_splits import KnownSplits
 from betafold_mlx.data.scan import find_matches
 from betafold_mlx.data.sources import Dropped, Reading, read_sources
 from betafold_mlx.data.split import (
+    KIND_CLASSES,
     chain_components,
     connected_components,
-    kind_class,
     split_chains,
     split_peptides,
 )
@@ -65,7 +65,9 @@ def build_dataset(
     reading = read_sources(paths, progress)
     kept, dropped = _usable(reading)
     if not kept:
-        raise BetafoldError(_nothing_usable(reading, dropped))
+        reasons = reading.failed + [f"{name}: {details}" for name, _, details in dropped]
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        raise BetafoldError(f"no usable chain in the sources: {[*reasons, 'they hold no chain'][0]}{more}")
     backbones = [reading.backbones[n] for n in kept]
     records = _clustered(backbones, [reading.inferred[n] for n in kept], seed, progress, known)
     leaking = _leaking_chains(records)
@@ -90,14 +92,6 @@ def build_dataset(
     return dataset, reading.failed
 
 
-def _nothing_usable(reading: Reading, dropped: Sequence[Dropped]) -> str:
-    reasons = (
-        reading.failed or [f"{name}: {details}" for name, _, details in dropped] or ["they hold no chain"]
-    )
-    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    return f"no usable chain in the sources: {reasons[0]}{more}"
-
-
 def _usable(reading: Reading) -> tuple[list[int], list[Dropped]]:
     """Return the indices to keep, in source order, and what was dropped with its reason."""
     dropped: list[Dropped] = list(reading.dropped)
@@ -106,7 +100,8 @@ def _usable(reading: Reading) -> tuple[list[int], list[Dropped]]:
         if len(backbone) < MIN_PEPTIDE:
             dropped.append((backbone.id, "too short", f"{len(backbone)} of {MIN_PEPTIDE} residues"))
             continue
-        role = kind_class(backbone.kind) if is_peptide(backbone.kind, len(backbone)) else "chain"
+        kind, size = backbone.kind, len(backbone)
+        role = KIND_CLASSES.get(kind, kind) if is_peptide(kind, size) else "chain"
         key = (canonical(backbone.sequence, backbone.cyclic), role, backbone.cyclic)
         known = best.setdefault(key, n)
         if known != n:
@@ -131,11 +126,6 @@ def _clustered(
 ) -> list[Record]:
     """Cluster and split: records in the order of the backbones, rows not yet assigned."""
     peptide = np.array([is_peptide(backbone.kind, len(backbone)) for backbone in backbones])
-    labels: list[Label] = [(b.pdb, bool(short)) for b, short in zip(backbones, peptide, strict=True)]
-    if known is not None and not any(known.known(labels)):
-        raise BetafoldError(
-            "the splits to keep are those of other PDB entries: none of the sources' is among them"
-        )
     clusters = np.zeros(len(backbones), dtype=np.int64)
     splits = np.full(len(backbones), SPLITS[0], dtype=object)
 
@@ -153,28 +143,20 @@ def _clustered(
     splits[~peptide] = split_chains(components, np.random.default_rng([seed, 1]))
     clusters[~peptide] = components + (clusters.max(initial=-1) + 1 if len(short) else 0)
     if known is not None:
-        splits[:] = known.assign(clusters, labels)
+        splits[:] = known.assign(clusters, [(b.pdb, is_peptide(b.kind, len(b))) for b in backbones])
     progress(f"{len(long)} chains in {len(set(components))} clusters")
-    names = unique_ids(backbones)
     return [
-        Record(
-            id=names[n],
-            sequence=b.sequence,
-            kind=b.kind,
-            cyclic=b.cyclic,
-            disulfides=b.disulfides,
-            disulfides_inferred=inferred[n],
-            pdb=b.pdb,
-            chain=b.chain,
-            method=b.method,
-            resolution=b.resolution,
-            source_cluster=b.cluster,
-            cluster=int(clusters[n]),
-            split=str(splits[n]),
+        Record.of(
+            b,
+            id=name,
+            disulfides_inferred=guessed,
+            cluster=int(cluster),
+            split=str(split),
             start=0,
-            length=len(b),
         )
-        for n, b in enumerate(backbones)
+        for b, name, guessed, cluster, split in zip(
+            backbones, unique_ids(backbones), inferred, clusters, splits, strict=True
+        )
     ]
 
 

@@ -8,8 +8,8 @@ The sequences themselves stand nowhere in it: they follow from the data set and 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.data.plan import Plan, make_plan
+from betafold_mlx.data.plan import planned_sequences, sequences_sha256
 from betafold_mlx.data.shards import Shard
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import read_json
 from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.inputs import pad_features
 
@@ -43,7 +44,7 @@ class CacheIndex:
     dataset_sha256 : str
         The data set.
     windows, seed : int
-        Its plan.
+        Of its plan (see `betafold_mlx.data.plan.planned_sequences`).
     plan_sha256 : str
         Of the plan's sequences.
     sequences, residues : int
@@ -74,21 +75,15 @@ class CacheIndex:
         """Number of shards."""
         return -(-self.sequences // self.shard_size)
 
-    def part(self, number: int, plan: Plan) -> list[str]:
-        """Return the sequences of a shard."""
-        return plan.sequences[number * self.shard_size : (number + 1) * self.shard_size]
+    def part(self, number: int, sequences: list[str]) -> list[str]:
+        """Return those of all sequences that are in a shard."""
+        return sequences[number * self.shard_size : (number + 1) * self.shard_size]
 
-    def open_shard(self, directory: Path, number: int, plan: Plan) -> Shard:
-        """Open and check a shard.
-
-        Raises
-        ------
-        BetafoldError
-            As `Shard`.
-        """
-        path = shard_path(directory, number)
+    def open_shard(self, directory: Path, number: int, sequences: list[str]) -> Shard:
+        """Open and check a shard; raises BetafoldError as `Shard` does."""
         assert self.embedder.width is not None and self.embedder.sha256 is not None  # checked above
-        return Shard(path, self.part(number, plan), self.embedder.width, self.embedder.sha256)
+        part = self.part(number, sequences)
+        return Shard(shard_path(directory, number), part, self.embedder.width, self.embedder.sha256)
 
 
 def shard_path(directory: Path, number: int) -> Path:
@@ -105,25 +100,22 @@ def read_index(directory: Path) -> CacheIndex:
         No cache there, one of another version, or a damaged index.
     """
     path = directory / INDEX_FILE
+    if not path.is_file():
+        raise BetafoldError(
+            f"there is no cache of embeddings at {directory}: make one with `betafold-mlx embed`"
+        )
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         if document.pop("format") != FORMAT:
             raise ValueError("another format")
         version = document.pop("schema_version")
         if version == SCHEMA_VERSION:
             count = document.pop("shards")
-            embedder = EmbedderConfig(**document.pop("embedder"))
-            index = CacheIndex(embedder=embedder, **document)
+            index = CacheIndex(embedder=EmbedderConfig(**document.pop("embedder")), **document)
             if count != index.shards:
                 raise ValueError("the number of shards")
             return index
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise BetafoldError(
-            f"there is no cache of embeddings at {directory}: make one with `betafold-mlx embed`"
-        ) from error
-    except OSError as error:
-        raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BetafoldError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, BetafoldError) as error:
         raise BetafoldError(
             f"{path} is not a whole index of embeddings: delete it and embed again (the shards that fit are kept)"
         ) from error
@@ -153,53 +145,33 @@ class EmbeddingCache:
         The folder.
     index : CacheIndex
         What it is of.
-    plan : Plan
-        The sequences.
+    sequences : list of str
+        What was embedded.
     shards : sequence of Shard
         All of them, checked.
     """
 
-    def __init__(self, directory: Path, index: CacheIndex, plan: Plan, shards: Sequence[Shard]) -> None:
+    def __init__(
+        self, directory: Path, index: CacheIndex, sequences: list[str], shards: Sequence[Shard]
+    ) -> None:
         self.directory = directory
         self.index = index
         self.shards = shards
-        self._places = {sequence: place for place, sequence in enumerate(plan.sequences)}
+        self._places = {
+            sequence: (shards[place // index.shard_size], place % index.shard_size)
+            for place, sequence in enumerate(sequences)
+        }
 
-    @classmethod
-    def open(cls, directory: Path, dataset: Dataset, dataset_sha256: str) -> EmbeddingCache:
-        """Open a cache and check all of it.
-
-        Parameters
-        ----------
-        directory : Path
-            Made by ``betafold-mlx embed``.
-        dataset : Dataset
-            The data set it was made for.
-        dataset_sha256 : str
-            Its fingerprint.
-
-        Raises
-        ------
-        BetafoldError
-            No cache, one of another data set, or a shard that is missing or damaged.
-        """
-        index = read_index(directory)
-        plan = planned(directory, index, dataset, dataset_sha256)
-        try:
-            shards = [index.open_shard(directory, number, plan) for number in range(index.shards)]
-        except BetafoldError as error:
-            raise BetafoldError(
-                f"{error}: `betafold-mlx embed` makes what is missing, and it alone"
-            ) from error
-        return cls(directory, index, plan, shards)
+    def beside(self, other: EmbeddingCache) -> EmbeddingCache:
+        """Return the features of this and of another data set, made by the same embedder."""
+        both = copy.copy(self)
+        both._places = other._places | self._places
+        return both
 
     @property
     def bytes(self) -> int:
         """Size of the shards on disk."""
         return sum(shard.path.stat().st_size for shard in self.shards)
-
-    def __contains__(self, sequence: object) -> bool:
-        return sequence in self._places
 
     def __call__(self, sequences: Sequence[str], padded: int) -> mx.array:
         """Return features of a batch, as `betafold_mlx.train.batches.Featurizer`.
@@ -221,19 +193,17 @@ class EmbeddingCache:
         BetafoldError
             A sequence that was not embedded, or a shard that cannot be read any more.
         """
-        wanted: dict[int, list[int]] = defaultdict(list)  # shard -> rows of the batch
-        places = []
-        for row, sequence in enumerate(sequences):
-            place = self._places.get(sequence)
-            if place is None:
+        wanted: dict[Shard, list[tuple[int, int]]] = defaultdict(list)  # shard -> rows of it and of the batch
+        for place, sequence in enumerate(sequences):
+            if sequence not in self._places:
                 raise BetafoldError(f"the cache {self.directory} holds no embedding of {sequence:.60}")
-            places.append(place)
-            wanted[place // self.index.shard_size].append(row)
-        embeddings: list[np.ndarray] = [np.empty(0)] * len(places)
-        for number, rows in wanted.items():
-            found = self.shards[number].read([places[row] % self.index.shard_size for row in rows])
-            for row, embedding in zip(rows, found, strict=True):
-                embeddings[row] = embedding
+            shard, row = self._places[sequence]
+            wanted[shard].append((row, place))
+        embeddings: list[np.ndarray] = [np.empty(0)] * len(sequences)
+        for shard, rows in wanted.items():
+            found = shard.read([row for row, _ in rows])
+            for (_, place), embedding in zip(rows, found, strict=True):
+                embeddings[place] = embedding
         return pad_features(embeddings, padded)
 
 
@@ -247,21 +217,19 @@ def check_index(
     BetafoldError
         Saying what it was made by or with instead.
     """
+    advice = "choose another folder, or delete it"
     if index.embedder.sha256 != embedder.sha256:
-        raise BetafoldError(
-            f"the cache {directory} was made by {index.embedder.describe()}, not by {embedder.describe()}: "
-            "choose another folder, or delete it"
-        )
+        made_by = f"{index.embedder.describe()}, not by {embedder.describe()}"
+        raise BetafoldError(f"the cache {directory} was made by {made_by}: {advice}")
     for name, wanted, found in (("windows", windows, index.windows), ("seed", seed, index.seed)):
         if wanted is not None and wanted != found:
             raise BetafoldError(
-                f"the cache {directory} was planned with {name} {found}, not {wanted}: "
-                "choose another folder, or delete it"
+                f"the cache {directory} was planned with {name} {found}, not {wanted}: {advice}"
             )
 
 
-def planned(directory: Path, index: CacheIndex, dataset: Dataset, dataset_sha256: str) -> Plan:
-    """Return the plan of a cache, checked against the data set.
+def cached_sequences(directory: Path, index: CacheIndex, dataset: Dataset, dataset_sha256: str) -> list[str]:
+    """Return the sequences of a cache, checked against the data set.
 
     Raises
     ------
@@ -272,9 +240,9 @@ def planned(directory: Path, index: CacheIndex, dataset: Dataset, dataset_sha256
         raise BetafoldError(
             f"the cache {directory} was made for another data set: choose another folder, or delete it"
         )
-    plan = make_plan(dataset, index.windows, index.seed)
-    if plan.sha256 != index.plan_sha256 or len(plan.sequences) != index.sequences:
+    sequences = planned_sequences(dataset, index.windows, index.seed)
+    if sequences_sha256(sequences) != index.plan_sha256:
         raise BetafoldError(
             f"the cache {directory} was planned by another version of betafold-mlx or NumPy: delete it, and embed again"
         )
-    return plan
+    return sequences

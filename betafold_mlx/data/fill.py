@@ -15,13 +15,13 @@ from betafold_mlx.data.cache import (
     SHARD_SIZE,
     CacheIndex,
     EmbeddingCache,
+    cached_sequences,
     check_index,
     index_document,
-    planned,
     read_index,
     shard_path,
 )
-from betafold_mlx.data.plan import DEFAULT_WINDOWS, Plan, make_plan
+from betafold_mlx.data.plan import DEFAULT_WINDOWS, planned_sequences, sequences_sha256
 from betafold_mlx.data.shards import Shard, write_shard
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
@@ -76,7 +76,7 @@ def fill_cache(
     directory : Path
         The cache; it is made where it does not exist.
     dataset : Dataset
-        What to embed (see `betafold_mlx.data.plan.make_plan`).
+        What to embed (see `betafold_mlx.data.plan.planned_sequences`).
     dataset_sha256 : str
         Its fingerprint.
     embedder : EmbedderConfig
@@ -105,31 +105,41 @@ def fill_cache(
     reporter = reporter or FillReporter()
     _check_folder(directory)
 
-    def existing() -> tuple[CacheIndex, Plan, dict[int, Shard], list[str]]:
+    def existing() -> tuple[CacheIndex, list[str], dict[int, Shard], list[str]]:
         index = read_index(directory)
         check_index(directory, index, embedder, windows, seed)
-        plan = planned(directory, index, dataset, dataset_sha256)
-        return index, plan, *_whole_shards(directory, index, plan)
+        sequences = cached_sequences(directory, index, dataset, dataset_sha256)
+        return index, sequences, *_whole_shards(directory, index, sequences)
 
     if (directory / INDEX_FILE).exists():
-        index, plan, shards, _ = existing()
+        index, planned, shards, _ = existing()
         if len(shards) == index.shards:  # needs no lock: the folder may be read-only
-            return FilledCache(EmbeddingCache(directory, index, plan, list(shards.values())), 0)
+            return FilledCache(EmbeddingCache(directory, index, planned, list(shards.values())), 0)
     with _lock(directory, reporter):
         sweep_temporary(directory)
         if (directory / INDEX_FILE).exists():
-            index, plan, shards, damage = existing()
+            index, planned, shards, damage = existing()
             embed = load()
         else:
-            plan = make_plan(dataset, DEFAULT_WINDOWS if windows is None else windows, seed or 0)
-            index = _new_index(plan, embedder, dataset_sha256, shard_size)
+            windows, seed = DEFAULT_WINDOWS if windows is None else windows, seed or 0
+            planned = planned_sequences(dataset, windows, seed)
+            index = CacheIndex(
+                embedder=embedder,
+                dataset_sha256=dataset_sha256,
+                windows=windows,
+                seed=seed,
+                plan_sha256=sequences_sha256(planned),
+                sequences=len(planned),
+                residues=sum(map(len, planned)),
+                shard_size=shard_size,
+            )
             embed = load()  # an embedder that cannot be loaded makes no cache
             write_text(directory / INDEX_FILE, to_json(index_document(index)))
-            shards, damage = _whole_shards(directory, index, plan)
+            shards, damage = _whole_shards(directory, index, planned)
         for text in damage:
             reporter.say(f"{text}: it is made again")
         missing = [number for number in range(index.shards) if number not in shards]
-        parts = {number: index.part(number, plan) for number in missing}
+        parts = {number: index.part(number, planned) for number in missing}
         reporter.begin(sum(map(len, parts.values())))
 
         def submit(sequences: Sequence[str]) -> Future[list[np.ndarray]]:
@@ -145,9 +155,9 @@ def fill_cache(
             assert index.embedder.sha256 is not None  # CacheIndex sees to it
             ordered = [embeddings[place] for place in range(len(part))]
             write_shard(shard_path(directory, number), part, ordered, index.embedder.sha256)
-            shards[number] = index.open_shard(directory, number, plan)
+            shards[number] = index.open_shard(directory, number, planned)
     opened = [shards[number] for number in range(index.shards)]
-    return FilledCache(EmbeddingCache(directory, index, plan, opened), len(missing))
+    return FilledCache(EmbeddingCache(directory, index, planned, opened), len(missing))
 
 
 def _together(sequences: Sequence[str]) -> Iterator[list[int]]:
@@ -157,12 +167,14 @@ def _together(sequences: Sequence[str]) -> Iterator[list[int]]:
         yield order[first : first + _TOGETHER]
 
 
-def _whole_shards(directory: Path, index: CacheIndex, plan: Plan) -> tuple[dict[int, Shard], list[str]]:
+def _whole_shards(
+    directory: Path, index: CacheIndex, planned: list[str]
+) -> tuple[dict[int, Shard], list[str]]:
     """Return the shards that are whole, and what is wrong with those that are there and are not."""
     shards, damage = {}, []
     for number in range(index.shards):
         try:
-            shards[number] = index.open_shard(directory, number, plan)
+            shards[number] = index.open_shard(directory, number, planned)
         except BetafoldError as error:
             if shard_path(directory, number).exists():
                 damage.append(str(error))
@@ -198,16 +210,3 @@ def _check_folder(directory: Path) -> None:
         raise BetafoldError(
             f"{directory} is no cache of embeddings, and {others[0]} is in it: choose another folder"
         )
-
-
-def _new_index(plan: Plan, embedder: EmbedderConfig, dataset_sha256: str, shard_size: int) -> CacheIndex:
-    return CacheIndex(
-        embedder=embedder,
-        dataset_sha256=dataset_sha256,
-        windows=plan.windows,
-        seed=plan.seed,
-        plan_sha256=plan.sha256,
-        sequences=len(plan.sequences),
-        residues=sum(map(len, plan.sequences)),
-        shard_size=shard_size,
-    )

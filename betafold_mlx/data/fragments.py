@@ -55,13 +55,6 @@ def cut_fragments(
     peptide is dropped; a test window also when it matches a validation record. What remains is taken one a
     cluster in turn, until the goal is met.
 
-    Parameters
-    ----------
-    records : sequence of Record
-        All records of the data set.
-    rng : numpy.random.Generator
-        Chooses lengths and places.
-
     Returns
     -------
     fragments : list of Fragment
@@ -80,7 +73,7 @@ def cut_fragments(
             if record.split == split and not record.is_peptide
             for fragment in _candidates(index, record, rng)
         ]
-        sequences = [_sequence(records, fragment) for fragment in candidates]
+        sequences = [records[f.record].sequence[f.start : f.start + f.length] for f in candidates]
         leaks = matching(sequences, train)
         dropped["like training"] += int(leaks.sum())
         if split == "test":
@@ -90,10 +83,6 @@ def cut_fragments(
         clean = [fragment for fragment, leak in zip(candidates, leaks, strict=True) if not leak]
         fragments += sorted(_chosen(clean, goal), key=lambda fragment: (fragment.record, fragment.start))
     return fragments, dropped
-
-
-def _sequence(records: Sequence[Record], fragment: Fragment) -> str:
-    return records[fragment.record].sequence[fragment.start : fragment.start + fragment.length]
 
 
 def _candidates(index: int, record: Record, rng: np.random.Generator) -> list[Fragment]:

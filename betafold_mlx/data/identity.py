@@ -127,7 +127,7 @@ def identity_matrix(sequences: Sequence[str], cyclic: Sequence[bool]) -> np.ndar
     sequences : sequence of str
         n peptides of at most 60 residues.
     cyclic : sequence of bool
-        Which of them are closed head to tail.
+        Which of them are rings.
 
     Returns
     -------
@@ -148,19 +148,9 @@ def identity_matrix(sequences: Sequence[str], cyclic: Sequence[bool]) -> np.ndar
 def alike_matrix(
     sequences: Sequence[str], cyclic: Sequence[bool], identities: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return which peptides are alike (the rule is in the module's docstring).
+    """Return which peptides are alike by the module's rule: (n, n) bool, symmetric, True on the diagonal.
 
-    Parameters
-    ----------
-    sequences, cyclic
-        As in `identity_matrix`.
-    identities : numpy.ndarray, optional
-        Their `identity_matrix`, where it is known already.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, n) bool, symmetric, True on the diagonal.
+    `identities` is their `identity_matrix`, where it is known already.
     """
     if identities is None:
         identities = identity_matrix(sequences, cyclic)

@@ -7,7 +7,7 @@ Where a data set keeps the splits of the one a model was trained on, clusters an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,6 @@ from betafold_mlx.structure.entry import entry_id
 
 _TITLE = "# betafold splits 1, of the data set "
 _NONE = "-"
-
-Label = tuple[str | None, bool]
-"""A record's PDB code, where it has one, and whether it is a peptide."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,7 @@ class KnownSplits:
 
     @classmethod
     def read(cls, path: Path) -> KnownSplits:
-        """Read what `text` wrote.
-
-        Raises
-        ------
-        BetafoldError
-            The file cannot be read or is something else.
-        """
+        """Read what `text` wrote; raises BetafoldError where the file is something else."""
         lines = [line.split() for line in read_lines(path)]
         title = re.fullmatch(re.escape(_TITLE) + "([0-9a-f]{64})", " ".join(lines[0])) if lines else None
         if title is None:
@@ -89,12 +80,7 @@ class KnownSplits:
                     splits[entry_id(words[0]), peptides] = split
         return cls(title[1], splits)
 
-    def known(self, labels: Iterable[Label]) -> list[str | None]:
-        """Return the split that each record's entry has for its kind of record, or None."""
-        keys = ((_entry(pdb), peptide) for pdb, peptide in labels)
-        return [None if entry is None else self.splits.get((entry, peptide)) for entry, peptide in keys]
-
-    def assign(self, clusters: np.ndarray, labels: Sequence[Label]) -> list[str]:
+    def assign(self, clusters: np.ndarray, labels: Sequence[tuple[str | None, bool]]) -> list[str]:
         """Assign clusters to splits: each to the earliest that one of its members is known to be in.
 
         So nothing that resembles a record of the old train split comes into a later one. Clusters of which nothing is
@@ -104,17 +90,28 @@ class KnownSplits:
         ----------
         clusters : numpy.ndarray
             (n,) int64 cluster of each record.
-        labels : sequence of Label
-            Of each record.
+        labels : sequence of (str or None, bool)
+            PDB code of each record, where it has one, and whether it is a peptide.
 
         Returns
         -------
         list of str
             Split of each record.
+
+        Raises
+        ------
+        BetafoldError
+            Where no record's entry is known.
         """
-        found: dict[int, list[str]] = {}
-        for cluster, split in zip(clusters.tolist(), self.known(labels), strict=True):
-            found.setdefault(cluster, []).extend([split] if split else [])
+        found: dict[int, list[str]] = {cluster: [] for cluster in clusters.tolist()}
+        for cluster, (pdb, peptide) in zip(clusters.tolist(), labels, strict=True):
+            entry = _entry(pdb)
+            if entry is not None and (entry, peptide) in self.splits:
+                found[cluster].append(self.splits[entry, peptide])
+        if not any(found.values()):
+            raise BetafoldError(
+                "the splits to keep are those of other PDB entries: none of the sources' is among them"
+            )
         chosen = {cluster: _earliest(splits or SPLITS[:1]) for cluster, splits in found.items()}
         return [chosen[cluster] for cluster in clusters.tolist()]
 

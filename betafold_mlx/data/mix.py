@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
-import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.data.cache import EmbeddingCache
-from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import DISTILLED, EXPERIMENTAL, Dataset
 from betafold_mlx.data.windows import Window, WindowSampler
 from betafold_mlx.errors import BetafoldError
@@ -19,16 +15,7 @@ _STREAM = 1
 
 
 def check_origins(experimental: Dataset, sha256: str, distilled: Dataset | None) -> None:
-    """Check that two data sets can be trained on together.
-
-    Parameters
-    ----------
-    experimental : Dataset
-        The first data set, which is validated on, too.
-    sha256 : str
-        Its fingerprint.
-    distilled : Dataset or None
-        The second one.
+    """Check that a data set with this SHA-256, which is validated on, and a distilled one can be trained on together.
 
     Raises
     ------
@@ -51,11 +38,6 @@ def check_origins(experimental: Dataset, sha256: str, distilled: Dataset | None)
             "the distilled data set was kept apart from another data set than the one to train on: distill it again "
             "with --against that one"
         )
-
-
-def distilled_sampling(config: SamplerConfig) -> SamplerConfig:
-    """Return how a distilled data set is drawn from: a label belongs to its very sequence, so nothing is exchanged."""
-    return dataclasses.replace(config, substitutions=0.0)
 
 
 class MixedSampler:
@@ -102,34 +84,3 @@ class MixedSampler:
             + [dataclasses.replace(window, confidence=0.0) for window in predicted],
             padded,
         )
-
-
-class MixedFeatures:
-    """Features of the examples of two data sets, of a cache each (see `betafold_mlx.train.batches.Featurizer`).
-
-    Parameters
-    ----------
-    experimental, distilled : EmbeddingCache
-        Made by the same embedder.
-    """
-
-    def __init__(self, experimental: EmbeddingCache, distilled: EmbeddingCache) -> None:
-        self.caches = (experimental, distilled)
-
-    def __call__(self, sequences: Sequence[str], padded: int) -> mx.array:
-        """Return features (B, L, E) float32, zero at padding.
-
-        Raises
-        ------
-        BetafoldError
-            As `EmbeddingCache`.
-        """
-        first, second = self.caches
-        from_second = np.array([each not in first and each in second for each in sequences])
-        order = np.argsort(from_second, kind="stable")
-        parts = [
-            cache([sequences[row] for row in order if from_second[row] == bool(number)], padded)
-            for number, cache in enumerate(self.caches)
-            if (from_second == bool(number)).any()
-        ]
-        return mx.concatenate(parts)[mx.array(np.argsort(order))]

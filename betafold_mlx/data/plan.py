@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,43 +18,12 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be embedded.
-
-    Attributes
-    ----------
-    sequences : list of str
-        Each once.
-    windows, seed : int
-        What the training windows were drawn with.
-    sha256 : str
-        Of the sequences, one a line.
-    """
-
-    sequences: list[str]
-    windows: int
-    seed: int
-    sha256: str
-
-
-def make_plan(dataset: Dataset, windows: int = DEFAULT_WINDOWS, seed: int = 0) -> Plan:
-    """Return the sequences that training on a data set and scoring on it will ask for.
+def planned_sequences(dataset: Dataset, windows: int = DEFAULT_WINDOWS, seed: int = 0) -> list[str]:
+    """Return the sequences that training on a data set and scoring on it will ask for, each once.
 
     These are the peptides of all splits, those of training that are rings in every rotation (they are turned at
-    random), the fragments, and the training windows of `plan_windows`.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The data.
-    windows, seed : int
-        As in `plan_windows`.
-
-    Returns
-    -------
-    Plan
-        The same for the same data, numbers and version of NumPy.
+    random), the fragments, and the training windows of `plan_windows`. They are the same for the same data, numbers and
+    version of NumPy.
 
     Raises
     ------
@@ -76,7 +44,7 @@ def make_plan(dataset: Dataset, windows: int = DEFAULT_WINDOWS, seed: int = 0) -
         raise BetafoldError(
             "the data set has nothing to embed: no peptides, no fragments, no training chains"
         )
-    return Plan(sequences, windows, seed, sequences_sha256(sequences))
+    return sequences
 
 
 def sequences_sha256(sequences: Sequence[str]) -> str:

@@ -25,13 +25,9 @@ _BLANK = 20
 
 
 def min_matches(length: int) -> int:
-    """Return how many identical positions make a window of `length` residues match.
+    """Return how many identical positions make a window match: 8, 9, 10, 11, 12 of 10, 15, 20, 25, 30 residues.
 
-    Returns
-    -------
-    int
-        8, 9, 10, 11, 12 for 10, 15, 20, 25, 30 residues. It exceeds `length` for windows so short (under
-        6) that not even an exact copy says anything.
+    It exceeds `length` for windows so short (under 6) that not even an exact copy says anything.
     """
     return min_beyond_chance(length, CHANCE)
 

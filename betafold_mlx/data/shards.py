@@ -26,24 +26,7 @@ _NOTES = "betafold-embeddings"  # one entry of the header: safetensors puts seve
 def write_shard(
     path: Path, sequences: Sequence[str], embeddings: Sequence[np.ndarray], embedder_sha256: str
 ) -> None:
-    """Write a shard, whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    sequences : sequence of str
-        What was embedded.
-    embeddings : sequence of numpy.ndarray
-        (L, E) float16 of each.
-    embedder_sha256 : str
-        The embedder.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file system refuses.
-    """
+    """Write a shard, whole or not at all: of each sequence its embedding (L, E), float16."""
     offsets = np.cumsum([0, *(len(embedding) for embedding in embeddings)], dtype=np.int64)
     arrays = {"offsets": offsets, "features": np.concatenate(embeddings)}
     notes = {
@@ -106,17 +89,7 @@ class Shard:
             )
 
     def read(self, rows: Sequence[int]) -> list[np.ndarray]:
-        """Return embeddings.
-
-        Parameters
-        ----------
-        rows : sequence of int
-            Numbers of the sequences.
-
-        Returns
-        -------
-        list of numpy.ndarray
-            (L, E) float16 of each.
+        """Return the embeddings (L, E), float16, of the sequences with these numbers.
 
         Raises
         ------

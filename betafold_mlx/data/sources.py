@@ -23,27 +23,18 @@ Dropped = tuple[str, str, str]
 
 @dataclass
 class Reading:
-    """What was read from the sources.
-
-    Attributes
-    ----------
-    backbones : list of Backbone
-        In the order of the sources.
-    inferred : list of bool
-        For each of them, whether its disulfides were guessed from the backbone.
-    sources : list of dict
-        ``name``, ``sha256`` and ``records`` of each file.
-    dropped : list of Dropped
-        What cannot be used of the files that were read.
-    failed : list of str
-        One message for each file that cannot be read.
-    """
+    """What was read from the sources."""
 
     backbones: list[Backbone] = field(default_factory=list)
+    """In the order of the sources."""
     inferred: list[bool] = field(default_factory=list)
+    """For each of them, whether its disulfides were guessed from the backbone."""
     sources: list[dict[str, str | int]] = field(default_factory=list)
+    """``name``, ``sha256`` and ``records`` of each file."""
     dropped: list[Dropped] = field(default_factory=list)
+    """What cannot be used of the files that were read."""
     failed: list[str] = field(default_factory=list)
+    """One message for each file that cannot be read."""
 
 
 def read_sources(paths: Sequence[Path], progress: Callable[[str], None] = lambda message: None) -> Reading:
@@ -55,10 +46,6 @@ def read_sources(paths: Sequence[Path], progress: Callable[[str], None] = lambda
         Backbone JSON lines (by their suffix), PDB or mmCIF files, or folders, which are searched for both.
     progress : callable
         Called with a line of text after each JSON lines file and after the structure files.
-
-    Returns
-    -------
-    Reading
     """
     reading = Reading()
     structures = chains = 0

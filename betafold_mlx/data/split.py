@@ -19,25 +19,10 @@ _LARGE_SHARE, _LARGE_COUNT = 0.1, 3
 _LARGE_COMPONENT = 0.002
 
 
-def kind_class(kind: str) -> str:
-    """Return the class of a kind (see `KIND_CLASSES`)."""
-    return KIND_CLASSES.get(kind, kind)
-
-
 def connected_components(count: int, pairs: np.ndarray) -> np.ndarray:
-    """Return single-linkage clusters by union-find.
+    """Return single-linkage clusters of `count` nodes by union-find: (count,) int64.
 
-    Parameters
-    ----------
-    count : int
-        Number of nodes n.
-    pairs : numpy.ndarray
-        (k, 2) integer, linked nodes.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) int64 labels 0, 1, ... in the order of each component's first node.
+    `pairs` (k, 2) are linked nodes. The labels 0, 1, ... are in the order of each component's first node.
     """
     parent = list(range(count))
 
@@ -59,12 +44,8 @@ def chain_components(
 ) -> np.ndarray:
     """Return clusters of chains that share an exact word of `identity.WORD` residues or a source's cluster.
 
-    Two random words of 8 residues are equal with probability 2e-11: some ten pairs in a million residues.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) int64 labels, as `connected_components`.
+    Two random words of 8 residues are equal with probability 2e-11: some ten pairs in a million residues. The labels
+    (n,) are those of `connected_components`.
     """
     links = [word_links(*words(sequences, cyclic))]
     first: dict[int, int] = {}
@@ -97,7 +78,7 @@ def split_peptides(clusters: np.ndarray, kinds: Sequence[str], rng: np.random.Ge
     """
     if not len(clusters):
         return []
-    stratum = np.unique([kind_class(kind) for kind in kinds], return_inverse=True)[1]
+    stratum = np.unique([KIND_CLASSES.get(kind, kind) for kind in kinds], return_inverse=True)[1]
     counts = np.zeros((clusters.max() + 1, stratum.max() + 1))  # (clusters, classes)
     np.add.at(counts, (clusters, stratum), 1)
     totals = counts.sum(axis=0)
@@ -118,11 +99,6 @@ def split_chains(components: np.ndarray, rng: np.random.Generator) -> list[str]:
     Components are drawn in random order for test, then for validation, until those are full; the rest is
     train. Components of more than 0.2 % of all chains (the immunoglobulin folds make one of 920) go to train:
     an evaluation wants many small ones.
-
-    Returns
-    -------
-    list of str
-        Split of each chain.
     """
     if not len(components):
         return []

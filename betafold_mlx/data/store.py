@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_directory, file_sha256, read_json, write_text
 from betafold_mlx.peptide.sequence import ALPHABET
+from betafold_mlx.structure.backbone import Backbone
 
 FORMAT, SCHEMA_VERSION = "betafold-dataset", 1
 DATASET_FILE, ARRAYS_FILE = "dataset.json", "arrays.safetensors"
@@ -68,6 +69,13 @@ class Record:
     split: str
     start: int
     length: int
+
+    @classmethod
+    def of(cls, backbone: Backbone, **fields: Any) -> Record:
+        """Return the record of a backbone; `fields` are those that a backbone has not, and those to change."""
+        names = ("id", "sequence", "kind", "cyclic", "disulfides", "pdb", "chain", "method", "resolution")
+        known = {name: getattr(backbone, name) for name in names}
+        return cls(**{**known, "source_cluster": backbone.cluster, "length": len(backbone), **fields})
 
     @property
     def is_peptide(self) -> bool:
@@ -150,20 +158,7 @@ class Dataset:
         return self.records[fragment.record].sequence[fragment.start : fragment.start + fragment.length]
 
     def save(self, directory: Path, report_text: str = "") -> None:
-        """Write the data set, whole or not at all; an older one at `directory` is replaced.
-
-        Parameters
-        ----------
-        directory : Path
-            Folder to write.
-        report_text : str
-            Readable report, kept as ``report.txt``.
-
-        Raises
-        ------
-        BetafoldError
-            Where the file system refuses.
-        """
+        """Write the data set and ``report.txt``, whole or not at all; an older one at `directory` is replaced."""
         document = {
             "format": FORMAT,
             "schema_version": SCHEMA_VERSION,
@@ -174,11 +169,7 @@ class Dataset:
             "records": [dataclasses.asdict(record) for record in self.records],
             "fragments": [dataclasses.asdict(fragment) for fragment in self.fragments],
         }
-        arrays = {
-            "coordinates": self.coordinates,
-            "torsions": self.torsions,
-            "torsion_mask": self.torsion_mask,
-        }
+        arrays = {name: getattr(self, name) for name in ("coordinates", "torsions", "torsion_mask")}
         with atomic_directory(Path(directory)) as temporary:
             (temporary / ARRAYS_FILE).write_bytes(save(arrays))
             write_text(temporary / DATASET_FILE, _to_json(document))
@@ -198,13 +189,11 @@ class Dataset:
             arrays = load_file(Path(directory) / ARRAYS_FILE)
             dataset = cls(
                 [_record(entry) for entry in document["records"]],
-                arrays["coordinates"],
-                arrays["torsions"],
-                arrays["torsion_mask"],
-                [Fragment(**entry) for entry in document["fragments"]],
-                list(document["sources"]),
-                dict(document["report"]),
-                document.get("origin", EXPERIMENTAL),
+                **{name: arrays[name] for name in ("coordinates", "torsions", "torsion_mask")},
+                fragments=[Fragment(**entry) for entry in document["fragments"]],
+                sources=list(document["sources"]),
+                report=dict(document["report"]),
+                origin=document.get("origin", EXPERIMENTAL),
             )
             _check(dataset)
         except OSError as error:
@@ -275,13 +264,12 @@ def _check(dataset: Dataset) -> None:
         possible = all(1 <= i < j <= record.length for i, j in record.disulfides)
         demand(possible, f"record {record.id} has an impossible disulfide")
         rows += record.length
-    for name, shape in {
-        "coordinates": (rows, 4, 3),
-        "torsions": (rows, 3),
-        "torsion_mask": (rows, 3),
-    }.items():
+    for name, shape, kind in (
+        ("coordinates", (rows, 4, 3), np.float32),
+        ("torsions", (rows, 3), np.float32),
+        ("torsion_mask", (rows, 3), np.bool_),
+    ):
         array = getattr(dataset, name)
-        kind = bool if name == "torsion_mask" else np.float32
         demand(array.shape == shape and array.dtype == kind, f"{name} does not fit the records")
         demand(bool(np.isfinite(array).all()), f"{name} holds NaN or infinite numbers")
     ends = np.array([record.start for record in dataset.records] + [rows], dtype=np.int64)
@@ -289,9 +277,8 @@ def _check(dataset: Dataset) -> None:
     demand(not beyond, "a torsion past the end of a chain is not masked")
     for fragment in dataset.fragments:
         chain = dataset.records[fragment.record]
-        inside = (
-            fragment.record >= 0 and 0 <= fragment.start < fragment.start + fragment.length <= chain.length
-        )
+        end = fragment.start + fragment.length
+        inside = fragment.record >= 0 and 0 <= fragment.start < end <= chain.length
         alike = (fragment.split, fragment.cluster) == (chain.split, chain.cluster)
         demand(inside and alike, f"a fragment does not fit record {chain.id}")
     demand(dataset.origin in ORIGINS, "an unknown origin")
@@ -303,13 +290,7 @@ def _check(dataset: Dataset) -> None:
 
 
 def dataset_sha256(directory: Path) -> str:
-    """Return one SHA-256 over a data set's two files, as hexadecimal text: the name of exactly these data.
-
-    Raises
-    ------
-    BetafoldError
-        Where they cannot be read.
-    """
+    """Return one SHA-256 over a data set's two files, as hexadecimal text: the name of exactly these data."""
     paths = [Path(directory) / name for name in (DATASET_FILE, ARRAYS_FILE)]
     try:
         return hashlib.sha256("".join(map(file_sha256, paths)).encode()).hexdigest()

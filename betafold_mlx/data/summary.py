@@ -23,7 +23,6 @@ def make_report(
     Parameters
     ----------
     dataset : Dataset
-        The finished data set.
     reading : Reading
         What was read.
     dropped : sequence of Dropped
@@ -31,7 +30,7 @@ def make_report(
     fragments_dropped : dict
         Evaluation windows dropped, by reason.
     identity : dict
-        Of the test peptides to their nearest training peptide, from `verify_split`.
+        From `verify_split`.
     seed : int
         Of the splits.
     """
@@ -74,14 +73,14 @@ def format_report(report: dict[str, Any]) -> str:
         f"read {sum(count for _, count in report['read'])} chains from {len(report['read'])} files{unreadable}"
     ]
     reasons = ", ".join(f"{count} {reason}" for reason, count in report["dropped"].items()) or "nothing"
-    lines += [f"kept {report['kept']} chains; left out: {reasons}", ""]
+    lines.append(f"kept {report['kept']} chains; left out: {reasons}")
     if "distillation" in report:
-        lines[-1:] = [f"distilled, not experimental: {report['distillation']['summary']}", ""]
+        lines.append(f"distilled, not experimental: {report['distillation']['summary']}")
     if "splits_of" in report:
-        lines[-1:] = [f"splits kept from the data set {report['splits_of']}", ""]
+        lines.append(f"splits kept from the data set {report['splits_of']}")
     columns = ("peptides", "peptide_clusters", "chains", "chain_residues", "chain_clusters", "fragments")
     titles = ("peptides", "clusters", "chains", "residues", "clusters", "windows")
-    lines.append(" " * 10 + "".join(f"{title:>10}" for title in titles) + "  peptides by kind")
+    lines.append("\n" + " " * 10 + "".join(f"{title:>10}" for title in titles) + "  peptides by kind")
     for split, counts in report["splits"].items():
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts["peptides_by_kind"].items())
         numbers = "".join(f"{counts[column]:>10}" for column in columns)

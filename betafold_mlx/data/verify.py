@@ -35,14 +35,21 @@ def verify_split(dataset: Dataset) -> dict[str, float]:
     BetafoldError
         Naming a pair that breaks a rule.
     """
-    _check_clusters(dataset)
+    splits: dict[int, str] = {}
+    for record in dataset.records:
+        if splits.setdefault(record.cluster, record.split) != record.split:
+            raise BetafoldError(f"split leak: cluster {record.cluster} of {record.id} lies in two splits")
     figures = _check_peptides(dataset)
     for rank, split in enumerate(SPLITS[1:], start=1):
         earlier = [record for record in dataset.records if SPLITS.index(record.split) < rank]
         earlier_chains = [record for record in earlier if not record.is_peptide]
         _check_words(dataset.peptides(split), earlier)
         _check_words(dataset.chains(split), earlier_chains)
-        _check_containment(dataset.peptides(split), earlier_chains)
+        peptides = dataset.peptides(split)
+        windows, owners = as_windows(peptides)
+        for window, chain in find_matches(windows, [as_target(chain) for chain in earlier_chains]):
+            peptide = peptides[owners[window]]
+            raise BetafoldError(f"split leak: {peptide.id} ({split}) stands in {earlier_chains[chain].id}")
         fragments = [fragment for fragment in dataset.fragments if fragment.split == split]
         sequences = [dataset.fragment_sequence(fragment) for fragment in fragments]
         for n in np.flatnonzero(matching(sequences, earlier)):
@@ -52,25 +59,14 @@ def verify_split(dataset: Dataset) -> dict[str, float]:
     return figures
 
 
-def _check_clusters(dataset: Dataset) -> None:
-    splits: dict[int, str] = {}
-    for record in dataset.records:
-        if splits.setdefault(record.cluster, record.split) != record.split:
-            raise BetafoldError(f"split leak: cluster {record.cluster} of {record.id} lies in two splits")
-
-
 def _check_words(later: list[Record], earlier: list[Record]) -> None:
-    owners: dict[str, Record] = {}
-    for record in later:
-        for word in _words(record):
-            owners.setdefault(word, record)
+    """Raise BetafoldError where records of two splits share a word."""
+    owners = {word: record for record in later for word in _words(record)}
     for record in earlier:
         for word in _words(record):
             if word in owners:
-                owner = owners[word]
-                raise BetafoldError(
-                    f"split leak: {word} is in {owner.id} ({owner.split}) and {record.id} ({record.split})"
-                )
+                both = [f"{each.id} ({each.split})" for each in (owners[word], record)]
+                raise BetafoldError(f"split leak: {word} is in {' and '.join(both)}")
 
 
 def _words(record: Record) -> Iterator[str]:
@@ -79,6 +75,7 @@ def _words(record: Record) -> Iterator[str]:
 
 
 def _check_peptides(dataset: Dataset) -> dict[str, float]:
+    """Raise BetafoldError where peptides of two splits are alike; return the figures of `verify_split`."""
     peptides = [record for record in dataset.records if record.is_peptide]
     sequences, cyclic = [record.sequence for record in peptides], [record.cyclic for record in peptides]
     split = np.array([SPLITS.index(record.split) for record in peptides], dtype=np.int64)
@@ -97,10 +94,3 @@ def _check_peptides(dataset: Dataset) -> dict[str, float]:
         "max_identity": round(float(nearest.max()), 3),
         "median_identity": round(float(np.median(nearest)), 3),
     }
-
-
-def _check_containment(peptides: list[Record], chains: list[Record]) -> None:
-    windows, owners = as_windows(peptides)
-    for window, chain in find_matches(windows, [as_target(chain) for chain in chains]):
-        peptide = peptides[owners[window]]
-        raise BetafoldError(f"split leak: {peptide.id} ({peptide.split}) stands in {chains[chain].id}")

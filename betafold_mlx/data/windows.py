@@ -78,7 +78,7 @@ class WindowSampler:
     Parameters
     ----------
     dataset : Dataset
-        Only its ``train`` split is used.
+        Its ``train`` split is used.
     buckets : tuple of int
         Padded lengths. A batch holds lengths of one bucket; a chain shorter than those is taken whole.
     seed : int
@@ -128,20 +128,7 @@ class WindowSampler:
         self._fixed = None if self.config.windows is None else self._fixed_windows(self.config.windows)
 
     def batch(self, step: int) -> tuple[list[Window], int]:
-        """Return the examples of a step and the length to pad them to.
-
-        Parameters
-        ----------
-        step : int
-            Number of the training step, from 0.
-
-        Returns
-        -------
-        windows : list of Window
-            ``tokens / padded length`` examples.
-        padded : int
-            One of the buckets.
-        """
+        """Return the ``tokens / padded length`` examples of a step, from 0, and the padded length, a bucket."""
         rng = np.random.default_rng([self.seed, step])
         padded = self.draw_length(rng)
         return self.draw(rng, padded, self.batch_size(padded)), padded

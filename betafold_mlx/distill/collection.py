@@ -108,22 +108,17 @@ class Collection:
         )
         starts = np.concatenate([[0], np.cumsum([len(b) for b in backbones])[:-1]])
         records = [
-            Record(
+            Record.of(
+                backbone,
                 id=name,
-                sequence=backbone.sequence,
-                kind=backbone.kind,
-                cyclic=backbone.cyclic,
-                disulfides=backbone.disulfides,
                 disulfides_inferred=False,
                 pdb=None,
-                chain=backbone.chain,
                 method=METHOD,
                 resolution=None,
                 source_cluster=None,
                 cluster=int(cluster),
                 split="train",
                 start=int(start),
-                length=len(backbone),
             )
             for name, backbone, cluster, start in zip(
                 unique_ids(backbones), backbones, clusters, starts, strict=True

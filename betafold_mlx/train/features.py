@@ -11,7 +11,6 @@ from pathlib import Path
 
 from betafold_mlx.data.cache import EmbeddingCache, check_index, read_index
 from betafold_mlx.data.fill import Embed, FilledCache, FillReporter, fill_cache
-from betafold_mlx.data.mix import MixedFeatures
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.executors import Ahead
@@ -192,7 +191,7 @@ def with_distilled(
     distilled: Path | None,
     labels: Dataset | None,
     reporter: FillReporter | None = None,
-) -> EmbeddingCache | MixedFeatures | None:
+) -> EmbeddingCache | None:
     """Return what makes the features of both data sets: the distilled one has a cache of its own beside it."""
     if features is None or distilled is None or labels is None:
         return features
@@ -207,4 +206,4 @@ def with_distilled(
         sampler.windows_seed,
         reporter,
     )
-    return MixedFeatures(features, filled.cache)
+    return features.beside(filled.cache)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from betafold_mlx.data.mix import MixedSampler, check_origins, distilled_sampling
+import dataclasses
+
+from betafold_mlx.data.mix import MixedSampler, check_origins
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
@@ -36,7 +38,7 @@ def mixed(
         raise BetafoldError("the settings of a mix and its distilled data set do not go together")
     if mix is None or distilled is None:
         return sampler
-    config = distilled_sampling(sampler.config)
+    config = dataclasses.replace(sampler.config, substitutions=0.0)  # a label belongs to its very sequence
     second = WindowSampler(distilled, PADDED_LENGTHS, sampler.seed, config)
     return MixedSampler(sampler, second, mix.share, mix.until)
 

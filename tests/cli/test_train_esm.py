@@ -10,7 +10,6 @@ import pytest
 from cli_esm_helpers import LABEL, MAGAININ, OPTIONS, WINDOWS, error_line, make_folder, run, run_process
 from esm_helpers import TINY, contents
 
-from betafold_mlx.data.cache import EmbeddingCache
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.esm.convert import convert
@@ -18,6 +17,7 @@ from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.features import fill_by_esm
 from betafold_mlx.train.loop import Trainer
 
 
@@ -148,7 +148,8 @@ def test_the_control_trains_on_the_same_windows(work):
 def test_the_cache_trains_like_the_embedder_itself(folder, tmp_path):
     """The same batches with ESM-2 in the loop: equal losses, but for rounding in other company."""
     data, esm = Dataset.load(folder / "set"), EsmEmbedder.load(folder / "tiny")
-    cache = EmbeddingCache.open(folder / "cache", data, dataset_sha256(folder / "set"))
+    known, sha256 = esm.esm.embedder_config(), dataset_sha256(folder / "set")
+    cache = fill_by_esm(folder / "cache", data, sha256, known, lambda: folder / "tiny").cache
     config = TrainConfig(
         network=ModelConfig(width=32, layers=1, heads=4, ffn_width=64, embedder=esm.esm.embedder_config()),
         sampler=SamplerConfig(tokens=192, windows=cache.index.windows, windows_seed=cache.index.seed),

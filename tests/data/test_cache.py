@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from esm_helpers import EMBEDDER, FINGERPRINT, WIDTH, fill_toy, toy_embedding
+from esm_helpers import EMBEDDER, WIDTH, fill_toy, toy_embedding
 from synthetic import make_dataset
 
-from betafold_mlx.data.cache import EmbeddingCache, check_index, read_index
-from betafold_mlx.data.plan import make_plan
+from betafold_mlx.data.cache import check_index, read_index
+from betafold_mlx.data.plan import planned_sequences, sequences_sha256
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import EmbedderConfig
 
@@ -24,22 +24,25 @@ def cache(tmp_path, dataset):
 
 
 def test_features_are_the_embeddings_padded(cache, dataset):
-    sequences = make_plan(dataset, 100).sequences
+    sequences = planned_sequences(dataset, 100)
     rng = np.random.default_rng(0)
-    for _ in range(10):
-        chosen = [sequences[n] for n in rng.integers(0, len(sequences), size=9)]  # over shards, with repeats
+    repeats = [sequences[n] for n in rng.integers(0, len(sequences), size=9)]  # over shards
+    for chosen in (repeats, sequences):
         features = cache(chosen, 32)
-        assert features.shape == (9, 32, WIDTH) and str(features.dtype) == "mlx.core.float32"
+        assert features.shape == (len(chosen), 32, WIDTH) and str(features.dtype) == "mlx.core.float32"
         for row, sequence in zip(np.array(features), chosen, strict=True):
             np.testing.assert_array_equal(row[: len(sequence)], toy_embedding(sequence))
             assert not row[len(sequence) :].any()
 
 
-def test_every_sequence_of_the_plan_is_there(cache, dataset):
-    sequences = make_plan(dataset, 100).sequences
-    features = np.array(cache(sequences, 32))
-    for row, sequence in zip(features, sequences, strict=True):
+def test_features_of_two_data_sets(cache, dataset, tmp_path):
+    other = make_dataset(seed=3, chains=4, peptides=4)
+    both = cache.beside(fill_toy(tmp_path / "other", other, seed=2, shard_size=7).cache)
+    chosen = [*planned_sequences(dataset, 100)[:9], *planned_sequences(other, 100, 2)[::-5]]
+    for row, sequence in zip(np.array(both(chosen, 32)), chosen, strict=True):
         np.testing.assert_array_equal(row[: len(sequence)], toy_embedding(sequence))
+    with pytest.raises(BetafoldError, match="holds no embedding"):
+        cache(chosen, 32)
 
 
 def test_a_sequence_that_was_not_embedded(cache):
@@ -49,39 +52,26 @@ def test_a_sequence_that_was_not_embedded(cache):
 
 def test_the_index_says_what_it_is(cache, dataset):
     document = json.loads((cache.directory / "index.json").read_text())
-    plan = make_plan(dataset, 100)
+    sequences = planned_sequences(dataset, 100)
     assert document["embedder"]["sha256"] == EMBEDDER.sha256
     assert document["embedder"]["label"] == "toy (toy, NOT the published ESM-2 weights)"
     assert document["embedder"]["published"] is False
-    assert (document["windows"], document["seed"], document["plan_sha256"]) == (100, 0, plan.sha256)
-    assert document["sequences"] == len(plan.sequences)
-    assert document["residues"] == sum(map(len, plan.sequences))
-    assert document["shards"] == -(-len(plan.sequences) // 16) == len(list(cache.directory.glob("shard-*")))
+    assert (document["windows"], document["seed"], document["plan_sha256"]) == (
+        100,
+        0,
+        sequences_sha256(sequences),
+    )
+    assert document["sequences"] == len(sequences)
+    assert document["residues"] == sum(map(len, sequences))
+    assert document["shards"] == -(-len(sequences) // 16) == len(list(cache.directory.glob("shard-*")))
     assert cache.bytes == sum(path.stat().st_size for path in cache.directory.glob("shard-*"))
     assert cache.bytes > 2 * WIDTH * document["residues"]
-
-
-def test_opening_checks_everything(cache, dataset):
-    assert EmbeddingCache.open(cache.directory, dataset, FINGERPRINT).index == cache.index
-    with pytest.raises(BetafoldError, match="made for another data set: choose another folder"):
-        EmbeddingCache.open(cache.directory, dataset, "c" * 64)
-    path = cache.directory / "shard-00002.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(
-        BetafoldError, match=r"shard-00002\.safetensors is damaged.* `betafold-mlx embed` makes"
-    ):
-        EmbeddingCache.open(cache.directory, dataset, FINGERPRINT)
-    path.unlink()
-    with pytest.raises(BetafoldError, match=r"shard-00002\.safetensors is not there"):
-        EmbeddingCache.open(cache.directory, dataset, FINGERPRINT)
 
 
 def test_a_plan_that_cannot_be_reproduced(cache, dataset):
     change(cache, plan_sha256="0" * 64)
     with pytest.raises(BetafoldError, match="another version of betafold-mlx or NumPy"):
-        EmbeddingCache.open(cache.directory, dataset, FINGERPRINT)
+        fill_toy(cache.directory, dataset)
 
 
 def change(cache, **values):

@@ -14,7 +14,7 @@ from esm_helpers import EMBEDDER, FINGERPRINT, contents, fill_toy, times, toy_em
 from synthetic import make_dataset
 
 from betafold_mlx.data.fill import FillReporter, fill_cache
-from betafold_mlx.data.plan import make_plan
+from betafold_mlx.data.plan import planned_sequences
 from betafold_mlx.errors import BetafoldError
 
 HERE = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def test_each_sequence_is_embedded_once(tmp_path, dataset):
 
     heard = Heard()
     filled = fill_toy(tmp_path / "deep" / "cache", dataset, embed, reporter=heard)
-    assert sorted(seen) == sorted(make_plan(dataset, 100).sequences)
+    assert sorted(seen) == sorted(planned_sequences(dataset, 100))
     assert filled.made == filled.cache.index.shards
     assert heard.total == heard.embedded == len(seen) and not heard.said
 
@@ -108,7 +108,7 @@ def test_a_damaged_shard_is_made_again_alone(tmp_path, dataset, whole, damage):
         damage is not Path.unlink
     )
     changed = {name for name, time in times(tmp_path).items() if time != before[name]}
-    assert changed <= {path.name} and filled.cache(make_plan(dataset, 100).sequences[:1], 32) is not None
+    assert changed <= {path.name} and filled.cache(planned_sequences(dataset, 100)[:1], 32) is not None
 
 
 def test_a_lost_index_costs_no_shard(tmp_path, dataset, whole):
@@ -277,5 +277,5 @@ def test_the_work_is_the_same_over_an_executor(tmp_path, dataset, whole):
 
 def test_embeddings_come_back_in_order(tmp_path, dataset):
     cache = fill_toy(tmp_path, dataset, shard_size=7).cache
-    for sequence in make_plan(dataset, 100).sequences:
+    for sequence in planned_sequences(dataset, 100):
         np.testing.assert_array_equal(np.array(cache([sequence], len(sequence))[0]), toy_embedding(sequence))

@@ -9,7 +9,7 @@ from mlx.utils import tree_flatten
 from synthetic import make_dataset
 from train_helpers import TINY, all_bytes
 
-from betafold_mlx.data.mix import MixedSampler, check_origins, distilled_sampling
+from betafold_mlx.data.mix import MixedSampler, check_origins
 from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import WindowSampler
@@ -49,7 +49,9 @@ def sampler_of(dataset, tokens=384, seed=3, **config):
 
 def mixed_of(experimental, distilled, share, until=None, seed=3, **config):
     first = sampler_of(experimental, seed=seed, **config)
-    second = WindowSampler(distilled, PADDED_LENGTHS, seed, distilled_sampling(first.config))
+    second = WindowSampler(
+        distilled, PADDED_LENGTHS, seed, dataclasses.replace(first.config, substitutions=0.0)
+    )
     return MixedSampler(first, second, share, until)
 
 

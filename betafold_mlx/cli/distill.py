@@ -124,8 +124,8 @@ def distill(
             teacher = Teacher.load(teachers)
             for name in teacher.strangers(check.sha256):
                 say(
-                    f"warning: {name} was trained on another data set than {against}: it may have seen what that one "
-                    "is measured on"
+                    f"warning: {name} was trained on another data set than {against}: it may have seen the test "
+                    "structures of that one"
                 )
             if sequences is not None:
                 built, failed = from_sequences(sequences, teacher, check, how, progress.advance)

@@ -129,5 +129,5 @@ def test_nothing_to_check(guard):
 
 
 def test_a_guard_is_of_experimental_data(dataset):
-    with pytest.raises(BetafoldError, match="is a distilled one"):
+    with pytest.raises(BetafoldError, match="names a distilled data set"):
         LeakageCheck(dataclasses.replace(dataset, origin="distilled"), "a" * 64)

@@ -20,9 +20,9 @@ from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.train.batches import Batch
-from betafold_mlx.train.config import LossWeights
 from betafold_mlx.train.losses import Targets, total_loss
 from betafold_mlx.train.microbatch import MICROBATCH, in_microbatches
+from betafold_mlx.train.training_config import LossWeights
 
 INFERENCE, STEP = "folding network, inference, 64 x 32", "folding network, training step, 96 x 32"
 

@@ -25,8 +25,8 @@ from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.functions import gelu
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
-from betafold_mlx.train.config import LossWeights
 from betafold_mlx.train.losses import total_loss
+from betafold_mlx.train.training_config import LossWeights
 
 BATCH, TOKENS = 16, 32
 WHOLE = "the whole"

@@ -19,7 +19,7 @@ from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.distogram import BINS, EDGES
 from betafold_mlx.model.heads import PLDDT_BINS
 from betafold_mlx.model.ramachandran import LARGEST_CONCENTRATION, STATES
-from betafold_mlx.train.config import LossWeights
+from betafold_mlx.train.training_config import LossWeights
 
 
 class Attention(nn.Module):

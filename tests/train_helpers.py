@@ -6,8 +6,8 @@ import sys
 from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.train.checkpoint import start_run
-from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
+from betafold_mlx.train.training_config import TrainConfig
 
 TINY = TrainConfig(
     network=ModelConfig(width=32, layers=1, heads=4, ffn_width=64),

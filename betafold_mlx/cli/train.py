@@ -24,7 +24,7 @@ from betafold_mlx.cli.options import (
 )
 from betafold_mlx.data.sampling import MAX_WINDOWS, MIN_WINDOWS, SamplerConfig
 from betafold_mlx.model.config import PAIR_SETTINGS, ModelConfig
-from betafold_mlx.train.config import LossWeights, Mix, TrainConfig
+from betafold_mlx.train.training_config import LossWeights, Mix, TrainConfig
 
 _NETWORK, _TRAINING = "The network", "The training"
 

@@ -19,7 +19,7 @@ from betafold_mlx.generate.network import BackboneGenerator, save_generator
 from betafold_mlx.generate.settings import FlowConfig, GeneratorTrainConfig
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train import checkpoint
-from betafold_mlx.train.checkpoint import Progress
+from betafold_mlx.train.checkpoint import Counters
 from betafold_mlx.train.microbatch import in_microbatches
 from betafold_mlx.train.run import Run
 
@@ -139,7 +139,7 @@ class GeneratorTrainer(Run):
         self.optimizer = make_optimizer(config)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = (
-            checkpoint.load_last(self.directory, self.model, self.optimizer) if resume else Progress()
+            checkpoint.load_last(self.directory, self.model, self.optimizer) if resume else Counters()
         )
         mx.eval(self.model.parameters(), self.optimizer.state)
 

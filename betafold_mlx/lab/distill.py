@@ -17,7 +17,7 @@ from betafold_mlx.fold.registry import DEFAULT_MODEL
 from betafold_mlx.lab.comparison import folded_report
 from betafold_mlx.lab.runner import Lab, LabReport
 from betafold_mlx.lab.series import Variant, base_config, train_series
-from betafold_mlx.train.config import Mix
+from betafold_mlx.train.training_config import Mix
 
 ALONE, MIXED, REMOVED = "experimental only", "half distilled", "distilled until half time"
 LABELS = "labels"

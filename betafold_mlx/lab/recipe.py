@@ -8,7 +8,7 @@ from typing import Any
 from betafold_mlx.lab.comparison import folded_report
 from betafold_mlx.lab.runner import Lab, LabReport
 from betafold_mlx.lab.series import Variant, base_config, train_series
-from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.training_config import TrainConfig
 
 BASELINE = "the recipe"
 

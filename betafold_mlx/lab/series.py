@@ -36,9 +36,9 @@ from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train.batches import Batch, Featurizer, make_batch
 from betafold_mlx.train.checkpoint import MetricsLog, read_run, start_run
-from betafold_mlx.train.config import LossWeights, TrainConfig
 from betafold_mlx.train.loop import Trainer
 from betafold_mlx.train.losses import total_loss
+from betafold_mlx.train.training_config import LossWeights, TrainConfig
 from betafold_mlx.train.validate import validate
 
 R = TypeVar("R")

@@ -33,8 +33,8 @@ from betafold_mlx.lab.series import Series, TrainedRun, Variant, base_config, tr
 from betafold_mlx.lab.width import HEAD_WIDTH
 from betafold_mlx.model.distogram import BINS, EDGES
 from betafold_mlx.model.inputs import PADDED_LENGTHS
-from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.run import DivergedError
+from betafold_mlx.train.training_config import TrainConfig
 
 WIDE, NARROW = 256, 64
 RATES = (1e-3, 3e-3)

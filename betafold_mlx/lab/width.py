@@ -44,8 +44,8 @@ from betafold_mlx.model.distogram import BINS
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.pairformer import DISTOGRAM_HIDDEN, TRANSITION
-from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.loop import Trainer
+from betafold_mlx.train.training_config import TrainConfig
 
 PER_NUMBER = 3_000
 """Multiply-adds that take as long as what an update of the pairs does to one number of a pair by itself."""

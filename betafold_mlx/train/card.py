@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.training_config import TrainConfig
 
 
 def training_card(config: TrainConfig, step: int, figures: dict[str, float], dataset: str) -> str:

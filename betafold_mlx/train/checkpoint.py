@@ -22,7 +22,7 @@ from mlx.utils import tree_unflatten
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_directory, atomic_path, to_json, write_text
 from betafold_mlx.model.directory import load_arrays, named_arrays, save_arrays, set_weights
-from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.training_config import TrainConfig
 
 RUN_FILE, METRICS_FILE, LAST, BEST = "run.json", "metrics.jsonl", "last", "best"
 LOCK_FILE = ".lock"
@@ -43,7 +43,7 @@ S = TypeVar("S", bound=Settings)
 
 
 @dataclass
-class Progress:
+class Counters:
     """The counters of a run.
 
     Attributes
@@ -134,7 +134,7 @@ def read_run(directory: Path, dataset_sha256: str, kind: Any = TrainConfig) -> A
     return kind.from_dict(settings)
 
 
-def save_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> None:
+def save_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer, progress: Counters) -> None:
     """Write the checkpoint that ``--resume`` reads, whole or not at all."""
     with atomic_directory(directory / LAST) as temporary:
         save_arrays(temporary / "model.safetensors", named_arrays(model.parameters()))
@@ -142,12 +142,12 @@ def save_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer, pro
         (temporary / "progress.json").write_text(to_json(asdict(progress)), encoding="utf-8")
 
 
-def load_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer) -> Progress:
+def load_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer) -> Counters:
     """Restore the last checkpoint into `model` and `optimizer`.
 
     Returns
     -------
-    Progress
+    Counters
         Where the run stands; step 0 when it was stopped before its first checkpoint.
 
     Raises
@@ -157,7 +157,7 @@ def load_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer) -> 
     """
     last = directory / LAST
     if not last.exists():
-        return Progress()
+        return Counters()
     set_weights(model, load_arrays(last / "model.safetensors"), last / "model.safetensors")
     path = last / "optimizer.safetensors"
     state, expected = load_arrays(path), named_arrays(optimizer.state)
@@ -168,7 +168,7 @@ def load_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer) -> 
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values.pop("evaluated", None)  # of older versions
-        progress = Progress(**values)
+        progress = Counters(**values)
         counts = (progress.step, progress.best_step, progress.stale)
         if any(type(count) is not int or count < 0 for count in counts):
             raise ValueError("a counter is no counter")

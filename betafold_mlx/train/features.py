@@ -16,7 +16,7 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.executors import Ahead
 from betafold_mlx.fold.registry import find_embedder
 from betafold_mlx.model.config import EmbedderConfig
-from betafold_mlx.train.config import Mix, TrainConfig
+from betafold_mlx.train.training_config import Mix, TrainConfig
 
 RESIDUE = "residue"
 

@@ -31,13 +31,13 @@ from betafold_mlx.train import checkpoint
 from betafold_mlx.train.batches import Batch, Featurizer, make_batch, observed_torsions
 from betafold_mlx.train.calibrate import calibrate_directory
 from betafold_mlx.train.card import training_card
-from betafold_mlx.train.checkpoint import Progress
-from betafold_mlx.train.config import TrainConfig
+from betafold_mlx.train.checkpoint import Counters
 from betafold_mlx.train.losses import total_loss
 from betafold_mlx.train.microbatch import MICROBATCH, in_microbatches
 from betafold_mlx.train.mixing import described, mixed
 from betafold_mlx.train.ranks import Ranks
 from betafold_mlx.train.run import Run
+from betafold_mlx.train.training_config import TrainConfig
 from betafold_mlx.train.validate import validate, validation_batches
 
 
@@ -114,7 +114,7 @@ class Trainer(Run):
         self.optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         started = dataclasses.asdict(self._start(resume)) if ranks.main else None
-        self.progress = Progress(**ranks.value_from_main(started))
+        self.progress = Counters(**ranks.value_from_main(started))
         if ranks.size > 1:
             weights = ranks.from_main(dict(tree_flatten(self.model.parameters())))
             self.model.update(tree_unflatten(list(weights.items())))
@@ -122,9 +122,9 @@ class Trainer(Run):
             self.optimizer.state = tree_unflatten(list(state.items()))
         mx.eval(self.model.parameters(), self.optimizer.state)
 
-    def _start(self, resume: bool) -> Progress:
+    def _start(self, resume: bool) -> Counters:
         """Set weights and optimiser to what the run starts or goes on with; return how far it is."""
-        progress = Progress()
+        progress = Counters()
         if resume:
             progress = checkpoint.load_last(self.directory, self.model, self.optimizer)
         if not progress.step:

@@ -15,7 +15,7 @@ from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import cross_entropy
 from betafold_mlx.model.heads import PLDDT_BINS
 from betafold_mlx.model.ramachandran import TorsionMixture
-from betafold_mlx.train.config import LossWeights
+from betafold_mlx.train.training_config import LossWeights
 
 
 class Targets(NamedTuple):

@@ -9,7 +9,7 @@ from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.inputs import PADDED_LENGTHS
-from betafold_mlx.train.config import Mix
+from betafold_mlx.train.training_config import Mix
 
 
 def mixed(

@@ -18,7 +18,7 @@ import mlx.optimizers as optim
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import locked
 from betafold_mlx.train import checkpoint
-from betafold_mlx.train.checkpoint import LOCK_FILE, MetricsLog, Progress
+from betafold_mlx.train.checkpoint import LOCK_FILE, Counters, MetricsLog
 from betafold_mlx.train.ranks import Ranks, mlx_errors
 from betafold_mlx.train.schedule import Schedule
 
@@ -47,7 +47,7 @@ class Run(abc.ABC):
         What is trained.
     optimizer : optim.Optimizer
         With what.
-    progress : Progress
+    progress : Counters
         How far the run is.
     """
 
@@ -56,7 +56,7 @@ class Run(abc.ABC):
     ranks: Ranks = Ranks()
     model: nn.Module
     optimizer: optim.Optimizer
-    progress: Progress
+    progress: Counters
     _stop: bool = False
 
     def run(self, report: Reporter = lambda event: None) -> bool:

@@ -16,9 +16,9 @@ from betafold_mlx.esm.convert import convert
 from betafold_mlx.esm.features import EsmEmbedder
 from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.train.config import TrainConfig
 from betafold_mlx.train.features import fill_by_esm
 from betafold_mlx.train.loop import Trainer
+from betafold_mlx.train.training_config import TrainConfig
 
 
 @pytest.fixture(scope="module")

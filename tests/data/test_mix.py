@@ -19,10 +19,10 @@ from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train.batches import make_batch
 from betafold_mlx.train.checkpoint import read_run, start_run
-from betafold_mlx.train.config import Mix, TrainConfig
 from betafold_mlx.train.loop import Trainer
 from betafold_mlx.train.losses import total_loss
 from betafold_mlx.train.microbatch import in_microbatches
+from betafold_mlx.train.training_config import Mix, TrainConfig
 
 AGAINST = "d" * 64
 

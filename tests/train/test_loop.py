@@ -20,8 +20,8 @@ from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_arrays
 from betafold_mlx.train import loop
 from betafold_mlx.train.checkpoint import read_run, start_run
-from betafold_mlx.train.config import LossWeights
 from betafold_mlx.train.loop import Trainer
+from betafold_mlx.train.training_config import LossWeights
 
 
 def changed(**values):

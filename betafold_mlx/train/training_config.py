@@ -1,4 +1,4 @@
-"""The settings of a training run."""
+"""Settings of the training of a folding model."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from betafold_mlx.generate.measures import (
     radius_histogram,
 )
 from betafold_mlx.generate.network import Generator
-from betafold_mlx.generate.prompt import HELIX, OPEN, STRAND, motif_of
+from betafold_mlx.generate.prompt import HELIX, OPEN, STRAND, MotifPrompt, motif_of
 from betafold_mlx.generate.sampler import SampleSpec, sample_traces
 from betafold_mlx.generate.scales import resampling
 from betafold_mlx.generate.settings import MAX_LENGTH, MIN_LENGTH, SamplingConfig
@@ -122,12 +122,18 @@ def evaluate_generator(
     for method, some_chains in chains.items():
         methods[method] = chain_figures(some_chains, references, seed)
         say(f"measured: {method}")
+    prompts = {}
+    for name, test in PROMPT_TESTS.items():
+        rows = _rows(items, test.shortest)
+        if rows and not (name == "shape" and generator.model.config.scales == 1):
+            prompts[name] = _prompt_figures(test, generator, items, rows, chains, seed, sampling)
+            say(f"prompted: {name}")
     report = {
         "split": split,
         "samples": len(items),
         "lengths": [min(lengths), max(lengths)],
         "methods": methods,
-        "prompts": _prompts(generator, items, chains, seed, sampling, say),
+        "prompts": prompts,
         "speed": {
             "draw_per_second": round(len(items) / max(drawing, 1e-9), 2),
             "fit_per_second": round(len(items) / max(fitting, 1e-9), 2),
@@ -137,13 +143,7 @@ def evaluate_generator(
 
 
 def held_out_chains(dataset: Dataset, split: str, count: int) -> list[Item]:
-    """Return up to `count` open chains of a split that are as long as the model's, spread over the data set.
-
-    Raises
-    ------
-    BetafoldError
-        Where there is none.
-    """
+    """Return up to `count` open chains of a split that are as long as the model's, spread over the data set."""
     items = [
         item
         for item in split_items(dataset, split)
@@ -169,99 +169,113 @@ def training_references(dataset: Dataset, lengths: Sequence[int], seed: int) -> 
     )
 
 
-def _prompts(
+class PromptTest(NamedTuple):
+    """How well a kind of prompt is followed.
+
+    Attributes
+    ----------
+    what : str
+        What is measured, in words.
+    shortest : int
+        Residues of the shortest held-out structure that it is tried with.
+    ask : callable
+        Makes the prompt from a held-out structure.
+    fields : callable
+        Makes fields of `SampleSpec` from the prompt.
+    score : callable
+        Compares a backbone with the prompt.
+    refit : callable, optional
+        Fits backbones to traces with their prompts, where the fit needs these.
+    """
+
+    what: str
+    shortest: int
+    ask: Callable[[Item], Any]
+    fields: Callable[[Any], dict[str, Any]]
+    score: Callable[[Any, Fit], float]
+    refit: Callable[[list[np.ndarray], list[Any]], list[Fit]] | None = None
+
+
+def _middle_motif(item: Item) -> MotifPrompt:
+    start = (len(item) - MOTIF_RESIDUES) // 2
+    return motif_of(item.coordinates[start : start + MOTIF_RESIDUES], start, item.id)
+
+
+def _fit_motifs(traces: list[np.ndarray], motifs: list[MotifPrompt]) -> list[Fit]:
+    pairs = zip(motifs, traces, strict=True)
+    return fit_traces(traces, known=[known_torsions(motif, len(trace)) for motif, trace in pairs])
+
+
+def _secondary_test(name: str, letter: str, size: int) -> PromptTest:
+    return PromptTest(
+        f"share of {size} residues in the middle that are {name}",
+        size + 2,
+        lambda item: (OPEN * ((len(item) - size) // 2) + letter * size).ljust(len(item), OPEN),
+        lambda letters: {"secondary": letters},
+        lambda letters, fit: secondary_kept(letters, secondary_structures([fit])[0]),
+    )
+
+
+PROMPT_TESTS = {
+    "shape": PromptTest(
+        f"RMSD to {SHAPE_POINTS} points of a held-out structure, A",
+        SHAPE_POINTS + 1,
+        lambda item: resampling(len(item), SHAPE_POINTS) @ item.coordinates[:, CA].astype(np.float32),
+        lambda points: {"shape": points},
+        lambda points, fit: shape_rmsd(points, fit.coordinates[:, CA]),
+    ),
+    "motif": PromptTest(
+        f"share with the motif of {MOTIF_RESIDUES} residues within {MAX_MOTIF_RMSD:g} A, and no problem",
+        2 * MOTIF_RESIDUES,
+        _middle_motif,
+        lambda motif: {"motif": (motif.start, motif.trace)},
+        lambda motif, fit: not fit.problems and motif_rmsd(motif, fit.coordinates) <= MAX_MOTIF_RMSD,
+        _fit_motifs,
+    ),
+    "ring": PromptTest(
+        "share that closes to a ring, with no problem",
+        MIN_LENGTH,
+        lambda item: None,
+        lambda _: {"cyclic": True},
+        lambda _, fit: not fit.problems,
+        lambda traces, _: fit_traces(traces, rings=True),
+    ),
+    "helix": _secondary_test("helix", HELIX, HELIX_RESIDUES),
+    "strand": _secondary_test("strand", STRAND, STRAND_RESIDUES),
+}
+
+
+def _prompt_figures(
+    test: PromptTest,
     generator: Generator,
     items: list[Item],
+    rows: list[int],
     unprompted: dict[str, Chains],
     seed: int,
     sampling: SamplingConfig,
-    say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Return how well prompts are followed, and how well chains made without prompts would pass the same tests."""
-    report: dict[str, Any] = {}
-
-    def draw(rows: list[int], **prompts: Sequence[Any]) -> list[np.ndarray]:
-        """Sample chains as long as some items; `prompts` are fields of `SampleSpec`, one value a row."""
-        specs = [
-            SampleSpec(len(items[row]), row, **{name: values[k] for name, values in prompts.items()})
-            for k, row in enumerate(rows)
-        ]
-        return sample_traces(generator.model, specs, seed, sampling)
-
-    def with_fits(rows: list[int], prompted: list[Fit]) -> dict[str, list[Fit]]:
-        others = {_label(name): [unprompted[name].fits[row] for row in rows] for name in (MODEL, COIL, COPY)}
-        return {MODEL: prompted} | others
-
-    def with_traces(rows: list[int], prompted: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
-        others = {_label(name): [unprompted[name].traces[row] for row in rows] for name in (MODEL, COPY)}
-        return {MODEL: prompted} | others
-
-    def add(prompt: str, what: str, values: dict[str, list[float]], done: str) -> None:
-        report[prompt] = {
-            "what": what,
-            "samples": len(values[MODEL]),
-            "methods": {name: estimate(some, None, seed) for name, some in values.items()},
-        }
-        say(f"prompted: {done}")
-
-    rows = _rows(items, SHAPE_POINTS + 1)
-    if rows and generator.model.config.scales > 1:
-        shapes = [
-            resampling(len(items[row]), SHAPE_POINTS) @ items[row].coordinates[:, CA].astype(np.float32)
-            for row in rows
-        ]
-        rmsds = {
-            name: [shape_rmsd(shape, fit.coordinates[:, CA]) for shape, fit in zip(shapes, fits, strict=True)]
-            for name, fits in with_fits(rows, fit_traces(draw(rows, shape=shapes))).items()
-        }
-        add("shape", f"RMSD to {SHAPE_POINTS} points of a held-out structure, A", rmsds, "shapes")
-
-    rows = _rows(items, 2 * MOTIF_RESIDUES)
-    if rows:  # the middle of a held-out structure, in a chain of its length
-        places = [(len(items[row]) - MOTIF_RESIDUES) // 2 for row in rows]
-        motifs = [
-            motif_of(items[row].coordinates[start : start + MOTIF_RESIDUES], start, items[row].id)
-            for row, start in zip(rows, places, strict=True)
-        ]
-        drawn = draw(rows, motif=[(motif.start, motif.trace) for motif in motifs])
-        kept = {}
-        for name, traces in with_traces(rows, drawn).items():
-            known = [known_torsions(motif, len(trace)) for motif, trace in zip(motifs, traces, strict=True)]
-            kept[name] = [
-                float(not fit.problems and motif_rmsd(motif, fit.coordinates) <= MAX_MOTIF_RMSD)
-                for motif, fit in zip(motifs, fit_traces(traces, known=known), strict=True)
-            ]
-        what = (
-            f"share with the motif of {MOTIF_RESIDUES} residues within {MAX_MOTIF_RMSD:g} A, and no problem"
-        )
-        add("motif", what, kept, "motifs")
-
-    rows = _rows(items, MIN_LENGTH)
-    closed = {
-        name: [float(not fit.problems) for fit in fit_traces(traces, rings=True)]
-        for name, traces in with_traces(rows, draw(rows, cyclic=[True] * len(rows))).items()
+    """Return how well prompts are followed, and how well chains made without prompts pass the same test."""
+    asked = [test.ask(items[row]) for row in rows]
+    specs = [
+        SampleSpec(len(items[row]), row, **test.fields(own)) for row, own in zip(rows, asked, strict=True)
+    ]
+    traces = sample_traces(generator.model, specs, seed, sampling)
+    fits = {MODEL: fit_traces(traces) if test.refit is None else test.refit(traces, asked)}
+    for method in (MODEL, COIL, COPY) if test.refit is None else (MODEL, COPY):
+        label, chains = f"{MODEL}, not asked" if method == MODEL else method, unprompted[method]
+        if test.refit is None:
+            fits[label] = [chains.fits[row] for row in rows]
+        else:
+            fits[label] = test.refit([chains.traces[row] for row in rows], asked)
+    scores = {
+        label: [test.score(own, fit) for own, fit in zip(asked, some, strict=True)]
+        for label, some in fits.items()
     }
-    add("ring", "share that closes to a ring, with no problem", closed, "rings")
-
-    for name, letter, size in (("helix", HELIX, HELIX_RESIDUES), ("strand", STRAND, STRAND_RESIDUES)):
-        rows = _rows(items, size + 2)
-        if rows:
-            lengths = [len(items[row]) for row in rows]
-            wanted = [(OPEN * ((n - size) // 2) + letter * size).ljust(n, OPEN) for n in lengths]
-            shares = {
-                method: [
-                    secondary_kept(want, have)
-                    for want, have in zip(wanted, secondary_structures(fits), strict=True)
-                ]
-                for method, fits in with_fits(rows, fit_traces(draw(rows, secondary=wanted))).items()
-            }
-            add(name, f"share of {size} residues in the middle that are {name}", shares, name)
-    return report
-
-
-def _label(method: str) -> str:
-    """Return the name of a method in the table of prompts, where it had none."""
-    return f"{MODEL}, not asked" if method == MODEL else method
+    return {
+        "what": test.what,
+        "samples": len(rows),
+        "methods": {label: estimate(some, None, seed) for label, some in scores.items()},
+    }
 
 
 def _rows(items: Sequence[Item], shortest: int) -> list[int]:

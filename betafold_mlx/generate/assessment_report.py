@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from betafold_mlx.evaluate.layout import TextTable
+from betafold_mlx.evaluate.layout import Block, TextTable, plain_text
 from betafold_mlx.generate.fit import CA
 from betafold_mlx.generate.fit_problem import Fit
 from betafold_mlx.generate.measures import figure_at
@@ -55,18 +55,15 @@ def figure_text(value: Any, kind: str) -> str:
     >>> figure_text({"value": 0.954, "low": 0.91, "high": 1.0}, "share"), figure_text(None, "bits")
     ('95 % [91, 100]', '-')
     """
-    low = high = None
-    if isinstance(value, Mapping):
-        value, low, high = value["value"], value["low"], value["high"]
-    if value is None:
+    figure = value if isinstance(value, Mapping) else {"value": value, "low": None, "high": None}
+    if figure["value"] is None:
         return "-"
-    if kind == "share":
-        interval = "" if low is None or high is None else f" [{100 * low:.0f}, {100 * high:.0f}]"
-        return f"{100 * value:.0f} %{interval}"
-    if kind == "bits":
-        return f"{value:.3f}"
-    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-    return f"{value:.2f}{interval}"
+    factor, digits, unit = {"share": (100, 0, " %"), "bits": (1, 3, ""), "angstrom": (1, 2, "")}[kind]
+    number, low, high = (
+        None if figure[end] is None else f"{factor * figure[end]:.{digits}f}"
+        for end in ("value", "low", "high")
+    )
+    return f"{number}{unit}" if low is None else f"{number}{unit} [{low}, {high}]"
 
 
 def method_table(report: Mapping[str, Any]) -> TextTable:
@@ -96,16 +93,16 @@ def prompt_table(report: Mapping[str, Any]) -> TextTable | None:
 
 def report_text(report: Mapping[str, Any]) -> str:
     """Return the tables of a report (`betafold_mlx.generate.assessment.evaluate_generator`) as text."""
-    blocks = [f"note: {note}" for note in report.get("notes", ())]
-    blocks += [method_table(report).aligned(), LEGEND]
+    blocks: list[Block] = [f"note: {note}" for note in report.get("notes", ())]
+    blocks += [method_table(report), LEGEND]
     prompts = prompt_table(report)
     if prompts is not None:
-        blocks.append(prompts.aligned())
+        blocks.append(prompts)
     speed = report["speed"]
     blocks.append(
         f"{speed['draw_per_second']:.1f} traces drawn and {speed['fit_per_second']:.1f} fitted a second"
     )
-    return "\n\n".join(blocks) + "\n"
+    return plain_text(blocks)
 
 
 def report_page(

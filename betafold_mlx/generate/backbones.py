@@ -182,31 +182,15 @@ def _rounded(value: float) -> float | None:
 
 
 def check_model(generator: Generator, request: BackboneRequest) -> None:
-    """Check that a generator can do what is requested, before a file is written.
-
-    Raises
-    ------
-    BetafoldError
-        For a coarse shape asked of a generator of one scale.
-    """
+    """Check, before a file is written, that a generator is not asked for a coarse shape that it cannot follow."""
     if request.shape is not None and generator.model.config.scales == 1:
         raise BetafoldError(f"{generator.name} has one scale alone, and follows no coarse shape")
 
 
 def generate_backbones(generator: Generator, request: BackboneRequest) -> Iterator[list[GeneratedBackbone]]:
-    """Generate backbones, up to `CHUNK` at a time.
+    """Yield the requested backbones in the order of their numbers, up to `CHUNK` at a time.
 
-    Parameters
-    ----------
-    generator : Generator
-        The model.
-    request : BackboneRequest
-        What to generate.
-
-    Yields
-    ------
-    list of GeneratedBackbone
-        In the order of their numbers. A trace that is not finite has no backbone, and has failed.
+    A trace that is not finite has no backbone, and has failed.
     """
     for first in range(0, request.count, CHUNK):
         numbers = range(first, min(first + CHUNK, request.count))

@@ -94,10 +94,6 @@ def make_layout(
         Number of scales K.
     secondary : sequence of str or None, optional
         Requested secondary structure, a letter a residue; None for none.
-
-    Returns
-    -------
-    Layout
     """
     wanted = [None] * len(lengths) if secondary is None else secondary
     chains = [

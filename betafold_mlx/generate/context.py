@@ -46,23 +46,13 @@ class CausalBlock(TransformerBlock):
             Keys and values of the points before, in this block.
         """
         attention = self.attention
-        normed = self.attention_norm(x)
-        queries, keys, values = (
-            _split(layer(normed), attention.heads)
-            for layer in (attention.query, attention.key, attention.value)
-        )
+        queries, keys, values = attention.split(self.attention_norm(x))
         if past is not None:
             keys = mx.concatenate([past.keys, keys], axis=2)
             values = mx.concatenate([past.values, values], axis=2)
         attended, _ = scaled_dot_product_attention(queries, keys, values, mask, bias)
         x = x + attention.output(attended.swapaxes(1, 2).reshape(x.shape))
         return x + self.feed_forward(self.feed_forward_norm(x)), Past(keys, values)
-
-
-def _split(states: mx.array, heads: int) -> mx.array:
-    """(B, S, D) -> (B, H, S, D / H)."""
-    batch, size, _ = states.shape
-    return states.reshape(batch, size, heads, -1).swapaxes(1, 2)
 
 
 class Context(nn.Module):
@@ -82,17 +72,7 @@ class Context(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def read(self, scale: int, seen: Surroundings, layout: Layout) -> mx.array:
-        """Return the first states of a scale's points, (B, S_k, D).
-
-        Parameters
-        ----------
-        scale : int
-            Which one, from 0.
-        seen : Surroundings
-            What the points see of the coarser scale.
-        layout : Layout
-            Of the batch.
-        """
+        """Return the first states of a scale's points, (B, S_k, D), from what they see of the coarser one."""
         start = self.begin
         if scale > 0:
             start = self.trace(mx.concatenate([seen.origin, seen.ahead], axis=-1) / CONTEXT_UNIT)

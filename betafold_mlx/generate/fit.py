@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fold.gradient import CA, C, N
+from betafold_mlx.fold.gradient import CA
 from betafold_mlx.generate.fit_problem import Fit, FitProblem
 from betafold_mlx.generate.rings import continued, once_around
 from betafold_mlx.generate.trace_states import PLACEHOLDERS, start_torsions
@@ -82,8 +82,9 @@ def fit_traces(
 
 def _no_fit(length: int) -> Fit:
     """Return the fit of a trace that is not finite."""
-    nan = float("nan")
-    return Fit(np.full((length, 3), nan, np.float32), np.full((length, 5, 3), nan, np.float32), nan, nan)
+    return Fit(
+        np.full((length, 3), np.nan, np.float32), np.full((length, 5, 3), np.nan, np.float32), np.nan, np.nan
+    )
 
 
 def _fit_rows(
@@ -131,28 +132,6 @@ def _padded(arrays: Sequence[np.ndarray], length: int, filler: float) -> np.ndar
     for row, array in enumerate(arrays):
         stacked[row, : len(array)] = array
     return stacked
-
-
-def fit_backbones(coordinates: np.ndarray, torsions: np.ndarray, residue: str = "ALA") -> list[Fit]:
-    """Fit ideal backbones to real ones.
-
-    Parameters
-    ----------
-    coordinates : numpy.ndarray
-        (B, L, 3, 3) Angstrom: N, CA, C.
-    torsions : numpy.ndarray
-        (B, L, 3) radians: torsions of the backbones, to start from.
-    residue : str
-        ``ALA`` or ``GLY``.
-
-    Returns
-    -------
-    list of Fit
-        Their RMSD is over N, CA and C.
-    """
-    targets, start = coordinates.astype(np.float64), torsions.astype(np.float64)
-    lengths = np.full(len(torsions), torsions.shape[1])
-    return FitProblem(targets, (N, CA, C), start, np.full(start.shape, np.nan), residue, lengths).solve()
 
 
 def looseness(trace: np.ndarray) -> float:

@@ -57,12 +57,10 @@ def flow_loss(
 
     Parameters
     ----------
-    model : BackboneGenerator
-        The network.
+    model, layout : BackboneGenerator, Layout
+        The network, and the layout of the batch.
     traces : sequence of mx.array
         (B, S_k, 3) of each scale, Angstrom, zero-centred; zero at padding.
-    layout : Layout
-        Layout of the batch.
     keys : mx.array
         (B, 2) random keys: the draws of an example do not depend on the rest of the batch.
     config : FlowConfig
@@ -182,19 +180,8 @@ def _first_errors(
 def distance_error(found: mx.array, true: mx.array, layout: Layout) -> mx.array:
     """Return the mean squared error of the distances between residues one, two and three apart along the chain.
 
-    They are its bonds and, up to a reflection, the angles and torsions of its C-alphas. A ring has them all around.
-
-    Parameters
-    ----------
-    found, true : mx.array
-        (B, L, 3) traces in one unit.
-    layout : Layout
-        Layout of the batch.
-
-    Returns
-    -------
-    mx.array
-        (B,) mean over the pairs of a chain, in that unit squared.
+    They are its bonds and, up to a reflection, the angles and torsions of its C-alphas. A ring has them all around. Of
+    traces (B, L, 3) it is the mean over the pairs of a chain, (B,), in their unit squared.
     """
     one, two = (layout.neighbours[-1][..., OFFSETS.index(apart)] for apart in (1, 2))
     own = mx.broadcast_to(mx.arange(one.shape[1]), one.shape)

@@ -28,13 +28,7 @@ KIND = ("betafold-par", 2)
 
 
 class BackboneGenerator(nn.Module):
-    """The whole network.
-
-    Parameters
-    ----------
-    config : GeneratorConfig
-        Its sizes.
-    """
+    """The whole network."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -50,21 +44,9 @@ class BackboneGenerator(nn.Module):
     def __call__(
         self, seen: Sequence[Surroundings], layout: Layout, bias: mx.array | None = None
     ) -> list[mx.array]:
-        """Return z of all scales at once, as in training.
+        """Return z (B, S_k, D) of all scales at once, as in training.
 
-        Parameters
-        ----------
-        seen : sequence of Surroundings
-            What the points of each scale see of the coarser one.
-        layout : Layout
-            Layout of the batch.
-        bias : mx.array, optional
-            `Context.bias` of the layout, where it is known already.
-
-        Returns
-        -------
-        list of mx.array
-            (B, S_k, D) of each scale.
+        `bias` is `Context.bias` of the layout, where it is known already.
         """
         bias = self.context.bias(layout) if bias is None else bias
         states = [self.context.read(scale, own, layout) for scale, own in enumerate(seen)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,8 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.fit import fit_backbones
+from betafold_mlx.fold.gradient import CA, C, N
+from betafold_mlx.generate.fit_problem import FitProblem
 from betafold_mlx.generate.scales import MIN_POINTS
 from betafold_mlx.geometry import backbone_torsions
 from betafold_mlx.gzipped import read_lines
@@ -88,14 +90,7 @@ class MotifPrompt:
 
 
 def read_points(path: Path) -> CoarseShape:
-    """Read a coarse shape: ``x,y,z`` a line, 3 to 8 lines, Angstrom; one header line may stand above.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file cannot be read, or a line does not hold three numbers; for too few or too many points, or two
-        that are the same.
-    """
+    """Read a coarse shape: ``x,y,z`` a line, 3 to 8 lines, Angstrom; one header line may stand above."""
     points: list[list[float]] = []
     for number, line in enumerate(read_lines(path), start=1):
         cells = [cell.strip() for cell in line.split(",")]
@@ -125,12 +120,10 @@ def _checked_points(points: Sequence[Sequence[float]], source: str) -> np.ndarra
     array = np.array(points)
     if np.abs(array).max() >= 1e4:
         raise BetafoldError(f"{source}: a coordinate is 10000 A or more")
-    for i in range(count):
-        for j in range(i):
-            if np.linalg.norm(array[i] - array[j]) < MIN_POINT_DISTANCE:
-                raise BetafoldError(
-                    f"{source}: points {j + 1} and {i + 1} are the same (within {MIN_POINT_DISTANCE:g} A)"
-                )
+    for i, j in itertools.combinations(range(count), 2):
+        if np.linalg.norm(array[i] - array[j]) < MIN_POINT_DISTANCE:
+            same = f"points {i + 1} and {j + 1} are the same"
+            raise BetafoldError(f"{source}: {same} (within {MIN_POINT_DISTANCE:g} A)")
     return array.astype(np.float32)
 
 
@@ -141,13 +134,7 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 
 def check_points(shape: CoarseShape, length: int, cyclic: bool = False) -> None:
-    """Check that a chain of so many residues, open or a ring, can follow a shape.
-
-    Raises
-    ------
-    BetafoldError
-        Where its points are more than residues, or farther apart than the chain is long.
-    """
+    """Check that a chain of so many residues, open or a ring, can follow a shape; BetafoldError where it cannot."""
     points = shape.points.astype(np.float64)
     if len(points) > length:
         raise BetafoldError(
@@ -175,12 +162,6 @@ def read_motif(path: Path, residues: str, at: int) -> MotifPrompt:
         ``A:5-12``: chain and author's residue numbers, both ends included; ``5-12`` where there is one chain.
     at : int
         1-based place of the motif's first residue in the generated chain.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file cannot be read, has no such residues, lacks one of their backbone atoms, or has a break between
-        them.
     """
     found = _MOTIF.fullmatch(residues.strip())
     if found is None:
@@ -213,13 +194,7 @@ def motif_of(atoms: np.ndarray, start: int, source: str) -> MotifPrompt:
 
 
 def check_motif(motif: MotifPrompt, length: int) -> None:
-    """Check that a motif lies inside a chain of so many residues.
-
-    Raises
-    ------
-    BetafoldError
-        Where it is longer than the chain, or reaches beyond its end.
-    """
+    """Check that a motif lies inside a chain of so many residues; BetafoldError where it does not."""
     if len(motif) > length:
         raise BetafoldError(
             f"motif {motif.source} has {len(motif)} residues, and the chain {length}: make it longer"
@@ -246,11 +221,6 @@ def secondary_text(helices: Iterable[str], strands: Iterable[str], length: int) 
     -------
     str or None
         A letter a residue: H, E, or ``-`` where nothing is requested; None where there is no range.
-
-    Raises
-    ------
-    BetafoldError
-        For a malformed range, or one that lies outside the chain, is too short, or overlaps another.
     """
     letters = [OPEN] * length
     for letter, option, texts in ((HELIX, "--helix", helices), (STRAND, "--strand", strands)):
@@ -302,7 +272,9 @@ def _ideal_torsions(coordinates: np.ndarray) -> np.ndarray:
     """Return the torsions (m, 3) of the ideal backbone nearest to (m, 4, 3), NaN where the motif does not say them."""
     native, _ = backbone_torsions(mx.array(coordinates))
     start = np.array(native)[None].astype(np.float64)
-    (fit,) = fit_backbones(coordinates[None, :, :3], start)
+    targets, unknown = coordinates[None, :, :3].astype(np.float64), np.full(start.shape, np.nan)
+    problem = FitProblem(targets, (N, CA, C), start, unknown, "ALA", np.array([len(coordinates)]))
+    (fit,) = problem.solve()
     torsions = fit.torsions.astype(np.float64)
     torsions[0, 0] = torsions[-1, 1] = torsions[-1, 2] = np.nan
     return torsions

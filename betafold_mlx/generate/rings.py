@@ -21,17 +21,7 @@ training data get no valid backbone."""
 
 
 class Rings:
-    """The bonds that close B rings, padded to L residues.
-
-    Parameters
-    ----------
-    lengths : numpy.ndarray
-        (B,) int, residues of each.
-    padded : int
-        L.
-    residue : str
-        ``ALA`` or ``GLY``.
-    """
+    """The bonds that close B rings of `lengths` residues, (B,) int, padded to L; `residue` is ``ALA`` or ``GLY``."""
 
     def __init__(self, lengths: np.ndarray, padded: int, residue: str) -> None:
         letter = int(residue_ids(PLACEHOLDERS[residue])[0])

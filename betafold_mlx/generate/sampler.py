@@ -76,18 +76,7 @@ def sample_traces(
 ) -> list[np.ndarray]:
     """Sample C-alpha traces.
 
-    A sample depends on the seed and its own spec, not on what else is sampled.
-
-    Parameters
-    ----------
-    model : BackboneGenerator
-        The network.
-    specs : sequence of SampleSpec
-        Traces to sample.
-    seed : int
-        Random seed, from 0.
-    config : SamplingConfig
-        Steps and temperature.
+    A sample depends on the seed, from 0, and its own spec, not on what else is sampled.
 
     Returns
     -------

@@ -29,20 +29,7 @@ LATER_NOISE = (0.9, 1.3)
 
 
 def scale_sizes(length: int, *, scales: int = MAX_SCALES) -> tuple[int, ...]:
-    """Return how many points a chain has at each scale, coarse to fine.
-
-    Parameters
-    ----------
-    length : int
-        Residues, at least `MIN_POINTS`.
-    scales : int
-        Number of scales, the finest ones of L/4, L/2 and L, rounded up.
-
-    Returns
-    -------
-    tuple of int
-        The last is `length`.
-    """
+    """Return how many points a chain has at each scale, coarse to fine: L/4, L/2 and L, rounded up."""
     halvings = range(scales - 1, -1, -1)
     return tuple(max(MIN_POINTS, -(-length // 2**halving)) for halving in halvings)
 

@@ -48,13 +48,7 @@ class GeneratorConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GeneratorConfig:
-        """Build a config from parsed JSON.
-
-        Raises
-        ------
-        BetafoldError
-            For an unknown key (written by another version) or an impossible value.
-        """
+        """Build a config from parsed JSON; BetafoldError for an unknown key or an impossible value."""
         unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise BetafoldError(
@@ -114,22 +108,9 @@ class GeneratorTrainConfig(Schedule):
         Random seed of the initial weights, the order of the data and the noise.
     tokens : int
         Residues of a batch at the finest scale, padding included.
-    steps : int
-        Optimiser steps; the learning rate reaches its floor at the last one.
-    learning_rate, final_learning_rate : float
-        AdamW's peak after the warm-up, and floor at the end of the cosine.
     block_learning_rate : float
-        Muon's peak, for the matrices of the blocks; it follows the same schedule. 0: AdamW for these too.
-    warmup : int
-        Steps of linear warm-up.
-    weight_decay : float
-        AdamW's.
-    clip : float
-        Largest global norm of the gradient.
-    evaluate_every : int
-        Steps between evaluations on the validation split.
-    patience : int
-        Evaluations without a better one before the run stops early.
+        Muon's peak, for the matrices of the blocks; it follows the same schedule. 0: AdamW for these too. All other
+        rates are AdamW's (`betafold_mlx.train.schedule.Schedule`).
     """
 
     network: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -154,25 +135,16 @@ class GeneratorTrainConfig(Schedule):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GeneratorTrainConfig:
-        """Build the settings from parsed JSON, as `to_dict` wrote them.
-
-        Raises
-        ------
-        BetafoldError
-            For an unknown or missing key, or a wrong value: the run of another version, or of another command.
-        """
+        """Build the settings from parsed JSON, as `to_dict` wrote them; BetafoldError for anything else."""
+        another = "training settings of another version, or not of a generator"
         try:
-            rest = dict(values)
-            for kind, given in ((cls, rest), (GeneratorConfig, rest["network"]), (FlowConfig, rest["flow"])):
-                missing = {field.name for field in dataclasses.fields(kind)} - set(given)
-                if missing:
-                    raise KeyError(f"no {min(missing)}")
-            network, flow = GeneratorConfig.from_dict(rest.pop("network")), FlowConfig(**rest.pop("flow"))
-            return cls(network=network, flow=flow, **rest)
+            network, flow = GeneratorConfig.from_dict(values["network"]), FlowConfig(**values["flow"])
+            settings = cls(**(values | {"network": network, "flow": flow}))
         except (KeyError, TypeError, ValueError) as error:
-            raise BetafoldError(
-                f"training settings of another version, or not of a generator: {error}"
-            ) from error
+            raise BetafoldError(f"{another}: {error}") from error
+        if settings.to_dict() != values:
+            raise BetafoldError(f"{another}: a setting is missing")
+        return settings
 
 
 @dataclass(frozen=True)

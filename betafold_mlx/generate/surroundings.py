@@ -35,17 +35,9 @@ class Surroundings(NamedTuple):
 
 
 def surroundings(scale: int, trace: mx.array | None, layout: Layout) -> Surroundings:
-    """Return what the points of a scale see.
+    """Return what the points of a scale, counted from 0, see of the coarser trace (B, S_(k-1), 3), Angstrom.
 
-    Parameters
-    ----------
-    scale : int
-        Which one, from 0.
-    trace : mx.array or None
-        (B, S_(k-1), 3) the coarser scale, Angstrom; None for the first, whose points see nothing and all stand in the
-        standard orientation.
-    layout : Layout
-        Of the batch.
+    It is None for the first scale, whose points see nothing and all stand in the standard orientation.
     """
     batch, size = layout.masks[scale].shape
     if trace is None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.peptide.sequence import residue_ids
+from betafold_mlx.structure.secondary import trace_angles, trace_dihedrals
 
 CELL = 20
 """Degrees."""
@@ -25,7 +26,7 @@ CELL = 20
 MIN_COUNT = 2
 """Per 10,000: cells with fewer residues are no states."""
 
-# Counts of `training_split.training_angles` in the data set of the bundled models (SHA-256 a31fa266...), per 10,000
+# Counts of phi and psi in the training split of the bundled models' data set (SHA-256 a31fa266...), per 10,000
 # residues: of 772,434 residues other than Gly and Pro, and of 63,674 Gly.
 # Rows: phi from -180 up; columns: psi from -180 up.
 _ALA = """
@@ -103,22 +104,6 @@ def torsion_states(residue: str) -> TorsionStates:
     return TorsionStates(centres, np.log(counts[phi, psi] / counts.sum()))
 
 
-def trace_angles(traces: np.ndarray) -> np.ndarray:
-    """Return the angles at the inner C-alphas of traces (..., L, 3): (..., L - 2) radians."""
-    back, forth = traces[..., :-2, :] - traces[..., 1:-1, :], traces[..., 2:, :] - traces[..., 1:-1, :]
-    sine = np.linalg.norm(np.cross(back, forth), axis=-1)
-    return np.arctan2(sine, (back * forth).sum(axis=-1))
-
-
-def trace_dihedrals(traces: np.ndarray) -> np.ndarray:
-    """Return the dihedrals of four C-alphas in a row of traces (..., L, 3): (..., L - 3) radians."""
-    bonds = np.diff(traces, axis=-2)
-    b1, b2, b3 = bonds[..., :-2, :], bonds[..., 1:-1, :], bonds[..., 2:, :]
-    normal = np.cross(b2, b3)
-    y = np.linalg.norm(b2, axis=-1) * (b1 * normal).sum(axis=-1)
-    return np.arctan2(y, (np.cross(b1, b2) * normal).sum(axis=-1))
-
-
 def start_torsions(trace: np.ndarray, residue: str, known: np.ndarray, looseness: float) -> np.ndarray:
     """Return the (phi, psi) of the states that agree best with a trace.
 
@@ -136,7 +121,7 @@ def start_torsions(trace: np.ndarray, residue: str, known: np.ndarray, looseness
     Returns
     -------
     numpy.ndarray
-        (L, 2) radians. phi of the first and psi of the last residue are those of the state, and mean nothing.
+        (L, 2) radians; phi of the first and psi of the last residue mean nothing.
     """
     states = torsion_states(residue)
     angle, dihedral = _tables(residue)

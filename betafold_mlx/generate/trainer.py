@@ -43,9 +43,7 @@ def in_blocks(path: str, weight: mx.array) -> bool:
 def make_optimizer(config: GeneratorTrainConfig) -> optim.Optimizer:
     """Return `BlockMuon`, or AdamW for all weights where the learning rate of the blocks is 0."""
     rest = optim.AdamW(config.learning_rate, betas=list(BETAS), weight_decay=config.weight_decay)
-    if config.block_learning_rate == 0:
-        return rest
-    return BlockMuon(rest, config.block_learning_rate, config.block_learning_rate / config.learning_rate)
+    return BlockMuon(rest, config) if config.block_learning_rate else rest
 
 
 class BlockMuon(optim.MultiOptimizer):
@@ -55,19 +53,12 @@ class BlockMuon(optim.MultiOptimizer):
     alike (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). Its matrices do not decay: MLX would add the
     decay to the gradient, whose length Muon ignores.
 
-    Parameters
-    ----------
-    rest : mlx.optimizers.AdamW
-        For all other weights.
-    block_learning_rate : float
-        Muon's peak.
-    ratio : float
-        Muon's rate over AdamW's, which is kept whatever rate is set later.
+    The ratio of both rates is kept, whatever rate is set later.
     """
 
-    def __init__(self, rest: optim.AdamW, block_learning_rate: float, ratio: float) -> None:
-        super().__init__([optim.Muon(block_learning_rate, weight_decay=0.0), rest], [in_blocks])
-        self._ratio = ratio
+    def __init__(self, rest: optim.AdamW, config: GeneratorTrainConfig) -> None:
+        super().__init__([optim.Muon(config.block_learning_rate, weight_decay=0.0), rest], [in_blocks])
+        self._ratio = config.block_learning_rate / config.learning_rate
 
     @property
     def learning_rate(self) -> mx.array:
@@ -81,26 +72,7 @@ class BlockMuon(optim.MultiOptimizer):
 
 
 class GeneratorTrainer(Run):
-    """One training run in one folder.
-
-    Parameters
-    ----------
-    directory : Path
-        The run folder.
-    dataset : Dataset
-        Data with ``train`` and ``validation`` splits.
-    config : GeneratorTrainConfig
-        Settings.
-    dataset_sha256 : str
-        Fingerprint of the data set, which the trained model records.
-    resume : bool
-        Go on from the last checkpoint of the folder.
-
-    Raises
-    ------
-    BetafoldError
-        For an empty split, predicted structures, or a damaged checkpoint.
-    """
+    """One training run in one folder; the parameters are those of `betafold_mlx.train.loop.Trainer`."""
 
     config: GeneratorTrainConfig
     model: BackboneGenerator
@@ -190,19 +162,7 @@ _PARTS = {
 
 
 def generator_card(config: GeneratorTrainConfig, step: int, figures: dict[str, float], dataset: str) -> str:
-    """Return the model card that a run writes beside its best weights, as Markdown.
-
-    Parameters
-    ----------
-    config : GeneratorTrainConfig
-        Settings of the run.
-    step : int
-        Steps done.
-    figures : dict
-        Validation figures at that step.
-    dataset : str
-        The data set in words.
-    """
+    """Return the model card of a run's best weights, with the validation figures of their step, as Markdown."""
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in figures.items())
     parts = [words for name, words in _PARTS.items() if getattr(config.flow, name)]
     if config.network.scales == 1 and config.flow.further_draws:

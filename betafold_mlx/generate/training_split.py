@@ -12,7 +12,7 @@ import numpy as np
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
+from betafold_mlx.peptide.sequence import residue_ids
 
 SHARE = 0.98
 """Share of the training residues, of all types, in the favoured region: as in S. C. Lovell et al., Proteins 50, 437
@@ -44,20 +44,7 @@ class FavouredRegion:
 
 
 def favoured_region(angles: np.ndarray, share: float = SHARE) -> FavouredRegion:
-    """Return the region that holds a share of residues.
-
-    Parameters
-    ----------
-    angles : numpy.ndarray
-        (R, 2) phi, psi in radians.
-    share : float
-        From 0 to 1.
-
-    Raises
-    ------
-    BetafoldError
-        Where there are no residues.
-    """
+    """Return the region that holds a share, 0 to 1, of residues with angles (R, 2), phi and psi in radians."""
     if not len(angles):
         raise BetafoldError("there are no residues with phi and psi to learn the Ramachandran plot from")
     phi, psi = np.moveaxis(_cells(angles), -1, 0)
@@ -71,22 +58,14 @@ def favoured_region(angles: np.ndarray, share: float = SHARE) -> FavouredRegion:
     return FavouredRegion(density, float(found[math.floor((1.0 - share) * len(found))]))
 
 
-def training_angles(dataset: Dataset, letters: str = ALPHABET) -> np.ndarray:
-    """Return phi and psi of the training residues of some types that have both: (R, 2) radians.
-
-    Raises
-    ------
-    BetafoldError
-        Where the training split is empty.
-    """
+def training_angles(dataset: Dataset) -> np.ndarray:
+    """Return phi and psi of the training residues that have both: (R, 2) radians; BetafoldError where none has."""
     records = [record for record in dataset.records if record.split == "train"]
     if not records:
         raise BetafoldError("the data set has no training records")
     rows = np.concatenate([np.arange(record.start, record.start + record.length) for record in records])
-    types = np.frombuffer("".join(record.sequence for record in records).encode(), np.uint8)
-    wanted = np.isin(types, np.frombuffer(letters.encode(), np.uint8))
-    wanted &= dataset.torsion_mask[rows, :2].all(axis=1)
-    return dataset.torsions[rows[wanted], :2].astype(np.float64)
+    known = dataset.torsion_mask[rows, :2].all(axis=1)
+    return dataset.torsions[rows[known], :2].astype(np.float64)
 
 
 def random_coils(dataset: Dataset, lengths: Sequence[int], seed: int) -> list[np.ndarray]:
@@ -109,12 +88,7 @@ def random_coils(dataset: Dataset, lengths: Sequence[int], seed: int) -> list[np
 def fragment_copies(dataset: Dataset, lengths: Sequence[int], seed: int) -> list[np.ndarray]:
     """Return backbones (L, 4, 3) copied from the training split, each a window anywhere in it.
 
-    All windows of a length are equally probable, whole peptides among them.
-
-    Raises
-    ------
-    BetafoldError
-        Where no training record is as long as a length.
+    All windows of a length are equally probable, whole peptides among them. BetafoldError where no record is as long.
     """
     records = [record for record in dataset.records if record.split == "train"]
     sizes = np.array([record.length for record in records], dtype=np.int64)

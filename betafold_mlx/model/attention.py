@@ -87,12 +87,13 @@ class MultiHeadAttention(nn.Module):
         weights : mx.array
             (B, H, L, L) attention map.
         """
-        batch, length, width = x.shape
+        attended, weights = scaled_dot_product_attention(*self.split(x), mask, bias)
+        return self.output(attended.swapaxes(1, 2).reshape(x.shape)), weights
 
-        def split(states: mx.array) -> mx.array:  # (B, L, D) -> (B, H, L, D / H)
-            return states.reshape(batch, length, self.heads, -1).swapaxes(1, 2)
-
-        attended, weights = scaled_dot_product_attention(
-            split(self.query(x)), split(self.key(x)), split(self.value(x)), mask, bias
+    def split(self, x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+        """Return queries, keys and values of states (B, L, D) by heads: (B, H, L, D / H) each."""
+        shape = (*x.shape[:2], self.heads, -1)
+        query, key, value = (
+            layer(x).reshape(shape).swapaxes(1, 2) for layer in (self.query, self.key, self.value)
         )
-        return self.output(attended.swapaxes(1, 2).reshape(batch, length, width)), weights
+        return query, key, value

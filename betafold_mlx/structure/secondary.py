@@ -69,9 +69,8 @@ def _letters(ca: np.ndarray) -> np.ndarray:
     length = ca.shape[1]
     # Each measure belongs to the second of its CA atoms.
     d2, d3, d4 = (_padded(_norm(ca[:, k:] - ca[:, :-k]), length) for k in (2, 3, 4))
-    bonds = ca[:, 1:] - ca[:, :-1]
-    angle = _padded(_angles(-bonds[:, :-1], bonds[:, 1:]), length)
-    dihedral = _padded(_dihedrals(bonds), length)
+    angle = _padded(np.degrees(trace_angles(ca)), length)
+    dihedral = _padded(np.degrees(trace_dihedrals(ca)), length)
 
     relaxed_helix = _within(d3, _HELIX_D3) | _within(angle, _HELIX_ANGLE)
     strict_helix = _within(d3, _HELIX_D3) & _within(d4, _HELIX_D4)
@@ -111,17 +110,20 @@ def _norm(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(vectors).sum(axis=-1))
 
 
-def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the angles between vectors (..., 3), degrees."""
-    return np.degrees(np.arctan2(_norm(np.cross(a, b)), (a * b).sum(axis=-1)))
+def trace_angles(traces: np.ndarray) -> np.ndarray:
+    """Return the angles at the inner points of traces (..., L, 3): (..., L - 2) radians."""
+    bonds = np.diff(traces, axis=-2)
+    back, forth = -bonds[..., :-1, :], bonds[..., 1:, :]
+    return np.arctan2(_norm(np.cross(back, forth)), (back * forth).sum(axis=-1))
 
 
-def _dihedrals(bonds: np.ndarray) -> np.ndarray:
-    """Return the dihedrals about the middle one of each three bonds in a row, (N, n, 3) -> (N, n - 2), degrees."""
-    b1, b2, b3 = bonds[:, :-2], bonds[:, 1:-1], bonds[:, 2:]
+def trace_dihedrals(traces: np.ndarray) -> np.ndarray:
+    """Return the dihedrals of four points in a row of traces (..., L, 3): (..., L - 3) radians."""
+    bonds = np.diff(traces, axis=-2)
+    b1, b2, b3 = bonds[..., :-2, :], bonds[..., 1:-1, :], bonds[..., 2:, :]
     normal = np.cross(b2, b3)
     y = _norm(b2) * (b1 * normal).sum(axis=-1)
-    return np.degrees(np.arctan2(y, (np.cross(b1, b2) * normal).sum(axis=-1)))
+    return np.arctan2(y, (np.cross(b1, b2) * normal).sum(axis=-1))
 
 
 def _within(values: np.ndarray, criterion: tuple[float, float]) -> np.ndarray:

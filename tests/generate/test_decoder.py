@@ -52,27 +52,6 @@ def test_velocities_are_centred_and_padding_stays(model):
     np.testing.assert_allclose(velocity.sum(axis=1), 0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["x", "z", "coarser", "before", "time"])
-def test_the_decoder_reads_what_it_is_given(model, name):
-    rng = np.random.default_rng(9)
-    shape = {"z": (3, 16, 32), "coarser": (3, 8, 3)}.get(name, (3, 16, 3))
-    given = np.array([0.3, 0.3, 0.9]) if name == "time" else rng.normal(size=shape)
-    given = given.astype(np.float32)
-    assert np.abs(decoded(model, **{name: given}) - decoded(model))[2].max() > 1e-3
-
-
-def test_points_of_the_decoder_see_each_other_but_no_padding(model):
-    rng = np.random.default_rng(2)
-    x = rng.normal(size=(3, 16, 3)).astype(np.float32)
-    found, moved, filled = decoded(model, x=x), x.copy(), x.copy()
-    moved[1, 0, 0] += 3.0
-    mask = np.array(LAYOUT.masks[2])
-    filled[~mask] = 50.0
-    change = np.abs(decoded(model, x=moved) - found)
-    assert (change[1, 1:9].max(axis=-1) > 1e-4).all() and not change[[0, 2]].any()
-    np.testing.assert_array_equal(decoded(model, x=filled), found)
-
-
 def test_one_time_for_all_is_the_same(model):
     np.testing.assert_allclose(decoded(model, time=[0.3]), decoded(model, time=[0.3] * 3), atol=1e-4)
 
@@ -180,26 +159,3 @@ def test_an_oracle_in_float64(model, row, scale):
     found = np.array(model.decoder(x, mx.array([0.7]), z, seen, before, scale, LAYOUT, bias))[row]
     expected = oracle(model, row, scale, x, 0.7, z, seen, before)
     np.testing.assert_allclose(found[: len(expected)], expected, atol=2e-3)
-
-
-def test_a_pull_along_the_chain_turns_with_it():
-    """Numbers along the ways to neighbours move the points of a turned chain in turned directions."""
-    rng = np.random.default_rng(7)
-    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    model = shaken(TINY)
-    decoder = model.decoder
-    for layer in (decoder.velocity, decoder.pull):  # the same numbers for all points, and no vectors
-        layer.weight = mx.zeros_like(layer.weight)
-    decoder.velocity.bias = mx.zeros_like(decoder.velocity.bias)
-    seen = surroundings(0, None, LAYOUT)
-    points = rng.normal(size=(3, 4, 3)) * np.array(LAYOUT.masks[0])[..., None] * 5
-
-    def moved(points):
-        """Angstrom; at t = 1/2 the linear guess stands still."""
-        x = mx.array((points / noise_scale(0, 3)).astype(np.float32))
-        z, bias = mx.zeros((3, 4, 32)), decoder.bias(0, LAYOUT)
-        velocity = decoder(x, mx.array([0.5]), z, seen, mx.zeros_like(x), 0, LAYOUT, bias)
-        return np.array(velocity) * noise_scale(0, 3)
-
-    np.testing.assert_allclose(moved(points @ rotation.T), moved(points) @ rotation.T, atol=1e-4)
-    assert np.abs(moved(points)).max() > 0.01

@@ -14,10 +14,11 @@ from synthetic import HELIX, STRAND
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate import fit as fit_module
-from betafold_mlx.generate.fit import BOND_NOISE, fit_backbones, fit_traces, looseness
-from betafold_mlx.generate.fit_problem import KNOWN_WIDTH, MAX_OVERLAP, MAX_RMSD
+from betafold_mlx.generate.fit import BOND_NOISE, fit_traces, looseness
+from betafold_mlx.generate.fit_problem import KNOWN_WIDTH, MAX_OVERLAP, MAX_RMSD, FitProblem
 from betafold_mlx.generate.fit_terms import chain_matrix, clash_gradient
-from betafold_mlx.generate.trace_states import start_torsions, torsion_states, trace_angles, trace_dihedrals
+from betafold_mlx.generate.trace_states import start_torsions, torsion_states
+from betafold_mlx.structure.secondary import trace_angles, trace_dihedrals
 
 
 def traces_of(rng, lengths):
@@ -255,7 +256,8 @@ def test_real_backbones_get_the_nearest_ideal_one():
     chain = chain_of(np.tile(HELIX, (10, 1)))[:, :3] + 0.08 * rng.normal(size=(10, 3, 3))
     native = np.nan_to_num(oracles.backbone_torsions(chain), nan=math.pi)
     rebuilt = oracles.build_backbone(native, "A" * 10)[:, :3].reshape(-1, 3)
-    (fit,) = fit_backbones(chain[None], native[None])
+    start, unknown = native[None].astype(np.float64), np.full((1, 10, 3), np.nan)
+    (fit,) = FitProblem(chain[None], (0, 1, 2), start, unknown, "ALA", np.array([10])).solve()
     assert fit.rmsd < 0.6 * oracles.kabsch(rebuilt, chain.reshape(-1, 3))[2]
     off = oracles.kabsch(fit.coordinates[:, :3].reshape(-1, 3), chain.reshape(-1, 3))[2]
     assert fit.rmsd == pytest.approx(off, abs=1e-3)

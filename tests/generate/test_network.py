@@ -46,30 +46,6 @@ def real(values, scale):
 # The Transformer
 
 
-def test_a_scale_sees_the_coarser_ones_alone(model):
-    first, second = contexts()
-    answers = answered(model, [first, second])
-    assert [z.shape for z in answers] == [(3, 4, 32), (3, 8, 32), (3, 16, 32)]
-    finer = answered(model, [first, 1.2 * second])  # what the third scale reads
-    for scale in (0, 1):
-        assert np.array_equal(np.array(answers[scale]), np.array(finer[scale]))
-    assert np.abs(real(answers[2], 2) - real(finer[2], 2)).max() > 1e-3
-    coarser = answered(model, [first + mx.array([1.0, 0.0, -1.0]) * mx.arange(4)[:, None], second])
-    assert np.array_equal(np.array(answers[0]), np.array(coarser[0]))
-    for scale in (1, 2):  # the third hears of the first through attention
-        assert np.abs(real(answers[scale], scale) - real(coarser[scale], scale)).max() > 1e-4
-
-
-def test_points_of_a_scale_see_each_other_both_ways(model):
-    first, second = contexts()
-    answers = np.array(answered(model, [first, second])[2])
-    for place in (0, 7):
-        moved = np.array(second)
-        moved[0, place] += 5.0
-        change = np.abs(np.array(answered(model, [first, mx.array(moved)])[2]) - answers)[0].max(axis=-1)
-        assert (change > 1e-5).all()
-
-
 def test_padding_is_not_listened_to(model):
     first, second = contexts()
     answers = answered(model, [first, second])
@@ -188,17 +164,6 @@ def test_an_oracle_in_float64(model, row):
     np.testing.assert_allclose(found[there], expected[there], atol=3e-3)  # frames lean to somewhere by 1e-3
 
 
-@pytest.mark.parametrize("asked", [1, 2])
-def test_rings_and_asked_for_structure_are_told(model, asked):
-    plain = make_layout([12, 12, 12], [False] * 3, 16, 3)
-    told = make_layout([12] * 3, [False, True, False], 16, 3, [None, None, "HHHHHH------"])
-    given = contexts()
-    change = np.abs(
-        np.array(answered(model, given, told)[0]) - np.array(answered(model, given, plain)[0])
-    ).max(axis=(1, 2))
-    assert change[0] == 0 and change[asked] > 1e-3
-
-
 # What is seen of the coarser scale
 
 
@@ -247,18 +212,11 @@ def test_fewer_scales(scales):
     ("values", "message"),
     [
         ({"scales": 4}, "scales must be a whole number from 1 to 3"),
-        ({"scales": True}, "scales"),
         ({"width": 36, "heads": 8}, "multiple of 8 heads"),
         ({"layers": 0}, "layers"),
-        ({"ffn_width": 10**9}, "ffn_width"),
-        ({"width": "192"}, "width"),
         ({"depth": 3}, "unknown key 'depth'"),
     ],
 )
 def test_impossible_sizes(values, message):
     with pytest.raises(BetafoldError, match=message):
         GeneratorConfig.from_dict(values)
-
-
-def test_a_config_comes_back():
-    assert GeneratorConfig.from_dict(asdict(TINY)) == TINY

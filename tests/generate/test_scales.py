@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from betafold_mlx.generate.chain_layout import MAX_SEPARATION, PLACE_FEATURES, make_layout
 from betafold_mlx.generate.scales import (
     canonical_axes,
-    interpolation,
     point_positions,
     resampling,
     scale_sizes,
@@ -58,23 +57,12 @@ def test_down_takes_up_back_where_the_points_are_kept(size, factor, cyclic, seed
 
 
 @unhurried
-@given(LENGTHS, st.booleans())
-def test_the_same_size_keeps_the_trace(length, cyclic):
-    assert np.array_equal(interpolation(length, length, cyclic), np.eye(length))
-
-
-@unhurried
 @given(LENGTHS, st.integers(1, 31), st.integers(0, 99))
 def test_a_ring_has_no_first_residue(length, turn, seed):
     trace = random_trace(seed, length)
     turned = np.roll(trace, -turn, axis=0)
     twice = [resampling(length, 2 * length, True) @ x for x in (trace, turned)]
     np.testing.assert_allclose(np.roll(twice[0], -2 * turn, axis=0), twice[1], atol=1e-5)
-
-
-def test_an_open_chain_keeps_its_ends():
-    matrix = interpolation(21, 6)
-    assert matrix[0, 0] == matrix[-1, -1] == 1.0
 
 
 @unhurried

@@ -18,14 +18,14 @@ from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate import examples
-from betafold_mlx.generate.examples import collate_traces, draw_batch, validation_batches
+from betafold_mlx.generate.examples import draw_batch, validation_batches
 from betafold_mlx.generate.flow import DISTANCE_WEIGHT
-from betafold_mlx.generate.network import load_generator, save_generator
+from betafold_mlx.generate.network import load_generator
 from betafold_mlx.generate.sampler import SampleSpec, sample_traces
 from betafold_mlx.generate.scales import canonical_axes, resampling
 from betafold_mlx.generate.settings import FlowConfig, GeneratorConfig, GeneratorTrainConfig, SamplingConfig
-from betafold_mlx.generate.trainer import BETAS, BlockMuon, GeneratorTrainer, in_blocks, make_optimizer
-from betafold_mlx.model.directory import load_arrays, load_model, save_arrays
+from betafold_mlx.generate.trainer import BETAS, GeneratorTrainer, in_blocks, make_optimizer
+from betafold_mlx.model.directory import load_arrays, load_model
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.structure.secondary import assign_secondary_structure
 from betafold_mlx.train.checkpoint import read_run, start_run
@@ -148,15 +148,6 @@ def test_validation_is_the_validation_split(dataset, monkeypatch):
     assert {trace.tobytes() for trace in calls} == {np.asarray(e, np.float64).tobytes() for e in expected}
 
 
-def test_mirror_images_stay_mirror_images():
-    trace = np.cumsum(np.random.default_rng(0).normal(size=(12, 3)), axis=0)
-    right, left = (
-        np.array(collate_traces([x], [False], 16, 3).traces[2])[0, :12] for x in (trace, trace * [1, 1, -1])
-    )
-    handed = [np.linalg.det(np.stack([x[3] - x[0], x[7] - x[0], x[11] - x[0]])) for x in (right, left)]
-    assert handed[0] == pytest.approx(-handed[1], rel=1e-3)
-
-
 # Runs
 
 
@@ -233,10 +224,7 @@ def test_it_learns_the_shapes_of_the_data(tmp_path):
         ["abc"],
         {"network": None},
         {"steps": None},
-        {"steps": 2.5},
-        {"warmup": 1.5},
         {"tokens": float("nan")},
-        {"seed": "1"},
         {"flow": {"noisy_context": True}},
         {"flow": FlowConfig().__dict__ | {"noisy_context": "no"}},
         {"flow": FlowConfig().__dict__ | {"of_another_version": True}},
@@ -296,58 +284,12 @@ def test_a_generator_comes_back(saved):
     assert all(array.dtype == mx.float16 for array in load_arrays(path / "model.safetensors").values())
 
 
-def changed_copy(saved, tmp_path, edit):
-    _, model = saved
-    save_generator(tmp_path / "copy", model, "", {})
-    edit(tmp_path / "copy")
-    return tmp_path / "copy"
-
-
-def edit_config(**values):
-    def edit(path):
-        document = json.loads((path / "config.json").read_text()) | values
-        (path / "config.json").write_text(json.dumps(document))
-
-    return edit
-
-
-def without_a_tensor(path):
-    arrays = load_arrays(path / "model.safetensors")
-    arrays.pop("context.begin")
-    save_arrays(path / "model.safetensors", arrays)
-
-
-def with_nan(path):
-    arrays = load_arrays(path / "model.safetensors")
-    arrays["context.begin"] = arrays["context.begin"] * mx.nan
-    save_arrays(path / "model.safetensors", arrays)
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        (edit_config(model_type="betafold"), "not describe a generator"),
-        (edit_config(schema_version=9), "schema 9"),
-        (edit_config(network=[]), "'network' must be an object"),
-        (edit_config(network={"width": -3}), r"config\.json: generator config: width"),
-        (lambda path: (path / "config.json").write_text("{"), "is not whole JSON"),
-        (lambda path: (path / "config.json").unlink(), "has no config.json"),
-        (lambda path: (path / "model.safetensors").unlink(), "is not there"),
-        (lambda path: (path / "model.safetensors").write_bytes(b"x" * 30), "not a whole safetensors"),
-        (without_a_tensor, "lacks tensor context.begin"),
-        (with_nan, "context.begin holds NaN"),
-    ],
-)
-def test_damaged_directories(saved, tmp_path, edit, message):
-    with pytest.raises(BetafoldError, match=message):
-        load_generator(changed_copy(saved, tmp_path, edit))
-
-
-def test_each_kind_of_model_is_refused_by_the_other(saved):
+def test_each_kind_of_model_is_refused_by_the_other(saved, tmp_path):
     with pytest.raises(BetafoldError, match="not describe a betafold folding model"):
         load_model(saved[0])
-    with pytest.raises(BetafoldError, match="no model directory"):
-        load_generator(saved[0] / "nowhere")
+    (tmp_path / "config.json").write_text('{"model_type": "betafold"}')
+    with pytest.raises(BetafoldError, match="not describe a generator"):
+        load_generator(tmp_path)
 
 
 # The optimiser, against Muon and AdamW written down in float64
@@ -419,12 +361,8 @@ def test_tables_and_the_layers_in_and_out_are_not_muons():
     assert "context.blocks.0.attention.query.bias" in names
 
 
-def test_without_a_rate_for_blocks_all_is_adamws():
-    assert type(make_optimizer(rates(0.0))) is optim.AdamW
-    assert type(make_optimizer(rates(BLOCK_RATE))) is BlockMuon
-
-
 def test_both_rates_follow_one_schedule():
+    assert type(make_optimizer(rates(0.0))) is optim.AdamW
     optimizer = make_optimizer(rates(BLOCK_RATE))
     for rate in (RATE, 0.1 * RATE, 0.0):
         optimizer.learning_rate = rate

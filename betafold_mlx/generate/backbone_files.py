@@ -17,7 +17,7 @@ from betafold_mlx.fold.output import csv_text
 from betafold_mlx.fold.prediction import versions
 from betafold_mlx.generate.backbones import BackboneRequest, GeneratedBackbone
 from betafold_mlx.generate.trace_states import PLACEHOLDERS
-from betafold_mlx.structure.components import Link, monomers, written_atoms
+from betafold_mlx.structure.components import Link, WrittenChain, monomers, written_atoms
 from betafold_mlx.structure.mmcif import mmcif_text
 from betafold_mlx.structure.pdb import pdb_text
 from betafold_mlx.structure.writer import block_name, clean_text
@@ -159,23 +159,20 @@ def backbone_text(backbone: GeneratedBackbone, request: BackboneRequest, model_n
     if request.cyclic:  # the bond that closes the ring
         length = np.linalg.norm(coordinates[-1, C].astype(np.float64) - coordinates[0, N])
         links = [Link(len(backbone) - 1, 0, float(length))]
-    remarks = _remarks(backbone, request, made_by)
+    written, remarks = WrittenChain(title, chain, models, (), links), _remarks(backbone, request, made_by)
     if kind == "pdb":
-        return pdb_text(title=title, remarks=remarks, chain=chain, models=models, links=links)
+        return pdb_text(written, remarks)
     shape = "cyclic backbone" if request.cyclic else "backbone"
     return mmcif_text(
+        written,
         name=block_name(backbone.id),
         description=f"generated {shape} of {len(backbone)} residues, no sequence",
-        title=title,
-        chain=chain,
         polymer_type="polypeptide(L)",
-        models=models,
         model_names=[backbone.id],
         model_type="Other",
         plddt=None,
         made_by=clean_text(model_name),
         details=" ".join(remarks),
-        links=links,
     )
 
 

@@ -70,66 +70,25 @@ class Backbone:
 
 
 def bonded(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Tell which pairs of backbone atoms are at bond length.
-
-    Parameters
-    ----------
-    first, second : numpy.ndarray
-        (..., 3) Angstrom.
-
-    Returns
-    -------
-    numpy.ndarray
-        (...) bool; False where a coordinate is not finite.
-    """
+    """Tell which pairs of backbone atoms (..., 3) are at bond length: (...) bool; False where one is not finite."""
     distance = np.linalg.norm(np.asarray(first, np.float64) - second, axis=-1)
     return (distance >= BOND_LIMITS[0]) & (distance < BOND_LIMITS[1])
 
 
 def peptide_bonds(coordinates: np.ndarray) -> np.ndarray:
-    """Tell which residues are bonded to the next one.
-
-    Parameters
-    ----------
-    coordinates : numpy.ndarray
-        (L, 4, 3) Angstrom, N, CA, C, O.
-
-    Returns
-    -------
-    numpy.ndarray
-        (L - 1,) bool: C of residue i at bond length from N of residue i + 1.
-    """
+    """Tell which residues (L, >=3, 3), N, CA, C first, are bonded to the next one, C to N: (L - 1,) bool."""
     return bonded(coordinates[:-1, 2], coordinates[1:, 0])
 
 
 def ring_closed(coordinates: np.ndarray) -> bool:
-    """Tell whether C of the last residue is bonded to N of the first: a head-to-tail ring.
-
-    Parameters
-    ----------
-    coordinates : numpy.ndarray
-        (L, 4, 3) Angstrom, N, CA, C, O of one unbroken chain.
-
-    Returns
-    -------
-    bool
-        False for chains shorter than `MIN_RING_LENGTH`.
-    """
+    """Tell whether C of the last residue of an unbroken chain (L, >=3, 3) is bonded to N of the first."""
     return len(coordinates) >= MIN_RING_LENGTH and bool(bonded(coordinates[-1, 2], coordinates[0, 0]))
 
 
 def complete_residues(coordinates: np.ndarray) -> np.ndarray:
-    """Tell which residues have usable backbone atoms.
+    """Tell which residues (L, 4, 3) have usable N, CA, C and O: (L,) bool.
 
-    Parameters
-    ----------
-    coordinates : numpy.ndarray
-        (L, 4, 3) Angstrom, N, CA, C, O.
-
-    Returns
-    -------
-    numpy.ndarray
-        (L,) bool: all finite, below `MAX_COORDINATE`, and N-CA, CA-C, C-O at bond length.
+    They are finite, below `MAX_COORDINATE`, and N-CA, CA-C, C-O are at bond length.
     """
     finite = (np.abs(coordinates) < MAX_COORDINATE).all(axis=(1, 2))  # False for NaN too
     coordinates = np.where(finite[:, None, None], coordinates, 0.0)

@@ -31,17 +31,9 @@ _MAX_CLUSTER = 12  # cysteines matched jointly: 2**12 subsets; a small peptide o
 
 
 def sulfur_disulfides(sulfurs: np.ndarray) -> Pairs:
-    """Pair sulfurs at bond length, the closest first, each at most once.
+    """Pair sulfurs (K, 3) at bond length, the closest first, each at most once; one that is not finite stays alone.
 
-    Parameters
-    ----------
-    sulfurs : numpy.ndarray
-        (K, 3) Angstrom; a row that is not finite stays unpaired.
-
-    Returns
-    -------
-    tuple of (int, int)
-        0-based pairs of rows, i < j, sorted.
+    The pairs of rows are 0-based, i < j, sorted.
     """
     distance = np.linalg.norm(sulfurs[:, None] - sulfurs[None], axis=-1)  # (K, K)
     rows, columns = np.nonzero(np.triu((distance >= SULFUR_LIMITS[0]) & (distance < SULFUR_LIMITS[1]), k=1))
@@ -91,19 +83,9 @@ def infer_disulfides(sequence: str, coordinates: np.ndarray) -> Pairs:
 
 
 def virtual_cb(coordinates: np.ndarray) -> np.ndarray:
-    """Place CB from N, CA and C with ideal tetrahedral geometry.
+    """Place CB (L, 3) by N, CA and C of residues (L, >=3, 3) with ideal tetrahedral geometry, Angstrom.
 
     The linear form and its coefficients are those in use since trRosetta (Yang et al., PNAS 117:1496, 2020).
-
-    Parameters
-    ----------
-    coordinates : numpy.ndarray
-        (L, >=3, 3) Angstrom: N, CA, C first.
-
-    Returns
-    -------
-    numpy.ndarray
-        (L, 3) Angstrom.
     """
     n, ca, c = (np.asarray(coordinates[:, atom], np.float64) for atom in range(3))
     b, c = ca - n, c - ca

@@ -15,6 +15,7 @@ import numpy as np
 from betafold_mlx.geometry import ideal
 from betafold_mlx.geometry.mirror import mirror_image
 from betafold_mlx.peptide.sequence import ALPHABET
+from betafold_mlx.structure.secondary import trace_dihedrals
 
 USUAL_PHI = {"helical": -65.0, "extended": -110.0, "proline": -65.0}
 """Degrees: where psi is within `HELICAL_PSI`, where it is not, and for Pro.
@@ -71,24 +72,18 @@ def place_caps(
 def crowded_caps(sequence: str, coordinates: np.ndarray, n_cap: str | None, c_cap: str | None) -> list[str]:
     """Say, a line each, which caps of a model come closer than `CONTACT` to an atom of the peptide.
 
-    Parameters
-    ----------
-    sequence, n_cap, c_cap
-        As in `place_caps`.
-    coordinates : numpy.ndarray
-        (L, 5, 3) of the L peptide. (Its mirror image has the same distances.)
+    The parameters are those of `place_caps`, of L residues: the mirror image has the same distances.
     """
     before, behind = place_caps(sequence, coordinates, n_cap, c_cap)
     near = (
-        (n_cap, before, _not_beside_acetyl(coordinates, behind)),
-        (c_cap, behind, _flat(coordinates[:-1])),
+        (n_cap, _nearest(before, _not_beside_acetyl(coordinates, behind))),
+        (c_cap, _nearest(behind, coordinates[:-1].reshape(-1, 3))),
     )
-    lines = []
-    for name, cap, others in near:
-        distance = float(_nearest(cap, others)) if name else np.inf
-        if distance < CONTACT:
-            lines.append(f"there is no room for the cap {name}: {distance:.1f} A from another atom")
-    return lines
+    return [
+        f"there is no room for the cap {name}: {distance:.1f} A from another atom"
+        for name, distance in near
+        if distance < CONTACT
+    ]
 
 
 def _place_amide(sequence: str, atoms: np.ndarray) -> np.ndarray:
@@ -104,7 +99,9 @@ def _place_acetyl(sequence: str, atoms: np.ndarray, amide: np.ndarray) -> np.nda
     """Return C, O and CH3 of ACE, (3, 3)."""
     first, pro = ALPHABET.index(sequence[0]), int(sequence[0] == "P")
     n, ca, c, o = atoms[0, :4]
-    psi = np.degrees(_dihedral(n, ca, c, o)) % 360.0 - 180.0  # O lies opposite to the next N
+    psi = (
+        np.degrees(trace_dihedrals(np.stack([n, ca, c, o]))[0]) % 360.0 - 180.0
+    )  # O lies opposite to the next N
     within = HELICAL_PSI[0] <= psi < HELICAL_PSI[1]
     kind = "proline" if pro else "helical" if within else "extended"
     low, high = ALLOWED_PHI[kind]
@@ -122,7 +119,7 @@ def _place_acetyl(sequence: str, atoms: np.ndarray, amide: np.ndarray) -> np.nda
 
 def _not_beside_acetyl(atoms: np.ndarray, amide: np.ndarray) -> np.ndarray:
     """Return the atoms (n, 3) that ACE may run into: not N, CA, C and CB of residue 1, one to three bonds away."""
-    return np.concatenate([atoms[0, 3:4], _flat(atoms[1:]), amide])
+    return np.concatenate([atoms[0, 3:4], atoms[1:].reshape(-1, 3), amide])
 
 
 def _nearest(atoms: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -130,11 +127,6 @@ def _nearest(atoms: np.ndarray, others: np.ndarray) -> np.ndarray:
     others = others[~np.isnan(others).any(axis=-1)]
     distances = np.linalg.norm(atoms[..., :, None, :] - others, axis=-1)  # (..., n, m)
     return distances.min(axis=(-2, -1), initial=np.inf)
-
-
-def _flat(atoms: np.ndarray) -> np.ndarray:
-    """Return residues (n, 5, 3) as a list of atoms (5 n, 3)."""
-    return atoms.reshape(-1, 3)
 
 
 def _place(
@@ -149,13 +141,6 @@ def _place(
     side = np.cross(normal, bond)
     turn = torsion[:, None]
     return c + length * (np.sin(angle) * (np.cos(turn) * side + np.sin(turn) * normal) - np.cos(angle) * bond)
-
-
-def _dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> float:
-    """Return the torsion angle of four points (3,), radians."""
-    b1, b2, b3 = b - a, c - b, d - c
-    n1, n2 = np.cross(b1, b2), np.cross(b2, b3)
-    return float(np.arctan2(np.linalg.norm(b2) * (b1 @ n2), n1 @ n2))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

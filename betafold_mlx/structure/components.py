@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER
+from betafold_mlx.structure.bonds import Pairs
 
 CHAIN = "A"
 
@@ -124,19 +125,36 @@ class WrittenAtom(NamedTuple):
     b_factor: float
 
 
+class WrittenChain(NamedTuple):
+    """What both file formats say of a chain.
+
+    Attributes
+    ----------
+    title : str
+        Printable ASCII.
+    chain : sequence of Monomer
+        L residues, and caps where there are any.
+    models : sequence of sequence of WrittenAtom
+        The atoms of each of the M models, best first.
+    disulfides : tuple of (int, int)
+        1-based pairs of residues.
+    links : sequence of Link
+        Bonds that close a ring or hold a cap.
+    """
+
+    title: str
+    chain: Sequence[Monomer]
+    models: Sequence[Sequence[WrittenAtom]]
+    disulfides: Pairs = ()
+    links: Sequence[Link] = ()
+
+
 def written_atoms(
     chain: Sequence[Monomer], atoms: Sequence[np.ndarray], b_factors: Sequence[float]
 ) -> list[WrittenAtom]:
     """Return the atoms of a model in file order: all but the CB of glycine, and any CB that is NaN.
 
-    Parameters
-    ----------
-    chain : sequence of Monomer
-        Residues, and caps where there are any.
-    atoms : sequence of numpy.ndarray
-        For each position its atoms (n, 3), Angstrom, as `Monomer.atoms` names them.
-    b_factors : sequence of float
-        One for each position.
+    `atoms` (n, 3), Angstrom, as `Monomer.atoms` names them, and `b_factors` are those of each position.
     """
     flat = np.round(np.concatenate(atoms).astype(np.float64), 3) + 0.0  # and no -0
     places = [(position, monomer, name) for position, monomer in enumerate(chain) for name in monomer.atoms]

@@ -25,22 +25,7 @@ class EntryFileError(BetafoldError):
 
 
 def entry_id(text: str) -> str:
-    """Return the id of a PDB entry in the one form used here.
-
-    Parameters
-    ----------
-    text : str
-        Four characters or the extended form, in upper or lower case.
-
-    Returns
-    -------
-    str
-        Lower case; four characters wherever the entry has such an id.
-
-    Raises
-    ------
-    BetafoldError
-        `text` is no such id.
+    """Return the id of a PDB entry in lower case, with four characters wherever it has such an id.
 
     Examples
     --------
@@ -92,13 +77,6 @@ def check_entry_file(path: Path, entry: str) -> None:
     """Check that a file is the gzipped mmCIF file of an entry, whole.
 
     The whole file is decompressed, which compares its checksum and its length with those that gzip keeps at the end.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    entry : str
-        Id as of `entry_id`.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -86,14 +86,13 @@ def write_backbones(path: Path, records: Iterable[Backbone]) -> None:
     """
     path = Path(path)
     with atomic_path(path) as temporary, temporary.open("wb") as raw:
+        # No time stamp and no name in the header: they would change the bytes.
+        handle: BinaryIO = raw
         if path.suffix == ".gz":
-            # No time stamp and no name in the header: they would change the bytes.
-            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as handle:
-                for record in records:
-                    handle.write(_line(record))
-        else:
+            handle = gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0)  # type: ignore
+        with handle:
             for record in records:
-                raw.write(_line(record))
+                handle.write(_line(record))
 
 
 def _line(record: Backbone) -> bytes:
@@ -148,19 +147,17 @@ def _is_pairs(value: Any) -> bool:
     )
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "id": ("printable text", _is_printable),
-    "seq": ("text", _is_text),
+    "seq": ("text", lambda value: isinstance(value, str)),
     "backbone": ("a list of numbers", lambda value: isinstance(value, list)),
     "disulfides": ("a list of pairs of positions", _is_pairs),
     "cyclic": ("true, false or null", lambda value: isinstance(value, bool)),
     "resolution": ("a number or null", _is_resolution),
     "cluster": ("a whole number or null", lambda value: type(value) is int),
-    **dict.fromkeys(("kind", "pdb", "chain", "method"), ("text or null", _is_text)),
+    **dict.fromkeys(
+        ("kind", "pdb", "chain", "method"), ("text or null", lambda value: isinstance(value, str))
+    ),
 }
 """What each field must be, in words and as a check; all but `_REQUIRED` may be absent or null."""
 

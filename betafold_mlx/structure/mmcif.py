@@ -1,32 +1,39 @@
-"""mmCIF text of a predicted or generated chain: entry, entity, sequence, atoms, and the ModelCIF categories."""
+"""mmCIF text of a predicted or generated chain: entry, entity, sequence and atoms, and the ModelCIF categories.
+
+These say who made the models, how sure they are, and which bonds are stated.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import gemmi
 import numpy as np
 
+from betafold_mlx._version import __version__
 from betafold_mlx.structure.bonds import Pairs
-from betafold_mlx.structure.components import CHAIN, Link, Monomer, WrittenAtom
-from betafold_mlx.structure.modelcif import add_modelcif, set_category
+from betafold_mlx.structure.components import CHAIN, Link, Monomer, WrittenAtom, WrittenChain
+
+_DICTIONARY = (
+    "mmcif_ma.dic",
+    "1.4.9",
+    "https://raw.githubusercontent.com/ihmwg/ModelCIF/fece26d/dist/mmcif_ma.dic",
+)
+_GLOBAL, _LOCAL = 1, 2  # ids of the two metrics
+_TARGET, _FIRST_MODEL = 1, 2  # ids in _ma_data
 
 
 def mmcif_text(
+    written: WrittenChain,
     *,
     name: str,
     description: str,
-    title: str,
-    chain: Sequence[Monomer],
     polymer_type: str,
-    models: Sequence[Sequence[WrittenAtom]],
     model_names: Sequence[str],
     model_type: str,
     plddt: np.ndarray | None,
     made_by: str,
     details: str,
-    disulfides: Pairs = (),
-    links: Sequence[Link] = (),
 ) -> str:
     """Return a chain as mmCIF text with ModelCIF categories.
 
@@ -35,18 +42,14 @@ def mmcif_text(
 
     Parameters
     ----------
+    written : WrittenChain
+        The chain.
     name : str
         Of the data block and the entry.
     description : str
         Name of the molecule.
-    title : str
-        Of the entry.
-    chain : sequence of Monomer
-        L residues, and caps where there are any.
     polymer_type : str
         As in ``_entity_poly.type``.
-    models : sequence of sequence of WrittenAtom
-        The atoms of each of the M models, best first.
     model_names : sequence of str
         Names of the models.
     model_type : str
@@ -57,46 +60,47 @@ def mmcif_text(
         The model directory; empty where unknown.
     details : str
         What else there is to say of how the models were made; may be empty.
-    disulfides : tuple of (int, int)
-        1-based pairs of residues.
-    links : sequence of Link
-        Bonds that close a ring or hold a cap.
     """
+    chain = written.chain
     block = gemmi.cif.Block(name)
-    set_category(block, "_entry", "id", [(name,)])
-    set_category(block, "_entity", "id type pdbx_description", [(1, "polymer", description)])
+    _set(block, "_entry", "id", [(name,)])
+    _set(block, "_entity", "id type pdbx_description", [(1, "polymer", description)])
     _add_polymer(block, chain, polymer_type)
-    set_category(block, "_exptl", "entry_id method", [(name, "THEORETICAL MODEL")])
-    set_category(block, "_struct", "entry_id title", [(name, title)])
-    set_category(block, "_struct_asym", "id entity_id", [(CHAIN, 1)])
-    set_category(block, "_atom_type", "symbol", [("C",), ("N",), ("O",)])
+    _set(block, "_exptl", "entry_id method", [(name, "THEORETICAL MODEL")])
+    _set(block, "_struct", "entry_id title", [(name, written.title)])
+    _set(block, "_struct_asym", "id entity_id", [(CHAIN, 1)])
+    _set(block, "_atom_type", "symbol", [("C",), ("N",), ("O",)])
     sequence = [(1, number, monomer.name, "n") for number, monomer in enumerate(chain, start=1)]
-    set_category(block, "_entity_poly_seq", "entity_id num mon_id hetero", sequence)
+    _set(block, "_entity_poly_seq", "entity_id num mon_id hetero", sequence)
     _add_numbering(block, chain)
-    _add_atoms(block, models)
-    add_modelcif(
-        block,
-        chain=chain,
-        description=description,
-        model_names=model_names,
-        model_type=model_type,
-        plddt=plddt,
-        made_by=made_by,
-        details=details,
-        disulfides=disulfides,
-        links=links,
-    )
+    _add_atoms(block, written.models)
+
+    _set(block, "_audit_conform", "dict_name dict_version dict_location", [_DICTIONARY])
+    software = (1, "betafold-mlx", __version__, "package", "model building", made_by or None)
+    _set(block, "_software", "pdbx_ordinal name version type classification description", [software])
+    _set(block, "_ma_software_group", "ordinal_id group_id software_id", [(1, 1, 1)])
+    _set(block, "_chem_comp", "id type", sorted({(monomer.name, monomer.type) for monomer in chain}))
+    _add_data(block, description, details, model_names, model_type)
+    if plddt is not None:
+        _add_quality(block, chain, plddt)
+    _add_bonds(block, chain, written.disulfides, written.links)
     options = gemmi.cif.WriteOptions()
     options.align_loops = 30
     options.prefer_pairs = True
     return block.as_string(options)
 
 
+def _set(block: gemmi.cif.Block, category: str, tags: str, rows: Iterable[Iterable[object]]) -> None:
+    """Write a category of these tags, with spaces between them; None becomes ``?`` and False ``.``."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    block.set_mmcif_category(f"{category}.", dict(zip(tags.split(), columns, strict=True)))
+
+
 def _add_polymer(block: gemmi.cif.Block, chain: Sequence[Monomer], polymer_type: str) -> None:
     """Add the sequence in one-letter codes: as it is, other components as ``(DAL)``, and as its parents."""
     code = "".join(monomer.letter if monomer.standard else f"({monomer.name})" for monomer in chain)
     canonical = "".join(monomer.letter for monomer in chain)
-    set_category(
+    _set(
         block,
         "_entity_poly",
         "entity_id type nstd_linkage nstd_monomer "
@@ -107,7 +111,7 @@ def _add_polymer(block: gemmi.cif.Block, chain: Sequence[Monomer], polymer_type:
 
 def _add_numbering(block: gemmi.cif.Block, chain: Sequence[Monomer]) -> None:
     """Add which author's number each position of the sequence has: with a cap in front they differ by one."""
-    set_category(
+    _set(
         block,
         "_pdbx_poly_seq_scheme",
         "seq_id ndb_seq_num pdb_seq_num auth_seq_num mon_id pdb_mon_id auth_mon_id "
@@ -158,3 +162,77 @@ def _add_atoms(block: gemmi.cif.Block, models: Sequence[Sequence[WrittenAtom]]) 
 def _numbers(values: Sequence[float]) -> list[str]:
     """Return numbers as gemmi writes them: nine digits, no trailing zeros."""
     return ("%.9g " * len(values) % tuple(values)).split()
+
+
+def _add_data(
+    block: gemmi.cif.Block, description: str, details: str, names: Sequence[str], model_type: str
+) -> None:
+    """Add the target, the models and the one step from the first to the second."""
+    models = [(number, _FIRST_MODEL + number - 1, name) for number, name in enumerate(names, start=1)]
+    data = [(_TARGET, description, "target")]
+    data += [(id, f"Model {number}", "model coordinates") for number, id, _ in models]
+    _set(block, "_ma_data", "id name content_type", data)
+    groups = [(1, 1, _TARGET)] + [(number + 1, 2, id) for number, id, _ in models]
+    _set(block, "_ma_data_group", "ordinal_id group_id data_id", groups)
+    # "designed" is what the dictionary has for a target that is no entry of a reference database.
+    _set(block, "_ma_target_entity", "entity_id data_id origin", [(1, _TARGET, "designed")])
+    _set(block, "_ma_target_entity_instance", "asym_id entity_id details", [(CHAIN, 1, False)])
+    _set(
+        block,
+        "_ma_protocol_step",
+        "ordinal_id protocol_id step_id method_type details "
+        "software_group_id input_data_group_id output_data_group_id",
+        [(1, 1, 1, "modeling", details or None, 1, 1, 2)],
+    )
+    # model_id is deprecated since dictionary 1.4.7, and mandatory before: with both, every version finds its key.
+    listed = [(number, number, name, id, model_type) for number, id, name in models]
+    _set(block, "_ma_model_list", "ordinal_id model_id model_name data_id model_type", listed)
+
+
+def _add_quality(block: gemmi.cif.Block, chain: Sequence[Monomer], plddt: np.ndarray) -> None:
+    text = "predicted lDDT-CA, 0 to 100"
+    metrics = [
+        (_GLOBAL, "pLDDT", f"mean {text}", "pLDDT", "global", 1),
+        (_LOCAL, "pLDDT", text, "pLDDT", "local", 1),
+    ]
+    _set(block, "_ma_qa_metric", "id name description type mode software_group_id", metrics)
+    means = [(model, model, _GLOBAL, f"{row.mean():.2f}") for model, row in enumerate(plddt, start=1)]
+    _set(block, "_ma_qa_metric_global", "ordinal_id model_id metric_id metric_value", means)
+    values = [
+        (model, CHAIN, label, monomer.name, _LOCAL, f"{row[monomer.number - 1]:.2f}")
+        for model, row in enumerate(plddt, start=1)
+        for label, monomer in enumerate(chain, start=1)
+        if not monomer.cap
+    ]
+    _set(
+        block,
+        "_ma_qa_metric_local",
+        "ordinal_id model_id label_asym_id label_seq_id label_comp_id metric_id metric_value",
+        [(ordinal, *row) for ordinal, row in enumerate(values, start=1)],
+    )
+
+
+def _add_bonds(
+    block: gemmi.cif.Block, chain: Sequence[Monomer], disulfides: Pairs, links: Sequence[Link]
+) -> None:
+    index = {monomer.number: position for position, monomer in enumerate(chain)}
+    rows: list[tuple[object, ...]] = []
+    for count, (i, j) in enumerate(disulfides, start=1):
+        # The sulfurs are not modelled, and an atom that is named here must be among those of the file.
+        ends = (*_partner(chain, index[i], None), *_partner(chain, index[j], None))
+        rows.append((f"disulf{count}", "disulf", *ends, None, "SG to SG, which are not modelled"))
+    for count, link in enumerate(links, start=1):
+        ends = (*_partner(chain, link.first, "C"), *_partner(chain, link.second, "N"))
+        rows.append((f"covale{count}", "covale", *ends, f"{link.length:.3f}", None))
+    if not rows:
+        return
+    partner = "label_asym_id label_comp_id label_seq_id label_atom_id auth_asym_id auth_comp_id auth_seq_id symmetry"
+    partners = [f"ptnr{number}_{tag}" for number in (1, 2) for tag in partner.split()]
+    _set(block, "_struct_conn", f"id conn_type_id {' '.join(partners)} pdbx_dist_value details", rows)
+    kinds = sorted({str(row[1]) for row in rows})
+    _set(block, "_struct_conn_type", "id", [(kind,) for kind in kinds])
+
+
+def _partner(chain: Sequence[Monomer], position: int, atom: str | None) -> tuple[object, ...]:
+    name = chain[position].name
+    return CHAIN, name, position + 1, atom, CHAIN, name, chain[position].number, "1_555"

@@ -22,22 +22,7 @@ def parse_structure(path: Path, *, first_model_only: bool) -> gemmi.Structure:
     Chains are as in the file: parts of one chain that stand apart, or behind a TER record, stay apart. A
     coordinate that is not a number comes out as NaN. (gemmi alone reads ``********`` as 0, ``12.x`` as 12.)
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    first_model_only : bool
-        Leave out all models but the first.
-
-    Returns
-    -------
-    gemmi.Structure
-        With at least one model.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file cannot be read, is in another format, is damaged or has no atoms.
+    There is at least one model; BetafoldError where there is none, or the file cannot be read, or is damaged.
     """
     content = read_bytes(path)
     if not content.strip():

@@ -5,41 +5,18 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from betafold_mlx.structure.bonds import Pairs
-from betafold_mlx.structure.components import CHAIN, Link, Monomer, WrittenAtom
+from betafold_mlx.structure.components import CHAIN, WrittenAtom, WrittenChain
 
 _CRYST1 = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1"
 """What the format asks for where there is no crystal."""
 
 
-def pdb_text(
-    *,
-    title: str,
-    remarks: Sequence[str],
-    chain: Sequence[Monomer],
-    models: Sequence[Sequence[WrittenAtom]],
-    disulfides: Pairs = (),
-    links: Sequence[Link] = (),
-) -> str:
-    """Return a chain as PDB text: lines of 80 characters.
+def pdb_text(written: WrittenChain, remarks: Sequence[str]) -> str:
+    """Return a chain as PDB text: lines of 80 characters; each of the remarks, printable ASCII, begins a line.
 
     There is no HEADER record: it asks for a date, a classification and a PDB code.
-
-    Parameters
-    ----------
-    title : str
-        Printable ASCII.
-    remarks : sequence of str
-        Printable ASCII; each begins a line.
-    chain : sequence of Monomer
-        Residues, and caps where there are any.
-    models : sequence of sequence of WrittenAtom
-        The atoms of each model, best first.
-    disulfides : tuple of (int, int)
-        1-based pairs of residues.
-    links : sequence of Link
-        Bonds that close a ring or hold a cap.
     """
+    title, chain, models, disulfides, links = written
     lines = _continued("TITLE ", title.upper())
     lines.append("EXPDTA    THEORETICAL MODEL")
     if len(models) > 1:

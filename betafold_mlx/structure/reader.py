@@ -74,23 +74,10 @@ class StructureFile:
 
 
 def find_structure_files(path: Path) -> list[Path]:
-    """Return the structure files that a path stands for.
+    """Return the structure files that a path stands for, sorted; BetafoldError where there is none.
 
-    Parameters
-    ----------
-    path : Path
-        A file, whatever its name, or a folder that is searched with all its subfolders for names that end in
-        one of `SUFFIXES`, in upper or lower case, plain or with ``.gz``. Hidden files are left out.
-
-    Returns
-    -------
-    list of Path
-        Sorted.
-
-    Raises
-    ------
-    BetafoldError
-        Where there is no such file, or the folder holds no structure file.
+    The path is that of a file, whatever its name, or of a folder that is searched with all its subfolders for names
+    that end in one of `SUFFIXES`, in upper or lower case, plain or with ``.gz``. Hidden files are left out.
     """
     path = Path(path)
     if not path.is_dir():
@@ -207,16 +194,18 @@ class _Reader:
                     continue
                 gap = f"{segment[-1].number}-{residue.number}"
                 distance = np.linalg.norm(segment[-1].atoms[2] - residue.atoms[0])
-                self._drop(model, chain, gap, f"chain break, C-N {distance:.1f} A")
+                self.dropped.append(Dropped(model, chain, gap, f"chain break, C-N {distance:.1f} A"))
             if len(segment) >= MIN_SEGMENT:
                 yield segment
             elif segment:
-                self._drop(model, chain, segment[0].number, f"lone residue {segment[0].name}")
+                lone = segment[0]
+                self.dropped.append(Dropped(model, chain, lone.number, f"lone residue {lone.name}"))
             segment = []
             if residue is not None and residue.problem is None:
                 segment = [residue]
             elif residue is not None:
-                self._drop(model, chain, residue.number, f"{residue.name}: {residue.problem}")
+                reason = f"{residue.name}: {residue.problem}"
+                self.dropped.append(Dropped(model, chain, residue.number, reason))
 
     def _backbone(self, identifier: str, chain: str, kind: str, segment: list[ReadResidue]) -> Backbone:
         sequence = "".join(residue.letter for residue in segment)
@@ -233,9 +222,6 @@ class _Reader:
             method=self._method,
             resolution=self._resolution,
         )
-
-    def _drop(self, model: int, chain: str, residues: str, reason: str) -> None:
-        self.dropped.append(Dropped(model, chain, residues, reason))
 
     def _id(self, model: int, chain: str, piece: list[ReadResidue] | None) -> str:
         identifier = f"{self._name}_{_printable(chain)}" if chain else self._name

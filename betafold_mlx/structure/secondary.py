@@ -41,15 +41,7 @@ def assign_secondary_structure(ca: np.ndarray) -> str:
 
 
 def assign_secondary_structures(chains: Sequence[np.ndarray]) -> list[str]:
-    """Return the secondary structure of each of N unbroken chains (`assign_secondary_structure`).
-
-    Together they take little longer than one.
-
-    Parameters
-    ----------
-    chains : sequence of numpy.ndarray
-        (L, 3) CA positions of each, Angstrom; L may differ.
-    """
+    """Return the secondary structure of each of N unbroken chains; together they take little longer than one."""
     lengths = [len(chain) for chain in chains]
     if max(lengths, default=0) <= _TOO_SHORT:
         return ["C" * length for length in lengths]
@@ -87,13 +79,7 @@ def _letters(ca: np.ndarray) -> np.ndarray:
 
 
 def q3(predicted: str, target: str) -> float:
-    """Return the share of residues, from 0 to 1, whose state (H, E or C) is predicted right.
-
-    Raises
-    ------
-    ValueError
-        Where the lengths differ, or there is no residue.
-    """
+    """Return the share of residues, from 0 to 1, whose state (H, E or C) is predicted right."""
     if not target or len(predicted) != len(target):
         raise ValueError(f"secondary structures of {len(predicted)} and {len(target)} residues")
     return sum(a == b for a, b in zip(predicted, target, strict=True)) / len(target)

@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from betafold_mlx._version import __version__
-from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.geometry.spread import superpose_models
 from betafold_mlx.peptide.sequence import Peptide
-from betafold_mlx.structure.bonds import Pairs
 from betafold_mlx.structure.caps import place_caps
-from betafold_mlx.structure.components import Link, Monomer, monomers, written_atoms
+from betafold_mlx.structure.components import Link, Monomer, WrittenChain, monomers, written_atoms
 from betafold_mlx.structure.mmcif import mmcif_text
 from betafold_mlx.structure.pdb import pdb_text
 
@@ -37,43 +35,45 @@ def to_mmcif(prediction: Prediction) -> str:
     Occupancies are 1; the B-factor of every atom is the pLDDT of its residue, rounded to two digits, and 0 in caps.
     There is no OXT. Models are superposed on the first; coordinates are rounded to 0.001 A.
     """
-    name = block_name(prediction.id)
-    peptide, plddt = prediction.peptide, _rounded_plddt(prediction)
-    chain, atoms = _chain(peptide), _atoms(prediction)
+    name, plddt = block_name(prediction.id), _rounded_plddt(prediction)
     return mmcif_text(
+        _written(prediction),
         name=name,
         description=clean_text(prediction.id) or name,
-        title=_title(prediction),
-        chain=chain,
-        polymer_type="polypeptide(D)" if peptide.d_amino_acids else "polypeptide(L)",
-        models=[written_atoms(chain, *model) for model in zip(atoms, _b_factors(chain, plddt), strict=True)],
+        polymer_type="polypeptide(D)" if prediction.peptide.d_amino_acids else "polypeptide(L)",
         model_names=[f"rank {rank}" for rank in range(1, len(plddt) + 1)],
         model_type="Ab initio model",
         plddt=plddt,
         made_by=clean_text(prediction.made_by),
-        details=" ".join(_chemistry_remarks(peptide)),
-        disulfides=_disulfides(prediction),
-        links=_links(prediction, chain, atoms[0]),
+        details=" ".join(_chemistry_remarks(prediction.peptide)),
     )
 
 
 def to_pdb(prediction: Prediction) -> str:
     """Return a prediction as PDB text, its numbers as in `to_mmcif`."""
-    chain, atoms = _chain(prediction.peptide), _atoms(prediction)
-    b_factors = _b_factors(chain, _rounded_plddt(prediction))
-    return pdb_text(
-        title=_title(prediction),
-        remarks=[
-            f"Predicted by betafold-mlx {__version__}, model {clean_text(prediction.made_by)}.",
-            "Not an experimental structure. Backbone atoms and CB only.",
-            "Models are ranked, best first. B-factor: predicted lDDT-CA, 0 to 100.",
-            *_chemistry_remarks(prediction.peptide),
-        ],
-        chain=chain,
-        models=[written_atoms(chain, *model) for model in zip(atoms, b_factors, strict=True)],
-        disulfides=_disulfides(prediction),
-        links=_links(prediction, chain, atoms[0]),
-    )
+    remarks = [
+        f"Predicted by betafold-mlx {__version__}, model {clean_text(prediction.made_by)}.",
+        "Not an experimental structure. Backbone atoms and CB only.",
+        "Models are ranked, best first. B-factor: predicted lDDT-CA, 0 to 100.",
+        *_chemistry_remarks(prediction.peptide),
+    ]
+    return pdb_text(_written(prediction), remarks)
+
+
+def _written(prediction: Prediction) -> WrittenChain:
+    """Return what both formats say of a prediction."""
+    peptide, plddt = prediction.peptide, _rounded_plddt(prediction)
+    chain = monomers(peptide.sequence, peptide.d_amino_acids, peptide.n_cap, peptide.c_cap)
+    models = _atoms(prediction)
+    written = []
+    for atoms, row in zip(models, plddt.tolist(), strict=True):
+        b_factors = [0.0 if monomer.cap else row[monomer.number - 1] for monomer in chain]
+        written.append(written_atoms(chain, atoms, b_factors))
+    # The stated bonds that every model has, as model 1 has them.
+    formed = [bonds[0] for bonds in zip(*prediction.bonds, strict=True) if all(b.formed for b in bonds)]
+    disulfides = tuple(bond.residues for bond in formed if bond.kind == "disulfide")
+    links = _links(peptide, any(bond.kind == "ring" for bond in formed), chain, models[0])
+    return WrittenChain(_title(prediction), chain, written, disulfides, links)
 
 
 def block_name(text: str) -> str:
@@ -95,18 +95,9 @@ def _title(prediction: Prediction) -> str:
     return clean_text(f"{prediction.id}: predicted by betafold-mlx {__version__}, model {prediction.made_by}")
 
 
-def _chain(peptide: Peptide) -> list[Monomer]:
-    return monomers(peptide.sequence, peptide.d_amino_acids, peptide.n_cap, peptide.c_cap)
-
-
 def _rounded_plddt(prediction: Prediction) -> np.ndarray:
     """Return the pLDDT (M, L) as files have it."""
     return np.round(prediction.plddt.astype(np.float64), 2)
-
-
-def _b_factors(chain: list[Monomer], plddt: np.ndarray) -> list[list[float]]:
-    """Return for each model the B-factor of each position."""
-    return [[0.0 if monomer.cap else row[monomer.number - 1] for monomer in chain] for row in plddt.tolist()]
 
 
 def _atoms(prediction: Prediction) -> list[list[np.ndarray]]:
@@ -121,21 +112,10 @@ def _atoms(prediction: Prediction) -> list[list[np.ndarray]]:
     return models
 
 
-def _formed(prediction: Prediction) -> list[Bond]:
-    """Return the stated bonds that every model has, as model 1 has them."""
-    return [bonds[0] for bonds in zip(*prediction.bonds, strict=True) if all(bond.formed for bond in bonds)]
-
-
-def _disulfides(prediction: Prediction) -> Pairs:
-    return tuple(bond.residues for bond in _formed(prediction) if bond.kind == "disulfide")
-
-
-def _links(prediction: Prediction, chain: list[Monomer], atoms: list[np.ndarray]) -> list[Link]:
+def _links(peptide: Peptide, ring: bool, chain: list[Monomer], atoms: list[np.ndarray]) -> list[Link]:
     """Return the bonds that close the ring or hold the caps, with their lengths in model 1."""
-    peptide, last = prediction.peptide, len(chain) - 1
-    pairs = [(last, 0)] if any(bond.kind == "ring" for bond in _formed(prediction)) else []
-    pairs += [(0, 1)] if peptide.n_cap else []
-    pairs += [(last - 1, last)] if peptide.c_cap else []
+    last = len(chain) - 1
+    pairs = [(last, 0)] * ring + [(0, 1)] * bool(peptide.n_cap) + [(last - 1, last)] * bool(peptide.c_cap)
     links = []
     for i, j in pairs:
         c, n = atoms[i][chain[i].atoms.index("C")], atoms[j][chain[j].atoms.index("N")]

@@ -4,7 +4,6 @@ from structure_helpers import ideal, ring
 
 from betafold_mlx.structure.backbone import (
     backbone_problem,
-    bonded,
     complete_residues,
     peptide_bonds,
     ring_closed,
@@ -18,12 +17,6 @@ def moved(residue, atom, to):
     atoms = ATOMS.copy()
     atoms[residue, atom] = to
     return atoms
-
-
-def test_bond_limits():
-    origin = np.zeros((5, 3))
-    other = np.array([[0.99, 0, 0], [1.0, 0, 0], [1.99, 0, 0], [2.0, 0, 0], [np.nan, 0, 0]])
-    assert bonded(origin, other).tolist() == [False, True, True, False, False]
 
 
 def test_good_backbone_has_no_problem():
@@ -65,15 +58,6 @@ def test_complete_residues():
     atoms = moved(3, 2, np.nan)
     atoms[5, 0] = 2e4
     assert complete_residues(atoms).tolist() == [True, True, True, False, True, False, True, True]
-
-
-def test_peptide_bonds():
-    assert peptide_bonds(ATOMS).all()
-    assert peptide_bonds(ATOMS + 5.0 * (np.arange(8) > 4)[:, None, None]).tolist() == [True] * 4 + [
-        False,
-        True,
-        True,
-    ]
 
 
 def test_ring():

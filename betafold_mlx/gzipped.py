@@ -35,8 +35,8 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 text file one by one, decompressed where it is gzip.
+def read_lines(path: Path | None) -> Iterator[str]:
+    """Yield the lines of a UTF-8 text file, or of standard input for None, decompressed where it is gzip.
 
     Raises
     ------
@@ -46,13 +46,13 @@ def read_lines(path: Path) -> Iterator[str]:
     with open_binary(path) as handle:
         for number, line in enumerate(iter(lambda: handle.readline(MAX_BYTES + 1), b""), start=1):
             if len(line) > MAX_BYTES:
-                raise BetafoldError(f"{path}: line {number} is too long to be read")
+                raise BetafoldError(f"{path or '-'}: line {number} is too long to be read")
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
                 text = "\0"
             if "\0" in text:
-                raise BetafoldError(f"{path} is not a text file (line {number})")
+                raise BetafoldError(f"{path or '-'} is not a text file (line {number})")
             yield text
 
 

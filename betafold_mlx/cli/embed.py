@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from betafold_mlx.cli.options import DATASET, FOLDER, SEED, device_option, examples, json_option
 from betafold_mlx.data.sampling import MAX_WINDOWS, MIN_WINDOWS
 from betafold_mlx.files import to_json
-
-if TYPE_CHECKING:
-    from betafold_mlx.data.fill import FilledCache
 
 
 @click.command(
@@ -64,6 +60,7 @@ def embed(
     """
     from betafold_mlx import executors
     from betafold_mlx.cli.training import ShownFilling
+    from betafold_mlx.data.cache import index_document
     from betafold_mlx.data.store import Dataset, dataset_sha256
     from betafold_mlx.esm.converted import describe_esm
     from betafold_mlx.train.features import default_cache, fill_by_esm
@@ -72,7 +69,7 @@ def embed(
     data = Dataset.load(dataset)
     place = output or default_cache(dataset, known)
     opened = executors.inline() if scheduler is None else executors.cluster(scheduler)
-    with opened as (executor, ahead), ShownFilling() as reporter:
+    with opened as (executor, ahead), ShownFilling("sequences embedded") as reporter:
         filled = fill_by_esm(
             place,
             data,
@@ -85,25 +82,13 @@ def embed(
             executor,
             ahead,
         )
-    click.echo(to_json(_document(filled)) if as_json else _report(filled), nl=False)
-
-
-def _document(filled: FilledCache) -> dict[str, object]:
-    from betafold_mlx.data.cache import index_document
-
-    cache = filled.cache
-    return {
-        **index_document(cache.index),
-        "cache": str(cache.directory),
-        "bytes": cache.bytes,
-        "shards_made": filled.made,
-    }
-
-
-def _report(filled: FilledCache) -> str:
-    cache, index = filled.cache, filled.cache.index
-    return (
-        f"{cache.directory}: {index.embedder.label}\n"
-        f"{index.sequences:,} sequences, {index.residues:,} residues, {cache.bytes / 1e6:,.1f} MB "
-        f"in {index.shards} files, {filled.made} of them made now\n"
+    index, size = filled.cache.index, filled.cache.bytes
+    if as_json:
+        document = {"cache": str(place), "bytes": size, "shards_made": filled.made}
+        click.echo(to_json(index_document(index) | document), nl=False)
+        return
+    click.echo(f"{place}: {index.embedder.label}")
+    click.echo(
+        f"{index.sequences:,} sequences, {index.residues:,} residues, {size / 1e6:,.1f} MB in {index.shards} files, "
+        f"{filled.made} of them made now"
     )

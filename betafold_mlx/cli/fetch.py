@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from betafold_mlx.cli.options import FOLDER, examples
+from betafold_mlx.cli.options import FOLDER, examples, json_option
 from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
@@ -45,7 +45,7 @@ _MAX_SHOWN = 20  # lines of one kind before the rest is only counted
 )
 @click.option("--ask-again", is_flag=True, help="Ask also for entries that DIR/missing.txt lists.")
 @click.option("--missing-ok", is_flag=True, help="Entries that the archive does not have are no failure.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def fetch(
     ids: Path,
     output: Path,
@@ -70,23 +70,14 @@ def fetch(
         check_url(template)
     except BetafoldError as error:
         raise click.UsageError(str(error)) from error
-    try:
-        wanted = read_entry_list(sys.stdin if str(ids) == "-" else read_lines(ids))
-    except UnicodeDecodeError as error:
-        raise BetafoldError("standard input is not a text file") from error
+    wanted = read_entry_list(read_lines(None if str(ids) == "-" else ids))
     _list(f"{ids}: {problem}" for problem in wanted.problems)
     if not wanted.entries:
         raise BetafoldError(f"{ids} holds no PDB id")
 
     with Progress("entries", len(wanted.entries)) as progress:
         report = fetch_entries(
-            wanted.entries,
-            output,
-            template,
-            jobs,
-            retries,
-            ask_again,
-            lambda done, total: progress.advance(1),
+            wanted.entries, output, template, jobs, retries, ask_again, progress=progress.advance
         )
     settled = {*report.fetched, *report.kept, *report.missing, *report.failed}
     left = [entry for entry in wanted.entries if entry not in settled]

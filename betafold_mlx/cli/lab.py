@@ -117,21 +117,12 @@ def lab(
             say(f"lab {name}: {error}")
             documents.append({"experiment": name, "error": str(error)})
             continue
-        documents.append(
-            {
-                "experiment": name,
-                "command": command,
-                "findings": [_plain(dataclasses.asdict(finding)) for finding in report.findings],
-                "notes": report.notes,
-                "files": [str(file) for file in files],
-            }
-        )
+        findings = [_plain(dataclasses.asdict(finding)) for finding in report.findings]
+        document = {"experiment": name, "command": command, "findings": findings, "notes": report.notes}
+        documents.append(document | {"files": [str(file) for file in files]})
         if not as_json:
-            lines = [
-                *(finding.verdict for finding in report.findings),
-                *(f"({note})" for note in report.notes),
-            ]
-            click.echo("\n".join([*lines, str(files[0])]))
+            verdicts = [finding.verdict for finding in report.findings]
+            click.echo("\n".join([*verdicts, *(f"({note})" for note in report.notes), str(files[0])]))
     if as_json:
         click.echo(to_json(documents if experiment == ALL else documents[0]), nl=False)
     if failed:

@@ -43,15 +43,7 @@ def panels(sections: dict[str, list[str]]) -> list[RichOptionPanel]:
 def complete_words(
     words: Callable[[], list[str]], paths: str | None = None
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Return a completion of some words, and of paths.
-
-    Parameters
-    ----------
-    words : callable
-        Returns the words; called when a shell completes one.
-    paths : str, optional
-        ``file`` or ``dir``: what else may stand there.
-    """
+    """Return a completion of the words that `words` returns, and of paths: ``file`` or ``dir``."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         # Paths come first: click's script for bash forgets what stands before them.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,14 +48,14 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
     from betafold_mlx.esm.converted import load_esm
     from betafold_mlx.esm.scores import parse_sequence, predict_contacts, score_sequence
 
+    records: Iterable[tuple[str, str | BetafoldError]]
     if peptide == "-" or is_fasta(peptide):
         records = _records(peptide)
     else:
         try:
-            parsed = parse_sequence(peptide)
+            records = [(parse_sequence(peptide),) * 2]
         except BetafoldError as error:
             raise click.UsageError(str(error)) from error
-        records = iter([(parsed, parsed)])
     esm = load_esm(embedder)
     results: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
@@ -68,7 +69,7 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
         if as_json:
             results.append(_result(name, score, contacts))
         else:
-            click.echo(f"{esm.label}\n{_table(name, score, contacts)}")
+            click.echo("\n".join([esm.label, *_table(name, score, contacts), ""]))
     if as_json:
         document = {
             "schema_version": SCHEMA_VERSION,
@@ -86,20 +87,18 @@ def _records(source: str) -> Iterator[tuple[str, str | BetafoldError]]:
     from betafold_mlx.esm.scores import parse_sequence
     from betafold_mlx.peptide.fasta import read_fasta
 
-    empty = True
+    record = None
     try:
         for record in read_fasta(source):
-            empty = False
             try:
                 sequence = parse_sequence(record.text)
+                yield record.id or sequence, sequence
             except BetafoldError as error:
                 yield record.id or f"record at line {record.line}", error
-            else:
-                yield record.id or sequence, sequence
     except BetafoldError as error:  # the file itself is broken here: what came before is done
         yield "input", error
         return
-    if empty:
+    if record is None:
         raise BetafoldError(f"{'standard input' if source == '-' else source} holds no FASTA records")
 
 
@@ -118,20 +117,18 @@ def _result(name: str, score: SequenceScore, contacts: np.ndarray | None) -> dic
     return result if contacts is None else result | {"contacts": contacts.tolist()}
 
 
-def _table(name: str, score: SequenceScore, contacts: np.ndarray | None) -> str:
-    import numpy as np
-
-    lines = [f"{shown(name)}  {len(score.sequence)} residues  pseudo-perplexity {score.perplexity:.2f}"]
-    lines.append("  place  residue   log p      p  most likely      p")
+def _table(name: str, score: SequenceScore, contacts: np.ndarray | None) -> list[str]:
+    """Return the lines for a terminal."""
+    lines = [
+        f"{shown(name)}  {len(score.sequence)} residues  pseudo-perplexity {score.perplexity:.2f}",
+        "  place  residue   log p      p  most likely      p",
+    ]
     best = score.alternatives.max(axis=1)
     rows = zip(score.sequence, score.log_probabilities, score.most_likely, best, strict=True)
-    for place, (residue, log, other, other_log) in enumerate(rows, start=1):
-        lines.append(
-            f"  {place:>5}  {residue:>7}  {log:>6.2f}  {np.exp(log):>5.3f}  {other:>11}  {np.exp(other_log):>5.3f}"
-        )
-    if contacts is not None:
-        lines += _strongest(score.sequence, contacts)
-    return "\n".join(lines) + "\n"
+    for place, (residue, log, other, top) in enumerate(rows, start=1):
+        own = f"{residue:>7}  {log:>6.2f}  {math.exp(log):>5.3f}"
+        lines.append(f"  {place:>5}  {own}  {other:>11}  {math.exp(top):>5.3f}")
+    return lines if contacts is None else lines + _strongest(score.sequence, contacts)
 
 
 def _strongest(sequence: str, contacts: np.ndarray) -> list[str]:
@@ -143,10 +140,7 @@ def _strongest(sequence: str, contacts: np.ndarray) -> list[str]:
         return [f"  contacts: no two residues are {MIN_SEPARATION} apart"]
     order = np.argsort(-contacts[first, second], kind="stable")[: len(sequence)]
     lines = [f"  contacts, {len(order)} most likely of the pairs at least {MIN_SEPARATION} apart"]
-    for k in order:
-        i, j = first[k], second[k]
-        bar = "#" * round(40 * float(contacts[i, j]))
-        lines.append(
-            f"  {sequence[i]}{i + 1:<5} {sequence[j]}{j + 1:<5} {contacts[i, j]:>6.3f}  {bar}".rstrip()
-        )
+    for i, j in zip(first[order], second[order], strict=True):
+        pair = f"{sequence[i]}{i + 1:<5} {sequence[j]}{j + 1:<5} {contacts[i, j]:>6.3f}"
+        lines.append(f"  {pair}  {'#' * round(40 * float(contacts[i, j]))}".rstrip())
     return lines

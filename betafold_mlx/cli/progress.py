@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+_Self = TypeVar("_Self", bound="Progress")
 _SECONDS = 30.0  # between two lines where there is no terminal
 
 
@@ -65,7 +66,7 @@ class Progress:
             of = f" of {total:,}" if total else ""
             print(f"{self._done:,}{of} {self._what}{note}", file=sys.stderr)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self: _Self) -> _Self:
         if is_live(sys.stderr):
             self._bar = _bar()
             self._bar.add_task(self._what, total=self._total, completed=self._done, note="")

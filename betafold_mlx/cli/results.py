@@ -133,7 +133,7 @@ class _Table(_Lines):
     def add(self, prediction: Prediction, file: str) -> None:
         from rich.text import Text
 
-        table = self._table = self._table or self._new()
+        table = self._table = self._table or _new_table()
         plddt, structures = prediction.plddt, prediction.secondary_structure
         for rank in range(min(len(plddt), MAX_MODELS) if self._each_model else 1):
             name, length = shown(prediction.id), str(len(structures[0]))
@@ -163,23 +163,20 @@ class _Table(_Lines):
         self._table = None
         return captured.get()
 
-    def _new(self) -> Any:
-        from rich.table import Table
 
-        table = Table(
-            box=None,
-            pad_edge=False,
-            padding=(0, 2, 0, 0),
-            header_style="",
-            title_style="",
-            title_justify="left",
-        )
-        table.add_column("id", no_wrap=True)
-        table.add_column("len", justify="right", min_width=3)
-        table.add_column("pLDDT", justify="right", min_width=5)
-        table.add_column("structure", overflow="fold")
-        table.add_column("file", overflow="fold")
-        return table
+def _new_table() -> Any:
+    """Return an empty table."""
+    from rich.table import Column, Table
+
+    columns = [
+        Column("id", no_wrap=True),
+        Column("len", justify="right", min_width=3),
+        Column("pLDDT", justify="right", min_width=5),
+        Column("structure", overflow="fold"),
+        Column("file", overflow="fold"),
+    ]
+    style = {"header_style": "", "title_style": "", "title_justify": "left"}
+    return Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), **style)  # type: ignore[arg-type]
 
 
 def _legend() -> Any:
@@ -188,10 +185,8 @@ def _legend() -> Any:
 
     from betafold_mlx.report.bands import BANDS
 
-    text = Text("pLDDT")
-    for band in BANDS:
-        text.append(" ").append(f" {band.scope} ", f"{band.ink} on {band.colour}")
-    return text
+    parts = [(f" {band.scope} ", f"{band.ink} on {band.colour}") for band in BANDS]
+    return Text.assemble("pLDDT", *(piece for part in parts for piece in (" ", part)))
 
 
 def _painted(structure: str, plddt: Sequence[float]) -> Any:

@@ -146,7 +146,7 @@ def train(
     if not resume and esm is None and cache is not None:
         raise click.UsageError("--cache goes with --embedder DIR, the ESM-2 that it was made by")
     ranks = join()
-    with mlx_errors(": continue with --resume"), ShownFilling() as reporter:
+    with mlx_errors(": continue with --resume"), ShownFilling("sequences embedded") as reporter:
         data = Dataset.load(dataset)
         fingerprint = dataset_sha256(dataset)
         labels = None if distilled is None else Dataset.load(distilled)

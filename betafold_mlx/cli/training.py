@@ -13,15 +13,7 @@ if TYPE_CHECKING:
 
 
 def run_with_progress(run: Run, decimals: int = 2) -> None:
-    """Train, and exit with 130 where it was interrupted.
-
-    Parameters
-    ----------
-    run : Run
-        What to train.
-    decimals : int
-        Of the validation figures.
-    """
+    """Train, showing validation figures with so many decimals, and exit with 130 where it was interrupted."""
     with Progress("steps", run.config.steps, done=run.progress.step) as progress:
 
         def report(figures: dict[str, Any]) -> None:
@@ -32,35 +24,20 @@ def run_with_progress(run: Run, decimals: int = 2) -> None:
                 progress.advance(1, f"loss {figures['loss']:.3f}")
 
         finished = run.run(report)
-    if not finished and not run.ranks.main:
-        sys.exit(130)
     if not finished:
-        at = f"stopped at step {run.progress.step} of {run.config.steps}"
-        print(f"{at}: continue with --resume", file=sys.stderr)
+        if run.ranks.main:
+            at = f"stopped at step {run.progress.step} of {run.config.steps}"
+            print(f"{at}: continue with --resume", file=sys.stderr)
         sys.exit(130)
 
 
-class ShownFilling(FillReporter):
-    """Shows how a cache of embeddings is filled; a context manager."""
-
-    def __init__(self) -> None:
-        self._progress = Progress("sequences embedded")
+class ShownFilling(Progress, FillReporter):
+    """Shows how a cache of embeddings is filled."""
 
     def begin(self, sequences: int) -> None:
         """Count from here."""
-        self._progress.restart(0, sequences)
+        self.restart(0, sequences)
 
     def say(self, text: str) -> None:
         """Print it."""
         say(text)
-
-    def advance(self, sequences: int) -> None:
-        """Count on."""
-        self._progress.advance(sequences)
-
-    def __enter__(self) -> ShownFilling:
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._progress.__exit__(*error)

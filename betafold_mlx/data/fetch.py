@@ -34,26 +34,20 @@ _EXAMPLE = "https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/{middl
 
 @dataclass
 class FetchReport:
-    """Outcome of a run.
-
-    Attributes
-    ----------
-    fetched, kept, missing : list of str
-        Entries that came, that were there already, and that the server does not have.
-    failed : dict of str to str
-        Entry -> reason.
-    size : int
-        Bytes fetched.
-    stopped : str or None
-        Why the run ended early.
-    """
+    """Outcome of a run."""
 
     fetched: list[str] = field(default_factory=list)
+    """Entries that came."""
     kept: list[str] = field(default_factory=list)
+    """Entries that were there already."""
     missing: list[str] = field(default_factory=list)
+    """Entries that the server does not have."""
     failed: dict[str, str] = field(default_factory=dict)
+    """Entry -> reason."""
     size: int = 0
+    """Bytes fetched."""
     stopped: str | None = None
+    """Why the run ended early."""
 
 
 class _StopError(BetafoldError):
@@ -61,18 +55,10 @@ class _StopError(BetafoldError):
 
 
 def check_url(template: str) -> str:
-    """Return a template of web addresses where it is one.
+    """Return a template of web addresses; raises BetafoldError where it is none.
 
-    Parameters
-    ----------
-    template : str
-        With ``{id}`` for an entry's id in lower case, and optionally ``{middle}`` for the two characters before its
-        last, which name its folder in the archive's own layout.
-
-    Raises
-    ------
-    BetafoldError
-        It is none.
+    ``{id}`` in it stands for an entry's id in lower case, ``{middle}`` for the two characters before its last, which
+    name its folder in the archive's own layout.
     """
     import httpx
 
@@ -103,7 +89,7 @@ def fetch_entries(
     jobs: int,
     retries: int,
     ask_again: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[], None] = lambda: None,
 ) -> FetchReport:
     """Download the gzipped mmCIF files of PDB entries into a folder.
 
@@ -125,11 +111,7 @@ def fetch_entries(
     ask_again : bool
         Ask for entries that are listed as missing, too.
     progress : callable
-        Given the entries done and their total, after every entry.
-
-    Returns
-    -------
-    FetchReport
+        Called after every entry.
 
     Raises
     ------
@@ -159,9 +141,9 @@ class _Fetcher:
         self.folder, self.template, self.retries = folder, template, retries
         self.report = FetchReport()
         self.reached = False  # whether the server ever answered
-        self.done = self.failures = self.not_found = 0  # failures: one after another
+        self.failures = self.not_found = 0  # failures: one after another
 
-    async def run(self, entries: Sequence[str], jobs: int, progress: Callable[[int, int], None]) -> None:
+    async def run(self, entries: Sequence[str], jobs: int, progress: Callable[[], None]) -> None:
         import httpx
 
         from betafold_mlx._version import __version__
@@ -171,8 +153,7 @@ class _Fetcher:
         async def work() -> None:
             for entry in waiting:
                 await self.settle(client, entry)
-                self.done += 1
-                progress(self.done, len(entries))
+                progress()
 
         headers = {"User-Agent": f"betafold-mlx/{__version__}", "Accept-Encoding": "identity"}
         async with httpx.AsyncClient(headers=headers, timeout=TIMEOUT, follow_redirects=True) as client:

@@ -26,26 +26,9 @@ def fold_fasta(
     scheduler: str | None = None,
     restart: bool = False,
 ) -> bool:
-    """Fold the records of a FASTA file or of standard input (``-``), and print the results.
+    """Fold a FASTA file or standard input (``-``) as `betafold_mlx.library.run.fold_library`, and print the results.
 
-    Parameters
-    ----------
-    source : str
-        The file.
-    as_json : bool
-        Print one JSON document.
-    predictor, directory, settings, processes, scheduler, restart
-        As in `betafold_mlx.library.run.fold_library`.
-
-    Returns
-    -------
-    bool
-        All were folded, and all stated bonds formed.
-
-    Raises
-    ------
-    BetafoldError
-        As `fold_library`, and where there are no records.
+    Return whether all were folded, and all stated bonds formed; raise BetafoldError where there are no records.
     """
     total = count_fasta(source) if is_live(sys.stderr) else None
     with Results(as_json) as results, Progress("peptides", total) as progress:

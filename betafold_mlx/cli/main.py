@@ -130,10 +130,7 @@ def _fail(message: str, code: int) -> Any:
 
 
 def _open_streams() -> None:
-    """Give closed streams the null device, and write UTF-8 in every locale.
-
-    A file that took descriptor 0 could not be read by MLX. Odd bytes of a file name come out as they are.
-    """
+    """Give closed streams the null device (MLX cannot read descriptor 0), and write UTF-8 in every locale."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

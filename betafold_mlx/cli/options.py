@@ -83,11 +83,7 @@ def model_options(command: _Function) -> _Function:
 
 
 def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--device`` to a command, and load MLX before it runs.
-
-    The decorator stands directly above the function (and ``pass_context``). Where OpenBLAS is missing, stderr says how
-    to get it.
-    """
+    """Add ``--device`` to a command, and load MLX before it runs; it stands directly above the function."""
 
     @click.option(
         "--device",

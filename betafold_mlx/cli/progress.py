@@ -32,10 +32,8 @@ class Progress:
     ----------
     what : str
         What is counted: "peptides", say.
-    total : int, optional
-        How many there are.
-    done : int
-        How many were done before; the rate counts the others.
+    total, done : int, optional
+        How many there are, and how many were done before; the rate counts the others.
     """
 
     def __init__(self, what: str, total: int | None = None, done: int = 0) -> None:

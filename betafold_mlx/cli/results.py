@@ -32,14 +32,9 @@ _IN_MEMORY = 1 << 20  # bytes of errors that wait for the end of the JSON docume
 
 
 class Results:
-    """Prints results as they come, in flat memory. A context manager.
+    """Prints results as they come, in flat memory; a context manager. With `as_json` it is one JSON document.
 
-    Parameters
-    ----------
-    as_json : bool
-        One JSON document, not a line for each peptide. It is whole where the command comes to its end.
-    each_model : bool
-        In a table each model of a peptide has a row, the first ten at least.
+    With `each_model` the first ten models of a peptide have a row each in a table.
     """
 
     def __init__(self, as_json: bool, each_model: bool = False) -> None:

@@ -142,9 +142,7 @@ class EmbeddingCache:
     Parameters
     ----------
     directory : Path
-        The folder.
     index : CacheIndex
-        What it is of.
     sequences : list of str
         What was embedded.
     shards : sequence of Shard
@@ -174,19 +172,7 @@ class EmbeddingCache:
         return sum(shard.path.stat().st_size for shard in self.shards)
 
     def __call__(self, sequences: Sequence[str], padded: int) -> mx.array:
-        """Return features of a batch, as `betafold_mlx.train.batches.Featurizer`.
-
-        Parameters
-        ----------
-        sequences : sequence of str
-            B sequences of the plan.
-        padded : int
-            Padded length L.
-
-        Returns
-        -------
-        mx.array
-            (B, L, E) float32, zero at padding.
+        """Return the features (B, L, E), float32, of B sequences; zero at the padding up to L.
 
         Raises
         ------

@@ -202,11 +202,8 @@ def _check_folder(directory: Path) -> None:
         names = sorted(entry.name for entry in directory.iterdir()) if directory.exists() else []
     except OSError as error:
         raise BetafoldError(f"cannot read {directory}: {error.strerror or error}") from error
-    if INDEX_FILE in names:
-        read_index(directory)
-        return
     others = [name for name in names if not name.startswith((".", "shard-"))]
-    if others:
+    if others and INDEX_FILE not in names:
         raise BetafoldError(
             f"{directory} is no cache of embeddings, and {others[0]} is in it: choose another folder"
         )

@@ -175,7 +175,8 @@ class WindowSampler:
         """Draw fixed windows, or cut new ones: first those around a disulfide, then those anywhere."""
         if self._fixed is not None:
             rows = rng.choice(self._fixed[padded], size=count).tolist()
-            return [self._cut(self._chains[chain], start, length, rng) for chain, start, length in rows]
+            cut = (cut_window(self.dataset, self._chains[chain], *place) for chain, *place in rows)
+            return [self._state(window, rng) for window in cut]
         low, high = self._ranges[padded]
         around = np.flatnonzero(self._bridge_spans <= high)
         bridged = int(rng.binomial(count, self.config.disulfide_share)) if len(around) else 0
@@ -187,16 +188,15 @@ class WindowSampler:
                 record = self._chains[chain]
                 length = min(int(rng.integers(max(low, j - i + 1), high + 1)), record.length)
                 first, last = max(0, j - length), min(i - 1, record.length - length)
-                windows.append(self._cut(record, int(rng.integers(first, last + 1)), length, rng))
+                start = int(rng.integers(first, last + 1))
+                windows.append(self._state(cut_window(self.dataset, record, start, length), rng))
         p = self._chain_weights / self._chain_weights.sum()
         for index in rng.choice(len(self._chains), size=count - bridged, p=p):
             record = self._chains[index]
             length = min(int(rng.integers(low, high + 1)), record.length)
-            windows.append(self._cut(record, int(rng.integers(0, record.length - length + 1)), length, rng))
+            start = int(rng.integers(0, record.length - length + 1))
+            windows.append(self._state(cut_window(self.dataset, record, start, length), rng))
         return windows
-
-    def _cut(self, record: Record, start: int, length: int, rng: np.random.Generator) -> Window:
-        return self._state(cut_window(self.dataset, record, start, length), rng)
 
     def _peptide(self, record: Record, rng: np.random.Generator) -> Window:
         window = whole_window(self.dataset, record)

@@ -40,27 +40,11 @@ class EsmEmbedder:
 
     @classmethod
     def load(cls, directory: Path) -> EsmEmbedder:
-        """Load a converted ESM-2.
-
-        Raises
-        ------
-        BetafoldError
-            As `betafold_mlx.esm.converted.load_esm`.
-        """
+        """Load a converted ESM-2 (see `betafold_mlx.esm.converted.load_esm`)."""
         return cls(load_esm(directory))
 
     def embed(self, sequences: Sequence[str]) -> list[np.ndarray]:
-        """Embed sequences, each by itself, in batches of similar lengths.
-
-        Parameters
-        ----------
-        sequences : sequence of str
-            Residues in one-letter code.
-
-        Returns
-        -------
-        list of numpy.ndarray
-            (L, E) float16 of each, in their order.
+        """Return the embedding (L, E), float16, of each sequence, made in batches of similar lengths.
 
         Raises
         ------
@@ -81,25 +65,7 @@ class EsmEmbedder:
         return [embeddings[index] for index in range(len(sequences))]
 
     def __call__(self, sequences: Sequence[str], padded: int) -> mx.array:
-        """Return features of a batch, as `betafold_mlx.train.batches.Featurizer`.
-
-        Parameters
-        ----------
-        sequences : sequence of str
-            B sequences.
-        padded : int
-            Padded length L.
-
-        Returns
-        -------
-        mx.array
-            (B, L, E) float32, zero at padding.
-
-        Raises
-        ------
-        BetafoldError
-            As `embed`.
-        """
+        """Return the features (B, L, E), float32, of B sequences; zero at the padding up to L."""
         return pad_features(self.embed(sequences), padded)
 
     def _rounded(self, states: np.ndarray, sequence: str) -> np.ndarray:

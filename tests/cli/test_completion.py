@@ -142,10 +142,6 @@ def test_installed_models_are_offered_behind_folders(complete, monkeypatch, tmp_
     assert words(complete(f"betafold-mlx {command}m")) == ["mine"]
 
 
-def test_the_bundled_model_is_one(complete):
-    assert "betafold-mini" in words(complete("betafold-mlx fold x --model "))
-
-
 LINES = [
     "betafold-mlx ",
     *(f"{context.command_path} --" for context in CONTEXTS),
@@ -182,11 +178,6 @@ def test_the_script_is_whole_and_of_this_program(capsys, shell, tmp_path):
         pytest.skip(f"needs {shell} to read it")
     (tmp_path / "script").write_text(out)
     subprocess.run([program, "-n", tmp_path / "script"], check=True)
-
-
-def test_other_shells_are_wrong_usage(capsys):
-    code, out, err = call(capsys, "completion", "tcsh")
-    assert (code, out) == (2, "") and "'tcsh' is not one of 'bash', 'zsh', 'fish'" in err
 
 
 @pytest.fixture

@@ -3,14 +3,11 @@
 import json
 import resource
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from cli_esm_helpers import LABEL, OPTIONS, WINDOWS, command, error_line, make_folder, run, run_process
-from esm_helpers import contents, times
+from cli_esm_helpers import LABEL, OPTIONS, WINDOWS, error_line, make_folder, run, run_process
+from esm_helpers import contents
 from synthetic import make_dataset
 
 
@@ -57,18 +54,6 @@ def test_the_cache_lies_beside_the_data_set_where_nobody_says_otherwise(work):
     assert settings["sampler"]["windows"] == 50
 
 
-def test_damage_is_made_good_alone(work):
-    whole, before = contents(work / "cache"), times(work / "cache")
-    path = work / "cache" / "shard-00001.safetensors"
-    path.write_bytes(path.read_bytes()[:-1000])
-    code, out, err = embed(work)
-    assert code == 0 and "in 2 files, 1 of them made now" in out
-    assert "shard-00001.safetensors is not a whole shard of embeddings: it is made again" in err
-    assert contents(work / "cache") == whole
-    after = times(work / "cache")
-    assert [after[name] == before[name] for name in sorted(before)] == [True, False]
-
-
 def test_training_makes_damage_good_too(work):
     whole = contents(work / "cache")
     (work / "cache" / "shard-00000.safetensors").write_bytes(b"")
@@ -78,41 +63,6 @@ def test_training_makes_damage_good_too(work):
     assert code == 0 and "it is made again" in err and contents(work / "cache") == whole
     first, second = (contents(work / name / "last") for name in ("run", "run2"))
     assert first == second
-
-
-@pytest.mark.slow
-def test_a_killed_process_loses_no_more_than_a_file(work):
-    whole = contents(work / "cache")
-    shutil.rmtree(work / "cache")
-    arguments = ("embed", "set", "--embedder", "tiny", "-o", "cache", "--windows", WINDOWS)
-    with subprocess.Popen(command(*arguments), cwd=work, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not (work / "cache" / "shard-00000.safetensors").exists() and time.monotonic() < deadline:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-    # Whether it came so far or not:
-    (work / "cache" / ".shard-00001.999999999-0123abcd.safetensors").write_bytes(b"half")
-    before = times(work / "cache")
-    code, _, _ = embed(work)
-    assert code == 0 and contents(work / "cache") == whole
-    assert times(work / "cache")["shard-00000.safetensors"] == before["shard-00000.safetensors"]
-
-
-@pytest.mark.slow
-def test_two_processes_fill_one_cache(work):
-    whole = contents(work / "cache")
-    shutil.rmtree(work / "cache")
-    arguments = ("embed", "set", "--embedder", "tiny", "-o", "cache", "--windows", WINDOWS, "--json")
-    processes = [
-        subprocess.Popen(command(*arguments), cwd=work, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
-    made = []
-    for process in processes:
-        with process:
-            made.append(json.loads(process.stdout.read())["shards_made"])
-        assert process.returncode == 0
-    assert sum(made) == 2 and contents(work / "cache") == whole
 
 
 def test_a_full_disk_is_one_line_and_costs_nothing(work):

@@ -1,14 +1,12 @@
 """Downloads of PDB entries: whole, checked, and what a server and a network can do to them."""
 
-import errno
-import itertools
 import time
 
 import pytest
 from data_helpers import address, archive, entry_file, entry_names, template
 
 from betafold_mlx.data import fetch as fetch_module
-from betafold_mlx.data.fetch import MAX_FAILURES, MAX_MISSING, MISSING_FILE, check_url, entry_url
+from betafold_mlx.data.fetch import MAX_FAILURES, MAX_MISSING, MISSING_FILE, check_url
 from betafold_mlx.errors import BetafoldError
 
 ENTRIES = entry_names(6)
@@ -201,29 +199,9 @@ def test_a_folder_that_cannot_be_written(server, tmp_path):
     assert server.log == []
 
 
-def test_a_full_disk_ends_the_run_with_one_line(server, tmp_path, monkeypatch):
-    real, calls = fetch_module.check_entry_file, itertools.count()
-
-    def full(path, entry):
-        if path.exists() and next(calls) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        real(path, entry)
-
-    monkeypatch.setattr(fetch_module, "check_entry_file", full)
-    with pytest.raises(BetafoldError, match=r"cannot write .*: No space left on device"):
-        fetch(ENTRIES, tmp_path, server, jobs=1)
-    assert names(tmp_path) == files(ENTRIES[:2])
-
-
 @pytest.mark.parametrize(
     "url", ["", "x.org/{id}", "ftp://x/{id}", "https://x/y", "https:///{id}", "http://x:y/{id}"]
 )
 def test_what_is_no_address(url):
     with pytest.raises(BetafoldError, match="is not an address of files: write one like https://"):
         check_url(url)
-
-
-def test_the_layout_of_the_archive():
-    layout = check_url("https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/{middle}/{id}.cif.gz")
-    assert entry_url(layout, "1le0").endswith("/divided/mmCIF/le/1le0.cif.gz")
-    assert entry_url(layout, "pdb_10001le0").endswith("/divided/mmCIF/le/pdb_10001le0.cif.gz")

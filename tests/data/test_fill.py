@@ -8,9 +8,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
-from esm_helpers import EMBEDDER, FINGERPRINT, contents, fill_toy, times, toy_embed, toy_embedding
+from esm_helpers import EMBEDDER, FINGERPRINT, contents, fill_toy, times, toy_embed
 from synthetic import make_dataset
 
 from betafold_mlx.data.fill import FillReporter, fill_cache
@@ -273,9 +272,3 @@ def test_the_work_is_the_same_over_an_executor(tmp_path, dataset, whole):
     with ThreadPoolExecutor(3) as executor:
         fill_toy(tmp_path, dataset, executor=executor, ahead=lambda: 4)
     assert contents(tmp_path) == whole
-
-
-def test_embeddings_come_back_in_order(tmp_path, dataset):
-    cache = fill_toy(tmp_path, dataset, shard_size=7).cache
-    for sequence in planned_sequences(dataset, 100):
-        np.testing.assert_array_equal(np.array(cache([sequence], len(sequence))[0]), toy_embedding(sequence))

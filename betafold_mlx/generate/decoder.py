@@ -108,14 +108,10 @@ class Decoder(nn.Module):
             (B,) or (1,), 0 for noise to 1 for structure.
         z : mx.array
             (B, S, D) the Transformer's answer.
-        seen : Surroundings
-            What the points see of the coarser scale.
+        seen, scale, layout
+            What the points see of the coarser scale; which scale, from 0; the layout of the batch.
         before : mx.array
             (B, S, 3) an earlier estimate of what x flows to, zero where there is none (self-conditioning).
-        scale : int
-            Which one, from 0.
-        layout : Layout
-            Of the batch.
         bias : mx.array
             (B, H, S, S), from `bias`.
 

@@ -165,14 +165,7 @@ class FitProblem:
         self._constants = residue_constants(letters, mx.ones((batch, length), dtype=mx.bool_))
 
     def energy(self, torsions: np.ndarray, clash_weight: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the energy of torsions (B, L, 3), its gradient, and the Gauss-Newton matrix.
-
-        Parameters
-        ----------
-        torsions : numpy.ndarray
-            (B, L, 3) radians.
-        clash_weight : float
-            k.
+        """Return the energy of torsions (B, L, 3), radians, its gradient, and the Gauss-Newton matrix.
 
         Returns
         -------

@@ -168,14 +168,9 @@ def _rounded(value: float | np.floating[Any] | None) -> float | None:
 
 
 def jensen_shannon(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the Jensen-Shannon divergence of two histograms, in bits: 0 if they are alike, 1 if nothing is shared.
+    """Return the Jensen-Shannon divergence of two histograms (n,), bits: 0 if they are alike, 1 if nothing is shared.
 
-    J. Lin, IEEE Trans. Inf. Theory 37, 145 (1991).
-
-    Parameters
-    ----------
-    first, second : numpy.ndarray
-        (n,) counts or weights; NaN is returned where one of them is empty.
+    J. Lin, IEEE Trans. Inf. Theory 37, 145 (1991). NaN where one of them is empty.
     """
     if not first.sum() or not second.sum():
         return float("nan")
@@ -237,17 +232,9 @@ def diversity(backbones: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def nearest(backbones: Sequence[np.ndarray], library: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the RMSD of each backbone to the nearest of a library that has the same length.
+    """Return the RMSD (n,), Angstrom, of each backbone to the nearest of a library that has the same length.
 
-    Parameters
-    ----------
-    backbones, library : sequence of numpy.ndarray
-        (L, >=3, 3) Angstrom: N, CA, C first.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) Angstrom; NaN where the library has none of the length.
+    Backbones are (L, >=3, 3), N, CA, C first; the RMSD is NaN where the library has none of the length.
     """
     known = _by_length(library)
     found = np.full(len(backbones), np.nan)

@@ -32,14 +32,9 @@ class BackboneGenerator(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self._config = config
+        self.config = config
         self.context = Context(config)
         self.decoder = Decoder(config)
-
-    @property
-    def config(self) -> GeneratorConfig:
-        """Sizes of the network."""
-        return self._config
 
     def __call__(
         self, seen: Sequence[Surroundings], layout: Layout, bias: mx.array | None = None

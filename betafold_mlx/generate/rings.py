@@ -40,12 +40,7 @@ class Rings:
         )
 
     def stretch(self, backbone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the deviations of the distances across the bond, and their derivatives.
-
-        Parameters
-        ----------
-        backbone : numpy.ndarray
-            (B, L, 5, 3) Angstrom.
+        """Return the deviations of the distances across the bonds of backbones (B, L, 5, 3), and their derivatives.
 
         Returns
         -------

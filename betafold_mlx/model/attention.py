@@ -69,24 +69,7 @@ class MultiHeadAttention(nn.Module):
     def __call__(
         self, x: mx.array, mask: mx.array, bias: mx.array | None = None
     ) -> tuple[mx.array, mx.array]:
-        """Mix the residues' states.
-
-        Parameters
-        ----------
-        x : mx.array
-            (B, L, D) states.
-        mask : mx.array
-            (B, L) bool, True = real residue.
-        bias : mx.array, optional
-            (B, H, L, L), added to the scores.
-
-        Returns
-        -------
-        mixed : mx.array
-            (B, L, D).
-        weights : mx.array
-            (B, H, L, L) attention map.
-        """
+        """Return the mixed states (B, L, D) and the attention maps (B, H, L, L); `bias` is shaped as these."""
         attended, weights = scaled_dot_product_attention(*self.split(x), mask, bias)
         return self.output(attended.swapaxes(1, 2).reshape(x.shape)), weights
 

@@ -62,13 +62,7 @@ class Folded(NamedTuple):
 
 
 class FoldingModel(nn.Module):
-    """The whole network.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Its sizes.
-    """
+    """The whole network."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -121,10 +115,6 @@ class FoldingModel(nn.Module):
         recycles : int, optional
             Passes of the pair trunk after the first, instead of the config's.
 
-        Returns
-        -------
-        Folded
-
         Raises
         ------
         BetafoldError
@@ -153,15 +143,8 @@ class FoldingModel(nn.Module):
         coordinates = build_backbone(with_bounded_gradient(torsions, vectors), inputs.residues, inputs.mask)
         # The confidence judges the structure; it must not shape it.
         logits = self.confidence_head(mx.stop_gradient(states))
-        return Folded(
-            vectors,
-            torsions,
-            coordinates,
-            self.ramachandran_head(states),
-            distogram,
-            logits,
-            attention,
-        )
+        mixture = self.ramachandran_head(states)
+        return Folded(vectors, torsions, coordinates, mixture, distogram, logits, attention)
 
     def _embed(self, inputs: ModelInputs) -> mx.array:
         if self.config.embedder.kind == "residue":

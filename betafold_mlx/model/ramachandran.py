@@ -139,14 +139,7 @@ def log_normaliser(concentration: mx.array) -> mx.array:
 
 
 def fit_states(angles: np.ndarray, rounds: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit a mixture of `STATES` regions to observed torsions by expectation-maximisation.
-
-    Parameters
-    ----------
-    angles : numpy.ndarray
-        (N, 2) phi, psi in radians.
-    rounds : int
-        Of expectation-maximisation.
+    """Fit a mixture of K = `STATES` regions to observed phi, psi (N, 2), radians, by expectation-maximisation.
 
     Returns
     -------

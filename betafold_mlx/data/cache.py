@@ -1,9 +1,9 @@
 """A folder of embeddings: made once by a frozen embedder, read at every training step.
 
-``CACHE/index.json``                    who embedded what: embedder, data set, plan
-``CACHE/shard-00000.safetensors`` ...   the embeddings, so many sequences a file (see `shards`)
+``CACHE/index.json``                    embedder, data set, plan
+``CACHE/shard-00000.safetensors`` ...   the embeddings, a fixed number of sequences a file (see `shards`)
 
-The sequences themselves stand nowhere in it: they follow from the data set and the numbers in the index (see `plan`).
+It does not hold the sequences: they follow from the data set and the numbers in the index (see `plan`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Making a cache of embeddings, a file at a time; a run that was stopped goes on with what is missing."""
+"""Fill a cache of embeddings, file by file; a run that was stopped resumes with the missing files."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class FillReporter:
     """Is told how the work goes on; this one keeps it to itself."""
 
     def begin(self, sequences: int) -> None:
-        """So many sequences are to be embedded."""
+        """Start, with the number of sequences to embed."""
 
     def say(self, text: str) -> None:
         """Something out of the ordinary, in a line."""
 
     def advance(self, sequences: int) -> None:
-        """So many more sequences are embedded."""
+        """Add to the number of embedded sequences."""
 
 
 def fill_cache(
@@ -88,7 +88,7 @@ def fill_cache(
     shard_size : int
         Sequences a shard of a new cache.
     reporter : FillReporter, optional
-        Is told of the progress.
+        Receives the progress.
     executor, ahead
         Where the embedding is done (see `betafold_mlx.executors`); by default here.
 
@@ -205,5 +205,5 @@ def _check_folder(directory: Path) -> None:
     others = [name for name in names if not name.startswith((".", "shard-"))]
     if others and INDEX_FILE not in names:
         raise BetafoldError(
-            f"{directory} is no cache of embeddings, and {others[0]} is in it: choose another folder"
+            f"{directory} is not a cache of embeddings, and {others[0]} is in it: choose another folder"
         )

@@ -1,7 +1,7 @@
-"""The splits of a data set by PDB entry: a list to publish, and for another data set of the same entries to keep.
+"""Splits of a data set by PDB entry: a list to publish, which another data set of the same entries can keep.
 
-A model can be measured on a data set that it was not trained on only where nothing of that test split is known to it.
-Where a data set keeps the splits of the one a model was trained on, clusters and all, that holds for both models.
+A model can be measured on another data set only if nothing in its training data resembles that test split. This holds
+for a data set that keeps the splits and the clusters of the one that the model was trained on.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class KnownSplits:
         lines = [line.split() for line in read_lines(path)]
         title = re.fullmatch(re.escape(_TITLE) + "([0-9a-f]{64})", " ".join(lines[0])) if lines else None
         if title is None:
-            raise BetafoldError(f"{path} is no list of splits as `dataset entries` writes it")
+            raise BetafoldError(f"{path} is not a list of splits as `dataset entries` writes it")
         splits: dict[tuple[str, bool], str] = {}
         for number, words in enumerate(lines, start=1):
             if not words or words[0].startswith("#"):
@@ -109,9 +109,7 @@ class KnownSplits:
             if entry is not None and (entry, peptide) in self.splits:
                 found[cluster].append(self.splits[entry, peptide])
         if not any(found.values()):
-            raise BetafoldError(
-                "the splits to keep are those of other PDB entries: none of the sources' is among them"
-            )
+            raise BetafoldError("the splits to keep have none of the PDB entries of the sources")
         chosen = {cluster: _earliest(splits or SPLITS[:1]) for cluster, splits in found.items()}
         return [chosen[cluster] for cluster in clusters.tolist()]
 

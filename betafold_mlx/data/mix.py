@@ -24,7 +24,7 @@ def check_origins(experimental: Dataset, sha256: str, distilled: Dataset | None)
     """
     if experimental.origin != EXPERIMENTAL:
         raise BetafoldError(
-            "the data set is a distilled one, which nothing can be measured on: train on an experimental one, and name "
+            "the data set is a distilled one, which cannot measure a model: train on an experimental one, and name "
             "this one with --distilled"
         )
     if distilled is None:

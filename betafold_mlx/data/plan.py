@@ -1,4 +1,4 @@
-"""Which sequences of a data set are embedded by a frozen embedder, once and for all.
+"""The fixed list of the sequences of a data set that a frozen embedder embeds.
 
 An embedding depends on the whole sequence: a window of a chain is embedded by itself, as a peptide is when it is
 folded, and never cut out of the chain's embedding. So the windows are fixed beforehand.

@@ -30,7 +30,7 @@ class SamplerConfig:
         Share of the windows of chains that are placed around a disulfide: few chains have one, most free peptides
         do. It was not seen to help (`betafold_mlx.lab.recipe`).
     unstated_disulfides, unstated_ring : float
-        Chance that the chemistry of an example is not told to the network, so that it also works unstated.
+        Chance that the network does not get the chemistry of an example, so that it also works without.
     substitutions : float
         Largest share of an example's residues that are exchanged for what evolution puts in their place (BLOSUM62),
         the structure being kept: the poor man's sequence alignment. The share is drawn evenly from 0 up. Ends of a

@@ -1,6 +1,6 @@
 """One file of a cache of embeddings.
 
-It is a safetensors file with ``features``, the (residues, E) float16 embeddings of its sequences one behind the other,
+It is a safetensors file with ``features``, the (residues, E) float16 embeddings of its sequences, concatenated,
 and ``offsets``, where each begins and the last ends. Its header says which embedder made it, of which sequences, and
 what the checksum of the two arrays is.
 """

@@ -1,4 +1,4 @@
-"""Clusters of records, and their assignment to train, validation and test: a cluster lies in one split."""
+"""Clusters of records, and their assignment to train, validation and test: each cluster is in one split."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Data sets on disk: ``dataset.json`` (records, fragments, report) beside ``arrays.safetensors``.
 
-All residues of all records lie one after another in flat arrays; a record is a range of rows.
+The residues of all records are concatenated in flat arrays; a record is a range of rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The BLOSUM62 substitution scores, and the exchanges they stand for."""
+"""BLOSUM62 substitution scores, and the probabilities of substitutions that follow from them."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def verify_split(dataset: Dataset) -> dict[str, float]:
         windows, owners = as_windows(peptides)
         for window, chain in find_matches(windows, [as_target(chain) for chain in earlier_chains]):
             peptide = peptides[owners[window]]
-            raise BetafoldError(f"split leak: {peptide.id} ({split}) stands in {earlier_chains[chain].id}")
+            raise BetafoldError(f"split leak: {peptide.id} ({split}) is part of {earlier_chains[chain].id}")
         fragments = [fragment for fragment in dataset.fragments if fragment.split == split]
         sequences = [dataset.fragment_sequence(fragment) for fragment in fragments]
         for n in np.flatnonzero(matching(sequences, earlier)):

@@ -207,7 +207,7 @@ class WindowSampler:
         return self._state(window, rng)
 
     def _state(self, window: Window, rng: np.random.Generator) -> Window:
-        """Make of a window what the network is told: a likely mutant, and the disulfides not always."""
+        """Return a window as the network gets it: a likely mutant, and the disulfides not always."""
         window = self._substitute(window, rng)
         if window.peptide.disulfides and rng.random() < self.config.unstated_disulfides:
             return replace(window, peptide=replace(window.peptide, disulfides=()))

@@ -1,4 +1,4 @@
-"""Conversion of a hub checkpoint into a directory of ours, verified before it appears."""
+"""Convert a hub checkpoint into a model directory, verified before it is written."""
 
 from __future__ import annotations
 

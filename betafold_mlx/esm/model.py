@@ -22,7 +22,7 @@ TRAINING_MASK_RATIO = 0.15 * 0.8
 
 
 class Encoded(NamedTuple):
-    """What the encoder makes of a batch of B rows of T tokens. What stands at padding means nothing."""
+    """Output of the encoder for a batch of B rows of T tokens. Values at padding have no meaning."""
 
     states: mx.array  # (B, T, D), after the final LayerNorm
     hidden: list[

@@ -104,7 +104,7 @@ class ModelConfig:
     triangle_heads : int
         Its heads.
     recycles : int
-        Times that the trunk is run again on what came out of it; in training a random number up to it.
+        Times that the trunk runs again on its own output; in training a random number up to it.
     trunk_dtype : str
         What pairs are computed in, ``float32`` or ``bfloat16``. Residues, heads and structures are always float32.
     """

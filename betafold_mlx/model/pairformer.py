@@ -6,7 +6,7 @@ triangles (`betafold_mlx.model.triangle`), and then lets the residues attend to 
 states. Without an alignment there is little to say of a pair at the start; so, unlike AlphaFold 3 and as in ESMFold
 (Lin et al. 2023), residues speak to pairs in every block.
 
-Recycling runs the whole trunk again, with what came out the last time added to what goes in (Jumper et al. 2021,
+Recycling runs the whole trunk again, with its last output added to its input (Jumper et al. 2021,
 suppl. algorithm 32): more depth without more parameters. Gradients flow through the last pass alone.
 """
 

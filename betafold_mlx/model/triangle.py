@@ -16,7 +16,7 @@ phi is ReLU. The linear forms are not normalised by a sum of weights; a LayerNor
 
 The channels come first, (B, d, n, n): a linear map is then one matrix product a peptide, the triangle product n x n
 matrices, and all else runs through memory in order. The LayerNorms have no scale and shift of their own: the linear
-maps behind them have.
+maps after them have.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _gated_rows(q: mx.array, k: mx.array, v: mx.array, gates: mx.array) -> mx.ar
 
 @functools.cache
 def _gated_tiles(rows: int) -> Callable[..., Any]:
-    """Return `_gated_rows` done so many rows at a time, forth and back, and never two tiles at once.
+    """Return `_gated_rows` computed in tiles of rows, forward and backward, one tile at a time.
 
     Without the dependency of each tile on the one before, MLX sets off many of them side by side.
     """

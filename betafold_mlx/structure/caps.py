@@ -1,4 +1,4 @@
-"""Terminal caps placed on a predicted backbone: acetyl before the first residue, amide behind the last.
+"""Terminal caps placed on a predicted backbone: acetyl before the first residue, amide after the last.
 
 The network knows nothing of them; they follow from ideal geometry (`geometry.ideal`) and one choice:
 

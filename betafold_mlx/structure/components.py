@@ -42,7 +42,7 @@ class Monomer(NamedTuple):
     letter : str
         Of the standard residue it comes from; ``X`` for a cap.
     number : int
-        Author's number: 1 to L for the residues, so 0 for a cap before them and L + 1 for one behind.
+        Author's number: 1 to L for the residues, so 0 for a cap before them and L + 1 for one after.
     """
 
     name: str

@@ -35,7 +35,7 @@ def entry_id(text: str) -> str:
     name = text.strip().lower()
     found = re.fullmatch(f"(?:pdb_0000)?({_CLASSIC})|({_EXTENDED})", name, flags=re.ASCII)
     if found is None:
-        raise BetafoldError(f"{text.strip()!r} is no PDB id (as 1abc or pdb_00001abc)")
+        raise BetafoldError(f"{text.strip()!r} is not a PDB id (as 1abc or pdb_00001abc)")
     return found[1] or found[2]
 
 
@@ -60,7 +60,7 @@ def read_entry_list(lines: Iterable[str]) -> EntryList:
     Examples
     --------
     >>> read_entry_list(["# mine", "1LE0, 2evq", "", "1le0  # again", "1lee0"])
-    EntryList(entries=['1le0', '2evq'], problems=["line 5: '1lee0' is no PDB id (as 1abc or pdb_00001abc)"])
+    EntryList(entries=['1le0', '2evq'], problems=["line 5: '1lee0' is not a PDB id (as 1abc or pdb_00001abc)"])
     """
     entries: dict[str, None] = {}
     problems = []

@@ -126,7 +126,7 @@ def _parsed(line: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise _RecordError(f"broken JSON: {error.msg} at column {error.colno}") from error
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits; brackets nested without end
-        raise _RecordError("broken JSON: a number or a nesting beyond all bounds") from error
+        raise _RecordError("broken JSON: a number is too large, or the nesting too deep") from error
     if not isinstance(record, dict):
         raise _RecordError("not a JSON object")
     return record

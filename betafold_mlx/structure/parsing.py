@@ -19,7 +19,7 @@ _PDB_COORDINATES = ((30, 38), (38, 46), (46, 54))  # columns 31-54 of ATOM and H
 def parse_structure(path: Path, *, first_model_only: bool) -> gemmi.Structure:
     """Read a PDB or mmCIF file, plain or gzipped; the contents tell which it is, not the name.
 
-    Chains are as in the file: parts of one chain that stand apart, or behind a TER record, stay apart. A
+    Chains are as in the file: separate parts of one chain, or parts after a TER record, stay separate. A
     coordinate that is not a number comes out as NaN. (gemmi alone reads ``********`` as 0, ``12.x`` as 12.)
 
     There is at least one model; BetafoldError where there is none, or the file cannot be read, or is damaged.

@@ -1,12 +1,12 @@
 """Predictions as PDB and mmCIF text: atoms, pLDDT and the stated chemistry.
 
 mmCIF files carry the ModelCIF categories that viewers colour by; names follow the ModelCIF dictionary 1.4.9 and
-what python-modelcif writes. There is no date and nothing of the machine in a file: the same prediction gives the
+what python-modelcif writes. A file has no date and nothing about the machine: the same prediction gives the
 same bytes.
 
 Bonds are stated (LINK and SSBOND, ``_struct_conn``) where every model has them, as a file states a bond for all its
 models. Caps are placed when a file is written (`structure.caps`), as residues of their own, 0 before the first and
-L + 1 behind the last, with B-factor 0 and no pLDDT.
+L + 1 after the last, with B-factor 0 and no pLDDT.
 """
 
 from __future__ import annotations

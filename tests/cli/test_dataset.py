@@ -183,7 +183,7 @@ def test_entries_are_listed_and_their_splits_kept(tmp_path):
     assert f"splits kept from the data set {digest}" in run("info", tmp_path / "kept")[1]
     run("build", source, "-o", tmp_path / "other", "--seed", 1)
     assert splits(tmp_path / "other") != splits(tmp_path / "ds")
-    with pytest.raises(BetafoldError, match="is no list of splits"):
+    with pytest.raises(BetafoldError, match="is not a list of splits"):
         run("build", source, "-o", tmp_path / "no", "--splits", lists[0])
 
 

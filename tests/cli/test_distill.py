@@ -168,8 +168,8 @@ def test_a_mixed_run_on_features_of_an_esm(work):
         ),
         (["set", "--distilled", "nowhere"], 1, "no data set at nowhere"),
         (["set", "--distilled", "set"], 1, "not distilled"),
-        (["labels"], 1, "nothing can be measured on"),
-        (["labels", "--distilled", "labels"], 1, "nothing can be measured on"),
+        (["labels"], 1, "cannot measure a model"),
+        (["labels", "--distilled", "labels"], 1, "cannot measure a model"),
         (["other", "--distilled", "labels"], 1, "kept apart from another data set"),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(work):
         (["set", "--embedder", "other", "-o", "cache"], 1, "was made by owner/tiny"),
         (["set", "--embedder", "tiny", "-o", "cache", "--windows", "99"], 1, "with windows 3000, not 99"),
         (["set", "--embedder", "tiny", "-o", "cache", "--seed", "1"], 1, "with seed 0, not 1"),
-        (["set", "--embedder", "tiny", "-o", "set"], 1, "set is no cache of embeddings"),
+        (["set", "--embedder", "tiny", "-o", "set"], 1, "set is not a cache of embeddings"),
         (["set", "--embedder", "tiny", "--windows", "5"], 2, "windows"),
         (["set", "--embedder", "nowhere"], 1, "make one with convert-esm"),
         (["set", "--embedder", "hub"], 1, "convert-esm --from"),

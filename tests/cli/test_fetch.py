@@ -72,8 +72,8 @@ def test_bad_lines_are_named_and_the_rest_is_done(run, server, tmp_path):
     code, out, err = run("fetch", "--ids", "-", "-o", "pdb", "--url", template(server), text=text)
     assert (code, out) == (1, "pdb\n")
     lines = err.splitlines()
-    assert lines[0] == f"betafold-mlx: -: line 1: '>{ENTRIES[0]}' is no PDB id (as 1abc or pdb_00001abc)"
-    assert lines[1].startswith("betafold-mlx: -: line 3: 'nonsense' is no PDB id") and len(lines) == 3
+    assert lines[0] == f"betafold-mlx: -: line 1: '>{ENTRIES[0]}' is not a PDB id (as 1abc or pdb_00001abc)"
+    assert lines[1].startswith("betafold-mlx: -: line 3: 'nonsense' is not a PDB id") and len(lines) == 3
     assert names(tmp_path / "pdb") == [f"{entry}.cif.gz" for entry in ENTRIES[1:3]]
 
 

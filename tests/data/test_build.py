@@ -221,7 +221,7 @@ def test_verify_finds_a_peptide_in_an_earlier_chain(built, later, earlier):
     peptide = max(built.peptides(later), key=lambda r: r.length)
     chain = built.chains(earlier)[0]
     near = spread(peptide.sequence, min_matches(peptide.length))
-    for piece, message in ((near, "stands in"), (peptide.sequence, "is in")):
+    for piece, message in ((near, "is part of"), (peptide.sequence, "is in")):
         sequence = chain.sequence[:20] + piece + chain.sequence[20 + len(piece) :]
         with pytest.raises(BetafoldError, match=message):
             verify_split(change(built, chain, sequence=sequence))

@@ -146,7 +146,7 @@ def test_an_embedder_that_cannot_be_loaded_leaves_no_cache(tmp_path, dataset):
 
 def test_folders_of_something_else_are_left_alone(tmp_path, dataset):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(BetafoldError, match=r"is no cache of embeddings, and letter\.txt is in it"):
+    with pytest.raises(BetafoldError, match=r"is not a cache of embeddings, and letter\.txt is in it"):
         fill_toy(tmp_path, dataset)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
     for name in ("index.json", ".index.html"):

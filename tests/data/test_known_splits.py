@@ -113,7 +113,7 @@ def test_peptides_and_chains_of_an_entry_are_told_apart(tmp_path):
 
 
 def test_splits_of_other_entries_are_refused(newer, tmp_path):
-    with pytest.raises(BetafoldError, match="those of other PDB entries"):
+    with pytest.raises(BetafoldError, match="have none of the PDB entries"):
         build(tmp_path, newer, 0, KnownSplits(SHA256, {("9xyz", True): "test"}))
 
 
@@ -142,12 +142,12 @@ TITLE = f"# betafold splits 1, of the data set {SHA256}\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no list of splits"),
-        ("1aaa - train\n", "is no list of splits"),
-        ("# betafold splits 2, of the data set " + SHA256, "is no list of splits"),
+        ("", "is not a list of splits"),
+        ("1aaa - train\n", "is not a list of splits"),
+        ("# betafold splits 2, of the data set " + SHA256, "is not a list of splits"),
         (TITLE + "\n1aaa - train\n1aab train\n", "line 4 is not an entry and two splits"),
         (TITLE + "1aaa - training\n", "line 2 is not an entry and two splits"),
-        (TITLE + "xaaa - train\n", "'xaaa' is no PDB id"),
+        (TITLE + "xaaa - train\n", "'xaaa' is not a PDB id"),
     ],
 )
 def test_what_is_no_list_of_splits(tmp_path, text, message):

@@ -219,7 +219,7 @@ def test_a_mix_that_cannot_be(values):
 def test_what_can_be_trained_on_together(experimental, distilled, tmp_path):
     check_origins(experimental, AGAINST, distilled)
     check_origins(experimental, AGAINST, None)
-    with pytest.raises(BetafoldError, match="distilled one, which nothing can be measured on"):
+    with pytest.raises(BetafoldError, match="distilled one, which cannot measure a model"):
         check_origins(distilled, AGAINST, None)
     with pytest.raises(BetafoldError, match="not distilled"):
         check_origins(experimental, AGAINST, experimental)

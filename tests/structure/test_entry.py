@@ -35,7 +35,7 @@ LONG = ["pdb_1abc", "pdb00001abc", "pdb_000001abc"]
 
 @pytest.mark.parametrize("text", [*SHORT, *LONG])
 def test_what_is_no_id(text):
-    with pytest.raises(BetafoldError, match="is no PDB id"):
+    with pytest.raises(BetafoldError, match="is not a PDB id"):
         entry_id(text)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from betafold_mlx.cli.options import DATASET, FOLDER, SEED, device_option, examples, json_option
+from betafold_mlx.cli.options import DATASET, FOLDER, SEED, device_option, esm_option, examples, json_option
 from betafold_mlx.data.sampling import MAX_WINDOWS, MIN_WINDOWS
 from betafold_mlx.files import to_json
 
@@ -18,9 +18,7 @@ from betafold_mlx.files import to_json
     ),
 )
 @click.argument("dataset", metavar="DATASET", type=DATASET)
-@click.option(
-    "--embedder", type=FOLDER, required=True, help="Converted ESM-2 (see convert-esm), of any size."
-)
+@esm_option
 @click.option(
     "-o", "--output", type=FOLDER, show_default="DATASET.esm2-SIZE-SHA256", help="Folder of the cache."
 )

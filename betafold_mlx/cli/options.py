@@ -28,6 +28,9 @@ DATASET = click.Path(path_type=Path, file_okay=False, exists=True)
 SEED = click.IntRange(0, 2**31 - 1)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+esm_option = click.option(
+    "--embedder", type=FOLDER, required=True, help="Converted ESM-2 (see convert-esm), of any size."
+)
 
 
 def examples(*commands: str) -> str:

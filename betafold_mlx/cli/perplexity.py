@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from betafold_mlx.cli.fasta import is_fasta, shown
-from betafold_mlx.cli.options import FOLDER, complete_peptide, device_option, examples, json_option
+from betafold_mlx.cli.options import complete_peptide, device_option, esm_option, examples, json_option
 from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
@@ -33,9 +33,7 @@ MIN_SEPARATION = 6
     ),
 )
 @click.argument("peptide", metavar="PEPTIDE|FASTA|-", shell_complete=complete_peptide)
-@click.option(
-    "--embedder", type=FOLDER, required=True, help="Converted ESM-2 (see convert-esm), of any size."
-)
+@esm_option
 @click.option("--contacts", "with_contacts", is_flag=True, help="Add the predicted contact map.")
 @json_option
 @device_option

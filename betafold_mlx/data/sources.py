@@ -76,6 +76,7 @@ def is_json_lines(path: Path) -> bool:
 
 
 def _failure(path: Path, error: BetafoldError | OSError) -> str:
+    """Return what is wrong with a file, with its name."""
     text = str(error) if isinstance(error, BetafoldError) else error.strerror or str(error)
     return text if str(path) in text else f"{path}: {text}"
 
@@ -96,9 +97,10 @@ def _files(paths: Sequence[Path], reading: Reading) -> Iterator[Path]:
 
 
 def _find(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return find_structure_files(path)
-    lines = [file for file in path.rglob("*") if is_json_lines(file) and not file.name.startswith(".")]
+    """Return the path, or what is in that folder."""
+    lines: list[Path] = []
+    if path.is_dir():
+        lines = [file for file in path.rglob("*") if is_json_lines(file) and not file.name.startswith(".")]
     try:
         return sorted(lines + find_structure_files(path))
     except BetafoldError:  # no structure file in there

@@ -188,7 +188,10 @@ class Dataset:
         try:
             arrays = load_file(Path(directory) / ARRAYS_FILE)
             dataset = cls(
-                [_record(entry) for entry in document["records"]],
+                [
+                    Record(**entry | {"disulfides": tuple((int(i), int(j)) for i, j in entry["disulfides"])})
+                    for entry in document["records"]
+                ],
                 **{name: arrays[name] for name in ("coordinates", "torsions", "torsion_mask")},
                 fragments=[Fragment(**entry) for entry in document["fragments"]],
                 sources=list(document["sources"]),
@@ -242,10 +245,6 @@ def _read_document(directory: Path) -> dict[str, Any]:
             f"{directory} has schema {version!r:.40}, this version reads {SCHEMA_VERSION}: build it again"
         )
     return document
-
-
-def _record(entry: dict[str, Any]) -> Record:
-    return Record(**{**entry, "disulfides": tuple((int(i), int(j)) for i, j in entry["disulfides"])})
 
 
 def _check(dataset: Dataset) -> None:

@@ -73,15 +73,11 @@ class EsmEmbedder:
             rounded = states.astype(np.float16)
         if not np.isfinite(rounded).all():
             shown = sequence if len(sequence) <= 40 else f"{sequence[:37]}..."
+            what = "is not finite: the weights are damaged, convert again"
             if np.isfinite(states).all():
                 largest = float(np.abs(states).max())
-                raise BetafoldError(
-                    f"{self.esm.label}: the embedding of {shown} reaches {largest:.3g}, beyond float16: "
-                    "these weights cannot be used for folding"
-                )
-            raise BetafoldError(
-                f"{self.esm.label}: the embedding of {shown} is not finite: the weights are damaged, convert again"
-            )
+                what = f"reaches {largest:.3g}, beyond float16: these weights cannot be used for folding"
+            raise BetafoldError(f"{self.esm.label}: the embedding of {shown} {what}")
         return rounded
 
 

@@ -15,10 +15,10 @@ from betafold_mlx.cli.options import (
     FILE,
     FOLDER,
     SEED,
-    complete_model,
     device_option,
     examples,
     json_option,
+    model_option,
     panels,
     settings_options,
 )
@@ -38,14 +38,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 def generator_options(command: _Command) -> _Command:
     """Add ``--model`` and the options of sampling to a command: a decorator."""
     command = settings_options(SamplingConfig, "The model")(command)
-    return click.option(
-        "--model",
-        metavar="NAME|DIR",
-        shell_complete=complete_model,
-        show_default=DEFAULT_GENERATOR,
-        help="A generator: installed, or its directory.",
-        panel="The model",
-    )(command)
+    help = "A generator: installed, or its directory."
+    return model_option(help, DEFAULT_GENERATOR, panel="The model")(command)
 
 
 def load_named_generator(model: str | None) -> Generator:

@@ -12,11 +12,11 @@ import rich_click as click
 
 from betafold_mlx.cli.options import (
     FOLDER,
-    complete_model,
     complete_words,
     device_option,
     examples,
     json_option,
+    model_option,
 )
 from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
@@ -60,13 +60,7 @@ def _budget(ctx: click.Context, param: click.Parameter, value: str) -> Budget:
     help="How much to do for each experiment.",
 )
 @click.option("--data", type=FOLDER, help="Data set made by `dataset build`.")
-@click.option(
-    "--model",
-    metavar="NAME|DIR",
-    shell_complete=complete_model,
-    show_default="betafold-mini",
-    help="Trained model to look into.",
-)
+@model_option("Trained model to look into.")
 @click.option("--embedder", type=FOLDER, help="Converted ESM-2, for attention and embeddings.")
 @json_option
 @device_option

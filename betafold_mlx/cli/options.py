@@ -66,6 +66,13 @@ complete_model = complete_words(_installed_models, "dir")
 complete_peptide = complete_words(list, "file")
 
 
+def model_option(help: str, default: str = "betafold-mini", **more: Any) -> Callable[[_Function], _Function]:
+    """Return the option ``--model``."""
+    return click.option(
+        "--model", metavar="NAME|DIR", shell_complete=complete_model, show_default=default, help=help, **more
+    )
+
+
 def model_options(command: _Function) -> _Function:
     """Add ``--model`` (passed as ``model``) and ``--embedder`` (``embedder``) to a command that folds."""
     command = click.option(
@@ -75,14 +82,7 @@ def model_options(command: _Function) -> _Function:
         help="Converted ESM-2 that the model was trained on.",
         panel="The model",
     )(command)
-    return click.option(
-        "--model",
-        metavar="NAME|DIR",
-        shell_complete=complete_model,
-        show_default="betafold-mini",
-        help="An installed model, or a model directory.",
-        panel="The model",
-    )(command)
+    return model_option("An installed model, or a model directory.", panel="The model")(command)
 
 
 def device_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,6 +23,7 @@ GROUPS = {
     "fragments 10-15": "- 10-15 residues",
     "fragments 16-22": "- 16-22 residues",
     "fragments 23-30": "- 23-30 residues",
+    "fragments 31-50": "- 31-50 residues",
     "peptides free": "free peptides",
     "peptides free+oligomer": "free and oligomeric peptides",
     "peptides bound": "peptides bound to a protein",
@@ -31,6 +32,8 @@ GROUPS = {
 METHODS = {
     "model": "betafold-mini",
     "best_of_5": "best of 5",
+    "distant_templates": "templates to 60 %",
+    "no_templates": "no templates",
     "model_not_told": "without chemistry",
     "constant_helix": "helix",
     "type_prior": "type prior",

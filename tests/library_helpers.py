@@ -15,7 +15,7 @@ from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import LibrarySettings
 from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.peptide.fasta import parse_fasta
-from betafold_mlx.peptide.sequence import ALPHABET, Peptide
+from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, Peptide
 
 
 def toy_predictor():
@@ -32,15 +32,21 @@ class Quick:
     def __init__(self):
         rng = np.random.default_rng(0)
         self.loaded = LoadedModel(None, "toy", "0" * 64, Path("toy"))
-        self.embedder = None
+        self.embedder = self.templates = self.templates_from = None
         self._long = Prediction(
             id="long",
-            peptide=Peptide("A" * 32),
-            coordinates=np.stack([ideal("A" * 32, seed=seed) for seed in range(3)]).astype(np.float32),
-            plddt=rng.uniform(0, 100, (3, 32)).astype(np.float32),
-            torsions=rng.uniform(-3, 3, (3, 32, 3)).astype(np.float32),
-            secondary_structure=("C" * 32,) * 3,
+            peptide=Peptide("A" * MAX_LENGTH),
+            coordinates=np.stack([ideal("A" * MAX_LENGTH, seed=seed) for seed in range(3)]).astype(
+                np.float32
+            ),
+            plddt=rng.uniform(0, 100, (3, MAX_LENGTH)).astype(np.float32),
+            torsions=rng.uniform(-3, 3, (3, MAX_LENGTH, 3)).astype(np.float32),
+            secondary_structure=("C" * MAX_LENGTH,) * 3,
             bonds=((), (), ()),
+            clashes=(0, 1, 2),
+            through=(False,) * 3,
+            templates=(),
+            threaded=(None,) * 3,
             seed=0,
             model_name="toy",
             model_sha256="0" * 64,
@@ -56,7 +62,7 @@ class Quick:
         other.calls = []
         return other
 
-    def fold_many(self, peptides, *, ids, samples, seed, auto_disulfides, details, batch_size):
+    def fold_many(self, peptides, *, ids, samples, candidates, seed, auto_disulfides, details, batch_size):
         self.calls.append((len(peptides), batch_size))
         made = []
         for place, (name, peptide) in enumerate(zip(ids, peptides, strict=True)):
@@ -73,6 +79,9 @@ class Quick:
                     secondary_structure=("C" * n,) * samples,
                     torsions=np.where(np.arange(n)[:, None] == 0, np.nan, self._long.torsions[:samples, :n]),
                     bonds=((),) * samples,
+                    clashes=self._long.clashes[:samples],
+                    through=(False,) * samples,
+                    threaded=(None,) * samples,
                     seed=seed,
                     warnings=("short",) if n < 10 else (),
                 )
@@ -85,7 +94,7 @@ def fasta(count, seed=0):
     rng = np.random.default_rng(seed)
     lines = []
     for number in range(count):
-        sequence = "".join(rng.choice(list(ALPHABET), rng.integers(4, 33)))
+        sequence = "".join(rng.choice(list(ALPHABET), rng.integers(4, MAX_LENGTH + 1)))
         name = ["", "same", f"p{number}", f"P{number - 1}", "same_2"][rng.integers(5)]
         lines += [f">{name}", sequence + "X" * (number % 7 == 3)]
     return "\n".join(lines) + "\n"

@@ -32,6 +32,7 @@ from betafold_mlx import Predictor
 from betafold_mlx.cli.main import cli
 from betafold_mlx.data.known_splits import KnownSplits
 from betafold_mlx.data.store import SPLITS
+from betafold_mlx.templates.library import TemplateLibrary
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -133,6 +134,8 @@ def checkout(tmp_path_factory):
     (root / "peptides.fasta").write_text(">ring cyclic\nGRCTKSIPPICFPD\n>plain\nKLAKLAKKLAK\n")
     (root / "points.csv").write_text("x,y,z\n0,0,0\n9,0,0\n13,9,0\n9,16,0\n")
     (root / "1le0.pdb").write_text(pdb(rows("SWTWEGNKWTWK", ideal("SWTWEGNKWTWK"))))
+    (root / "my-structures").mkdir()
+    (root / "my-structures" / "own.pdb").write_text(pdb(rows("GCCSDPRCAWRC", ideal("GCCSDPRCAWRC"))))
     with gzip.open(root / "library.fasta.gz", "wt") as library:
         library.write("".join(f">p{n}\nKLAKLAK{'AG' * n}KLA\n" for n in range(3)))
     rng = np.random.default_rng(4)
@@ -212,6 +215,8 @@ def test_commands_work(checkout, monkeypatch):
     # They did what the documents say.
     assert (root / "GRCTKSIPPICFPD.cif").exists() and (root / "runs/mine/best/model.safetensors").exists()
     assert "DLY" in (root / "KLAKLAKKLAKLAK.cif").read_text()
+    own = TemplateLibrary.load(root / "own.safetensors")
+    assert [own.sequence(n) for n in range(len(own))] == ["GCCSDPRCAWRC"]
     assert (root / "weights/esm2_t6_8M_UR50D/model.safetensors").exists()
 
 

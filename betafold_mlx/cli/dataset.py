@@ -8,7 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from betafold_mlx.cli.fetch import fetch
-from betafold_mlx.cli.options import FILE_OR_FOLDER, FOLDER, SEED, examples, json_option
+from betafold_mlx.cli.options import FILE, FILE_OR_FOLDER, FOLDER, SEED, examples, json_option
 from betafold_mlx.cli.progress import say
 from betafold_mlx.files import check_output, to_json, write_text
 
@@ -119,3 +119,29 @@ def entries(directory: Path, output: Path) -> None:
     for name, text in lists.items():
         write_text(output / name, text)
         click.echo(output / name)
+
+
+@dataset.command(
+    epilog=examples(
+        "betafold-mlx dataset templates datasets/mine -o runs/mine/best/templates.safetensors",
+        "betafold-mlx dataset templates datasets/own -o own.safetensors --splits train,validation,test",
+    )
+)
+@click.argument("directory", metavar="DIR", type=FOLDER)
+@click.option("-o", "--output", required=True, type=FILE, help="File of the library.")
+@click.option("--splits", default="train", help="Splits whose structures to take, separated by commas.")
+def templates(directory: Path, output: Path, splits: str) -> None:
+    """Make a template library of a data set, for `fold --templates`.
+
+    It holds peptides, small chains and disulfide-rich stretches of larger ones.
+    """
+    from betafold_mlx.data.store import SPLITS, Dataset
+    from betafold_mlx.data.template_library import build_template_library
+
+    names = splits.split(",")
+    if unknown := set(names) - set(SPLITS):
+        raise click.UsageError(f"no split {min(unknown)!r}: {', '.join(SPLITS)}")
+    library = build_template_library(Dataset.load(directory), names)
+    library.save(output)
+    say(f"{len(library)} entries, {len(library.residues)} residues")
+    click.echo(output)

@@ -42,7 +42,7 @@ _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
     ),
 )
 @click.option(
-    "--sequences", type=FILE, help="FASTA file of 10 to 32 residues each; headers may state chemistry."
+    "--sequences", type=FILE, help="FASTA file of 8 to 50 residues each; headers may state chemistry."
 )
 @click.option("--mutants", type=click.IntRange(1), help="Number of mutants of training examples to label.")
 @click.option("--structures", type=FOLDER, help="PDB and mmCIF files that another predictor wrote.")

@@ -49,7 +49,7 @@ def embed(
 ) -> None:
     """Embed a data set with ESM-2, to train on its features.
 
-    The cache holds every peptide and evaluation fragment, training rings in every rotation, and windows of 10 to 30
+    The cache holds every peptide and evaluation fragment, training rings in every rotation, and windows of 8 to 50
     residues drawn from the training chains; each is embedded by itself, as a peptide is when it is folded. About 13 kB
     a window for ESM2-8M.
 

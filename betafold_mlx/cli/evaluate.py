@@ -25,8 +25,10 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 
 if TYPE_CHECKING:
+    from betafold_mlx.data.store import Dataset
     from betafold_mlx.evaluate.batch_folds import Say
     from betafold_mlx.fold.predictor import Predictor
+    from betafold_mlx.templates.library import TemplateLibrary
 
 SPLITS = ("validation", "test")
 
@@ -165,6 +167,9 @@ def _of_model(
     items = split_items(data, command["split"], command["limit"])
     if not items:
         raise BetafoldError(f"{directory} has no fragments and no peptides in its {command['split']} split")
+    for each in (predictor, other):
+        if each is not None and each.templates is not None:
+            each.templates = _without_held_out(each.templates, data)
     counts = {"samples": command["samples"], "scope": command["scope"]}
     evaluation = evaluate_model(predictor, data, items, command["seed"], say, other, **counts)
     digest = dataset_sha256(directory)
@@ -181,6 +186,14 @@ def _of_model(
         header["beside"] = _named(other)
     say("figures and intervals")
     return build_document(evaluation, header, command["seed"])
+
+
+def _without_held_out(library: TemplateLibrary, data: Dataset) -> TemplateLibrary:
+    """Return a template library without the structures that are measured on, and their validation kin."""
+    import numpy as np
+
+    held_out = {record.id for record in data.records if record.split != "train"}
+    return library.subset(np.array([name.split(":")[0] not in held_out for name in library.names]))
 
 
 def _named(predictor: Predictor) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name
 from betafold_mlx.fold.registry import DEFAULT_MODEL
+from betafold_mlx.fold.settings import CANDIDATES
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from betafold_mlx.fold.predictor import Predictor
 
 AUTO = "auto"
+NO_TEMPLATES = "none"
 
 
 class _NumberOrAuto(click.IntRange):
@@ -49,13 +51,15 @@ class _NumberOrAuto(click.IntRange):
         "betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS",
         "betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --format pdb",
         "betafold-mlx fold GCCSDPRCAWRC --disulfide auto --samples 5 --report",
+        "betafold-mlx fold GCCSDPRCAWRC --disulfide 2-8 --disulfide 3-12 --templates none --candidates 20",
         "betafold-mlx fold KLAKLAKKLAKLAK --d-amino-acids --n-cap ACE --c-cap NH2",
         "betafold-mlx fold peptides.fasta -o structures --json",
         "betafold-mlx fold library.fasta.gz -o library --output-format parquet",
     ),
     panels=panels(
         {
-            "What to write": ["output", "format_", "samples", "seed", "report", "as_json"],
+            "What to write": ["output", "format_", "samples", "report", "as_json"],
+            "The search for the fold": ["candidates", "templates", "seed"],
             "The chemistry of one peptide": ["cyclic", "disulfides", "d_amino_acids", "n_cap", "c_cap"],
             "A FASTA file": ["output_format", "batch_size", "processes", "scheduler", "restart"],
         }
@@ -69,7 +73,20 @@ class _NumberOrAuto(click.IntRange):
 @click.option(
     "--samples", type=click.IntRange(1, 1000), default=1, help="Models of each peptide, ranked best first."
 )
-@click.option("--seed", type=SEED, default=0, help="Random seed of the samples.")
+@click.option(
+    "--candidates",
+    type=click.IntRange(1, 1000),
+    default=CANDIDATES,
+    help="Structures to draw and rank, beside those threaded through templates; 1 is the fastest.",
+)
+@click.option(
+    "--templates",
+    metavar="auto|none|FILE",
+    default=AUTO,
+    shell_complete=complete_words(lambda: [AUTO, NO_TEMPLATES], "file"),
+    help="Library of known structures. auto: the model's own.",
+)
+@click.option("--seed", type=SEED, default=0, help="Random seed of the candidates.")
 @click.option(
     "--report",
     is_flag=True,
@@ -137,6 +154,8 @@ def fold(
     model: str | None,
     embedder: Path | None,
     samples: int,
+    candidates: int,
+    templates: str,
     seed: int,
     cyclic: bool,
     disulfides: tuple[str, ...],
@@ -155,7 +174,7 @@ def fold(
 
     Reads one peptide, a FASTA file, or standard input.
 
-    Peptides have 4 to 32 of the 20 standard residues; the models were trained on 10 to 30.
+    Peptides have 4 to 50 of the 20 standard residues; the bundled model was trained on 8 to 50.
 
     Writes ID.cif (or .pdb) with the models, best first, and ID.json; for FASTA also summary.csv and, where a record
     cannot be folded, errors.csv. The B-factor is the predicted lDDT, 0 to 100. A terminal shows the secondary structure
@@ -188,10 +207,10 @@ def fold(
         from betafold_mlx.cli.library import fold_fasta
         from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
 
-        predictor = _load(model, embedder)
-        together = automatic_batch_size(samples) if batch_size is None else batch_size
+        predictor = _load(model, embedder, templates)
+        together = automatic_batch_size(max(samples, candidates)) if batch_size is None else batch_size
         command = _command() if report else None
-        settings = LibrarySettings(samples, seed, auto, output_format, format_, together, command)
+        settings = LibrarySettings(samples, candidates, seed, auto, output_format, format_, together, command)
         well = fold_fasta(
             peptide,
             predictor,
@@ -214,10 +233,12 @@ def fold(
             checked = Peptide.parse(peptide, cyclic, pairs, d_amino_acids, n_cap, c_cap)
         except BetafoldError as error:
             raise click.UsageError(str(error)) from error
-        predictor = _load(model, embedder)
+        predictor = _load(model, embedder, templates)
         prepare(output)
         command = _command() if report else None
-        prediction = predictor.fold(checked, auto_disulfides=auto, samples=samples, seed=seed, details=report)
+        prediction = predictor.fold(
+            checked, auto_disulfides=auto, samples=samples, candidates=candidates, seed=seed, details=report
+        )
         with Results(as_json, each_model=True) as results:
             well = _write(prediction, output, FORMATS[format_], command, results)
             results.end()
@@ -256,11 +277,11 @@ def _write(
     return prediction.constraints_met
 
 
-def _load(model: str | None, embedder: Path | None) -> Predictor:
+def _load(model: str | None, embedder: Path | None, templates: str) -> Predictor:
     """Load the model, and say what the user did not ask for: a choice, weights that are not what they seem."""
     from betafold_mlx.fold.predictor import Predictor
 
-    predictor = Predictor.load(model, embedder)
+    predictor = Predictor.load(model, embedder, None if templates == NO_TEMPLATES else templates)
     loaded, esm = predictor.loaded, predictor.embedder and predictor.embedder.esm
     if (model is None and loaded.name != DEFAULT_MODEL) or (esm and not esm.published):
         features = f" on {esm.label}" if esm else ""

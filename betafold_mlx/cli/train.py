@@ -14,6 +14,7 @@ from betafold_mlx.cli.options import (
     DATASET,
     FOLDER,
     SEED,
+    complete_model,
     complete_words,
     device_option,
     examples,
@@ -39,7 +40,7 @@ _NETWORK, _TRAINING = "The network", "The training"
     ),
     panels=panels(
         {
-            "The run": ["output", "resume", "seed"],
+            "The run": ["output", "resume", "start", "seed"],
             "What reads the residues": ["embedder", "cache", "windows"],
             "Distilled data": ["distilled", "mix", "mix_until"],
         }
@@ -67,6 +68,12 @@ _NETWORK, _TRAINING = "The network", "The training"
     type=click.IntRange(MIN_WINDOWS, MAX_WINDOWS),
     show_default="new ones at each step; of a cache, its own",
     help="Draw from this number of fixed windows of the training chains.",
+)
+@click.option(
+    "--start",
+    metavar="NAME|DIR",
+    shell_complete=complete_model,
+    help="Start from the weights of this model; it may have fewer positions.",
 )
 @click.option("--distilled", type=FOLDER, help="Data set made by `distill`, to train on beside DATASET.")
 @click.option(
@@ -102,6 +109,7 @@ def train(
     resume: bool,
     embedder: str | None,
     cache: Path | None,
+    start: str | None,
     distilled: Path | None,
     **options: Any,
 ) -> None:
@@ -123,12 +131,16 @@ def train(
     from betafold_mlx.cli.training import ShownFilling, run_with_progress
     from betafold_mlx.data.mix import check_origins
     from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.fold.registry import find_model
+    from betafold_mlx.model.directory import load_model
     from betafold_mlx.train.checkpoint import check_free, read_run, start_run
     from betafold_mlx.train.features import check_mix, new_features, resumed_features, with_distilled
     from betafold_mlx.train.loop import Trainer
     from betafold_mlx.train.ranks import join, mlx_errors
 
     given = given_options(ctx, options)
+    if resume and start is not None:
+        raise click.UsageError("--start is for a new run: leave it out with --resume")
     if resume and given:
         raise click.UsageError(f"--resume takes the run's own settings: leave out {given[0]}")
     useless = given_options(ctx, PAIR_SETTINGS)
@@ -166,7 +178,15 @@ def train(
             config, features = new_features(dataset, data, fingerprint, config, esm, cache, reporter)
         both = with_distilled(features, config, output, embedder, distilled, labels, reporter)
         trainer = Trainer(
-            output, data, config, fingerprint, both, resume=resume, ranks=ranks, distilled=labels
+            output,
+            data,
+            config,
+            fingerprint,
+            both,
+            resume=resume,
+            ranks=ranks,
+            distilled=labels,
+            start=None if start is None else load_model(find_model(start)),
         )
         if not resume and ranks.main:  # after the trainer: what cannot be trained leaves no run behind
             start_run(output, config, fingerprint)

@@ -21,9 +21,9 @@ from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 def planned_sequences(dataset: Dataset, windows: int = DEFAULT_WINDOWS, seed: int = 0) -> list[str]:
     """Return the sequences that training on a data set and scoring on it will ask for, each once.
 
-    These are the peptides of all splits, those of training that are rings in every rotation (they are turned at
-    random), the fragments, and the training windows of `plan_windows`. They are the same for the same data, numbers and
-    version of NumPy.
+    These are the peptides of all splits and the training chains that are no longer than these, those of training that
+    are rings in every rotation (they are turned at random), the fragments, and the training windows of `plan_windows`.
+    They are the same for the same data, numbers and version of NumPy.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def planned_sequences(dataset: Dataset, windows: int = DEFAULT_WINDOWS, seed: in
     """
     wanted: list[str] = []
     for record in dataset.records:
-        if record.is_peptide:
+        if record.is_peptide or (record.split == "train" and record.length <= TRAINED_LENGTHS[1]):
             turned = record.cyclic and record.split == "train"
             wanted += rotations(record.sequence) if turned else [record.sequence]
     wanted += [dataset.fragment_sequence(fragment) for fragment in dataset.fragments]

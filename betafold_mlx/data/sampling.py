@@ -10,7 +10,7 @@ from betafold_mlx.fields import check_settings, setting
 DEFAULT_WINDOWS = 40_000
 """Fixed windows of a data set, where nobody says how many."""
 
-MIN_WINDOWS = 21
+MIN_WINDOWS = 43
 """One of each length that models are trained on (`betafold_mlx.peptide.sequence.TRAINED_LENGTHS`)."""
 
 MAX_WINDOWS = 10_000_000

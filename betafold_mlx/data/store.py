@@ -25,7 +25,7 @@ FORMAT, SCHEMA_VERSION = "betafold-dataset", 1
 DATASET_FILE, ARRAYS_FILE = "dataset.json", "arrays.safetensors"
 
 SPLITS = ("train", "validation", "test")
-MIN_PEPTIDE, MAX_PEPTIDE = 10, 32
+MIN_PEPTIDE, MAX_PEPTIDE = 8, 50
 """Residues of a peptide. Shorter records are dropped; longer ones are chains to cut windows from."""
 PEPTIDE_KINDS = ("free", "oligomer", "bound", "mhc_bound", "unknown")
 """Kinds that are peptides where their length is; a short ``segment`` of a chain, say, stays a chain."""

@@ -13,12 +13,13 @@ import numpy as np
 from betafold_mlx.data.plan import chain_weights, inverse_cluster_size, plan_windows
 from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import Dataset, Record
-from betafold_mlx.data.substitution import substitution_probabilities
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import ALPHABET, TRAINED_LENGTHS, Peptide
+from betafold_mlx.peptide.substitution import substitution_probabilities
 
-KIND_WEIGHTS = {"free": 1.0, "oligomer": 1.0, "bound": 0.5, "mhc_bound": 0.1}
-"""How often peptides of a kind are drawn. An MHC groove stretches its peptides by force, whatever their sequence."""
+KIND_WEIGHTS = {"free": 1.0, "oligomer": 1.0, "bound": 0.5, "chain": 0.3, "mhc_bound": 0.1, "segment": 0.1}
+"""How often peptides of a kind are drawn. An MHC groove stretches its peptides by force, whatever their sequence.
+Chains and segments that are no longer than peptides count as such."""
 
 AS_OBSERVED = 0.2
 """Share of the examples that keep their own sequence where others have residues substituted."""
@@ -103,13 +104,15 @@ class WindowSampler:
         self.seed = seed
         self.config = config or SamplerConfig()
         self._chains = dataset.chains("train")
-        self._peptides = dataset.peptides("train")
+        shortest, longest = TRAINED_LENGTHS
+        self._peptides = dataset.peptides("train") + [r for r in self._chains if r.length <= longest]
         if not self._chains and not self._peptides:
             raise BetafoldError("the data set has no training records")
-        shortest, longest = TRAINED_LENGTHS
         edges = [shortest - 1, *buckets]
         self._ranges = {
-            bucket: (low + 1, min(bucket, longest)) for low, bucket in zip(edges[:-1], buckets, strict=True)
+            bucket: (low + 1, min(bucket, longest))
+            for low, bucket in zip(edges[:-1], buckets, strict=True)
+            if low < longest
         }
         self._chain_weights = chain_weights(self._chains)
         self._bridges = [
@@ -134,9 +137,14 @@ class WindowSampler:
         return self.draw(rng, padded, self.batch_size(padded)), padded
 
     def draw_length(self, rng: np.random.Generator) -> int:
-        """Draw the padded length of a batch: one of the buckets, by the number of lengths in it."""
-        widths = np.array([high - low + 1 for low, high in self._ranges.values()], dtype=float)
-        return int(rng.choice(list(self._ranges), p=widths / widths.sum()))
+        """Draw the padded length of a batch: one of the buckets with examples, by the number of lengths in it."""
+        ranges = {
+            padded: high - low + 1
+            for padded, (low, high) in self._ranges.items()
+            if self._chains or ((low <= self._peptide_lengths) & (self._peptide_lengths <= high)).any()
+        }
+        widths = np.array(list(ranges.values()), dtype=float)
+        return int(rng.choice(list(ranges), p=widths / widths.sum()))
 
     def batch_size(self, padded: int) -> int:
         """Return how many examples of a padded length make a batch."""

@@ -15,8 +15,8 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.fold.predictor import Predictor, in_batches
+from betafold_mlx.fold.ranking import rank_models
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.geometry.closure import measure_bonds
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.heads import vectors_to_angles
@@ -106,8 +106,8 @@ class Teacher:
     ) -> list[Label]:
         """Label peptides, on a CPU several batches at a time.
 
-        The label is the sample that `fold` would put first: of those whose stated bonds are made the one of the highest
-        mean pLDDT. (On validation structures the most central of eight is as near to the experiment.)
+        The label is the sample that `fold` would put first (`betafold_mlx.fold.ranking.rank_models`). On validation
+        structures the most central of eight is as near to the experiment.
 
         Parameters
         ----------
@@ -157,9 +157,10 @@ class Teacher:
 
 def _choose(peptide: Peptide, coordinates: np.ndarray, plddt: np.ndarray) -> Label:
     """Return the label among samples (S, L, 5, 3) with confidences (S, L)."""
-    made = np.array([all(bond.formed for bond in measure_bonds(peptide, model)) for model in coordinates])
-    chosen = int(np.lexsort((-plddt.mean(axis=1), ~made))[0])
-    return Label(coordinates[chosen, :, :4], plddt[chosen], bool(made[chosen]))
+    ranking = rank_models(peptide, coordinates, plddt)
+    chosen = ranking.order[0]
+    bonded = all(bond.formed for bond in ranking.bonds[0])
+    return Label(coordinates[chosen, :, :4], plddt[chosen], bonded)
 
 
 def mean_answer(answers: Sequence[Folded], inputs: ModelInputs) -> Folded:

@@ -12,7 +12,7 @@ from betafold_mlx.evaluate.items import FRAGMENT, Item
 from betafold_mlx.evaluate.structure_scores import CA, Scores
 from betafold_mlx.structure.secondary import assign_secondary_structure
 
-LENGTHS = ((10, 15), (16, 22), (23, 30))
+LENGTHS = ((10, 15), (16, 22), (23, 30), (31, 50))
 """Length classes, residues, both ends included."""
 DISULFIDE_RICH = 2
 """Disulfides from which on a peptide counts as disulfide-rich."""

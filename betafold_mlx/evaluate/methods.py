@@ -16,11 +16,15 @@ from betafold_mlx.evaluate.ensembles import Ensembles, score_ensembles
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.scope import measure_scope
 from betafold_mlx.evaluate.structure_scores import Scores, score_structures
+from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.geometry.closure import Bond
 from betafold_mlx.peptide.sequence import Peptide
 
 MODEL, UNSTATED, OTHER = "model", "model_not_told", "other_model"
+NO_TEMPLATES, DISTANT_TEMPLATES = "no_templates", "distant_templates"
+DISTANT = 0.6
+"""Identity up to which a template counts as distant."""
 BEST_OF, MEAN_OF = "best_of_", "mean_of_"
 """How the names of an oracle's choice among some models, and of the mean over them, begin."""
 SAMPLES = 5
@@ -120,6 +124,8 @@ def evaluate_model(
         add_several(scores, descriptions, ensembles, str(samples), f"the {samples} models of each item")
     text = f"the same model{first}, rings and disulfides not stated"
     methods = [Method(UNSTATED, text, [prediction.coordinates[0] for prediction in plain])]
+    if predictor.templates is not None:
+        methods += _with_fewer_templates(predictor, items, predictions, samples, seed, say)
     if beside is not None:
         peptides = [item.peptide for item in items]
         others = fold_all(beside, peptides, samples, seed, say, "folded, other model:")
@@ -143,6 +149,40 @@ def evaluate_model(
         if scope is None
         else measure_scope(predictor, dataset, items, predictions, scope, samples, seed, say),
     )
+
+
+def _with_fewer_templates(
+    predictor: Predictor,
+    items: Sequence[Item],
+    predictions: Sequence[Prediction],
+    samples: int,
+    seed: int,
+    say: Say,
+) -> list[Method]:
+    """Fold the items that have templates without them, and with those of at most `DISTANT` identity."""
+    methods = []
+    for name, text, library, limit in (
+        (NO_TEMPLATES, "the same model without templates", None, 1.0),
+        (
+            DISTANT_TEMPLATES,
+            f"the same model, templates of at most {DISTANT:.0%} identity",
+            predictor.templates,
+            DISTANT,
+        ),
+    ):
+        other = Predictor(predictor.loaded, predictor.embedder, library, limit)
+        lost = [
+            index
+            for index, prediction in enumerate(predictions)
+            if any(library is None or hit.identity > limit for hit in prediction.templates)
+        ]
+        again = fold_all(
+            other, [items[index].peptide for index in lost], samples, seed, say, f"{text}: folded"
+        )
+        changed = dict(zip(lost, again, strict=True))
+        models = [changed.get(index, one).coordinates[0] for index, one in enumerate(predictions)]
+        methods.append(Method(name, text, models))
+    return methods
 
 
 def _label(predictor: Predictor) -> str:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from betafold_mlx.data.substitution import BLOSUM62
 from betafold_mlx.peptide.sequence import residue_ids
+from betafold_mlx.peptide.substitution import BLOSUM62
 
 _CHUNK = 32_768  # positions scored at a time: int16 sums of 64 kB stay in the cache
 _NO_ROOM = np.int16(-16_384)  # below any score, and far enough from the end of int16

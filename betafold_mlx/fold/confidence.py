@@ -105,6 +105,7 @@ def confidence_features(folded: Folded, ensemble: Ensemble) -> mx.array:
         "torsion_density_mean": mean(density),
         "strain_mean": mx.log(mean(strain) + 0.1),
         "log_length": mx.broadcast_to(mx.log(count / 20.0), by_distance.shape),
+        "template_share": mx.broadcast_to(ensemble.template_share[:, None], by_distance.shape),
     }
     return mx.stack([features[name] for name in FEATURES], axis=-1)
 

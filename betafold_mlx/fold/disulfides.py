@@ -77,7 +77,7 @@ def rank_disulfides(
     apart = np.abs(np.subtract.outer(cysteines, cysteines))
     if cyclic:
         apart = np.minimum(apart, len(sequence) - apart)
-    gain = np.log(p) - np.log(np.array(NEAR_BY_CHANCE)[np.maximum(apart, 1) - 1])
+    gain = np.log(p) - np.log(np.array(NEAR_BY_CHANCE)[np.clip(apart, 1, len(NEAR_BY_CHANCE)) - 1])
     gain = np.where(apart == 1, NEIGHBOURS, gain)
     ways = list(_matchings(range(len(cysteines))))
     scores = np.array([sum(gain[i, j] for i, j in way) for way in ways])

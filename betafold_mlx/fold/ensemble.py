@@ -9,9 +9,10 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
-from betafold_mlx.fold.minimise import BONDED_STEPS, STEPS, minimise
+from betafold_mlx.fold.minimise import BONDED_STEPS, GENTLE, STEPS, USUAL, Schedule, minimise
 from betafold_mlx.fold.restraints import Restraints, restraints_from, take
 from betafold_mlx.fold.starts import draw_starts
+from betafold_mlx.fold.threads import Templates, blend, thread
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
@@ -24,6 +25,11 @@ MULTIPLE = 8
 
 ATTEMPTS = 4
 """Draws of a start for a sample whose stated bonds are not made."""
+
+THREADS_OF_A_HIT = 2
+"""Candidates threaded through each template: they differ where it is silent."""
+
+NETWORK, NOTHING = -1, -2
 
 
 class Ensemble(NamedTuple):
@@ -38,17 +44,29 @@ class Ensemble(NamedTuple):
     restraints : Restraints
         What they were fitted to.
     probability : mx.array
-        (B, L, L, bins) of C-alpha distances, from the distogram.
+        (B, L, L, bins) of C-alpha distances, from the distogram and the templates.
+    template_share : mx.array
+        (B, L) of each residue's distances that is of templates.
+    source : numpy.ndarray
+        (B, S) int: `NETWORK`, the number of the hit that the candidate was threaded through, or `NOTHING`, where a
+        peptide has fewer candidates than others of the batch.
     """
 
     torsions: mx.array
     coordinates: mx.array
     restraints: Restraints
     probability: mx.array
+    template_share: mx.array
+    source: np.ndarray
 
 
 def refine(
-    folded: Folded, inputs: ModelInputs, seed: int, numbers: Sequence[int], effort: int = 1
+    folded: Folded,
+    inputs: ModelInputs,
+    seed: int,
+    numbers: Sequence[int],
+    effort: int = 1,
+    templates: Templates | None = None,
 ) -> Ensemble:
     """Draw structures of a batch of peptides and fit them to the network's answer and the stated chemistry.
 
@@ -66,9 +84,16 @@ def refine(
         Numbers of the samples to make; sample i is the same whatever else is made.
     effort : int
         Multiple of the usual number of steps.
+    templates : Templates, optional
+        Known folds of the peptides: further candidates, behind those of the network.
     """
     probability = softmax(folded.distogram)
     restraints = restraints_from(folded, inputs, probability)
+    share = mx.zeros(inputs.mask.shape)
+    threads = thread(templates, restraints, seed, THREADS_OF_A_HIT) if templates else None
+    if templates is not None and threads is not None:
+        probability, share = blend(probability, templates)
+        restraints = restraints_from(folded, inputs, probability)
     batch, samples = len(inputs.mask), len(numbers)
     rows = np.repeat(np.arange(batch), samples)  # the peptide of each candidate
     number = np.tile(np.asarray(numbers), batch)  # and which sample of it
@@ -84,18 +109,44 @@ def refine(
         better = new_misfit < misfit[unmade]
         torsions[unmade[better]], misfit[unmade[better]] = again[better], new_misfit[better]
 
-    finished, coordinates = finish_rings(mx.array(torsions), take(restraints, rows).bonds)
-    shape = (batch, samples, -1)
+    grouped = torsions.reshape(batch, samples, *torsions.shape[1:])
+    source = np.full((batch, samples), NETWORK)
+    if threads is not None:
+        threaded, _ = fit(threads.torsions, threads.restraints, np.arange(len(threads.rows)), effort, GENTLE)
+        grouped, source = _beside(grouped, source, threaded, threads.rows, threads.hits)
+    candidates = grouped.shape[1]
+    every = np.repeat(np.arange(batch), candidates)
+    flat = mx.array(grouped.reshape(len(every), *torsions.shape[1:]))
+    finished, coordinates = finish_rings(flat, take(restraints, every).bonds)
+    shape = (batch, candidates, -1)
     return Ensemble(
         finished.reshape(*shape, 3),
         coordinates.reshape(*shape, *coordinates.shape[2:]),
         restraints,
         probability,
+        share,
+        source,
     )
 
 
+def _beside(
+    drawn: np.ndarray, source: np.ndarray, threaded: np.ndarray, rows: np.ndarray, hits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put threaded candidates (C, L, 3) behind the drawn ones (B, S, L, 3); repeat the first where there are fewer."""
+    counts = np.bincount(rows, minlength=len(drawn))
+    place = np.concatenate([np.arange(count) for count in counts])  # rows are in order
+    more = np.repeat(drawn[:, :1], counts.max(), axis=1)
+    numbers = np.full(more.shape[:2], NOTHING)
+    more[rows, place], numbers[rows, place] = threaded, hits
+    return np.concatenate([drawn, more], axis=1), np.concatenate([source, numbers], axis=1)
+
+
 def fit(
-    starts: mx.array, restraints: Restraints, rows: np.ndarray, effort: int = 1
+    starts: mx.array,
+    restraints: Restraints,
+    rows: np.ndarray,
+    effort: int = 1,
+    schedule: Schedule = USUAL,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise candidates from any source, `TOGETHER` at a time, and close their stated bonds.
 
@@ -109,6 +160,8 @@ def fit(
         (n,) int, the peptide of each candidate.
     effort : int
         Multiple of the usual number of steps.
+    schedule : Schedule
+        Of the minimisation.
 
     Returns
     -------
@@ -126,8 +179,8 @@ def fit(
             chosen = alike[first : first + TOGETHER]
             filled = chosen[np.minimum(np.arange(-(-len(chosen) // MULTIPLE) * MULTIPLE), len(chosen) - 1)]
             part = take(restraints, rows[filled])
-            fitted = minimise(starts[mx.array(filled)], part, steps=effort * steps)  # 3.
-            fitted = close_bonds(fitted, part.bonds)  # 4.
+            fitted = minimise(starts[mx.array(filled)], part, steps=effort * steps, schedule=schedule)
+            fitted = close_bonds(fitted, part.bonds)
             torsions[chosen] = np.array(fitted)[: len(chosen)]
             misfit[chosen] = bond_misfit(fitted, part.bonds)[: len(chosen)]
     return torsions, misfit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import mlx.core as mx
 
 from betafold_mlx.fold.gradient import EnergyGradient, EnergyWeights
@@ -23,8 +25,35 @@ PULL_EVERY = 8
 """Steps for which the mixture's states keep their probabilities."""
 
 
+class Schedule(NamedTuple):
+    """How a minimisation goes on.
+
+    Attributes
+    ----------
+    first_rate : float
+        Step size of Adam at the beginning, radians; it falls to `LAST_RATE`.
+    first_chemistry : float
+        Factor on clashes and stated bonds at the beginning; it grows to `LAST_CHEMISTRY`.
+    sterics_from : float
+        Share of the steps from which on clashes count.
+    """
+
+    first_rate: float = FIRST_RATE
+    first_chemistry: float = FIRST_CHEMISTRY
+    sterics_from: float = STERICS_FROM
+
+
+USUAL = Schedule()
+GENTLE = Schedule(first_rate=0.01, first_chemistry=1.0, sterics_from=0.0)
+"""The second is for starts that have their shape already."""
+
+
 def minimise(
-    torsions: mx.array, restraints: Restraints, weights: EnergyWeights | None = None, steps: int = STEPS
+    torsions: mx.array,
+    restraints: Restraints,
+    weights: EnergyWeights | None = None,
+    steps: int = STEPS,
+    schedule: Schedule = USUAL,
 ) -> mx.array:
     """Lower the energy of structures by Adam (Kingma & Ba 2015), each by itself.
 
@@ -38,6 +67,8 @@ def minimise(
         Weights of the terms of the energy.
     steps : int
         Their number is fixed, so that a structure does not depend on what is minimised beside it.
+    schedule : Schedule
+        Step sizes and the growth of the chemistry.
 
     Returns
     -------
@@ -49,11 +80,11 @@ def minimise(
     first, second = mx.zeros_like(angles), mx.zeros_like(angles)
     for step in range(1, steps + 1):
         progress = step / steps
-        chemistry = FIRST_CHEMISTRY * (LAST_CHEMISTRY / FIRST_CHEMISTRY) ** progress
-        rate = FIRST_RATE * (1 - progress) + LAST_RATE
+        chemistry = schedule.first_chemistry * (LAST_CHEMISTRY / schedule.first_chemistry) ** progress
+        rate = schedule.first_rate * (1 - progress) + LAST_RATE
         if (step - 1) % PULL_EVERY == 0:
             pull = gradient.pull(angles)
-        sterics = STERICS_EVERY if progress > STERICS_FROM and step % STERICS_EVERY == 0 else 0
+        sterics = STERICS_EVERY if progress > schedule.sterics_from and step % STERICS_EVERY == 0 else 0
         slope = gradient(angles, pull, chemistry, sterics)
         first = 0.9 * first + 0.1 * slope
         second = 0.98 * second + 0.02 * mx.square(slope)

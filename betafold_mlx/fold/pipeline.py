@@ -1,7 +1,8 @@
 """The fold of a batch of peptides, in five steps.
 
-1. The network answers: torsion and distance distributions, given the sequence and its stated chemistry.
-2. Candidate starts are drawn from the torsion distributions (`starts`).
+1. The network answers: torsion and distance distributions, given the sequence and its stated chemistry. The template
+   library is searched for known folds (`betafold_mlx.templates.search`).
+2. Candidate starts are drawn from the torsion distributions (`starts`) and threaded through templates (`threads`).
 3. All candidates are minimised together (`minimise`), against the distances, clashes and stated bonds.
 4. Rings and disulfides are closed exactly (`closing`). Steps 2 to 4 are `ensemble.refine`.
 5. Candidates are scored (`confidence`) and ranked (`ranking`): the `Prediction` of each peptide.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,17 +21,24 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.details import read_details
 from betafold_mlx.fold.disulfides import DisulfidePattern, rank_disulfides
-from betafold_mlx.fold.ensemble import refine
+from betafold_mlx.fold.ensemble import NETWORK, NOTHING, refine
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.ranking import collect_warnings, rank_models
+from betafold_mlx.fold.threads import Templates
 from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
+from betafold_mlx.templates.library import TemplateLibrary
+from betafold_mlx.templates.search import search
 
 if TYPE_CHECKING:
     from betafold_mlx.esm.features import EsmEmbedder
+
+MAX_TEMPLATES = 4
+MIN_TRUST = 0.6
+"""Templates of a peptide: at most so many, and none that is right with a smaller probability."""
 
 
 def fold_batch(
@@ -38,7 +47,10 @@ def fold_batch(
     peptides: Sequence[Peptide],
     ids: Sequence[str],
     *,
+    templates: TemplateLibrary | None = None,
+    max_identity: float = 1.0,
     samples: int,
+    candidates: int,
     seed: int,
     auto_disulfides: bool = False,
     details: bool = False,
@@ -55,7 +67,11 @@ def fold_batch(
         B peptides of one padded length.
     ids : sequence of str
         Their names.
-    samples, seed, auto_disulfides, details
+    templates : TemplateLibrary, optional
+        Known structures to look the peptides up in.
+    max_identity : float
+        Templates that are more similar are not used.
+    samples, candidates, seed, auto_disulfides, details
         As in `Predictor.fold`.
 
     Raises
@@ -76,8 +92,10 @@ def fold_batch(
         inputs = collate(peptides)._replace(features=inputs.features)
         answer = network(inputs, return_attention=details)
 
-    # 2. - 4. Candidates: drawn, minimised and closed.
-    ensemble = refine(answer, inputs, seed, range(samples))
+    hits = None if templates is None else find_templates(peptides, templates, max_identity)
+
+    # 2. - 4. Candidates: drawn and threaded, minimised and closed.
+    ensemble = refine(answer, inputs, seed, range(max(samples, candidates)), templates=hits)
 
     # 5. Confidence, ranking, and what else a prediction says.
     confidence = network.calibration(confidence_features(answer, ensemble))
@@ -86,11 +104,12 @@ def fold_batch(
     finite = np.isfinite(plddt).all(axis=1) & np.isfinite(coordinates).all(axis=(1, 3, 4))  # (B, L)
     if not finite[np.array(inputs.mask)].all():
         raise BetafoldError(f"model {loaded.name} gives no finite numbers: its weights are damaged")
-    structures = _secondary_structures(peptides, coordinates)
     predictions = []
     for row, peptide in enumerate(peptides):
         n = len(peptide)
-        order, bonds = rank_models(peptide, coordinates[row, :, :n], plddt[row, :, :n])
+        made = np.flatnonzero(ensemble.source[row] != NOTHING)
+        ranking = rank_models(peptide, coordinates[row, made, :n], plddt[row, made, :n])
+        order = made[ranking.order[:samples]]
         models = _without_absent_cb(peptide, coordinates[row, order, :n])
         scores = plddt[row, order, :n]
         prediction = Prediction(
@@ -99,18 +118,33 @@ def fold_batch(
             coordinates=models,
             plddt=scores,
             torsions=_without_end_torsions(peptide, torsions[row, order, :n]),
-            secondary_structure=tuple(structures[row][index] for index in order),
-            bonds=bonds,
+            secondary_structure=(),
+            bonds=ranking.bonds[:samples],
+            clashes=ranking.clashes[:samples],
+            through=ranking.through[:samples],
+            templates=tuple(hits.hits[row]) if hits else (),
+            threaded=tuple(None if k == NETWORK else k for k in ensemble.source[row, order].tolist()),
             seed=seed,
             model_name=loaded.name,
             model_sha256=loaded.sha256,
             embedder=describe_embedder(loaded, embedder),
             disulfide_patterns=patterns[row],
-            warnings=collect_warnings(peptide, models[0], scores[0], bonds[0], patterns[row]),
+            warnings=collect_warnings(peptide, models[0], scores[0], ranking, patterns[row]),
             details=read_details(answer, row, n, peptide.cyclic) if details else None,
         )
-        predictions.append(prediction.mirrored() if peptide.d_amino_acids else prediction)
-    return predictions
+        predictions.append(prediction)
+    return [
+        prediction.mirrored() if prediction.peptide.d_amino_acids else prediction
+        for prediction in _with_secondary_structures(predictions)
+    ]
+
+
+def find_templates(
+    peptides: Sequence[Peptide], library: TemplateLibrary, max_identity: float = 1.0
+) -> Templates:
+    """Look peptides up in a template library."""
+    hits = [search(peptide, library, MAX_TEMPLATES, max_identity=max_identity) for peptide in peptides]
+    return Templates([[hit for hit in found if hit.trust >= MIN_TRUST] for found in hits], library)
 
 
 def describe_embedder(loaded: LoadedModel, embedder: EsmEmbedder | None) -> dict[str, Any]:
@@ -138,15 +172,15 @@ def _rank_disulfides(peptide: Peptide, answer: Folded, row: int) -> tuple[Disulf
     )
 
 
-def _secondary_structures(peptides: Sequence[Peptide], coordinates: np.ndarray) -> list[list[str]]:
-    """Return the secondary structure of each model of each peptide: all in one go is ten times as fast."""
-    traces = [
-        model[: len(peptide), 1]
-        for peptide, models in zip(peptides, coordinates, strict=True)
-        for model in models
+def _with_secondary_structures(predictions: list[Prediction]) -> list[Prediction]:
+    """Return predictions with the secondary structure of each model: all in one go is ten times as fast."""
+    letters = iter(
+        assign_secondary_structures([model[:, 1] for each in predictions for model in each.coordinates])
+    )
+    return [
+        replace(each, secondary_structure=tuple(islice(letters, len(each.coordinates))))
+        for each in predictions
     ]
-    letters, samples = assign_secondary_structures(traces), coordinates.shape[1]
-    return [letters[first : first + samples] for first in range(0, len(letters), samples)]
 
 
 def _without_absent_cb(peptide: Peptide, coordinates: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from biotite.structure import AtomArray
 
     from betafold_mlx.fold.details import Details
+    from betafold_mlx.templates.search import Hit
 
 SCHEMA_VERSION = 1
 
@@ -61,6 +62,14 @@ class Prediction:
         peptide it read the mirror image, so that H there is a left-handed helix.
     bonds : tuple of tuple of Bond
         For each model, the stated ring closure and disulfides as the coordinates have them.
+    clashes : tuple of int
+        For each model, pairs of atoms that are too close (`betafold_mlx.geometry.sterics`).
+    through : tuple of bool
+        For each model, whether its chain runs through itself.
+    templates : tuple of Hit
+        Known structures that the peptide was looked up in, the most trusted first; `threaded` counts them.
+    threaded : tuple of int or None
+        For each model, the template that it was threaded through; None for one of the network alone.
     seed : int
         Random seed.
     model_name, model_sha256 : str
@@ -82,6 +91,10 @@ class Prediction:
     torsions: np.ndarray
     secondary_structure: tuple[str, ...]
     bonds: tuple[tuple[Bond, ...], ...]
+    clashes: tuple[int, ...]
+    through: tuple[bool, ...]
+    templates: tuple[Hit, ...]
+    threaded: tuple[int | None, ...]
     seed: int
     model_name: str
     model_sha256: str
@@ -122,6 +135,11 @@ class Prediction:
         details = self.details and self.details.mirrored()
         return dataclasses.replace(self, coordinates=image, torsions=-self.torsions, details=details)
 
+    def template_name(self, model: int) -> str | None:
+        """Return the entry that a model (from 0) was threaded through; None for one of the network alone."""
+        number = self.threaded[model]
+        return None if number is None else self.templates[number].name
+
     @property
     def made_by(self) -> str:
         """The model in words, with its frozen embedder: weights that are not the published ones show."""
@@ -130,8 +148,8 @@ class Prediction:
 
     @property
     def constraints_met(self) -> bool:
-        """True when the first model has all stated bonds."""
-        return all(bond.formed for bond in self.bonds[0])
+        """True when the first model has all stated bonds, and its chain does not run through itself."""
+        return all(bond.formed for bond in self.bonds[0]) and not self.through[0]
 
     def text(self, kind: str, command: str | None = None) -> str:
         """Return the prediction as the text of a file.
@@ -207,6 +225,9 @@ class Prediction:
                         for name, column in zip(("phi", "psi", "omega"), columns, strict=True)
                     },
                     "stated_bonds": [dataclasses.asdict(bond) for bond in self.bonds[rank]],
+                    "clashes": self.clashes[rank],
+                    "runs_through_itself": self.through[rank],
+                    "template": self.template_name(rank),
                 }
             )
         return {
@@ -232,6 +253,15 @@ class Prediction:
                     "probability": round(pattern.probability, 4),
                 }
                 for pattern in self.disulfide_patterns
+            ],
+            "templates": [
+                {
+                    "entry": hit.name,
+                    "identity": round(hit.identity, 3),
+                    "coverage": round(hit.coverage, 3),
+                    "trust": round(hit.trust, 3),
+                }
+                for hit in self.templates
             ],
             "seed": self.seed,
             "model": {

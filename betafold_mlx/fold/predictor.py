@@ -12,10 +12,13 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.pipeline import describe_embedder, fold_batch
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.registry import find_embedder, find_model
+from betafold_mlx.fold.settings import CANDIDATES
+from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.inputs import padded_length
 from betafold_mlx.parallel import side_by_side
 from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
+from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
 
 if TYPE_CHECKING:
     from betafold_mlx.esm.features import EsmEmbedder
@@ -24,6 +27,9 @@ __all__ = ["Prediction", "Predictor"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+AUTO = "auto"
+"""The template library of the model directory, where it has one."""
 
 BATCH_SIZE = 64
 """Peptides folded together: more do not make it faster on a CPU."""
@@ -38,6 +44,10 @@ class Predictor:
         From `betafold_mlx.model.directory.load_model`; `Predictor.load` is the usual way.
     embedder : EsmEmbedder, optional
         The frozen embedder that the model was trained on, where it was trained on one.
+    templates : TemplateLibrary, optional
+        Known structures to look peptides up in; none without.
+    max_identity : float
+        Templates that share more of their aligned residues with a peptide are not used.
 
     Examples
     --------
@@ -47,10 +57,19 @@ class Predictor:
     (1, 23, 5, 3)
     """
 
-    def __init__(self, loaded: LoadedModel, embedder: EsmEmbedder | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        embedder: EsmEmbedder | None = None,
+        templates: TemplateLibrary | None = None,
+        max_identity: float = 1.0,
+    ) -> None:
         mx.eval(loaded.model.parameters())  # threads read them
         self.loaded = loaded
         self.embedder = embedder
+        self.templates = templates
+        self.max_identity = max_identity
+        self.templates_from: str | None = None
         config = loaded.model.config
         frozen = config.embedder.kind != "residue"
         if frozen != (embedder is not None) or (embedder and embedder.esm.sha256 != config.embedder.sha256):
@@ -64,7 +83,12 @@ class Predictor:
             )
 
     @classmethod
-    def load(cls, model: str | Path | None = None, embedder: str | Path | None = None) -> Predictor:
+    def load(
+        cls,
+        model: str | Path | None = None,
+        embedder: str | Path | None = None,
+        templates: str | Path | None = AUTO,
+    ) -> Predictor:
         """Load a model directory, and the frozen embedder that it was trained on.
 
         Parameters
@@ -73,6 +97,8 @@ class Predictor:
             A model directory or the name of an installed one; by default the bundled `betafold-mini`.
         embedder : str or Path, optional
             Directory of the embedder; by default it is looked for (`betafold_mlx.fold.registry.find_embedder`).
+        templates : str or Path, optional
+            A template library, or `AUTO`; None for no templates.
 
         Raises
         ------
@@ -80,15 +106,18 @@ class Predictor:
             No such model, or a damaged one; an embedder that is missing or another one.
         """
         loaded = load_model(find_model(model))
+        library = _load_templates(loaded.path, templates)
         wanted = loaded.model.config.embedder
         if wanted.kind == "residue":
             if embedder is not None:
                 raise BetafoldError(f"model {loaded.name} needs no embedder: leave out --embedder {embedder}")
-            return cls(loaded)
-        directory = find_embedder(wanted, loaded.path, embedder)
-        from betafold_mlx.esm.features import EsmEmbedder  # the bundled model starts without
-
-        return cls(loaded, EsmEmbedder.load(directory))
+            predictor = cls(loaded, None, library)
+        else:
+            predictor = cls(loaded, _load_embedder(wanted, loaded.path, embedder), library)
+        predictor.templates_from = (
+            AUTO if templates == AUTO else None if templates is None else str(Path(templates).absolute())
+        )
+        return predictor
 
     def fold(
         self,
@@ -101,6 +130,7 @@ class Predictor:
         c_cap: str | None = None,
         auto_disulfides: bool = False,
         samples: int = 1,
+        candidates: int = CANDIDATES,
         seed: int = 0,
         id: str | None = None,
         details: bool = False,
@@ -110,7 +140,7 @@ class Predictor:
         Parameters
         ----------
         sequence : str or Peptide
-            4 to 32 standard residues in one-letter code.
+            4 to 50 standard residues in one-letter code.
         cyclic : bool
             Closed head to tail. A `Peptide` states this itself.
         disulfides : iterable of (int, int)
@@ -122,9 +152,11 @@ class Predictor:
         n_cap, c_cap : str, optional
             ``ACE`` and ``NH2``: placed in the files by ideal geometry, not modelled. A `Peptide` states them itself.
         samples : int
-            Models to make, ranked by mean pLDDT. The first drawn starts from the network's most likely torsions, the
-            others from draws of its torsion distributions, each from its own key: sample i is the same whatever
-            `samples`.
+            Models to return: the best ones of all candidates.
+        candidates : int
+            Structures to draw and rank, at least `samples`, beside those threaded through templates. The first starts
+            from the network's most likely torsions, the others from draws of its torsion distributions, each from its
+            own key: candidate i is the same whatever `candidates`.
         seed : int
             0 to 2^31 - 1.
         id : str, optional
@@ -152,6 +184,7 @@ class Predictor:
             [peptide],
             ids=[id or peptide.sequence],
             samples=samples,
+            candidates=candidates,
             seed=seed,
             auto_disulfides=auto_disulfides,
             details=details,
@@ -163,6 +196,7 @@ class Predictor:
         *,
         ids: Sequence[str] | None = None,
         samples: int = 1,
+        candidates: int = CANDIDATES,
         seed: int = 0,
         auto_disulfides: bool = False,
         details: bool = False,
@@ -176,7 +210,7 @@ class Predictor:
             Checked peptides.
         ids : sequence of str, optional
             Their names, one a peptide; by default the sequences.
-        samples, seed, auto_disulfides, details
+        samples, candidates, seed, auto_disulfides, details
             As in `fold`.
         batch_size : int
             Peptides in a batch: bounds the memory, however many there are.
@@ -193,6 +227,8 @@ class Predictor:
         """
         if samples < 1:
             raise BetafoldError(f"samples must be at least 1, not {samples}")
+        if candidates < 1:
+            raise BetafoldError(f"candidates must be at least 1, not {candidates}")
         if batch_size < 1:
             raise BetafoldError(f"a batch must hold at least 1 peptide, not {batch_size}")
         if not 0 <= seed < 2**31:
@@ -209,7 +245,10 @@ class Predictor:
                 self.embedder,
                 chosen,
                 ids,
+                templates=self.templates,
+                max_identity=self.max_identity,
                 samples=samples,
+                candidates=candidates,
                 seed=seed,
                 auto_disulfides=auto_disulfides,
                 details=details,
@@ -247,3 +286,16 @@ def in_batches(
         for index, one in zip(members, of_batch, strict=True)
     }
     return [results[index] for index in range(len(items))]
+
+
+def _load_templates(model: Path, templates: str | Path | None) -> TemplateLibrary | None:
+    if templates != AUTO:
+        return None if templates is None else TemplateLibrary.load(Path(templates))
+    bundled = model / LIBRARY_FILE
+    return TemplateLibrary.load(bundled) if bundled.is_file() else None
+
+
+def _load_embedder(wanted: EmbedderConfig, near: Path, given: str | Path | None) -> EsmEmbedder:
+    from betafold_mlx.esm.features import EsmEmbedder  # the bundled model starts without
+
+    return EsmEmbedder.load(find_embedder(wanted, near, given))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.geometry.closure import Bond, measure_bonds
+from betafold_mlx.geometry.sterics import count_clashes
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS, Peptide
 from betafold_mlx.structure.caps import crowded_caps
 
@@ -15,10 +17,33 @@ UNCERTAIN = 50.0
 """Mean pLDDT below which a prediction carries a warning."""
 
 
-def rank_models(
-    peptide: Peptide, coordinates: np.ndarray, plddt: np.ndarray
-) -> tuple[np.ndarray, tuple[tuple[Bond, ...], ...]]:
-    """Rank models: those that have their stated bonds first, then by mean pLDDT.
+CLASH_COST = 30.0
+"""pLDDT that a clash for each residue costs a model in the ranking."""
+
+
+class Ranking(NamedTuple):
+    """Order of S models, and what it looked at, best first.
+
+    Attributes
+    ----------
+    order : numpy.ndarray
+        (S,) indices of the models.
+    bonds : tuple of tuple of Bond
+        The stated bonds of each.
+    clashes : tuple of int
+        Pairs of atoms in each that are too close.
+    through : tuple of bool
+        Whether the chain runs through itself.
+    """
+
+    order: np.ndarray
+    bonds: tuple[tuple[Bond, ...], ...]
+    clashes: tuple[int, ...]
+    through: tuple[bool, ...]
+
+
+def rank_models(peptide: Peptide, coordinates: np.ndarray, plddt: np.ndarray) -> Ranking:
+    """Rank models: first those that have their stated bonds and do not run through themselves, then by mean pLDDT.
 
     Parameters
     ----------
@@ -28,25 +53,26 @@ def rank_models(
         (S, L, 5, 3) Angstrom.
     plddt : numpy.ndarray
         (S, L), 0 to 100.
-
-    Returns
-    -------
-    order : numpy.ndarray
-        (S,) indices, best first.
-    bonds : tuple of tuple of Bond
-        The stated bonds of each model, best first.
     """
     bonds = [measure_bonds(peptide, model) for model in coordinates]
-    broken = [not all(bond.formed for bond in model) for model in bonds]
-    order = np.lexsort((-plddt.mean(axis=1), broken))
-    return order, tuple(bonds[index] for index in order)
+    broken = np.array([not all(bond.formed for bond in model) for model in bonds])
+    glycine = np.array([letter == "G" for letter in peptide.sequence])
+    clashes, through = count_clashes(coordinates, glycine, peptide.cyclic, peptide.disulfides)
+    score = plddt.mean(axis=1) - CLASH_COST * clashes / len(peptide)
+    order = np.lexsort((-score, broken.astype(int) + through))
+    return Ranking(
+        order,
+        tuple(bonds[index] for index in order),
+        tuple(clashes[order].tolist()),
+        tuple(through[order].tolist()),
+    )
 
 
 def collect_warnings(
     peptide: Peptide,
     coordinates: np.ndarray,
     plddt: np.ndarray,
-    bonds: Sequence[Bond],
+    ranking: Ranking,
     patterns: Sequence[DisulfidePattern],
 ) -> tuple[str, ...]:
     """Return what a user should know of a prediction, one sentence each.
@@ -59,8 +85,8 @@ def collect_warnings(
         (L, 5, 3) Angstrom, of the first model.
     plddt : numpy.ndarray
         (L,), of the first model.
-    bonds : sequence of Bond
-        Its stated bonds.
+    ranking : Ranking
+        Of all models.
     patterns : sequence of DisulfidePattern
         How the model would bond the cysteines, where nothing was stated.
     """
@@ -83,5 +109,9 @@ def collect_warnings(
             if peptide.disulfides
             else f"no disulfides stated; the model prefers {sure}"
         )
-    warnings += [f"{bond.describe()}: not formed in this model" for bond in bonds if not bond.formed]
+    if ranking.through[0]:
+        warnings.append("the chain runs through itself: do not use this model")
+    warnings += [
+        f"{bond.describe()}: not formed in this model" for bond in ranking.bonds[0] if not bond.formed
+    ]
     return (*warnings, *crowded_caps(peptide.sequence, coordinates, peptide.n_cap, peptide.c_cap))

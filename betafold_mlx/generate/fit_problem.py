@@ -21,7 +21,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.generate.fit_terms import chain_matrix, clash_gradient, weighted_mean
+from betafold_mlx.fold.fit_terms import chain_matrix, clash_gradient, weighted_mean
 from betafold_mlx.generate.rings import STRETCH_WIDTH, Rings
 from betafold_mlx.generate.trace_states import PLACEHOLDERS
 from betafold_mlx.geometry.nerf import place_atoms, residue_constants, torsion_gradient

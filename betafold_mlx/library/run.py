@@ -58,6 +58,8 @@ _OTHER = {
     "format": "another --format",
     "report": "another --report",
     "samples": "another --samples",
+    "candidates": "another --candidates",
+    "templates": "another --templates",
     "seed": "another --seed",
     "disulfides": "another --disulfide",
     "batch_size": "another --batch-size",

@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from betafold_mlx.fold.prediction import versions
 from betafold_mlx.fold.predictor import Predictor
+from betafold_mlx.fold.settings import CANDIDATES
 
 BATCHES_A_PART = 4
 """Records that are sorted by length together, in batches: enough to fill most of these."""
@@ -17,7 +18,7 @@ PEPTIDES_TOGETHER = 128
 """That ``--batch-size auto`` allows: more are no faster on a CPU, fewer are slower."""
 
 MODELS_TOGETHER = 512
-"""Models of a batch, all its samples counted, that ``--batch-size auto`` allows: bounds the memory."""
+"""Structures of a batch, all candidates counted, that ``--batch-size auto`` allows: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class LibrarySettings:
 
     Attributes
     ----------
-    samples, seed, auto_disulfides
+    samples, candidates, seed, auto_disulfides
         As in `betafold_mlx.fold.predictor.Predictor.fold`.
     output : str
         One of `betafold_mlx.fold.output.OUTPUT_FORMATS`.
@@ -39,6 +40,7 @@ class LibrarySettings:
     """
 
     samples: int = 1
+    candidates: int = CANDIDATES
     seed: int = 0
     auto_disulfides: bool = False
     output: str = "files"
@@ -52,9 +54,9 @@ class LibrarySettings:
         return BATCHES_A_PART * self.batch_size
 
 
-def automatic_batch_size(samples: int) -> int:
-    """Return how many peptides to fold together, for so many models of each."""
-    return max(1, min(PEPTIDES_TOGETHER, MODELS_TOGETHER // samples))
+def automatic_batch_size(candidates: int) -> int:
+    """Return how many peptides to fold together, for so many candidates of each."""
+    return max(1, min(PEPTIDES_TOGETHER, MODELS_TOGETHER // candidates))
 
 
 def identity(predictor: Predictor, settings: LibrarySettings) -> dict[str, Any]:
@@ -64,6 +66,8 @@ def identity(predictor: Predictor, settings: LibrarySettings) -> dict[str, Any]:
         "format": settings.format,
         "report": settings.report is not None,
         "samples": settings.samples,
+        "candidates": settings.candidates,
+        "templates": None if predictor.templates is None else predictor.templates.fingerprint,
         "seed": settings.seed,
         "disulfides": "auto" if settings.auto_disulfides else "stated",
         "batch_size": settings.batch_size,

@@ -61,6 +61,8 @@ class Job:
         The model directory. On a machine without it a model of the same name is taken.
     embedder : Path or None
         That of the frozen embedder, likewise.
+    templates : str or None
+        As in `Predictor.load`.
     settings : LibrarySettings
         How to fold and render.
     identity : str
@@ -69,6 +71,7 @@ class Job:
 
     model: Path
     embedder: Path | None
+    templates: str | None
     settings: LibrarySettings
     identity: str
 
@@ -76,7 +79,13 @@ class Job:
     def of(cls, predictor: Predictor, settings: LibrarySettings) -> Job:
         """Return the job of a predictor, which folds for it in this process."""
         embedder = None if predictor.embedder is None else predictor.embedder.esm.path.absolute()
-        job = cls(predictor.loaded.path.absolute(), embedder, settings, _identity(predictor, settings))
+        job = cls(
+            predictor.loaded.path.absolute(),
+            embedder,
+            predictor.templates_from,
+            settings,
+            _identity(predictor, settings),
+        )
         _loaded.clear()
         _loaded[job] = predictor
         return job
@@ -110,6 +119,7 @@ def fold_entries(
         [peptide for _, peptide in good],
         ids=[entry.id for entry, _ in good],
         samples=settings.samples,
+        candidates=settings.candidates,
         seed=settings.seed,
         auto_disulfides=settings.auto_disulfides,
         details=settings.report is not None,
@@ -148,10 +158,10 @@ def _predictor(job: Job) -> Predictor:
     if job not in _loaded:
         model = job.model if job.model.is_dir() else job.model.name
         embedder = job.embedder if job.embedder is not None and job.embedder.is_dir() else None
-        predictor = Predictor.load(model, embedder)
+        predictor = Predictor.load(model, embedder, job.templates)
         if _identity(predictor, job.settings) != job.identity:
             raise BetafoldError(
-                "a worker has another model, embedder or version of betafold-mlx, MLX or Python: "
+                "a worker has another model, embedder, template library or version of betafold-mlx, MLX or Python: "
                 "all must have the same"
             )
         _loaded.clear()

@@ -8,7 +8,7 @@ import numpy as np
 
 FEATURES = (
     *("expected_lddt", "expected_lddt_mean", "state_plddt", "state_plddt_mean"),
-    *("torsion_density", "torsion_density_mean", "strain_mean", "log_length"),
+    *("torsion_density", "torsion_density_mean", "strain_mean", "log_length", "template_share"),
 )
 """What it looks at, for each residue of a structure (`betafold_mlx.fold.confidence`)."""
 

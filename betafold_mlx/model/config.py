@@ -116,7 +116,7 @@ class ModelConfig:
     ffn_width: int = setting(1280, "Width of the feed-forward networks.", min=1, max=65536)
     dropout: float = setting(0.1, "Dropout rate.", min=0, max=1, max_open=True)
     positions: str = setting("learned", "Absolute positions.", choices=("learned", "sinusoidal", "none"))
-    max_length: int = setting(32, min=1, max=4096)
+    max_length: int = setting(64, min=1, max=4096)
     relative: bool = setting(True)
     norm: str = setting("pre", choices=("pre", "post"))
     trunk: str = setting(

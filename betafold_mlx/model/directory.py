@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_directory, file_sha256, read_json, to_json
+from betafold_mlx.model.calibration import FEATURES
 from betafold_mlx.model.config import CONFIG_FILE, MODEL_TYPE, SCHEMA_VERSION, ModelConfig
 from betafold_mlx.model.folding import FoldingModel
 
@@ -146,6 +147,11 @@ def set_weights(model: nn.Module, arrays: dict[str, mx.array], source: Path) -> 
         For a missing, extra, misshapen or non-finite tensor, named.
     """
     expected = named_arrays(model.parameters())
+    calibration = arrays.get("calibration.weight")
+    if calibration is not None and calibration.shape == (
+        len(FEATURES) - 1,
+    ):  # of a version without templates
+        arrays = {**arrays, "calibration.weight": mx.pad(calibration, (0, 1))}
     for problem, names in (
         ("lacks", set(expected) - set(arrays)),
         ("has an unknown", set(arrays) - set(expected)),

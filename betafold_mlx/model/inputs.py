@@ -11,7 +11,7 @@ import numpy as np
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import Peptide
 
-PADDED_LENGTHS = (16, 24, 32)
+PADDED_LENGTHS = (16, 24, 32, 40, 50)
 """Batches are padded to one of these: few shapes mean few traces to compile and little padding to compute."""
 
 

@@ -30,9 +30,9 @@ THREE_LETTER = dict(
 )
 """One-letter code -> three-letter code."""
 
-MIN_LENGTH, MAX_LENGTH = 4, 32
+MIN_LENGTH, MAX_LENGTH = 4, 50
 """Accepted peptide lengths."""
-TRAINED_LENGTHS = (10, 30)
+TRAINED_LENGTHS = (8, 50)
 """Lengths that the models are trained on; outside them a fold carries a warning."""
 
 _INDEX = np.full(128, -1, dtype=np.int32)
@@ -107,7 +107,7 @@ class Peptide:
     Attributes
     ----------
     sequence : str
-        4 to 32 letters of `ALPHABET`.
+        4 to 50 letters of `ALPHABET`.
     cyclic : bool
         Closed head to tail: the C of the last residue is bonded to the N of the first.
     disulfides : tuple of (int, int)

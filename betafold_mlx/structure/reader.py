@@ -122,9 +122,9 @@ def read_structure(
         is read, and ``:5-17`` (author's numbers of the first and last residue) where it is a piece of a cut
         chain; ``~2`` tells apart chains of the same name.
 
-        `kind` is ``segment`` for a piece of a cut chain and ``chain`` for a whole chain of more than 32
-        residues. For a whole chain of up to 32 residues it is ``free`` where no other protein chain of the
-        model is within `CONTACT`, ``oligomer`` where all such chains have up to 32 residues too, otherwise
+        `kind` is ``segment`` for a piece of a cut chain and ``chain`` for a whole chain of more than 50
+        residues. For a whole chain of up to 50 residues it is ``free`` where no other protein chain of the
+        model is within `CONTACT`, ``oligomer`` where all such chains have up to 50 residues too, otherwise
         ``bound``.
 
         `disulfides` are within the backbone; `cyclic` is measured (`ring_closed`).

@@ -9,26 +9,38 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.confidence import confidence_features
-from betafold_mlx.fold.ensemble import refine
+from betafold_mlx.fold.ensemble import NOTHING, refine
+from betafold_mlx.fold.pipeline import find_templates
+from betafold_mlx.fold.settings import CANDIDATES
 from betafold_mlx.geometry.metrics import lddt
 from betafold_mlx.model.calibration import fit_logistic
 from betafold_mlx.model.directory import CARD_FILE, CONFIG_FILE, load_model, save_model
 from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.inputs import ModelInputs
+from betafold_mlx.peptide.sequence import ALPHABET, Peptide
+from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
 from betafold_mlx.train.batches import Batch
 
-SAMPLES = 3
 
-
-def calibrate_directory(directory: Path, batches: list[tuple[Batch, np.ndarray]]) -> None:
-    """Calibrate the model in a directory, as `calibrate` does, and write it back, whole or not at all."""
+def calibrate_directory(
+    directory: Path, batches: list[tuple[Batch, np.ndarray]], templates: TemplateLibrary | None = None
+) -> None:
+    """Calibrate the model in a directory, as `calibrate` does, and write it back with its template library."""
     loaded = load_model(directory)
-    calibrate(loaded.model, batches)
+    calibrate(loaded.model, batches, templates)
     training = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))["training"]
     card = (directory / CARD_FILE).read_text(encoding="utf-8")
     save_model(directory, loaded.model, card, training, mx.float16)
+    if templates is not None:
+        templates.save(directory / LIBRARY_FILE)
 
 
-def calibrate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]], seed: int = 0) -> None:
+def calibrate(
+    model: FoldingModel,
+    batches: list[tuple[Batch, np.ndarray]],
+    templates: TemplateLibrary | None = None,
+    seed: int = 0,
+) -> None:
     """Fold the validation batches as `fold` does, and fit the model's confidence to the lDDT they reach.
 
     Every peptide counts the same, whatever its length; whole peptides together count as much as fragments together,
@@ -40,6 +52,8 @@ def calibrate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]], seed
         Its `calibration` is replaced.
     batches : list of (Batch, numpy.ndarray)
         From `betafold_mlx.train.validate.validation_batches`.
+    templates : TemplateLibrary, optional
+        Known structures, none of them from the validation split.
     seed : int
         Of the samples.
     """
@@ -47,17 +61,29 @@ def calibrate(model: FoldingModel, batches: list[tuple[Batch, np.ndarray]], seed
     wholes = np.concatenate([whole for _, whole in batches])
     for batch, whole in batches:
         folded = model(batch.inputs)
-        ensemble = refine(folded, batch.inputs, seed, range(SAMPLES))
-        mask = batch.inputs.mask[:, None]
+        hits = None if templates is None else find_templates(_peptides(batch.inputs), templates)
+        ensemble = refine(folded, batch.inputs, seed, range(CANDIDATES), templates=hits)
+        mask = batch.inputs.mask[:, None] & mx.array(ensemble.source != NOTHING)[..., None]
         target = batch.targets.coordinates[:, None, :, 1]
         each = np.array(lddt(ensemble.coordinates[:, :, :, 1], target, mask))  # (B, S, L)
         known = np.broadcast_to(np.array(mask), each.shape)
-        counts = np.array(mask.sum(axis=-1))
+        counts = np.array(mask.sum(axis=(1, 2)))  # of all candidates
         of_kind = np.where(whole, max(wholes.sum(), 1), max((~wholes).sum(), 1))
-        share = np.broadcast_to((1.0 / (counts[:, 0] * of_kind))[:, None, None], each.shape)
+        share = np.broadcast_to((1.0 / (counts * of_kind))[:, None, None], each.shape)
         features.append(np.array(confidence_features(folded, ensemble))[known].astype(np.float64))
         reached.append(each[known].astype(np.float64))
         shares.append(share[known])
     weight, bias = fit_logistic(np.concatenate(features), np.concatenate(reached), np.concatenate(shares))
     model.calibration.weight = mx.array(weight.astype(np.float32))
     model.calibration.bias = mx.array(np.float32(bias))
+
+
+def _peptides(inputs: ModelInputs) -> list[Peptide]:
+    """Return the peptides of a batch, with the chemistry that the network is given."""
+    rows = zip(*(np.array(array) for array in inputs[:4]), strict=True)
+    peptides = []
+    for residues, mask, cyclic, bonded in rows:
+        sequence = "".join(ALPHABET[residue] for residue in residues[mask])
+        pairs = tuple((int(i) + 1, int(j) + 1) for i, j in np.argwhere(np.triu(bonded)))
+        peptides.append(Peptide(sequence, bool(cyclic), pairs))
+    return peptides

@@ -21,9 +21,10 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from betafold_mlx.data.store import Dataset
+from betafold_mlx.data.template_library import build_template_library
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.model.directory import save_model
+from betafold_mlx.model.directory import LoadedModel, save_model
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.ramachandran import fit_states
@@ -39,6 +40,7 @@ from betafold_mlx.train.ranks import Ranks
 from betafold_mlx.train.run import Run
 from betafold_mlx.train.training_config import TrainConfig
 from betafold_mlx.train.validate import validate, validation_batches
+from betafold_mlx.train.warm_start import start_from
 
 
 class Trainer(Run):
@@ -62,6 +64,8 @@ class Trainer(Run):
         Who share the work (`betafold_mlx.train.ranks.join`). Only rank 0 touches the run folder.
     distilled : Dataset, optional
         Distilled data to mix in, as ``config.mix`` says. It is never validated on.
+    start : LoadedModel, optional
+        Model whose weights a new run starts from.
 
     Raises
     ------
@@ -83,6 +87,7 @@ class Trainer(Run):
         resume: bool = False,
         ranks: Ranks | None = None,
         distilled: Dataset | None = None,
+        start: LoadedModel | None = None,
     ) -> None:
         if (config.network.embedder.kind == "residue") != (featurizer is None):
             raise BetafoldError(
@@ -113,7 +118,7 @@ class Trainer(Run):
         self.model = FoldingModel(config.network)
         self.optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
-        started = dataclasses.asdict(self._start(resume)) if ranks.main else None
+        started = dataclasses.asdict(self._start(resume, start)) if ranks.main else None
         self.progress = Counters(**ranks.value_from_main(started))
         if ranks.size > 1:
             weights = ranks.from_main(dict(tree_flatten(self.model.parameters())))
@@ -122,12 +127,14 @@ class Trainer(Run):
             self.optimizer.state = tree_unflatten(list(state.items()))
         mx.eval(self.model.parameters(), self.optimizer.state)
 
-    def _start(self, resume: bool) -> Counters:
+    def _start(self, resume: bool, start: LoadedModel | None) -> Counters:
         """Set weights and optimiser to what the run starts or goes on with; return how far it is."""
         progress = Counters()
         if resume:
             progress = checkpoint.load_last(self.directory, self.model, self.optimizer)
-        if not progress.step:
+        if not progress.step and start is not None:
+            start_from(self.model, start)
+        elif not progress.step:
             self.model.ramachandran_head.start_from(*fit_states(observed_torsions(self.sampler)))
         return progress
 
@@ -175,4 +182,8 @@ class Trainer(Run):
 
     def _complete(self) -> None:
         if self.config.calibrate:
-            calibrate_directory(self.directory / checkpoint.BEST, self.validation)
+            try:
+                templates = build_template_library(self.sampler.dataset)
+            except BetafoldError:  # nothing that could be a template
+                templates = None
+            calibrate_directory(self.directory / checkpoint.BEST, self.validation, templates)

@@ -56,7 +56,8 @@ def test_commands_in_the_order_of_use_with_what_they_do(complete, shell):
     if shell != "bash":  # which shows no descriptions
         assert offered["plain", "train"] == "Train a folding model."
     assert words(complete("betafold-mlx con", shell)) == ["convert-esm"]
-    assert set(words(complete("betafold-mlx dataset ", shell))) == {"fetch", "build", "info", "entries"}
+    offered = words(complete("betafold-mlx dataset ", shell))
+    assert set(offered) == {"fetch", "build", "info", "entries", "templates"} and len(offered) == 5
 
 
 @pytest.mark.parametrize("context", CONTEXTS, ids=lambda context: context.command_path)

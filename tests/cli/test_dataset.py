@@ -110,7 +110,7 @@ def test_nothing_usable_is_one_clear_line(tmp_path):
     (tmp_path / "short.pdb").write_text(pdb(rows("ACDEF", ideal("ACDEF"))))
     (tmp_path / "empty.jsonl").write_text("")
     for name, reason in (
-        ("short.pdb", r"short_A: 5 of 10 residues"), ("empty.jsonl", "they hold no chain"), ("no", "no such file")
+        ("short.pdb", r"short_A: 5 of 8 residues"), ("empty.jsonl", "they hold no chain"), ("no", "no such file")
     ):  # fmt: skip
         with pytest.raises(BetafoldError, match=f"no usable chain in the sources: .*{reason}") as error:
             run("build", tmp_path / name, "-o", tmp_path / "ds")

@@ -155,7 +155,7 @@ def test_auto_in_fasta_leaves_stated_disulfides(run, tmp_path):
         (["fold", "GIG4F"], "'4'"),
         (["fold", "GIGKFß"], "'ß' at position 6"),
         (["fold", "GIG"], "3 residues"),
-        (["fold", "A" * 33], "33 residues"),
+        (["fold", "A" * 51], "51 residues"),
         (["fold", "A" * 5000], "5000 residues"),
         (["fold", MAGAININ, "--disulfide", "1-2"], "not C"),
         (["fold", MAGAININ, "--disulfide", "one"], "I-J"),

@@ -252,14 +252,14 @@ def test_numbers_in_the_help_and_the_docs_are_those_of_the_modules(capsys):
     assert f"{MIN_POINTS} to {MAX_POINTS} lines" in words and f"within {MAX_MOTIF_RMSD:g} A" in words
     docs = " ".join((Path(__file__).parents[2] / "docs" / "generate.md").read_text().split())
     for said in (
-        f"Chains of {MIN_LENGTH} to {MAX_LENGTH} residues, open or closed head to tail",
-        f"{MIN_POINTS} to {MAX_POINTS} lines, Angstrom",
-        f"unbroken, {MIN_MOTIF} or more",
-        f"repeatable, {MIN_RANGES['H']} and {MIN_RANGES['E']} residues or more",
-        f"Above {MAX_MOTIF_RMSD:g} Å the sample has failed",
-        f"within {MAX_RMSD:g} Å of the trace, atoms overlap by more than {MAX_OVERLAP:g} Å",
+        f"Single chains of {MIN_LENGTH} to {MAX_LENGTH} residues, open or closed head to tail",
+        f"{MIN_POINTS} to {MAX_POINTS} lines, in Angstrom",
+        f"{MIN_MOTIF} or more residues of a PDB or mmCIF file (plain or gzipped), unbroken",
+        f"repeatable, at least {MIN_RANGES['H']} and {MIN_RANGES['E']} residues",
+        f"above {MAX_MOTIF_RMSD:g} Å the sample fails",
+        f"within {MAX_RMSD:g} Å of the trace, if atoms overlap by more than {MAX_OVERLAP:g} Å",
         f"within {CA_BOND:g} ± {CA_BOND_TOLERANCE:g} Å",
         f"cells of {CELL}° of the Ramachandran plot",
-        f"holds {100 * SHARE:.0f} % of all training residues",
+        f"smallest region of the Ramachandran plot with {100 * SHARE:.0f} % of all training residues",
     ):
         assert said in docs, said

@@ -79,15 +79,17 @@ def test_defaults_come_from_the_settings(page):
 
 def test_numbers_in_the_text_are_those_of_the_modules(page):
     from betafold_mlx.data.sampling import DEFAULT_WINDOWS, MIN_WINDOWS
+    from betafold_mlx.data.store import MAX_PEPTIDE, MIN_PEPTIDE
     from betafold_mlx.peptide.sequence import MAX_LENGTH, MIN_LENGTH, TRAINED_LENGTHS
     from betafold_mlx.report.viewer import PACKAGE
 
     def text(path):
         return " ".join(page(path).split())
 
-    lengths = f"{MIN_LENGTH} to {MAX_LENGTH} of the 20 standard residues; the models were trained on"
+    lengths = f"{MIN_LENGTH} to {MAX_LENGTH} of the 20 standard residues; the bundled model was trained on"
     assert f"{lengths} {TRAINED_LENGTHS[0]} to {TRAINED_LENGTHS[1]}." in text("betafold-mlx fold")
     assert TRAINED_LENGTHS[1] - TRAINED_LENGTHS[0] + 1 == MIN_WINDOWS
+    assert f"FASTA file of {MIN_PEPTIDE} to {MAX_PEPTIDE} residues each" in text("betafold-mlx distill")
     assert PACKAGE in text("betafold-mlx viewer install")
     for command in ("embed", "train"):
         assert f"{DEFAULT_WINDOWS:,}" in text(f"betafold-mlx {command}")

@@ -195,9 +195,9 @@ def test_evaluate(folder):
     code, out, err = run("evaluate", *model, "--beside", "betafold-mini", "--json", cwd=folder)
     report = json.loads(out)
     assert code == 0, err
-    assert list(report["methods"])[:5] == [
-        *("model", "best_of_5", "mean_of_5"),
-        *("model_not_told", "other_model"),
+    assert list(report["methods"])[:7] == [
+        *("model", "best_of_5", "mean_of_5", "model_not_told"),
+        *("no_templates", "distant_templates", "other_model"),
     ]
     assert LABEL in report["methods"]["model"] and "betafold-mini" in report["methods"]["other_model"]
     assert report["model"]["embedder"]["label"] == LABEL

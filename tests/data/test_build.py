@@ -14,6 +14,7 @@ from betafold_mlx.data.store import SPLITS, Dataset
 from betafold_mlx.data.summary import empty_splits, format_report
 from betafold_mlx.data.verify import verify_split
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 
 
 @pytest.fixture
@@ -91,7 +92,8 @@ def test_fragments_are_windows_of_evaluation_chains(built):
     for fragment in built.fragments:
         record = built.records[fragment.record]
         assert not record.is_peptide and (record.split, record.cluster) == (fragment.split, fragment.cluster)
-        assert 10 <= fragment.length <= 30 and fragment.start + fragment.length <= record.length
+        assert TRAINED_LENGTHS[0] <= fragment.length <= TRAINED_LENGTHS[1]
+        assert 0 <= fragment.start <= record.length - fragment.length
     for n, one in enumerate(built.fragments):
         for other in built.fragments[:n]:
             if one.record == other.record:
@@ -121,10 +123,10 @@ def test_duplicates_are_dropped_and_the_best_is_kept(tmp_path):
 
 
 def test_short_records_are_dropped_and_equal_ids_told_apart(tmp_path):
-    records = [backbone("x", "ACDEFGHIK"), backbone("y", "ACDEFGHIKL"), backbone("y", "WYVTSRQPNMLK")]
+    records = [backbone("x", "ACDEFGH"), backbone("y", "ACDEFGHI"), backbone("y", "WYVTSRQPNMLK")]
     dataset = build(tmp_path, records)
     assert [record.id for record in dataset.records] == ["y", "y_2"]
-    assert left_out(dataset) == {"x": ("too short", "9 of 10 residues")}
+    assert left_out(dataset) == {"x": ("too short", "7 of 8 residues")}
 
 
 def test_relatives_of_a_test_peptide_go_where_it_goes(records, built, tmp_path, rng):

@@ -11,6 +11,9 @@ from betafold_mlx.data.cache import check_index, read_index
 from betafold_mlx.data.plan import planned_sequences, sequences_sha256
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.config import EmbedderConfig
+from betafold_mlx.model.inputs import PADDED_LENGTHS
+
+LONGEST = PADDED_LENGTHS[-1]
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +31,8 @@ def test_features_are_the_embeddings_padded(cache, dataset):
     rng = np.random.default_rng(0)
     repeats = [sequences[n] for n in rng.integers(0, len(sequences), size=9)]  # over shards
     for chosen in (repeats, sequences):
-        features = cache(chosen, 32)
-        assert features.shape == (len(chosen), 32, WIDTH) and str(features.dtype) == "mlx.core.float32"
+        features = cache(chosen, LONGEST)
+        assert features.shape == (len(chosen), LONGEST, WIDTH) and str(features.dtype) == "mlx.core.float32"
         for row, sequence in zip(np.array(features), chosen, strict=True):
             np.testing.assert_array_equal(row[: len(sequence)], toy_embedding(sequence))
             assert not row[len(sequence) :].any()
@@ -39,10 +42,10 @@ def test_features_of_two_data_sets(cache, dataset, tmp_path):
     other = make_dataset(seed=3, chains=4, peptides=4)
     both = cache.beside(fill_toy(tmp_path / "other", other, seed=2, shard_size=7).cache)
     chosen = [*planned_sequences(dataset, 100)[:9], *planned_sequences(other, 100, 2)[::-5]]
-    for row, sequence in zip(np.array(both(chosen, 32)), chosen, strict=True):
+    for row, sequence in zip(np.array(both(chosen, LONGEST)), chosen, strict=True):
         np.testing.assert_array_equal(row[: len(sequence)], toy_embedding(sequence))
     with pytest.raises(BetafoldError, match="holds no embedding"):
-        cache(chosen, 32)
+        cache(chosen, LONGEST)
 
 
 def test_a_sequence_that_was_not_embedded(cache):

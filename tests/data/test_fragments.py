@@ -9,6 +9,7 @@ from betafold_mlx.data.fragments import as_target, as_windows, cut_fragments, ma
 from betafold_mlx.data.identity import rotations
 from betafold_mlx.data.scan import min_matches
 from betafold_mlx.data.store import Record
+from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 
 
 @pytest.fixture
@@ -61,8 +62,8 @@ def test_windows_known_to_an_earlier_split_are_dropped(known_in, reason, left, r
 
 
 def test_windows_are_spread_over_chains_and_clusters(monkeypatch, rng):
-    records = [record(random_letters(rng, 200), "test", cluster=1) for _ in range(8)]
-    records += [record(random_letters(rng, 200), "test", cluster=2 + n) for n in range(6)]
+    records = [record(random_letters(rng, 1000), "test", cluster=1) for _ in range(8)]
+    records += [record(random_letters(rng, 1000), "test", cluster=2 + n) for n in range(6)]
     records.append(record(random_letters(rng, 12), "test", cluster=50))  # room for one short window
     records.append(record(random_letters(rng, 20), "test", kind="free", cluster=60))  # a peptide is not cut
     found, _ = cut_fragments(records, np.random.default_rng(0))
@@ -78,9 +79,10 @@ def test_windows_are_spread_over_chains_and_clusters(monkeypatch, rng):
 
 
 def test_lengths_and_places_are_spread(rng):
-    records = [record(random_letters(rng, 100), "validation", cluster=n) for n in range(150)]
+    records = [record(random_letters(rng, 100), "validation", cluster=n) for n in range(300)]
     found, _ = cut_fragments(records, np.random.default_rng(0))
-    assert set(range(10, 31)) == {fragment.length for fragment in found}
+    shortest, longest = TRAINED_LENGTHS
+    assert set(range(shortest, longest + 1)) == {fragment.length for fragment in found}
     starts = [fragment.start / (100 - fragment.length) for fragment in found]
     assert min(starts) == 0 and max(starts) == 1 and 0.45 < np.mean(starts) < 0.55
     assert found == sorted(found, key=lambda fragment: (fragment.record, fragment.start))

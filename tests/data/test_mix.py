@@ -64,7 +64,7 @@ def is_of(dataset, window):
 def test_each_batch_has_its_share_of_each_origin(experimental, distilled, share):
     sampler = mixed_of(experimental, distilled, share)
     shares = []
-    for step in range(100):
+    for step in range(400):
         windows, padded = sampler.batch(step)
         labels = [is_of(distilled, window) for window in windows]
         predicted = [window for window, label in zip(windows, labels, strict=True) if label]

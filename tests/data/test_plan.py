@@ -13,12 +13,22 @@ from betafold_mlx.data.sampling import MIN_WINDOWS, SamplerConfig
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.inputs import PADDED_LENGTHS
+from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 from betafold_mlx.train.validate import validation_batches
+
+SHORTEST, LONGEST = TRAINED_LENGTHS
 
 
 @pytest.fixture(scope="module")
 def dataset():
     return make_dataset()
+
+
+@pytest.fixture(scope="module")
+def long_chains(dataset):
+    """The data set without chains that have no room for the longest window."""
+    records = [r for r in dataset.records if r.is_peptide or r.length >= LONGEST]
+    return dataclasses.replace(dataset, records=records, fragments=[])
 
 
 def test_training_and_validation_ask_for_nothing_else(dataset):
@@ -48,10 +58,10 @@ def test_it_follows_from_the_data_and_two_numbers(dataset):
         assert planned_sequences(data, windows, seed) != plan
 
 
-def test_windows_lie_in_their_chains_and_have_all_lengths(dataset):
-    chains = dataset.chains("train")
-    windows = plan_windows(chains, 210)
-    assert Counter(windows[:, 2].tolist()) == dict.fromkeys(range(10, 31), 10)
+def test_windows_lie_in_their_chains_and_have_all_lengths(long_chains):
+    chains = long_chains.chains("train")
+    windows = plan_windows(chains, 10 * MIN_WINDOWS)
+    assert Counter(windows[:, 2].tolist()) == dict.fromkeys(range(SHORTEST, LONGEST + 1), 10)
     lengths = np.array([len(chains[chain].sequence) for chain in windows[:, 0]])
     assert (windows[:, 1] >= 0).all() and (windows[:, 1] + windows[:, 2] <= lengths).all()
     long = plan_windows(chains, 20_000)
@@ -75,19 +85,20 @@ def test_chains_are_drawn_by_length_and_less_in_large_clusters(dataset):
     assert (np.abs(share - expected) < 5 * np.sqrt(expected / count)).all()
 
 
-def test_fixed_windows_are_drawn_evenly_and_by_seed_and_step_alone(dataset):
+def test_fixed_windows_are_drawn_evenly_and_by_seed_and_step_alone(long_chains):
     config = SamplerConfig(windows=MIN_WINDOWS, peptide_share=0.0)
-    sampler = WindowSampler(dataset, PADDED_LENGTHS, 1, config)
+    sampler = WindowSampler(long_chains, PADDED_LENGTHS, 1, config)
     sampler.batch(3)
-    first, again = sampler.batch(7), WindowSampler(dataset, PADDED_LENGTHS, 1, config).batch(7)
+    first, again = sampler.batch(7), WindowSampler(long_chains, PADDED_LENGTHS, 1, config).batch(7)
     assert [w.peptide for w in first[0]] == [w.peptide for w in again[0]] and first[1] == again[1]
     seen = Counter()
-    for step in range(300):
+    for step in range(600):
         windows, padded = sampler.batch(step)
         assert all(len(w.peptide) <= padded for w in windows)
         seen.update(len(w.peptide) for w in windows)
-    assert set(seen) == set(range(10, 31))
-    short = [seen[length] for length in range(10, 17)]  # one window each, all of the first bucket
+    assert set(seen) == set(range(SHORTEST, LONGEST + 1))
+    # One window each, all of the first bucket.
+    short = [seen[length] for length in range(SHORTEST, PADDED_LENGTHS[0] + 1)]
     assert max(short) < 1.1 * min(short)
 
 
@@ -109,11 +120,12 @@ def test_short_chains_are_taken_whole():
     records = [dataclasses.replace(r, kind="segment", cyclic=False) for r in full.records]
     dataset = dataclasses.replace(full, records=records)
     chains = dataset.chains("train")
-    for chain, start, length in plan_windows(chains, 200).tolist():
-        assert start + length <= len(chains[chain].sequence) and length >= 10
+    for number, (chain, start, length) in enumerate(plan_windows(chains, 200).tolist()):
+        assert start + length <= len(chains[chain].sequence)
+        assert length == min(SHORTEST + number % MIN_WINDOWS, len(chains[chain].sequence))
     short = dataclasses.replace(dataset, records=[r for r in records if r.split != "train" or r.length <= 16])
     assert short.chains("train")
-    sampler = WindowSampler(short, PADDED_LENGTHS, config=SamplerConfig(windows=40))
+    sampler = WindowSampler(short, PADDED_LENGTHS, config=SamplerConfig(windows=MIN_WINDOWS))
     for step in range(20):  # the buckets beyond the chains have windows all the same
         windows, padded = sampler.batch(step)
         assert windows and all(len(w.peptide) <= padded for w in windows)
@@ -121,7 +133,8 @@ def test_short_chains_are_taken_whole():
 
 @pytest.mark.parametrize("count", [0, MIN_WINDOWS - 1, 10**9])
 def test_too_few_and_too_many_windows(dataset, count):
-    with pytest.raises(BetafoldError, match=f"{count} training windows: take at least 21"):
+    lengths = LONGEST - SHORTEST + 1
+    with pytest.raises(BetafoldError, match=f"{count} training windows: take at least {lengths},"):
         planned_sequences(dataset, count)
     with pytest.raises(BetafoldError, match="windows"):
         WindowSampler(dataset, PADDED_LENGTHS, config=SamplerConfig(windows=count))

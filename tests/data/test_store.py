@@ -63,8 +63,8 @@ def test_splits_and_roles(dataset):
 
 @pytest.mark.parametrize(
     ("kind", "length", "expected"),
-    [("free", 10, True), ("oligomer", 32, True), ("unknown", 20, True), ("mhc_bound", 10, True),
-     ("bound", 33, False), ("free", 9, False), ("segment", 20, False), ("chain", 31, False)],
+    [("free", 8, True), ("oligomer", 50, True), ("unknown", 20, True), ("mhc_bound", 8, True),
+     ("bound", 51, False), ("free", 7, False), ("segment", 20, False), ("chain", 31, False)],
 )  # fmt: skip
 def test_what_a_peptide_is(kind, length, expected):
     assert is_peptide(kind, length) is expected

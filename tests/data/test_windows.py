@@ -7,13 +7,14 @@ from biotite.sequence.align import SubstitutionMatrix
 from synthetic import make_dataset
 
 from betafold_mlx.data.sampling import SamplerConfig
-from betafold_mlx.data.substitution import substitution_probabilities
-from betafold_mlx.data.windows import AS_OBSERVED, WindowSampler
+from betafold_mlx.data.windows import AS_OBSERVED, KIND_WEIGHTS, WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.inputs import PADDED_LENGTHS
-from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
+from betafold_mlx.peptide.sequence import ALPHABET, TRAINED_LENGTHS, residue_ids
+from betafold_mlx.peptide.substitution import substitution_probabilities
 
 OBSERVED = SamplerConfig(substitutions=0.0)
+SHORTEST, LONGEST = TRAINED_LENGTHS
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,10 @@ def test_windows_have_trained_lengths_and_fit_their_padding(dataset):
         windows, padded = sampler.batch(step)
         assert padded in PADDED_LENGTHS and len(windows) == 960 // padded
         for window in windows:
-            assert 10 <= len(window.peptide) <= 30 and len(window.peptide) <= padded
+            assert SHORTEST <= len(window.peptide) <= min(LONGEST, padded)
             assert window.coordinates.shape == (len(window.peptide), 4, 3)
             lengths[len(window.peptide)] += 1
-    assert set(range(10, 31)) == set(lengths)
+    assert set(range(SHORTEST, LONGEST + 1)) == set(lengths)
 
 
 def test_only_the_train_split_is_seen(dataset):
@@ -111,8 +112,28 @@ def test_mhc_bound_peptides_are_rare():
 
 def test_works_with_chains_alone_and_peptides_alone():
     for chains, peptides in ((3, 0), (0, 3)):
-        windows, _ = WindowSampler(make_dataset(chains=chains, peptides=peptides), PADDED_LENGTHS).batch(0)
-        assert windows
+        sampler = WindowSampler(make_dataset(chains=chains, peptides=peptides), PADDED_LENGTHS)
+        for step in range(20):  # also where the peptides have none of the lengths of a bucket
+            windows, padded = sampler.batch(step)
+            assert len(windows) == sampler.batch_size(padded)
+
+
+def test_short_chains_count_as_peptides_and_more_than_segments():
+    full = make_dataset(chains=0, peptides=60)
+    kinds = ("free", "chain", "segment")
+    records = [
+        dataclasses.replace(record, kind=kinds[number % 3], cyclic=False)
+        for number, record in enumerate(full.records)
+    ]
+    short = dataclasses.replace(full, records=records)
+    assert {record.kind for record in short.chains("train")} == {"chain", "segment"}
+    config = SamplerConfig(peptide_share=1.0, substitutions=0.0)
+    kind_of = {record.sequence: record.kind for record in short.records if record.split == "train"}
+    sampler = WindowSampler(short, (16, 24, 32), config=config)
+    drawn = Counter(kind_of[window.peptide.sequence] for window in all_windows(sampler, 40))  # all are whole
+    total = sum(KIND_WEIGHTS[kind] for kind in kinds)
+    for kind in kinds:
+        assert drawn[kind] / drawn.total() == pytest.approx(KIND_WEIGHTS[kind] / total, abs=0.08)
 
 
 def test_an_empty_train_split_is_refused():

@@ -6,7 +6,7 @@ from data_helpers import backbone, mutated, random_letters, spread
 from distill_helpers import built_dataset, guard_of
 
 from betafold_mlx.data.identity import rotations
-from betafold_mlx.data.store import Dataset
+from betafold_mlx.data.store import MAX_PEPTIDE, MIN_PEPTIDE, Dataset
 from betafold_mlx.data.verify import verify_split
 from betafold_mlx.distill.collection import Collection
 from betafold_mlx.distill.leakage import LeakageCheck
@@ -32,7 +32,7 @@ def together(dataset, sequences, cyclic):
     """The data set with sequences added to its train split."""
     found = Collection(LeakageCheck(dataset, "a" * 64))
     found.backbones = [
-        backbone(f"d{n}", sequence, "unknown" if len(sequence) <= 32 else "chain", ring)
+        backbone(f"d{n}", sequence, "unknown" if len(sequence) <= MAX_PEPTIDE else "chain", ring)
         for n, (sequence, ring) in enumerate(zip(sequences, cyclic, strict=True))
     ]
     more = found.dataset(0, "", {})
@@ -98,11 +98,11 @@ def test_what_is_let_through_can_be_trained_on(dataset, guard):
     sequences, cyclic = [], []
     for n in range(300):
         record = (later if n % 3 == 0 else train)[rng.integers(len(later if n % 3 == 0 else train))]
-        length = min(record.length, int(rng.integers(10, 33 if n % 5 else 80)))
+        length = min(record.length, int(rng.integers(MIN_PEPTIDE, MAX_PEPTIDE + 1 if n % 5 else 80)))
         start = int(rng.integers(0, record.length - length + 1))
         sequence = record.sequence[start : start + length]
         sequences.append(mutated(sequence, rng, int(rng.integers(0, length))))
-        cyclic.append(n % 7 == 0 and length <= 32)
+        cyclic.append(n % 7 == 0 and length <= MAX_PEPTIDE)
     leaks = guard.leaks(sequences, cyclic)
     through = [n for n, leak in enumerate(leaks) if leak is None]
     assert 60 < len(through) < 280  # of both there are enough to mean something

@@ -88,7 +88,9 @@ def test_the_threshold_itself_is_sure_enough(tmp_path):
     path = write_pdb(tmp_path / "one.pdb", OTHER, confidence)
     assert [len(b) for b in read_confident(path, 70.0).backbones] == [40]
     assert [len(b) for b in read_confident(path, 70.01).backbones] == [20, 19]
-    assert read_confident(path, 0.0).backbones[0].kind == "chain"
+    assert read_confident(path, 0.0).backbones[0].kind == "free"  # whole, and short enough for a peptide
+    longer = write_pdb(tmp_path / "longer.pdb", LONG, values(80))
+    assert read_confident(longer, 0.0).backbones[0].kind == "chain"
 
 
 def test_a_metric_is_believed_rather_than_b_factors(tmp_path):

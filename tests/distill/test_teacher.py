@@ -30,7 +30,7 @@ def test_one_teacher_labels_as_it_folds(models):
     some = PEPTIDES[1:]
     labels = teacher.label(some, samples=2, seed=5)
     for peptide, label in zip(some, labels, strict=True):
-        folded = predictor.fold(peptide, samples=2, seed=5)
+        folded = predictor.fold(peptide, candidates=2, seed=5)
         np.testing.assert_allclose(label.coordinates, folded.coordinates[0, :, :4], atol=2e-3)
         np.testing.assert_allclose(label.plddt, folded.plddt[0], atol=2e-2)
         assert label.bonded == all(bond.formed for bond in folded.bonds[0])
@@ -99,7 +99,7 @@ def test_the_label_is_the_surest_of_those_with_their_bonds(models):
     teacher = Teacher.load(models[:1])
     ring = PEPTIDES[2]
     (label,) = teacher.label([ring], samples=3)
-    everything = Predictor.load(models[0]).fold(ring, samples=3)
+    everything = Predictor.load(models[0]).fold(ring, samples=3, candidates=3)
     made = [all(bond.formed for bond in bonds) for bonds in everything.bonds]
     assert label.bonded == any(made)
     sure = everything.plddt.mean(axis=1)

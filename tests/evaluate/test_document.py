@@ -31,6 +31,7 @@ class Oracle:
         self.rng = np.random.default_rng(0)
         self.noise, self.spread, self.folded = noise, spread, []
         self.loaded = type("Loaded", (), {"name": "oracle", "sha256": "f" * 64})()
+        self.templates = None
 
     def describe_embedder(self):
         return {"kind": "residue", "label": "none"}

@@ -110,6 +110,7 @@ def test_classes(zoo):
         "peptides free, helical": "d",
         "peptides free, 10-15 residues": "ef",
         "peptides free, 16-22 residues": "d",
+        "peptides free, 31-50 residues": "j",
         "peptides, linear": "dhj",
         "peptides, cyclic": "eg",
         "peptides, one bridge": "f",
@@ -117,6 +118,7 @@ def test_classes(zoo):
         "peptides, helical": "dg",
         "peptides, 10-15 residues": "efg",
         "peptides, 16-22 residues": "dh",
+        "peptides, 31-50 residues": "j",
     }
     assert class_items([]) == {}
 

@@ -5,10 +5,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from betafold_mlx.data.substitution import BLOSUM62
 from betafold_mlx.evaluate import neighbours
 from betafold_mlx.evaluate.neighbours import Neighbour, nearest_windows
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER
+from betafold_mlx.peptide.substitution import BLOSUM62
 
 
 def test_blosum62_is_that_of_gemmi():

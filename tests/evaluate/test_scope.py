@@ -17,7 +17,7 @@ from betafold_mlx.evaluate.scope import (
     random_peptides,
     shuffled_peptides,
 )
-from betafold_mlx.peptide.sequence import ALPHABET, Peptide
+from betafold_mlx.peptide.sequence import ALPHABET, TRAINED_LENGTHS, Peptide
 
 DISORDERED = disordered_pieces()
 
@@ -53,7 +53,9 @@ def test_random_sequences_have_the_composition_and_lengths_of_training(dataset):
     text = "".join(record.sequence for record in dataset.records if record.split == "train")
     drawn = random_peptides(dataset, 3000, np.random.default_rng(0))
     sizes = [len(peptide) for peptide in drawn]
-    assert set(sizes) == set(range(10, 31)) and np.mean(sizes) == pytest.approx(20, abs=0.5)
+    shortest, longest = TRAINED_LENGTHS
+    assert set(sizes) == set(range(shortest, longest + 1))
+    assert np.mean(sizes) == pytest.approx((shortest + longest) / 2, abs=1)  # 4.4 standard errors
     seen, expected = Counter("".join(p.sequence for p in drawn)), Counter(text)
     for letter in ALPHABET:
         assert seen[letter] / sum(sizes) == pytest.approx(expected[letter] / len(text), abs=0.01)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from synthetic import HELIX, STRAND
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.fit_terms import chain_matrix, clash_gradient
 from betafold_mlx.generate import fit as fit_module
 from betafold_mlx.generate.fit import BOND_NOISE, fit_traces, looseness
 from betafold_mlx.generate.fit_problem import KNOWN_WIDTH, MAX_OVERLAP, MAX_RMSD, FitProblem
-from betafold_mlx.generate.fit_terms import chain_matrix, clash_gradient
 from betafold_mlx.generate.trace_states import start_torsions, torsion_states
 from betafold_mlx.structure.secondary import trace_angles, trace_dihedrals
 

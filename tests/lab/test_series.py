@@ -8,6 +8,7 @@ from lab_helpers import quick_folds, tiny_lab  # noqa: F401 - a fixture
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.lab import series as module
 from betafold_mlx.lab.series import RESULT_FILE, Variant, base_config, train_series, with_network
+from betafold_mlx.model.inputs import PADDED_LENGTHS
 
 
 def results(lab):
@@ -40,7 +41,7 @@ def test_every_variant_and_seed_is_trained_and_measured(done):
             assert len(run.items) == sum(f.split == "validation" for f in lab.small_dataset.fragments) + len(
                 lab.dataset.peptides("validation")
             )
-            assert set(run.by_padding) == {"16", "24", "32"}
+            assert list(run.by_padding) == [str(padded) for padded in PADDED_LENGTHS]
     rmsd = {name: [run.mean("rmsd") for run in runs] for name, runs in series.items()}
     assert len({value for values in rmsd.values() for value in values}) == 6  # nothing is mixed up
 
@@ -56,7 +57,8 @@ def test_padding_matters_with_a_wrong_mask_alone(done):
     _, _, series = done
     for name, same in (("base", True), ("inverted", False)):
         by_padding = [run.by_padding for run in series[name]]
-        alike = [np.allclose(one["16"], one["32"], atol=1e-3) for one in by_padding]
+        shortest, longest = (str(PADDED_LENGTHS[end]) for end in (0, -1))
+        alike = [np.allclose(one[shortest], one[longest], atol=1e-3) for one in by_padding]
         assert alike == [same, same]
 
 

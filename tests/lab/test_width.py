@@ -20,6 +20,7 @@ from betafold_mlx.lab.series import TrainedRun, base_config
 from betafold_mlx.lab.width import PER_NUMBER, PER_RESIDUE, cost, multiply_adds
 from betafold_mlx.model.config import TRIANGLES, ModelConfig
 from betafold_mlx.model.distogram import BINS
+from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.pairformer import PairDistogramHead, Pairformer
 from betafold_mlx.train.losses import distogram_loss
 
@@ -69,7 +70,9 @@ def test_all_shapes_get_the_same_compute(budget):
     base = base_config(budget)
     configs = {shape: width.config_of(base, shape) for shape in width.SHAPES}
     assert configs[width.BASELINE].steps == width.STEPS * budget.steps
-    spent = {shape: config.steps * cost(config.network, 32) for shape, config in configs.items()}
+    spent = {
+        shape: config.steps * cost(config.network, PADDED_LENGTHS[-1]) for shape, config in configs.items()
+    }
     for shape, value in spent.items():
         assert value == pytest.approx(spent[width.BASELINE], rel=0.6 / configs[shape].steps)
     steps = {shape: config.steps for shape, config in configs.items()}
@@ -219,7 +222,7 @@ def test_the_loss_of_one_distribution_for_all_pairs(lab, monkeypatch):
     from betafold_mlx.data.windows import WindowSampler
     from betafold_mlx.evaluate.items import split_items
 
-    sampler = WindowSampler(lab.dataset, (16, 24, 32), lab.seed)
+    sampler = WindowSampler(lab.dataset, PADDED_LENGTHS, lab.seed)
     windows = [window for step in range(stability.WINDOWS) for window in sampler.batch(step)[0]]
     counts = np.ones(BINS)
     for window in windows[: stability.WINDOWS]:

@@ -1,5 +1,6 @@
 """Libraries in worker processes: the same bytes with any number of them, and after kills and interrupts."""
 
+import dataclasses
 import os
 import random
 import signal
@@ -12,10 +13,12 @@ import psutil
 import pytest
 from library_helpers import contents, fasta, fold
 from synthetic import toy_model
+from template_helpers import library_of
 
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.executors import cluster
+from betafold_mlx.library import work
 from betafold_mlx.library.run import STATE_FOLDER
 from betafold_mlx.library.settings import LibrarySettings
 from betafold_mlx.library.work import Job, fold_part
@@ -64,9 +67,23 @@ def test_a_worker_with_another_model_refuses(predictor, model, tmp_path):
     mx.random.seed(1)
     save_model(tmp_path / "toy", toy_model(), "card", {})
     job = Job.of(predictor, LibrarySettings())
-    other = Job(tmp_path / "toy", None, job.settings, job.identity)
+    other = dataclasses.replace(job, model=tmp_path / "toy")
     with pytest.raises(BetafoldError, match="a worker has another model"):
         fold_part(other, [])
+
+
+def test_a_worker_finds_the_template_library_and_refuses_another_one(model, tmp_path, monkeypatch):
+    path = tmp_path / "own.safetensors"
+    library_of(["ACDEFGHIKL"]).save(path)
+    monkeypatch.chdir(tmp_path)
+    job = Job.of(Predictor.load(model, templates="own.safetensors"), LibrarySettings())
+    monkeypatch.setattr(work, "_loaded", {})  # as in another process
+    monkeypatch.chdir("/")  # and another folder
+    assert fold_part(job, []).records == []
+    library_of(["ACDEFGHIKM"]).save(path)
+    monkeypatch.setattr(work, "_loaded", {})
+    with pytest.raises(BetafoldError, match=r"another .*template library"):
+        fold_part(job, [])
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):

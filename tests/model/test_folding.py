@@ -118,10 +118,10 @@ def test_frozen_features_take_the_place_of_the_embedding():
 
 def test_too_long_is_refused(model):
     assert padded_length(17) == 24
-    with pytest.raises(BetafoldError, match="33"):
-        padded_length(33)
-    with pytest.raises(BetafoldError, match="at most 32"):
-        model(collate([PEPTIDES[0]], 40))
+    with pytest.raises(BetafoldError, match="51"):
+        padded_length(51)
+    with pytest.raises(BetafoldError, match="at most 64"):
+        model(collate([PEPTIDES[0]], 65))
 
 
 def test_directions_and_expected_plddt():

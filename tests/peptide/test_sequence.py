@@ -63,7 +63,7 @@ def test_any_text_gives_a_peptide_or_one_line(text):
         ("GIGX", "'X' at position 4"),
         ("GIG4KF", "'4' at position 4"),
         ("GIG", "3 residues"),
-        ("A" * 33, "33 residues"),
+        ("A" * 51, "51 residues"),
         ("GIG*KF", r"'\*' at position 4"),
         ("GIGſKF", "'ſ' at position 4"),  # S in capitals
         ("GIGKßF", "'ß' at position 5"),  # SS in capitals

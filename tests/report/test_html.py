@@ -321,6 +321,9 @@ def test_many_models_are_cut_and_counted(prediction):
         torsions=np.concatenate([prediction.torsions] * again),
         bonds=prediction.bonds * again,
         secondary_structure=prediction.secondary_structure * again,
+        clashes=prediction.clashes * again,
+        through=prediction.through * again,
+        threaded=prediction.threaded * again,
     )
     tree = parsed(report_html(many, viewer=None))
     assert len(tree.all("input", name="model")) == MAX_MODELS == len(data_of(tree)["models"])

@@ -58,7 +58,7 @@ def test_all_that_can_be_asked():
         ("sequence", "", "empty"),
         ("sequence", "GRX", "'X' at position 3"),
         ("sequence", "GRK", "3 residues"),
-        ("sequence", "A" * 33, "33 residues"),
+        ("sequence", "A" * 51, "51 residues"),
         ("sequence", "AAAA\ud800", "at position 5"),
         ("id", "AAAA\ud800", "Unicode"),
         ("id", 1, "must be text"),

@@ -12,6 +12,7 @@ pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extr
 from library_helpers import toy_predictor
 from serve_helpers import running
 
+from betafold_mlx.peptide.sequence import MAX_LENGTH
 from betafold_mlx.serve.server import ServerLimits
 
 
@@ -34,7 +35,7 @@ class AtOnce:
     def __init__(self):
         toy = toy_predictor()
         self.loaded, self.describe_embedder = toy.loaded, toy.describe_embedder
-        self._long = toy.fold("A" * 32, samples=2)
+        self._long = toy.fold("A" * MAX_LENGTH, samples=2)
 
     def fold(self, peptide, *, id=None, samples=1, seed=0, **options):
         n = len(peptide)
@@ -48,6 +49,9 @@ class AtOnce:
             plddt=self._long.plddt[:samples, :n],
             torsions=self._long.torsions[:samples, :n],
             bonds=((),) * samples,
+            clashes=self._long.clashes[:samples],
+            through=self._long.through[:samples],
+            threaded=(None,) * samples,
             seed=seed,
         )
 

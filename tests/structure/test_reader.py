@@ -355,8 +355,8 @@ def test_blank_chain_name(tmp_path):
     [
         ("AKLFAKLF", 12.0, ["oligomer", "oligomer"]),
         ("AKLFAKLF", 60.0, ["free", "free"]),
-        ("A" * 40, 12.0, ["bound", "chain"]),
-        ("A" * 40, 90.0, ["free", "chain"]),
+        ("A" * 60, 12.0, ["bound", "chain"]),
+        ("A" * 60, 90.0, ["free", "chain"]),
     ],
 )
 def test_kind(tmp_path, partner, distance, kinds):

@@ -1,4 +1,4 @@
-"""Write the gradient of the first step as the ranks of this program average it."""
+"""Write the gradient of a step of 7 examples as the ranks of this program average it."""
 
 import sys
 from pathlib import Path
@@ -14,6 +14,8 @@ from betafold_mlx.data.store import Dataset
 from betafold_mlx.train.loop import Trainer
 from betafold_mlx.train.ranks import join
 
+STEP = 2
+
 
 def main(dataset, output):
     """Take a step that keeps its gradient."""
@@ -26,6 +28,8 @@ def main(dataset, output):
         return {}
 
     trainer._update = keep
+    trainer.progress.step = STEP
+    assert trainer.sampler.batch_size(trainer.sampler.batch(STEP)[1]) == 7  # shares of 4 and 3
     trainer._step(nn.value_and_grad(trainer.model, trainer._loss))
     assert ranks.size == 2 or "two" not in output
     mx.eval(kept)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -11,13 +12,19 @@ from synthetic import make_dataset
 from train_helpers import TINY, all_bytes, train
 
 from betafold_mlx.data.sampling import SamplerConfig
+from betafold_mlx.data.template_library import build_template_library
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
-from betafold_mlx.fold.ensemble import refine
+from betafold_mlx.fold.ensemble import NOTHING, refine
+from betafold_mlx.fold.pipeline import find_templates
+from betafold_mlx.fold.predictor import Predictor
+from betafold_mlx.fold.settings import CANDIDATES
 from betafold_mlx.geometry.metrics import lddt
 from betafold_mlx.model.calibration import Calibration
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_arrays
+from betafold_mlx.peptide.sequence import ALPHABET, Peptide
+from betafold_mlx.templates.library import LIBRARY_FILE, MAX_ENTRY_LENGTH, TemplateLibrary
 from betafold_mlx.train import loop
 from betafold_mlx.train.checkpoint import read_run, start_run
 from betafold_mlx.train.loop import Trainer
@@ -25,8 +32,6 @@ from betafold_mlx.train.training_config import LossWeights
 
 
 def changed(**values):
-    import dataclasses
-
     return dataclasses.replace(TINY, **values)
 
 
@@ -280,15 +285,17 @@ CALIBRATED = changed(steps=4, calibrate=True)
 
 
 def test_a_complete_run_is_calibrated_on_its_validation_split(calibrated):
-    run, _, trainer = calibrated
+    run, small, trainer = calibrated
     best = load_model(run / "best")
+    library = build_template_library(small)
     assert best.trained_on == "d" * 64
     started = Calibration()
     assert not mx.allclose(best.model.calibration.weight, started.weight).item()
     predicted, reached = [], []
     for batch, _ in trainer.validation:
         folded = best.model(batch.inputs)
-        ensemble = refine(folded, batch.inputs, 0, range(3))
+        hits = find_templates(peptides_of(batch.inputs), library)
+        ensemble = refine(folded, batch.inputs, 0, range(CANDIDATES), templates=hits)
         features = confidence_features(folded, ensemble)
         mask = np.array(batch.inputs.mask)
         target = batch.targets.coordinates[:, None, :, 1]
@@ -296,8 +303,40 @@ def test_a_complete_run_is_calibrated_on_its_validation_split(calibrated):
         plddt = best.model.calibration(features) / 100
         for values, found in ((plddt, predicted), (achieved, reached)):
             rows = np.array(values)
-            found += [rows[b, s, mask[b]].mean() for b in range(len(mask)) for s in range(3)]
+            found += [rows[b, s, mask[b]].mean() for b, s in np.argwhere(ensemble.source != NOTHING)]
     assert abs(np.mean(predicted) - np.mean(reached)) < 0.03  # in the mean it is what was reached
+
+
+def peptides_of(inputs):
+    """The peptides of a batch, none of which has a disulfide."""
+    assert not np.array(inputs.bonded).any()
+    rows = zip(np.array(inputs.residues), np.array(inputs.mask), np.array(inputs.cyclic), strict=True)
+    return [
+        Peptide("".join(ALPHABET[n] for n in residues[mask]), bool(ring)) for residues, mask, ring in rows
+    ]
+
+
+def test_a_complete_run_has_the_templates_of_its_training_split(calibrated, tmp_path):
+    run, small, _ = calibrated
+    build_template_library(small).save(tmp_path / "own.safetensors")
+    kept = run / "best" / LIBRARY_FILE
+    assert kept.read_bytes() == (tmp_path / "own.safetensors").read_bytes()
+    library = TemplateLibrary.load(kept)
+    assert library.names and all(name.startswith("train") for name in library.names)
+    assert Predictor.load(run / "best").templates.names == library.names
+
+
+def test_where_nothing_can_be_a_template_there_is_no_library(tmp_path, calibrated):
+    _, small, _ = calibrated
+    records = [r for r in small.records if r.split != "train" or r.length > MAX_ENTRY_LENGTH]
+    assert any(r.split == "train" for r in records)
+    places = {r.id: n for n, r in enumerate(records)}
+    fragments = [dataclasses.replace(f, record=places[small.records[f.record].id]) for f in small.fragments]
+    long = dataclasses.replace(small, records=records, fragments=fragments)
+    train(tmp_path / "run", long, changed(steps=1, warmup=1, calibrate=True))
+    best = tmp_path / "run" / "best"
+    assert sorted(path.name for path in best.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert not mx.allclose(load_model(best).model.calibration.weight, Calibration().weight).item()
 
 
 def test_a_complete_run_is_left_alone(calibrated):
@@ -310,7 +349,7 @@ def test_a_complete_run_is_left_alone(calibrated):
 def test_a_run_that_ends_while_it_calibrates_is_not_complete(tmp_path, calibrated, monkeypatch):
     whole, small, _ = calibrated
 
-    def killed(directory, batches):
+    def killed(directory, batches, templates):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

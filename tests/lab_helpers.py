@@ -10,7 +10,7 @@ from betafold_mlx.lab.runner import Lab
 from betafold_mlx.model.directory import save_model
 
 TINY = Budget(
-    name="tiny", steps=4, repeats=1, width=16, layers=2, tokens=96, items=8, windows=40
+    name="tiny", steps=4, repeats=1, width=16, layers=2, tokens=96, items=8, windows=60
 )  # layers: of a baseline
 
 

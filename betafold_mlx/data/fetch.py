@@ -128,6 +128,9 @@ def fetch_entries(
         try:
             asyncio.run(fetcher.run([entry for entry in entries if entry not in skip], jobs, progress))
         finally:
+            place = {entry: number for number, entry in enumerate(entries)}
+            for names in (report.fetched, report.kept, report.missing):
+                names.sort(key=place.__getitem__)  # not as they came over several connections
             came = {*report.fetched, *report.kept}
             if came or not report.stopped:  # else the address may be wrong
                 _write_missing(folder, template, {*known, *report.missing} - came)

@@ -15,13 +15,11 @@ from betafold_mlx.fold.ensemble import Ensemble
 from betafold_mlx.fold.gradient import CA
 from betafold_mlx.geometry.metrics import LDDT_RADIUS, LDDT_THRESHOLDS
 from betafold_mlx.model.calibration import FEATURES
-from betafold_mlx.model.distogram import EDGES
+from betafold_mlx.model.distogram import EDGES, OUTERMOST
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.ramachandran import TorsionMixture
 
 _GRID = 0.25
-_LOWEST, _HIGHEST = 3.6, 44.0
-"""Angstrom: ends of the outermost bins."""
 
 
 def _tables() -> tuple[np.ndarray, np.ndarray]:
@@ -35,9 +33,9 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
     counted : numpy.ndarray
         (bins,): share of the bin within the inclusion radius.
     """
-    low, high = np.concatenate([[_LOWEST], EDGES]), np.concatenate([EDGES, [_HIGHEST]])
+    low, high = np.concatenate([OUTERMOST[:1], EDGES]), np.concatenate([EDGES, OUTERMOST[1:]])
     inside = np.minimum(high, LDDT_RADIUS)
-    modelled = np.arange(0.0, _HIGHEST, _GRID)[:, None]
+    modelled = np.arange(0.0, OUTERMOST[1], _GRID)[:, None]
     kept = np.zeros((len(modelled), len(low)))
     for threshold in LDDT_THRESHOLDS:
         overlap = np.minimum(inside, modelled + threshold) - np.maximum(low, modelled - threshold)

@@ -11,7 +11,7 @@ import numpy as np
 from betafold_mlx.fold.fitting import Targets, fit_torsions
 from betafold_mlx.fold.restraints import VARIANCE_FLOOR, Restraints, take
 from betafold_mlx.fold.starts import draw_starts
-from betafold_mlx.model.distogram import EDGES
+from betafold_mlx.model.distogram import EDGES, OUTERMOST
 from betafold_mlx.templates.library import TemplateLibrary
 from betafold_mlx.templates.search import Hit
 
@@ -23,8 +23,6 @@ TARGET_WIDTH = 0.5
 
 KNOWN_FREEDOM, UNKNOWN_FREEDOM, OMEGA_FREEDOM = math.radians(12.0), math.radians(40.0), math.radians(6.0)
 """How readily torsions turn that the template has, and those that it lacks."""
-
-_OUTERMOST = (3.6, 44.0)  # ends of the first and the last bin of the distogram, Angstrom
 
 
 class Templates(NamedTuple):
@@ -100,8 +98,8 @@ def blend(probability: mx.array, templates: Templates) -> tuple[mx.array, mx.arr
 
 def _bins_around(distances: np.ndarray) -> np.ndarray:
     """Return the probabilities of the bins under a normal distribution about each distance: (...) -> (..., bins)."""
-    edges = np.concatenate([_OUTERMOST[:1], EDGES, _OUTERMOST[1:]])
-    away = (edges - np.clip(distances, *_OUTERMOST)[..., None]) / DISTANCE_WIDTH
+    edges = np.concatenate([OUTERMOST[:1], EDGES, OUTERMOST[1:]])
+    away = (edges - np.clip(distances, *OUTERMOST)[..., None]) / DISTANCE_WIDTH
     below = 1 / (1 + np.exp(-1.702 * away))  # the normal distribution's to 0.01 (W. G. Cochran's logistic)
     inside = np.diff(below, axis=-1)
     return inside / inside.sum(axis=-1, keepdims=True)

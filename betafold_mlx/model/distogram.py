@@ -12,6 +12,10 @@ EDGES = np.concatenate([np.arange(4.0, 16.0, 0.5), np.arange(16.0, 32.0, 1.0), n
 """Edges between the bins, Angstrom: finer where a contact is decided; all from 40 on is one bin."""
 
 BINS = len(EDGES) + 1
+
+OUTERMOST = (3.6, 44.0)
+"""Ends of the first and the last bin where they need some, Angstrom."""
+
 CENTRES = np.concatenate([[3.8], (EDGES[1:] + EDGES[:-1]) / 2, [42.0]])
 """Distance that stands for each bin, Angstrom. (CA-CA across a cis bond is 2.9, across a trans bond 3.8.)"""
 

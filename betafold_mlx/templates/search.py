@@ -33,8 +33,8 @@ TRUST_RICH = (-5.34, 2.68, 1.33, -1.96, -3.74)
 TRUST_OTHER = (-6.38, 3.93, 1.94, -1.76, 0.0)
 """Logistic models of the probability that a hit's C-alpha RMSD to the truth, over the aligned residues, is below 3
 Angstrom: of peptides with two stated disulfides or more, and of others. Weights of 1, score / 50, coverage,
-log(aligned residues / 20) and the share of disulfides that are not matched. Fitted by `scripts/fit-template-trust` to
-the hits of each training peptide among the others."""
+log(aligned residues / 20) and the share of disulfides that are not matched. Fitted by
+logistic regression to the hits of each training and validation peptide among the others (see the model card)."""
 
 
 @dataclass(frozen=True)

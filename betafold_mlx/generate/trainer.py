@@ -21,6 +21,7 @@ from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train import checkpoint
 from betafold_mlx.train.checkpoint import Counters
 from betafold_mlx.train.microbatch import in_microbatches
+from betafold_mlx.train.muon import BlockMuon
 from betafold_mlx.train.run import Run
 
 MICROBATCH = 32
@@ -35,40 +36,12 @@ BETAS = (0.9, 0.99)
 """AdamW's. The loss of a step is noisy: a long memory of its square makes large steps rare."""
 
 
-def in_blocks(path: str, weight: mx.array) -> bool:
-    """Return whether a weight is a matrix between hidden states, which Muon is made for."""
-    return "blocks" in path.split(".") and weight.ndim == 2
-
-
 def make_optimizer(config: GeneratorTrainConfig) -> optim.Optimizer:
     """Return `BlockMuon`, or AdamW for all weights where the learning rate of the blocks is 0."""
     rest = optim.AdamW(config.learning_rate, betas=list(BETAS), weight_decay=config.weight_decay)
-    return BlockMuon(rest, config) if config.block_learning_rate else rest
-
-
-class BlockMuon(optim.MultiOptimizer):
-    """Muon for the matrices of the blocks, AdamW for tables, vectors, and the first and last layers.
-
-    Muon steps along the orthogonal matrix nearest to the mean gradient, so that all directions of a matrix learn
-    alike (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). Its matrices do not decay: MLX would add the
-    decay to the gradient, whose length Muon ignores.
-
-    The ratio of both rates is kept, whatever rate is set later.
-    """
-
-    def __init__(self, rest: optim.AdamW, config: GeneratorTrainConfig) -> None:
-        super().__init__([optim.Muon(config.block_learning_rate, weight_decay=0.0), rest], [in_blocks])
-        self._ratio = config.block_learning_rate / config.learning_rate
-
-    @property
-    def learning_rate(self) -> mx.array:
-        """AdamW's; setting it sets Muon's too."""
-        return self.optimizers[1].learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, rate: float | mx.array) -> None:
-        muon, rest = self.optimizers
-        muon.learning_rate, rest.learning_rate = rate * self._ratio, rate
+    if not config.block_learning_rate:
+        return rest
+    return BlockMuon(rest, config.block_learning_rate, config.learning_rate)
 
 
 class GeneratorTrainer(Run):

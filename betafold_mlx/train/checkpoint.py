@@ -25,7 +25,7 @@ from betafold_mlx.model.directory import load_arrays, named_arrays, save_arrays,
 from betafold_mlx.train.training_config import TrainConfig
 
 RUN_FILE, METRICS_FILE, LAST, BEST = "run.json", "metrics.jsonl", "last", "best"
-LOCK_FILE = ".lock"
+LOCK_FILE, AVERAGE_FILE = ".lock", "average.safetensors"
 
 
 class Settings(Protocol):
@@ -134,11 +134,19 @@ def read_run(directory: Path, dataset_sha256: str, kind: Any = TrainConfig) -> A
     return kind.from_dict(settings)
 
 
-def save_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer, progress: Counters) -> None:
-    """Write the checkpoint that ``--resume`` reads, whole or not at all."""
+def save_last(
+    directory: Path,
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    progress: Counters,
+    average: dict[str, mx.array] | None = None,
+) -> None:
+    """Write the checkpoint that ``--resume`` reads, whole or not at all; `average` is the mean of the weights."""
     with atomic_directory(directory / LAST) as temporary:
         save_arrays(temporary / "model.safetensors", named_arrays(model.parameters()))
         save_arrays(temporary / "optimizer.safetensors", named_arrays(optimizer.state))
+        if average:
+            save_arrays(temporary / AVERAGE_FILE, average)
         (temporary / "progress.json").write_text(to_json(asdict(progress)), encoding="utf-8")
 
 
@@ -177,6 +185,15 @@ def load_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer) -> 
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BetafoldError(f"{path} is damaged: the run cannot be resumed") from error
     return progress
+
+
+def load_average(directory: Path, model: nn.Module) -> dict[str, mx.array]:
+    """Return the mean of the weights that the last checkpoint holds; BetafoldError where it is not the model's."""
+    path = directory / LAST / AVERAGE_FILE
+    average, expected = load_arrays(path), named_arrays(model.parameters())
+    if _layout(average) != _layout(expected):
+        raise BetafoldError(f"{path} does not belong to this run: it cannot be resumed")
+    return {name: average[name] for name in expected}
 
 
 def _layout(arrays: dict[str, mx.array]) -> dict[str, tuple[tuple[int, ...], mx.Dtype]]:

@@ -24,7 +24,7 @@ from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.template_library import build_template_library
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.model.directory import LoadedModel, save_model
+from betafold_mlx.model.directory import LoadedModel, named_arrays, save_model
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.ramachandran import fit_states
@@ -36,6 +36,7 @@ from betafold_mlx.train.checkpoint import Counters
 from betafold_mlx.train.losses import total_loss
 from betafold_mlx.train.microbatch import MICROBATCH, in_microbatches
 from betafold_mlx.train.mixing import described, mixed
+from betafold_mlx.train.muon import BlockMuon
 from betafold_mlx.train.ranks import Ranks
 from betafold_mlx.train.run import Run
 from betafold_mlx.train.training_config import TrainConfig
@@ -116,22 +117,30 @@ class Trainer(Run):
         self.dataset_name = f"{len(dataset.records)} records" + described(distilled, config.mix)
         mx.random.seed(config.seed)  # the initial weights
         self.model = FoldingModel(config.network)
-        self.optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
+        rest = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
+        rate = config.block_learning_rate
+        self.optimizer = BlockMuon(rest, rate, config.learning_rate) if rate else rest
         self.optimizer.init(self.model.trainable_parameters())
         started = dataclasses.asdict(self._start(resume, start)) if ranks.main else None
         self.progress = Counters(**ranks.value_from_main(started))
+        if config.average and not self.average:
+            self.average = named_arrays(self.model.parameters())
         if ranks.size > 1:
             weights = ranks.from_main(dict(tree_flatten(self.model.parameters())))
             self.model.update(tree_unflatten(list(weights.items())))
+            if self.average:
+                self.average = ranks.from_main(self.average)
             state = ranks.from_main(dict(tree_flatten(self.optimizer.state)))
             self.optimizer.state = tree_unflatten(list(state.items()))
-        mx.eval(self.model.parameters(), self.optimizer.state)
+        mx.eval(self.model.parameters(), self.optimizer.state, self.average)
 
     def _start(self, resume: bool, start: LoadedModel | None) -> Counters:
         """Set weights and optimiser to what the run starts or goes on with; return how far it is."""
         progress = Counters()
         if resume:
             progress = checkpoint.load_last(self.directory, self.model, self.optimizer)
+            if self.config.average and progress.step:
+                self.average = checkpoint.load_average(self.directory, self.model)
         if not progress.step and start is not None:
             start_from(self.model, start)
         elif not progress.step:

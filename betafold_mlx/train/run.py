@@ -14,9 +14,11 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+from mlx.utils import tree_unflatten
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import locked
+from betafold_mlx.model.directory import named_arrays
 from betafold_mlx.train import checkpoint
 from betafold_mlx.train.checkpoint import LOCK_FILE, Counters, MetricsLog
 from betafold_mlx.train.ranks import Ranks, mlx_errors
@@ -49,6 +51,8 @@ class Run(abc.ABC):
         With what.
     progress : Counters
         How far the run is.
+    average : dict of str to mx.array
+        Running mean of the weights; empty where there is none.
     """
 
     directory: Path
@@ -57,6 +61,7 @@ class Run(abc.ABC):
     model: nn.Module
     optimizer: optim.Optimizer
     progress: Counters
+    average: dict[str, mx.array] = {}  # noqa: RUF012 - replaced, never changed
     _stop: bool = False
 
     def run(self, report: Reporter = lambda event: None) -> bool:
@@ -113,7 +118,7 @@ class Run(abc.ABC):
 
     def _save(self, log: MetricsLog) -> None:
         log.flush()
-        checkpoint.save_last(self.directory, self.model, self.optimizer, self.progress)
+        checkpoint.save_last(self.directory, self.model, self.optimizer, self.progress, self.average)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -156,7 +161,13 @@ class Run(abc.ABC):
         gradients, norm = optim.clip_grad_norm(gradients, self.config.clip)
         self.optimizer.learning_rate = self.config.learning_rate_at(step)
         self.optimizer.update(self.model, gradients)
-        mx.eval(self.model.parameters(), self.optimizer.state, loss, parts, norm)
+        if self.average:
+            decay = min(self.config.average, (1 + step) / (10 + step))  # the first weights do not linger
+            weights = named_arrays(self.model.parameters())
+            self.average = {
+                name: decay * mean + (1 - decay) * weights[name] for name, mean in self.average.items()
+            }
+        mx.eval(self.model.parameters(), self.optimizer.state, self.average, loss, parts, norm)
         if not mx.isfinite(loss).item():
             raise DivergedError(f"the loss is not a number at step {step}: lower the learning rate")
         self.progress.step = step + 1
@@ -174,12 +185,15 @@ class Run(abc.ABC):
 
     def _evaluate(self) -> dict[str, Any]:
         progress = self.progress
+        weights = named_arrays(self.model.parameters())
+        self.model.update(tree_unflatten(list((self.average or weights).items())))
         figures = self._validate()
-        if progress.best_score is None or figures["score"] < progress.best_score:
+        if progress.best_score is None or figures["score"] < progress.best_score or self.average:
             progress.best_score, progress.best_step, progress.stale = figures["score"], progress.step, 0
             if self.ranks.main:
                 self._keep(figures)
         else:
             progress.stale += 1
+        self.model.update(tree_unflatten(list(weights.items())))
         progress.finished = progress.step >= self.config.steps or progress.stale >= self.config.patience
         return {"step": progress.step, "validation": figures, "best_step": progress.best_step}

@@ -26,6 +26,8 @@ class Schedule:
         Steps between evaluations.
     patience : int
         Evaluations without a better one before the run stops early.
+    average : float
+        Decay a step of the running mean of the weights; 0: none.
     """
 
     steps: int
@@ -36,6 +38,7 @@ class Schedule:
     clip: float
     evaluate_every: int
     patience: int
+    average = 0.0
 
     def __post_init__(self) -> None:
         check_settings(self, "training")

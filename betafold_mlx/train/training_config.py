@@ -93,6 +93,8 @@ class TrainConfig(Schedule):
         Optimiser steps; the learning rate reaches its floor at the last one.
     learning_rate, final_learning_rate : float
         Peak after the warm-up, and floor at the end of the cosine.
+    block_learning_rate : float
+        Muon's peak, for the matrices of the blocks (`betafold_mlx.train.muon`); 0: AdamW for these too.
     warmup : int
         Steps of linear warm-up.
     weight_decay : float
@@ -103,6 +105,9 @@ class TrainConfig(Schedule):
         What each part of the loss counts.
     evaluate_every : int
         Steps between evaluations on the validation split.
+    average : float
+        Decay a step of the running mean of the weights; 0: none. With it the mean is what is validated, and the last
+        one is kept rather than the best, which noise would pick.
     calibrate : bool
         Fit the confidence of the best weights to their errors on the validation split when the run is complete.
     patience : int
@@ -116,12 +121,22 @@ class TrainConfig(Schedule):
     seed: int = setting(0, min=0)
     steps: int = setting(3500, "Optimiser steps, at most.", min=1)
     learning_rate: float = setting(8e-4, "Learning rate at its peak.", min=0, min_open=True)
+    block_learning_rate: float = setting(
+        0.0, "Muon's rate at its peak, for the matrices of the blocks; 0: AdamW for these too.", min=0
+    )
     final_learning_rate: float = setting(1e-5, min=0)
     warmup: int = setting(200, "Steps of warm-up.", min=0)
     weight_decay: float = setting(0.05, min=0)
     clip: float = setting(1.0, min=0, min_open=True)
     loss: LossWeights = field(default_factory=LossWeights)
     evaluate_every: int = setting(250, "Steps between evaluations.", min=1)
+    average: float = setting(
+        0.0,
+        "Keep the running mean of the weights with this decay a step; 0: none.",
+        min=0,
+        max=1,
+        max_open=True,
+    )
     calibrate: bool = setting(True)
     patience: int = setting(8, "Evaluations without a better one before stopping.", min=1)
     mix: Mix | None = None

@@ -24,11 +24,12 @@ from betafold_mlx.generate.network import load_generator
 from betafold_mlx.generate.sampler import SampleSpec, sample_traces
 from betafold_mlx.generate.scales import canonical_axes, resampling
 from betafold_mlx.generate.settings import FlowConfig, GeneratorConfig, GeneratorTrainConfig, SamplingConfig
-from betafold_mlx.generate.trainer import BETAS, GeneratorTrainer, in_blocks, make_optimizer
+from betafold_mlx.generate.trainer import BETAS, GeneratorTrainer, make_optimizer
 from betafold_mlx.model.directory import load_arrays, load_model
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.structure.secondary import assign_secondary_structure
 from betafold_mlx.train.checkpoint import read_run, start_run
+from betafold_mlx.train.muon import in_blocks
 
 TINY = GeneratorTrainConfig(
     network=GeneratorConfig(width=32, layers=1, decoder_layers=1, heads=4, ffn_width=64),

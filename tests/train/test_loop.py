@@ -75,6 +75,49 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(tmp_path, dataset, sto
     assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "parts")
 
 
+def test_a_run_with_muon_and_a_mean_resumes_in_the_same_bytes(tmp_path, dataset):
+    config = changed(block_learning_rate=0.01, average=0.9)
+    train(tmp_path / "whole", dataset, config)
+    start_run(tmp_path / "parts", config, "d" * 64)
+    trainer = Trainer(tmp_path / "parts", dataset, config, "d" * 64)
+    trainer.run(lambda figures: figures["step"] == 3 and trainer._interrupt(signal.SIGINT, None))
+    assert Trainer(tmp_path / "parts", dataset, config, "d" * 64, resume=True).run() is True
+    assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "parts")
+
+
+def test_the_running_mean_of_the_weights_is_kept_at_the_last_step(tmp_path, dataset):
+    config = changed(average=0.5, steps=3, evaluate_every=1)
+    trainer = Trainer(tmp_path / "run", dataset, config, "d" * 64)
+    name = "torsion_head.linear.weight"
+    mean = np.array(trainer.average[name], np.float64)
+
+    def follow(figures):
+        nonlocal mean
+        if "loss" in figures:
+            step = figures["step"] - 1
+            decay = min(0.5, (1 + step) / (10 + step))
+            weights = np.array(dict(tree_flatten(trainer.model.parameters()))[name], np.float64)
+            mean = decay * mean + (1 - decay) * weights
+
+    start_run(tmp_path / "run", config, "d" * 64)
+    trainer.run(follow)
+    assert trainer.progress.best_step == 3
+    kept = mx.load(str(tmp_path / "run" / "best" / "model.safetensors"))[name]
+    np.testing.assert_allclose(np.array(kept, np.float64), mean, atol=2e-3 * np.abs(mean).max())
+    weights = dict(tree_flatten(trainer.model.parameters()))[
+        name
+    ]  # training goes on from the weights, not the mean
+    assert np.abs(np.array(weights) - mean).max() > 1e-4
+
+
+def test_a_mean_that_is_missing_is_no_resume(tmp_path, dataset):
+    config = changed(average=0.9)
+    train(tmp_path / "run", dataset, config)
+    (tmp_path / "run" / "last" / "average.safetensors").unlink()
+    with pytest.raises(BetafoldError, match="average"):
+        Trainer(tmp_path / "run", dataset, config, "d" * 64, resume=True)
+
+
 def test_a_kill_between_checkpoints_repeats_the_lost_steps(tmp_path, dataset):
     train(tmp_path / "whole", dataset)
     start_run(tmp_path / "parts", TINY, "d" * 64)

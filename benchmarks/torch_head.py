@@ -16,8 +16,7 @@ from torch.nn import functional
 
 from betafold_mlx.geometry import ideal, nerf
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.model.distogram import BINS, EDGES
-from betafold_mlx.model.heads import PLDDT_BINS
+from betafold_mlx.model.heads import BINS, EDGES, PLDDT_BINS
 from betafold_mlx.model.ramachandran import LARGEST_CONCENTRATION, STATES
 from betafold_mlx.train.training_config import LossWeights
 

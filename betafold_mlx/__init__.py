@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from betafold_mlx._allocator import keep_freed_memory
-from betafold_mlx._blas import load_openblas
+from betafold_mlx._blas import keep_freed_memory, load_openblas
 from betafold_mlx._version import __version__
 
 # Before anything imports mlx.core.

@@ -7,7 +7,7 @@ import numpy as np
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.geometry.closure import measure_bonds
+from betafold_mlx.geometry.checks import measure_bonds
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER, Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.geometry.spread import superpose_models
 from betafold_mlx.peptide.sequence import THREE_LETTER, Peptide, residue_ids
 from betafold_mlx.structure.components import D_THREE_LETTER

@@ -87,6 +87,6 @@ def test_one_thread_for_a_while():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS needs none of it")
 def test_memory_settings_of_the_user_stay():
-    code = "from betafold_mlx._allocator import keep_freed_memory; print(keep_freed_memory())"
+    code = "from betafold_mlx._blas import keep_freed_memory; print(keep_freed_memory())"
     assert started(code, MALLOC_MMAP_THRESHOLD_="65536") == ["False"]
     assert started(code, GLIBC_TUNABLES="glibc.malloc.arena_max=2") == ["False"]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from betafold_mlx.cli.fasta import is_fasta
 from betafold_mlx.cli.options import (
     FOLDER,
     SEED,
@@ -17,6 +16,7 @@ from betafold_mlx.cli.options import (
     complete_words,
     device_option,
     examples,
+    is_fasta,
     json_option,
     model_options,
     panels,
@@ -25,8 +25,7 @@ from betafold_mlx.cli.progress import say
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name
-from betafold_mlx.fold.registry import DEFAULT_MODEL
-from betafold_mlx.fold.settings import CANDIDATES
+from betafold_mlx.fold.registry import CANDIDATES, DEFAULT_MODEL
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
 
 if TYPE_CHECKING:

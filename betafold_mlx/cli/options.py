@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 from rich_click.rich_panel import RichOptionPanel
 
 from betafold_mlx.cli.progress import say
+from betafold_mlx.errors import BetafoldError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -178,3 +179,35 @@ def given_options(ctx: click.Context, names: Any) -> list[str]:
 def command_line() -> str:
     """Return the command that runs, as a shell takes it."""
     return shlex.join(["betafold-mlx", *(get_current_context().find_object(list) or [])])
+
+
+def is_fasta(text: str) -> bool:
+    """Tell a FASTA path from a sequence: it exists, or it looks like a path.
+
+    Raises
+    ------
+    click.UsageError
+        For a folder, or a path where nothing is.
+    """
+    path = Path(text)
+    try:
+        if path.exists() and not path.is_dir():  # a pipe will do
+            return True
+        folder = path.is_dir() and bool(text)
+    except (OSError, ValueError):  # too long for a path, or a NUL in it
+        return False
+    if folder and not _is_peptide(text):  # `-o PEPTIDE` makes folders that are named like peptides
+        raise click.UsageError(f"{text} is a folder: give a sequence or a FASTA file")
+    if "/" in text or path.suffix.lower() in (".fasta", ".fa", ".faa", ".fas", ".txt", ".gz"):
+        raise click.UsageError(f"there is no FASTA file {text}")
+    return False
+
+
+def _is_peptide(text: str) -> bool:
+    from betafold_mlx.peptide.sequence import Peptide
+
+    try:
+        Peptide.parse(text)
+    except BetafoldError:
+        return False
+    return True

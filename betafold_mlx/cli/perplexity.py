@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from betafold_mlx.cli.fasta import is_fasta, shown
-from betafold_mlx.cli.options import complete_peptide, device_option, esm_option, examples, json_option
-from betafold_mlx.cli.progress import say
+from betafold_mlx.cli.options import (
+    complete_peptide,
+    device_option,
+    esm_option,
+    examples,
+    is_fasta,
+    json_option,
+)
+from betafold_mlx.cli.progress import say, shown
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 

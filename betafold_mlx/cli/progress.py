@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 _Self = TypeVar("_Self", bound="Progress")
+MAX_NAME = 40  # characters of a name on the terminal
 _SECONDS = 30.0  # between two lines where there is no terminal
 
 
@@ -23,6 +24,12 @@ def say(message: str) -> None:
     Like all that is printed beside a `Progress` it goes by `print`, which rich guides around the bar.
     """
     print(f"betafold-mlx: {message}", file=sys.stderr)
+
+
+def shown(name: str) -> str:
+    """Return a name for the terminal: short, with ``?`` for what would steer it (control characters, bidi marks)."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in name[: MAX_NAME + 1])
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 3] + "..."
 
 
 class Progress:

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from betafold_mlx.cli.fasta import MAX_NAME, shown
-from betafold_mlx.cli.progress import say
+from betafold_mlx.cli.progress import MAX_NAME, say, shown
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.device import side_by_side
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.converted import LoadedEsm, load_esm
 from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.model.inputs import pad_features
-from betafold_mlx.parallel import side_by_side
 
 MIN_TO_DIVIDE = 8
 """Sequences from which on there are two batches, for two processor cores."""

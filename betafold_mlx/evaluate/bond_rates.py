@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx.fold.disulfides import DisulfidePattern
-from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.peptide.sequence import Peptide
 
 KINDS = ("ring", "disulfide")
-"""Kinds of `betafold_mlx.geometry.closure.Bond`."""
+"""Kinds of `betafold_mlx.geometry.checks.Bond`."""
 
 
 def bond_figures(bonds: Sequence[Sequence[Sequence[Bond]]]) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from betafold_mlx.evaluate.scope import measure_scope
 from betafold_mlx.evaluate.structure_scores import Scores, score_structures
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
-from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.peptide.sequence import Peptide
 
 MODEL, UNSTATED, OTHER = "model", "model_not_told", "other_model"

@@ -23,7 +23,7 @@ BRIDGE_CB, BRIDGE_CA = (3.5, 4.3), (4.0, 6.8)
 """Angstrom: inside the accepted CB-CB range of 3.4 to 4.5, and the CA-CA that goes with it (Hazes & Dijkstra 1988)."""
 
 RING_TOLERANCES, BRIDGE_TOLERANCE = (0.015, 0.04, 0.04, 0.06), 0.08
-"""Angstrom, in the order of `RING_PAIRS` and for CB-CB: tighter than what `betafold_mlx.geometry.closure` accepts."""
+"""Angstrom, in the order of `RING_PAIRS` and for CB-CB: tighter than what `betafold_mlx.geometry.checks` accepts."""
 
 OMEGA_STIFFNESS = 0.15
 """How readily omega turns, as against phi and psi."""

@@ -14,9 +14,8 @@ import numpy as np
 from betafold_mlx.fold.ensemble import Ensemble
 from betafold_mlx.fold.gradient import CA
 from betafold_mlx.geometry.metrics import LDDT_RADIUS, LDDT_THRESHOLDS
-from betafold_mlx.model.calibration import FEATURES
-from betafold_mlx.model.distogram import EDGES, OUTERMOST
 from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.heads import EDGES, FEATURES, OUTERMOST
 from betafold_mlx.model.ramachandran import TorsionMixture
 
 _GRID = 0.25

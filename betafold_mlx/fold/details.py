@@ -9,8 +9,8 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.restraints import CLOSE_IN_SEQUENCE
-from betafold_mlx.model.distogram import CENTRES
 from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.ramachandran import TorsionMixture
 
 CELLS = 72

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from betafold_mlx.model.distogram import EDGES
+from betafold_mlx.model.heads import EDGES
 from betafold_mlx.peptide.chemistry import Disulfides
 
 BONDED_DISTANCE = 7.0

@@ -9,13 +9,12 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
-from betafold_mlx.fold.minimise import BONDED_STEPS, GENTLE, STEPS, USUAL, Schedule, minimise
+from betafold_mlx.fold.minimise import BONDED_STEPS, GENTLE, STEPS, USUAL, Schedule, draw_starts, minimise
 from betafold_mlx.fold.restraints import Restraints, restraints_from, take
-from betafold_mlx.fold.starts import draw_starts
-from betafold_mlx.fold.threads import Templates, blend, thread
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
+from betafold_mlx.templates.search import Templates
 
 TOGETHER = 128
 """Structures minimised at a time: more of them fall out of the processor's cache."""
@@ -90,8 +89,11 @@ def refine(
     probability = softmax(folded.distogram)
     restraints = restraints_from(folded, inputs, probability)
     share = mx.zeros(inputs.mask.shape)
-    threads = thread(templates, restraints, seed, THREADS_OF_A_HIT) if templates else None
-    if templates is not None and threads is not None:
+    threads = None
+    if templates is not None and any(templates.hits):
+        from betafold_mlx.fold.threads import blend, thread
+
+        threads = thread(templates, restraints, seed, THREADS_OF_A_HIT)
         probability, share = blend(probability, templates)
         restraints = restraints_from(folded, inputs, probability)
     batch, samples = len(inputs.mask), len(numbers)

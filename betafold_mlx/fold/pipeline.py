@@ -2,7 +2,7 @@
 
 1. The network answers: torsion and distance distributions, given the sequence and its stated chemistry. The template
    library is searched for known folds (`betafold_mlx.templates.search`).
-2. Candidate starts are drawn from the torsion distributions (`starts`) and threaded through templates (`threads`).
+2. Candidate starts are drawn from the torsion distributions (`minimise`) and threaded through templates (`threads`).
 3. All candidates are minimised together (`minimise`), against the distances, clashes and stated bonds.
 4. Rings and disulfides are closed exactly (`closing`). Steps 2 to 4 are `ensemble.refine`.
 5. Candidates are scored (`confidence`) and ranked (`ranking`): the `Prediction` of each peptide.
@@ -19,22 +19,20 @@ import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
-from betafold_mlx.fold.details import read_details
-from betafold_mlx.fold.disulfides import DisulfidePattern, rank_disulfides
 from betafold_mlx.fold.ensemble import NETWORK, NOTHING, refine
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.ranking import collect_warnings, rank_models
-from betafold_mlx.fold.threads import Templates
 from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.templates.library import TemplateLibrary
-from betafold_mlx.templates.search import search
+from betafold_mlx.templates.search import Templates, search
 
 if TYPE_CHECKING:
     from betafold_mlx.esm.features import EsmEmbedder
+    from betafold_mlx.fold.disulfides import DisulfidePattern
 
 MAX_TEMPLATES = 4
 MIN_TRUST = 0.6
@@ -104,6 +102,8 @@ def fold_batch(
     finite = np.isfinite(plddt).all(axis=1) & np.isfinite(coordinates).all(axis=(1, 3, 4))  # (B, L)
     if not finite[np.array(inputs.mask)].all():
         raise BetafoldError(f"model {loaded.name} gives no finite numbers: its weights are damaged")
+    if details:
+        from betafold_mlx.fold.details import read_details
     predictions = []
     for row, peptide in enumerate(peptides):
         n = len(peptide)
@@ -166,6 +166,8 @@ def _rank_disulfides(peptide: Peptide, answer: Folded, row: int) -> tuple[Disulf
     """Rank the ways to bond the cysteines of a row of a batch where none is stated; nothing where one is."""
     if peptide.disulfides or peptide.sequence.count("C") < 2:
         return ()
+    from betafold_mlx.fold.disulfides import rank_disulfides
+
     length = len(peptide)
     return rank_disulfides(
         peptide.sequence, np.array(answer.distogram[row, :length, :length]), peptide.cyclic

@@ -18,10 +18,8 @@ import numpy as np
 from betafold_mlx._version import __version__
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
-from betafold_mlx.fold.disulfides import DisulfidePattern
-from betafold_mlx.geometry.closure import Bond
-from betafold_mlx.geometry.mirror import mirror_image
-from betafold_mlx.geometry.spread import Spread, measure_spread
+from betafold_mlx.geometry.checks import Bond
+from betafold_mlx.geometry.spread import Spread, measure_spread, mirror_image
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.writer import to_mmcif, to_pdb
 
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from biotite.structure import AtomArray
 
     from betafold_mlx.fold.details import Details
+    from betafold_mlx.fold.disulfides import DisulfidePattern
     from betafold_mlx.templates.search import Hit
 
 SCHEMA_VERSION = 1
@@ -63,7 +62,7 @@ class Prediction:
     bonds : tuple of tuple of Bond
         For each model, the stated ring closure and disulfides as the coordinates have them.
     clashes : tuple of int
-        For each model, pairs of atoms that are too close (`betafold_mlx.geometry.sterics`).
+        For each model, pairs of atoms that are too close (`betafold_mlx.geometry.checks`).
     through : tuple of bool
         For each model, whether its chain runs through itself.
     templates : tuple of Hit

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlx.core as mx
 
+from betafold_mlx.device import side_by_side
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.pipeline import describe_embedder, fold_batch
 from betafold_mlx.fold.prediction import Prediction
-from betafold_mlx.fold.registry import find_embedder, find_model
-from betafold_mlx.fold.settings import CANDIDATES
+from betafold_mlx.fold.registry import CANDIDATES, find_embedder, find_model
 from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.inputs import padded_length
-from betafold_mlx.parallel import side_by_side
 from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
 from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
 

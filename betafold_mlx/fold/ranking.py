@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from betafold_mlx.fold.disulfides import DisulfidePattern
-from betafold_mlx.geometry.closure import Bond, measure_bonds
-from betafold_mlx.geometry.sterics import count_clashes
+from betafold_mlx.geometry.checks import Bond, count_clashes, measure_bonds
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS, Peptide
-from betafold_mlx.structure.caps import crowded_caps
+
+if TYPE_CHECKING:
+    from betafold_mlx.fold.disulfides import DisulfidePattern
 
 UNCERTAIN = 50.0
 """Mean pLDDT below which a prediction carries a warning."""
@@ -114,4 +114,8 @@ def collect_warnings(
     warnings += [
         f"{bond.describe()}: not formed in this model" for bond in ranking.bonds[0] if not bond.formed
     ]
-    return (*warnings, *crowded_caps(peptide.sequence, coordinates, peptide.n_cap, peptide.c_cap))
+    if peptide.n_cap or peptide.c_cap:
+        from betafold_mlx.structure.caps import crowded_caps
+
+        warnings += crowded_caps(peptide.sequence, coordinates, peptide.n_cap, peptide.c_cap)
+    return tuple(warnings)

@@ -1,4 +1,4 @@
-"""Registry of installed models: finds a model by name or folder, and the embedder that it reads by checksum."""
+"""Defaults of a fold, and the registry of installed models: finds models by name, and embedders by checksum."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ DEFAULT_MODEL = "betafold-mini"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _WEIGHTS = (_PACKAGE / "_weights", _PACKAGE.parent / "weights")  # an installed wheel, a checkout
 _HERE = Path("weights")  # where `convert-esm` writes
+
+
+CANDIDATES = 5
+"""Structures drawn from the network's answer and ranked, beside those threaded through templates."""
 
 
 def find_model(model: str | Path | None = None) -> Path:

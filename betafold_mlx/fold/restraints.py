@@ -8,9 +8,9 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.geometry import ideal
-from betafold_mlx.model.distogram import CENTRES
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
+from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.model.ramachandran import TorsionMixture
 

@@ -9,11 +9,11 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.fitting import Targets, fit_torsions
+from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import VARIANCE_FLOOR, Restraints, take
-from betafold_mlx.fold.starts import draw_starts
-from betafold_mlx.model.distogram import EDGES, OUTERMOST
+from betafold_mlx.model.heads import EDGES, OUTERMOST
 from betafold_mlx.templates.library import TemplateLibrary
-from betafold_mlx.templates.search import Hit
+from betafold_mlx.templates.search import Hit, Templates
 
 DISTANCE_WIDTH = 1.0
 """Angstrom: standard deviation of a distance about that of a template that is right."""
@@ -23,13 +23,6 @@ TARGET_WIDTH = 0.5
 
 KNOWN_FREEDOM, UNKNOWN_FREEDOM, OMEGA_FREEDOM = math.radians(12.0), math.radians(40.0), math.radians(6.0)
 """How readily torsions turn that the template has, and those that it lacks."""
-
-
-class Templates(NamedTuple):
-    """The hits of each of B peptides in a library, the most trusted first."""
-
-    hits: list[list[Hit]]
-    library: TemplateLibrary
 
 
 class Threads(NamedTuple):

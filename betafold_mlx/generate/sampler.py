@@ -14,6 +14,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.device import side_by_side
 from betafold_mlx.generate.chain_layout import Layout, make_layout
 from betafold_mlx.generate.context import Past
 from betafold_mlx.generate.flow import sde_step
@@ -30,7 +31,6 @@ from betafold_mlx.generate.settings import SamplingConfig
 from betafold_mlx.generate.surroundings import Surroundings, surroundings
 from betafold_mlx.geometry.superpose import superpose
 from betafold_mlx.model.inputs import padded_length
-from betafold_mlx.parallel import side_by_side
 
 SAMPLES_TOGETHER = 16
 """Samples made at a time. Always so many, and sample i always at place i modulo this, with copies in the places that

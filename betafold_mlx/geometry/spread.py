@@ -1,4 +1,4 @@
-"""Differences among the models of one peptide: superposition, RMSD, clusters; NumPy in double precision."""
+"""Models of one peptide: superposition, mirror image, RMSD, clusters; NumPy in double precision."""
 
 from __future__ import annotations
 
@@ -83,3 +83,11 @@ def rotations_onto(models: np.ndarray, target: np.ndarray) -> np.ndarray:
     left, _, right = np.linalg.svd(np.swapaxes(models, 1, 2) @ target)
     left[:, :, 2] *= np.sign(np.linalg.det(left) * np.linalg.det(right))[:, None]
     return left @ right
+
+
+def mirror_image(coordinates: np.ndarray) -> np.ndarray:
+    """Return coordinates (..., 3) reflected in the xy plane: z changes its sign and nothing is rounded.
+
+    Distances and bond angles stay; torsions, and the hand of every centre, change their signs.
+    """
+    return coordinates * np.array([1.0, 1.0, -1.0], dtype=coordinates.dtype)

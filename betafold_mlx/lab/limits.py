@@ -19,8 +19,8 @@ from betafold_mlx.lab.answers import described, item_batches
 from betafold_mlx.lab.drawing import BESIDE, COLOURS, panels
 from betafold_mlx.lab.runner import Lab, LabReport, Picture
 from betafold_mlx.lab.statistics import clustered_difference, compared
-from betafold_mlx.model.distogram import CENTRES
 from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.train.losses import Targets
 

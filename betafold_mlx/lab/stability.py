@@ -31,7 +31,7 @@ from betafold_mlx.lab.drawing import BESIDE, COLOURS, draw_band, panels
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
 from betafold_mlx.lab.series import Series, TrainedRun, Variant, base_config, train_series, with_network
 from betafold_mlx.lab.width import HEAD_WIDTH
-from betafold_mlx.model.distogram import BINS, EDGES
+from betafold_mlx.model.heads import BINS, EDGES
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train.run import DivergedError
 from betafold_mlx.train.training_config import TrainConfig

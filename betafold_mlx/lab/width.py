@@ -40,8 +40,8 @@ from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
 from betafold_mlx.lab.series import Series, Variant, base_config, train_series, with_network
 from betafold_mlx.lab.statistics import mean_interval
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.model.distogram import BINS
 from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.heads import BINS
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.pairformer import DISTOGRAM_HIDDEN, TRANSITION
 from betafold_mlx.train.loop import Trainer

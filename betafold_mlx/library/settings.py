@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from betafold_mlx.fold.prediction import versions
 from betafold_mlx.fold.predictor import Predictor
-from betafold_mlx.fold.settings import CANDIDATES
+from betafold_mlx.fold.registry import CANDIDATES
 
 BATCHES_A_PART = 4
 """Records that are sorted by length together, in batches: enough to fill most of these."""

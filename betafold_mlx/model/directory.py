@@ -13,9 +13,9 @@ from mlx.utils import tree_flatten
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_directory, file_sha256, read_json, to_json
-from betafold_mlx.model.calibration import FEATURES
 from betafold_mlx.model.config import CONFIG_FILE, MODEL_TYPE, SCHEMA_VERSION, ModelConfig
 from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.heads import FEATURES
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
 

@@ -9,18 +9,18 @@ import mlx.nn as nn
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.model.calibration import Calibration
+from betafold_mlx.model.attention import PairBias, relative_positions, sinusoidal_positions
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.model.distogram import DistogramHead
 from betafold_mlx.model.heads import (
+    Calibration,
     ConfidenceHead,
+    DistogramHead,
     TorsionHead,
     expected_plddt,
     vectors_to_angles,
     with_bounded_gradient,
 )
 from betafold_mlx.model.inputs import ModelInputs
-from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
 from betafold_mlx.model.ramachandran import RamachandranHead, TorsionMixture
 from betafold_mlx.model.transformer import Transformer, dropout, split_key
 from betafold_mlx.peptide.sequence import ALPHABET
@@ -40,7 +40,7 @@ class Folded(NamedTuple):
     mixture : TorsionMixture
         (B, L) distributions over (phi, psi).
     distogram : mx.array
-        (B, L, L, bins) logits over C-alpha distances (see `betafold_mlx.model.distogram`).
+        (B, L, L, bins) logits over C-alpha distances (see `betafold_mlx.model.heads`).
     plddt_logits : mx.array
         (B, L, bins).
     attention : list of mx.array

@@ -15,9 +15,9 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
+from betafold_mlx.model.attention import PairBias
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.model.distogram import BINS
-from betafold_mlx.model.positions import PairBias
+from betafold_mlx.model.heads import BINS
 from betafold_mlx.model.transformer import TransformerBlock, dropout, relu, split_key
 from betafold_mlx.model.triangle import (
     PairLinear,
@@ -123,7 +123,7 @@ class Pairformer(nn.Module):
         mask : mx.array
             (B, L) bool, True = real residue.
         relative : mx.array
-            (B, L, L) int, from `betafold_mlx.model.positions.relative_positions`.
+            (B, L, L) int, from `betafold_mlx.model.attention.relative_positions`.
         bonded : mx.array
             (B, L, L) bool, True where a disulfide is stated.
         recycles : int

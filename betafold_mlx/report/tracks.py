@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.report.view import PredictionView
 
 _STRUCTURES = {"H": "helix", "E": "strand", "C": "coil"}

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-Pairs = tuple[tuple[int, int], ...]
+from betafold_mlx.peptide.chemistry import Disulfides
 
 SULFUR_LIMITS = (1.5, 2.5)
 """Angstrom, SG-SG of a disulfide. In the project's original files the 131 bonds measure 1.98 to 2.13 A and
@@ -30,7 +30,7 @@ _TOLERANCES = (0.2, 0.3)
 _MAX_CLUSTER = 12  # cysteines matched jointly: 2**12 subsets; a small peptide or a knot has fewer
 
 
-def sulfur_disulfides(sulfurs: np.ndarray) -> Pairs:
+def sulfur_disulfides(sulfurs: np.ndarray) -> Disulfides:
     """Pair sulfurs (K, 3) at bond length, the closest first, each at most once; one that is not finite stays alone.
 
     The pairs of rows are 0-based, i < j, sorted.
@@ -47,7 +47,7 @@ def sulfur_disulfides(sulfurs: np.ndarray) -> Pairs:
     return tuple(sorted(pairs))
 
 
-def infer_disulfides(sequence: str, coordinates: np.ndarray) -> Pairs:
+def infer_disulfides(sequence: str, coordinates: np.ndarray) -> Disulfides:
     """Guess the disulfides of a chain from its backbone alone.
 
     Every cysteine gets a virtual CB and a ring of possible SG positions around it (all chi1). Two cysteines
@@ -129,9 +129,9 @@ def _best_pairs(strains: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
     return sorted(pair for members in clusters.values() for pair in _matching(members, edges))
 
 
-def _matching(members: Iterable[int], gains: dict[tuple[int, int], float]) -> Pairs:
+def _matching(members: Iterable[int], gains: dict[tuple[int, int], float]) -> Disulfides:
     @cache
-    def best(free: frozenset[int]) -> tuple[float, Pairs]:
+    def best(free: frozenset[int]) -> tuple[float, Disulfides]:
         if len(free) < 2:
             return 0.0, ()
         i = min(free)

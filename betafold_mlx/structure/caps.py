@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from betafold_mlx.geometry import ideal
-from betafold_mlx.geometry.mirror import mirror_image
+from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.peptide.sequence import ALPHABET
 from betafold_mlx.structure.secondary import trace_dihedrals
 

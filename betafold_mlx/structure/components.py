@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from betafold_mlx.peptide.chemistry import Disulfides
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER
-from betafold_mlx.structure.bonds import Pairs
 
 CHAIN = "A"
 
@@ -145,7 +145,7 @@ class WrittenChain(NamedTuple):
     title: str
     chain: Sequence[Monomer]
     models: Sequence[Sequence[WrittenAtom]]
-    disulfides: Pairs = ()
+    disulfides: Disulfides = ()
     links: Sequence[Link] = ()
 
 

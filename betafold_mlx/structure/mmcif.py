@@ -11,7 +11,7 @@ import gemmi
 import numpy as np
 
 from betafold_mlx._version import __version__
-from betafold_mlx.structure.bonds import Pairs
+from betafold_mlx.peptide.chemistry import Disulfides
 from betafold_mlx.structure.components import CHAIN, Link, Monomer, WrittenAtom, WrittenChain
 
 _DICTIONARY = (
@@ -213,7 +213,7 @@ def _add_quality(block: gemmi.cif.Block, chain: Sequence[Monomer], plddt: np.nda
 
 
 def _add_bonds(
-    block: gemmi.cif.Block, chain: Sequence[Monomer], disulfides: Pairs, links: Sequence[Link]
+    block: gemmi.cif.Block, chain: Sequence[Monomer], disulfides: Disulfides, links: Sequence[Link]
 ) -> None:
     index = {monomer.number: position for position, monomer in enumerate(chain)}
     rows: list[tuple[object, ...]] = []

@@ -12,9 +12,10 @@ import gemmi
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.peptide.chemistry import Disulfides
 from betafold_mlx.peptide.sequence import MAX_LENGTH
 from betafold_mlx.structure.backbone import Backbone, peptide_bonds, ring_closed
-from betafold_mlx.structure.bonds import Pairs, infer_disulfides, sulfur_disulfides
+from betafold_mlx.structure.bonds import infer_disulfides, sulfur_disulfides
 from betafold_mlx.structure.parsing import parse_structure
 from betafold_mlx.structure.residues import ReadResidue, read_chain
 
@@ -237,7 +238,7 @@ class _Reader:
         return unique
 
 
-def _disulfides(sequence: str, atoms: np.ndarray, guess: bool) -> Pairs:
+def _disulfides(sequence: str, atoms: np.ndarray, guess: bool) -> Disulfides:
     """Return 1-based pairs from SG positions; if asked to, from the backbone for cysteines without SG."""
     cysteines = np.array([i for i, letter in enumerate(sequence) if letter == "C"], dtype=int)
     sulfurs = atoms[cysteines, 5]  # (K, 3)

@@ -20,10 +20,7 @@ import numpy as np
 from betafold_mlx._version import __version__
 from betafold_mlx.geometry.spread import superpose_models
 from betafold_mlx.peptide.sequence import Peptide
-from betafold_mlx.structure.caps import place_caps
 from betafold_mlx.structure.components import Link, Monomer, WrittenChain, monomers, written_atoms
-from betafold_mlx.structure.mmcif import mmcif_text
-from betafold_mlx.structure.pdb import pdb_text
 
 if TYPE_CHECKING:
     from betafold_mlx.fold.prediction import Prediction
@@ -35,6 +32,8 @@ def to_mmcif(prediction: Prediction) -> str:
     Occupancies are 1; the B-factor of every atom is the pLDDT of its residue, rounded to two digits, and 0 in caps.
     There is no OXT. Models are superposed on the first; coordinates are rounded to 0.001 A.
     """
+    from betafold_mlx.structure.mmcif import mmcif_text
+
     name, plddt = block_name(prediction.id), _rounded_plddt(prediction)
     return mmcif_text(
         _written(prediction),
@@ -51,6 +50,8 @@ def to_mmcif(prediction: Prediction) -> str:
 
 def to_pdb(prediction: Prediction) -> str:
     """Return a prediction as PDB text, its numbers as in `to_mmcif`."""
+    from betafold_mlx.structure.pdb import pdb_text
+
     remarks = [
         f"Predicted by betafold-mlx {__version__}, model {clean_text(prediction.made_by)}.",
         "Not an experimental structure. Backbone atoms and CB only.",
@@ -102,14 +103,19 @@ def _rounded_plddt(prediction: Prediction) -> np.ndarray:
 
 def _atoms(prediction: Prediction) -> list[list[np.ndarray]]:
     """Return for each model the atoms (n, 3) of each position."""
-    peptide = prediction.peptide
-    models = []
-    for model in superpose_models(prediction.coordinates):
-        before, behind = place_caps(
-            peptide.sequence, model, peptide.n_cap, peptide.c_cap, peptide.d_amino_acids
-        )
-        models.append([atoms for atoms in (before, *model, behind) if len(atoms)])
-    return models
+    peptide, models = prediction.peptide, superpose_models(prediction.coordinates)
+    if not (peptide.n_cap or peptide.c_cap):
+        return [list(model) for model in models]
+    from betafold_mlx.structure.caps import place_caps
+
+    caps = (
+        place_caps(peptide.sequence, model, peptide.n_cap, peptide.c_cap, peptide.d_amino_acids)
+        for model in models
+    )
+    return [
+        [atoms for atoms in (before, *model, behind) if len(atoms)]
+        for model, (before, behind) in zip(models, caps, strict=True)
+    ]
 
 
 def _links(peptide: Peptide, ring: bool, chain: list[Monomer], atoms: list[np.ndarray]) -> list[Link]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -70,6 +71,13 @@ class Hit:
     coverage: float
     matched: float
     trust: float
+
+
+class Templates(NamedTuple):
+    """The hits of each of B peptides in a library, the most trusted first."""
+
+    hits: list[list[Hit]]
+    library: TemplateLibrary
 
 
 def search(

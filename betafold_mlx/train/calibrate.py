@@ -11,9 +11,8 @@ import numpy as np
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import NOTHING, refine
 from betafold_mlx.fold.pipeline import find_templates
-from betafold_mlx.fold.settings import CANDIDATES
+from betafold_mlx.fold.registry import CANDIDATES
 from betafold_mlx.geometry.metrics import lddt
-from betafold_mlx.model.calibration import fit_logistic
 from betafold_mlx.model.directory import CARD_FILE, CONFIG_FILE, load_model, save_model
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import ModelInputs
@@ -87,3 +86,42 @@ def _peptides(inputs: ModelInputs) -> list[Peptide]:
         pairs = tuple((int(i) + 1, int(j) + 1) for i, j in np.argwhere(np.triu(bonded)))
         peptides.append(Peptide(sequence, bool(cyclic), pairs))
     return peptides
+
+
+def fit_logistic(
+    features: np.ndarray, reached: np.ndarray, weights: np.ndarray, ridge: float = 1e-3
+) -> tuple[np.ndarray, float]:
+    """Fit a logistic regression of a share by Newton's method (iteratively reweighted least squares).
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        (n, F).
+    reached : numpy.ndarray
+        (n,), 0 to 1: not only the ends.
+    weights : numpy.ndarray
+        (n,) how much each counts.
+    ridge : float
+        Penalty on the squared weights of the standardised features, a unit of weight.
+
+    Returns
+    -------
+    weight : numpy.ndarray
+        (F,).
+    bias : float
+    """
+    centre, scale = features.mean(axis=0), features.std(axis=0) + 1e-9
+    x = np.concatenate([(features - centre) / scale, np.ones((len(features), 1))], axis=1)
+    share = weights / weights.sum()
+    penalty = ridge * np.append(np.ones(features.shape[1]), 0.0)
+    beta = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-(x @ beta)))
+        gradient = x.T @ (share * (p - reached)) + penalty * beta
+        hessian = (x * (share * np.maximum(p * (1 - p), 1e-4))[:, None]).T @ x + np.diag(penalty + 1e-9)
+        step = np.linalg.solve(hessian, gradient)
+        beta -= step
+        if np.abs(step).max() < 1e-9:
+            break
+    weight = beta[:-1] / scale
+    return weight, float(beta[-1] - weight @ centre)

@@ -10,10 +10,9 @@ import mlx.core as mx
 from betafold_mlx.geometry import frames
 from betafold_mlx.geometry.frames import distances
 from betafold_mlx.geometry.metrics import drmsd, lddt, masked_mean
-from betafold_mlx.model.distogram import distance_bins
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import cross_entropy
-from betafold_mlx.model.heads import PLDDT_BINS
+from betafold_mlx.model.heads import PLDDT_BINS, distance_bins
 from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.train.training_config import LossWeights
 

@@ -16,7 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_map
 
 from betafold_mlx._blas import single_threaded_blas
-from betafold_mlx.parallel import side_by_side
+from betafold_mlx.device import side_by_side
 
 T = TypeVar("T")
 

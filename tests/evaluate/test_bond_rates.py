@@ -14,7 +14,7 @@ from betafold_mlx.evaluate.bond_rates import (
     disulfide_record,
 )
 from betafold_mlx.fold.disulfides import DisulfidePattern
-from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.peptide.sequence import Peptide
 
 

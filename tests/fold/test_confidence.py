@@ -8,10 +8,9 @@ from synthetic import backbone_of, random_sequence
 from betafold_mlx.fold.confidence import confidence_features, expected_lddt
 from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.geometry.metrics import LDDT_RADIUS, LDDT_THRESHOLDS, lddt
-from betafold_mlx.model.calibration import FEATURES
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.model.distogram import BINS, EDGES
 from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.heads import BINS, EDGES, FEATURES
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 

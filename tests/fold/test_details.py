@@ -13,7 +13,7 @@ from betafold_mlx import Predictor
 from betafold_mlx.fold.details import CELLS
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.model.distogram import CENTRES
+from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 

@@ -14,7 +14,7 @@ from betafold_mlx.fold.disulfides import (
     SHOWN,
     rank_disulfides,
 )
-from betafold_mlx.model.distogram import BINS, EDGES
+from betafold_mlx.model.heads import BINS, EDGES
 
 SEQUENCE = "ACACACAC"
 

@@ -12,8 +12,8 @@ from betafold_mlx.fold.gradient import EnergyGradient, EnergyWeights
 from betafold_mlx.fold.restraints import VARIANCE_FLOOR, restraints_from, ring_distances, take
 from betafold_mlx.geometry import ideal
 from betafold_mlx.model.config import ModelConfig
-from betafold_mlx.model.distogram import CENTRES
 from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 

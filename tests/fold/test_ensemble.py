@@ -9,10 +9,9 @@ from refine_energy import energy
 from betafold_mlx.fold.closing import bond_misfit, close_bonds
 from betafold_mlx.fold.ensemble import fit, refine
 from betafold_mlx.fold.gradient import EnergyWeights
-from betafold_mlx.fold.minimise import BONDED_STEPS, minimise
+from betafold_mlx.fold.minimise import BONDED_STEPS, draw_starts, minimise
 from betafold_mlx.fold.restraints import restraints_from, take
-from betafold_mlx.fold.starts import draw_starts
-from betafold_mlx.geometry.closure import measure_bonds
+from betafold_mlx.geometry.checks import measure_bonds
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate

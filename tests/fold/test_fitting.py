@@ -13,10 +13,10 @@ from betafold_mlx.fold.closing import bond_misfit, close_bonds
 from betafold_mlx.fold.ensemble import fit
 from betafold_mlx.fold.fitting import DISULFIDE_CB, STAGES, Stage, Targets, _Problem, fit_torsions
 from betafold_mlx.fold.gradient import BRIDGE_CA, RING_PAIRS
+from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import restraints_from
-from betafold_mlx.fold.starts import draw_starts
 from betafold_mlx.fold.threads import KNOWN_FREEDOM, TARGET_WIDTH
-from betafold_mlx.geometry.sterics import count_clashes
+from betafold_mlx.geometry.checks import count_clashes
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 

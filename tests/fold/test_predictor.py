@@ -12,8 +12,7 @@ from synthetic import toy_model
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.ranking import CLASH_COST
-from betafold_mlx.geometry.closure import Bond
-from betafold_mlx.geometry.sterics import count_clashes
+from betafold_mlx.geometry.checks import Bond, count_clashes
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide

@@ -12,8 +12,8 @@ from template_helpers import library_of
 from betafold_mlx.fold.ensemble import NETWORK, NOTHING, refine
 from betafold_mlx.fold.restraints import restraints_from
 from betafold_mlx.fold.threads import Templates, blend, template_distances, thread
-from betafold_mlx.model.distogram import BINS, CENTRES, EDGES
 from betafold_mlx.model.functions import softmax
+from betafold_mlx.model.heads import BINS, CENTRES, EDGES
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.templates.search import search

@@ -12,7 +12,7 @@ from betafold_mlx.data.windows import Window
 from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.geometry.metrics import backbone_rmsd
 from betafold_mlx.lab.limits import native_distances, native_regions
-from betafold_mlx.model.distogram import expected_distances
+from betafold_mlx.model.heads import expected_distances
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.train.batches import make_batch
 

@@ -19,7 +19,7 @@ from betafold_mlx.lab.runner import EXPERIMENTS, run_experiment, write_report
 from betafold_mlx.lab.series import TrainedRun, base_config
 from betafold_mlx.lab.width import PER_NUMBER, PER_RESIDUE, cost, multiply_adds
 from betafold_mlx.model.config import TRIANGLES, ModelConfig
-from betafold_mlx.model.distogram import BINS
+from betafold_mlx.model.heads import BINS
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.pairformer import PairDistogramHead, Pairformer
 from betafold_mlx.train.losses import distogram_loss

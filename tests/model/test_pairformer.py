@@ -11,12 +11,12 @@ import pytest
 from mlx.utils import tree_flatten, tree_map
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.config import SCHEMA_VERSION, TRIANGLES, ModelConfig
 from betafold_mlx.model.directory import load_model, save_model
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.model.pairformer import Pairformer, ResiduesToPairs
-from betafold_mlx.model.positions import relative_positions
 from betafold_mlx.peptide.sequence import Peptide
 
 SMALL = ModelConfig(

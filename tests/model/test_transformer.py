@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from betafold_mlx.model.positions import PairBias, relative_positions, sinusoidal_positions
+from betafold_mlx.model.attention import PairBias, relative_positions, sinusoidal_positions
 from betafold_mlx.model.transformer import Transformer, TransformerBlock, dropout, split_key
 
 

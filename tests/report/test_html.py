@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_helpers import data_of, eight_headed, parsed, read_png
 
-from betafold_mlx.geometry.closure import Bond
+from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.report.bands import BANDS, band_of
 from betafold_mlx.report.html import report_html
 from betafold_mlx.report.image import ramp

@@ -18,11 +18,11 @@ from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import NOTHING, refine
 from betafold_mlx.fold.pipeline import find_templates
 from betafold_mlx.fold.predictor import Predictor
-from betafold_mlx.fold.settings import CANDIDATES
+from betafold_mlx.fold.registry import CANDIDATES
 from betafold_mlx.geometry.metrics import lddt
-from betafold_mlx.model.calibration import Calibration
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_arrays
+from betafold_mlx.model.heads import Calibration
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 from betafold_mlx.templates.library import LIBRARY_FILE, MAX_ENTRY_LENGTH, TemplateLibrary
 from betafold_mlx.train import loop

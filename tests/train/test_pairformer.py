@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten, tree_map
 from synthetic import make_dataset
 from train_helpers import OPTIONS, TINY, all_bytes, run, train
 
-from betafold_mlx import parallel
+from betafold_mlx import device
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import load_model
@@ -119,7 +119,7 @@ def test_the_gradient_in_microbatches_is_that_of_the_batch(dataset, monkeypatch)
     whole = tree_flatten(function(batch, keys))
     one, two = [], []
     for found, number in ((one, 1), (two, 3)):
-        monkeypatch.setattr(parallel, "blas_threads", lambda number=number: number)
+        monkeypatch.setattr(device, "blas_threads", lambda number=number: number)
         found += tree_flatten(in_microbatches(model, function, batch, keys, 3))
     for (name, ours), (_, others), (_, theirs) in zip(one, two, whole, strict=True):
         assert mx.array_equal(ours, others).item(), name  # whatever runs beside it

@@ -175,6 +175,15 @@ def test_save_and_load_give_the_same_model(tmp_path, model):
     assert {array.dtype for _, array in tree_flatten(half.parameters())} == {mx.float32}
 
 
+def test_a_calibration_from_before_templates_gives_them_no_weight(tmp_path, model):
+    model.calibration.weight = mx.random.normal(model.calibration.weight.shape)
+    path = saved(tmp_path, model) / "model.safetensors"
+    arrays = mx.load(str(path))
+    before = arrays["calibration.weight"][:-1]
+    mx.save_safetensors(str(path), arrays | {"calibration.weight": before})
+    assert load_model(path.parent).model.calibration.weight.tolist() == [*before.tolist(), 0.0]
+
+
 def one_line(error):
     assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 
@@ -222,6 +231,7 @@ def test_missing_extra_misshapen_and_nan_tensors_are_named(tmp_path, model):
         ({"model_type": "esm"}, "does not describe a betafold"),
         ({"schema_version": 99}, "schema 99"),
         ({"network": {"width": 30, "heads": 4}}, "multiple"),
+        ({"network": {"width": 33, "heads": 3}}, "width 33 must be even"),
         ({"network": {"colour": 1}}, "unknown key 'colour'"),
         ({"network": {"layers": -1}}, "layers must be"),
         ({"network": {"dropout": 1.5}}, "dropout"),

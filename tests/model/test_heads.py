@@ -31,15 +31,16 @@ def test_expected_distance_of_a_sure_bin_is_its_centre():
     assert flat == pytest.approx(CENTRES.mean(), rel=1e-5)
 
 
-@pytest.fixture
-def head():
+def made(max_length=32):
     mx.random.seed(1)
-    made = DistogramHead(16, 32, product=8, hidden=12)
-    made.disulfide = mx.random.normal((12,))
-    return made
+    head = DistogramHead(16, max_length, product=8, hidden=12)
+    head.disulfide = mx.random.normal((12,))
+    return head
 
 
-def test_the_head_is_the_perceptron_that_it_says(head):
+@pytest.mark.parametrize("max_length", [32, 4])
+def test_the_head_is_the_perceptron_that_it_says(max_length):
+    head, reach = made(max_length), max_length - 1  # separations beyond the reach count as the reach
     rng = np.random.default_rng(0)
     states = rng.normal(size=(1, 6, 16)).astype(np.float32)
     bonded = np.zeros((1, 6, 6), dtype=bool)
@@ -57,16 +58,22 @@ def test_the_head_is_the_perceptron_that_it_says(head):
     for i in range(6):
         for j in range(6):
             narrow = (p["Wn"] @ x[i] + p["bn"]) * (p["Wn"] @ x[j] + p["bn"])
-            value = p["Wp"] @ narrow + p["Wf"] @ x[i] + p["bf"] + p["Ws"] @ x[j] + p["sep"][i - j + 31]
+            value = (
+                p["Wp"] @ narrow
+                + p["Wf"] @ x[i]
+                + p["bf"]
+                + p["Ws"] @ x[j]
+                + p["sep"][np.clip(i - j, -reach, reach) + reach]
+            )
             hidden[i, j] = np.maximum(value + bonded[0, i, j] * p["ss"], 0)
     want = (hidden + hidden.swapaxes(0, 1)) / 2 @ p["Wl"].T + p["bl"]
     np.testing.assert_allclose(got, want, atol=1e-5)
     np.testing.assert_allclose(got, got.swapaxes(0, 1), atol=1e-6)
 
 
-def test_a_ring_looks_the_same_from_every_start(head):
+def test_a_ring_looks_the_same_from_every_start():
     """With states that turn with the ring, so does the distogram: separation goes the shorter way around."""
-    rng = np.random.default_rng(0)
+    head, rng = made(), np.random.default_rng(0)
     states = rng.normal(size=(1, 7, 16)).astype(np.float32)
     relative = relative_positions(mx.array([7]), mx.array([True]), 7)
     none = mx.zeros((1, 7, 7), dtype=mx.bool_)

@@ -52,6 +52,14 @@ def test_rings_are_seen_through_relative_positions():
         assert np.array_equal(linear, ring) == (not relative)
 
 
+def test_no_positions_are_learned_ones_of_zero():
+    none, learned = seeded(positions="none"), seeded(positions="learned")
+    learned.update(none.parameters())
+    learned.positions = mx.zeros_like(learned.positions)
+    for one, other in zip(said(none, LETTERS), said(learned, LETTERS), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def norm(x, layer):
     centred = x - x.mean(axis=-1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)

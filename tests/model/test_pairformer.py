@@ -16,7 +16,7 @@ from betafold_mlx.model.config import SCHEMA_VERSION, TRIANGLES, ModelConfig
 from betafold_mlx.model.directory import load_model, save_model
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate
-from betafold_mlx.model.pairformer import Pairformer, ResiduesToPairs
+from betafold_mlx.model.pairformer import Pairformer, PairUpdate, ResiduesToPairs
 from betafold_mlx.peptide.sequence import Peptide
 
 SMALL = ModelConfig(
@@ -268,6 +268,35 @@ def test_pairs_in_bfloat16_say_nearly_the_same_in_float32():
         n = len(PEPTIDES[0])
         error = np.abs(np.array(array)[0, :n] - np.array(one[name])[0, :n])
         assert 0 < error.mean() < 0.03 * np.abs(np.array(one[name])[0, :n]).mean() + 0.01, name
+
+
+@pytest.mark.parametrize(
+    ("name", "along"), [("outgoing", 2), ("incoming", 2), ("starting", 2), ("ending", 3)]
+)
+def test_dropout_takes_a_channel_in_a_whole_column_or_row(name, along):
+    mx.random.seed(0)
+    update = PairUpdate(dataclasses.replace(SMALL, dropout=0.5))  # all that it adds is zero at the start
+    part = getattr(update, name)
+    part.output.weight = mx.random.normal(part.output.weight.shape)
+    pairs, mask = mx.random.normal((1, 32, 6, 6)), mx.ones((1, 6))
+    whole, left = (np.array(update(pairs, mask, key) - pairs) for key in (None, mx.random.key(1)))
+    kept = np.abs(left).max(axis=along, keepdims=True) > 0
+    assert 0.3 < kept.mean() < 0.7
+    np.testing.assert_allclose(left, 2 * kept * whole, atol=1e-5)
+
+
+def test_the_weights_of_an_update_have_the_shapes_of_saved_models():
+    shapes = {name: array.shape for name, array in tree_flatten(PairUpdate(SMALL).parameters())}
+    multiplication = {
+        "project.weight": (96, 32), "sides_gate.bias": (32,), "gate.bias": (32,), "output.weight": (32, 16)
+    }  # fmt: skip
+    attention = {"project.weight": (130, 32), "gate.bias": (32,), "output.weight": (32, 32)}
+    transition = {"expand.weight": (64, 32), "contract.weight": (32, 64)}
+    parts = {
+        "outgoing": multiplication, "incoming": multiplication,
+        "starting": attention, "ending": attention, "transition": transition,
+    }  # fmt: skip
+    assert shapes == {f"{part}.{name}": shape for part, own in parts.items() for name, shape in own.items()}
 
 
 # Settings

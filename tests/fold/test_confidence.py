@@ -47,6 +47,24 @@ def test_it_is_the_ratio_of_expectations_over_true_distances():
     np.testing.assert_allclose(got, kept.sum(1) / counted.sum(1), atol=0.02)
 
 
+def test_a_modelled_distance_counts_as_the_nearest_quarter_of_an_angstrom():
+    """Pairs by themselves, one distance each: the share of each bin that agrees, from lengths of intervals."""
+    quarters = np.arange(13, 80, 3) / 4
+    low, high = np.concatenate([[3.6], EDGES]), np.concatenate([EDGES, [44.0]])
+    want = np.zeros((len(quarters), BINS))
+    for threshold in LDDT_THRESHOLDS:
+        ends = np.minimum(np.minimum(high, LDDT_RADIUS), quarters[:, None] + threshold)
+        agrees = np.maximum(ends - np.maximum(low, quarters[:, None] - threshold), 0)
+        want += agrees / (high - low) / len(LDDT_THRESHOLDS)
+    flat = want.sum(axis=1) / (np.clip(LDDT_RADIUS - low, 0, high - low) / (high - low)).sum()
+    for off in (-0.12, 0.0, 0.12):
+        ca = np.zeros((len(quarters), 1, 2, 3))
+        ca[:, 0, 1, 0] = quarters + off
+        alike = mx.full((len(quarters), 2, 2, BINS), 1 / BINS)
+        got = np.array(expected_lddt(alike, mx.array(ca), mx.ones((len(quarters), 2)) > 0))
+        np.testing.assert_allclose(got, np.stack([flat, flat], axis=-1)[:, None], rtol=1e-4)
+
+
 def test_a_sure_distogram_expects_the_true_lddt():
     true, model = (
         structure(1, 12),

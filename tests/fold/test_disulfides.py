@@ -66,6 +66,11 @@ def test_probabilities_are_those_of_counting_all_ways(sequence, cyclic):
         assert weight[zero_based] == pytest.approx(value)
 
 
+def test_two_residues_are_near_by_chance_the_less_the_farther_they_are_apart():
+    assert NEAR_BY_CHANCE[0] == 1  # neighbours always are
+    assert (np.diff(NEAR_BY_CHANCE) < 0.0025).all() and NEAR_BY_CHANCE[-1] > 0.01
+
+
 def test_nothing_to_pair():
     assert rank_disulfides("ACDE", distogram(random_near(4, 0))) == ()
     many = "C" * (MAX_CYSTEINES + 1)

@@ -115,6 +115,23 @@ def test_the_fit_finds_the_regions_of_made_up_data(seed):
     np.testing.assert_allclose(share, [0.5, 0.4, 0.1], atol=0.05)
 
 
+def test_rounds_of_the_fit_are_expectation_and_maximisation():
+    angles = np.random.default_rng(1).uniform(-np.pi, np.pi, (200, 2))
+    centre = angles[np.random.default_rng(0).choice(200, STATES, replace=False)]
+    k, weight = np.full((STATES, 2), 20.0), np.full(STATES, 1 / STATES)
+    for _ in range(2):
+        each, total = oracle_density(angles, weight, centre, k)
+        share = weight * each.prod(axis=-1) / total[:, None]  # (N, K)
+        # The mean of unit vectors: its direction, and from its length Banerjee et al. 2005, eq. 4.4, on the circle.
+        mean = share.T @ np.exp(1j * angles) / share.sum(axis=0)[:, None]
+        centre, r = np.angle(mean), np.clip(np.abs(mean), 0.05, 0.999)
+        k = np.minimum((2 * r - r**3) / (1 - r**2), 200.0)
+        weight = np.maximum(share.mean(axis=0), 1e-4)
+        weight /= weight.sum()
+    for got, want in zip(fit_states(angles, rounds=2), (centre, k, weight), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_the_head_starts_from_the_fit():
     mx.random.seed(0)
     head = RamachandranHead(8)

@@ -71,6 +71,7 @@ def test_an_undefined_torsion_is_integrated_out():
 def test_best_angles_have_the_smallest_expected_error():
     mixed, weights, centre, k = mixture(2)
     best = np.array(mixed.best_angles())
+    assert (best >= -np.pi - 1e-6).all() and (best < np.pi).all()
     turn = np.abs(GRID[:, None] - GRID)
     turn = np.minimum(turn, 2 * np.pi - turn)
     for row in np.ndindex(weights.shape[:-1]):

@@ -85,6 +85,57 @@ def test_a_sure_distogram_expects_the_true_lddt():
     assert abs((got - want).mean()) < 0.03
 
 
+def logit(share):
+    share = np.clip(share, 0.02, 0.98)
+    return np.log(share / (1 - share))
+
+
+def test_features_are_what_they_say():
+    mx.random.seed(0)
+    model = FoldingModel(ModelConfig(width=32, layers=1, heads=4, ffn_width=64))
+    peptides = [Peptide("GIGKFLHSAKKF"), Peptide("ACDEFGHIKLMNPQ", cyclic=True)]
+    inputs = collate(peptides, 16)
+    folded = model(inputs)
+    ensemble = refine(folded, inputs, 0, range(2))
+    share = np.random.default_rng(0).random((2, 16)).astype(np.float32)
+    ensemble = ensemble._replace(template_share=mx.array(share))
+    got = np.array(confidence_features(folded, ensemble))
+    mixture, restraints = folded.mixture, ensemble.restraints
+    centre, k = (np.array(part, dtype=float) for part in (mixture.centre, mixture.concentration))
+    tight, far = (np.array(part, dtype=float) for part in (restraints.tightness, restraints.distance))
+    for row, sample in np.ndindex(2, 2):
+        n = len(peptides[row])
+        ca = ensemble.coordinates[row, sample, :, 1]
+        lddt_here = expected_lddt(
+            ensemble.probability[row : row + 1], ca[None, None], inputs.mask[row : row + 1]
+        )
+        want = {
+            "expected_lddt": logit(np.array(lddt_here, dtype=float)[0, 0, :n]),
+            "state_plddt": logit(np.array(folded.plddt, dtype=float)[row, :n] / 100),
+            "log_length": np.full(n, np.log(n / 20)),
+            "template_share": share[row, :n],
+        }
+        density, strain, x = np.zeros(n), np.zeros(n), np.array(ca, dtype=float)
+        for i in range(n):
+            # (phi, psi) under the mixture; the ends of the chain have one of them, in a ring too
+            each = np.exp(k * np.cos(np.array(ensemble.torsions[row, sample, i, :2], dtype=float) - centre))
+            known = [i > 0, i < n - 1]
+            each = np.where(known, each / (2 * np.pi * np.i0(k)), 1.0).prod(axis=1)
+            weights = np.exp(np.array(mixture.log_weights, dtype=float)[row, i])
+            density[i] = np.clip(np.log(weights @ each), -6, 3)
+            for j in range(n):
+                off = np.linalg.norm(x[i] - x[j]) - far[row, i, j]
+                strain[i] += off**2 * tight[row, min(i, j), max(i, j)]
+        want["torsion_density"] = density
+        want["strain_mean"] = np.full(n, np.log(strain.mean() + 0.1))
+        for name in ("expected_lddt", "state_plddt", "torsion_density"):
+            want[f"{name}_mean"] = np.full(n, want[name].mean())
+        for number, name in enumerate(FEATURES):
+            np.testing.assert_allclose(
+                got[row, sample, :n, number], want[name], rtol=1e-3, atol=1e-3, err_msg=name
+            )
+
+
 @pytest.mark.parametrize("cyclic", [False, True])
 def test_features_do_not_feel_the_batch(cyclic):
     mx.random.seed(0)

@@ -69,7 +69,7 @@ def norm(x, layer):
 @pytest.mark.parametrize("post", [False, True])
 def test_the_place_of_the_norm(post):
     mx.random.seed(1)
-    stack = Transformer(16, 2, 2, 32, 0.0, post)
+    stack = Transformer(16, 2, 2, 32, 0.0, **({"post_norm": True} if post else {}))  # pre by default
     for block in stack.blocks:
         for layer in (block.attention_norm, block.feed_forward_norm):
             layer.weight, layer.bias = mx.random.normal((16,)), mx.random.normal((16,))

@@ -16,9 +16,9 @@ from betafold_mlx.generate.backbone_files import BackboneWriter
 from betafold_mlx.generate.backbones import BackboneRequest, generate_backbones
 from betafold_mlx.generate.chain_layout import make_layout
 from betafold_mlx.generate.fit_problem import FitProblem
+from betafold_mlx.generate.generator_config import GeneratorConfig, SamplingConfig
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.rings import Rings
-from betafold_mlx.generate.settings import GeneratorConfig, SamplingConfig
 from betafold_mlx.generate.trace_states import torsion_states
 from betafold_mlx.generate.validity import nearest_approach
 from betafold_mlx.geometry import build_backbone
@@ -85,7 +85,7 @@ def draw(model, specs, seed, config):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Let `generate_backbones` and `evaluate_generator` draw those traces; returns the generator to give them."""
+    """Let `generate_backbones` and `assess_generator` draw those traces; returns the generator to give them."""
     monkeypatch.setattr(backbones, "sample_traces", draw)
     monkeypatch.setattr(assessment, "sample_traces", draw)
     return GENERATOR

@@ -13,7 +13,7 @@ from betafold_mlx.cli.generate import generator_options, load_named_generator
 from betafold_mlx.cli.options import FILE, FOLDER, command_line, device_option, examples, json_option, panels
 from betafold_mlx.files import to_json, write_text
 from betafold_mlx.fold.output import prepare
-from betafold_mlx.generate.settings import SamplingConfig
+from betafold_mlx.generate.generator_config import SamplingConfig
 
 SPLITS = ("validation", "test")
 
@@ -57,7 +57,7 @@ def evaluate_generator(
     and after the fit, like known structures, unlike each other, new, and do they do what is asked of them.
     """
     from betafold_mlx.data.store import Dataset, dataset_sha256
-    from betafold_mlx.generate.assessment import evaluate_generator as measure
+    from betafold_mlx.generate.assessment import assess_generator
     from betafold_mlx.generate.assessment_report import report_page, report_text
     from betafold_mlx.generate.training_split import favoured_region, training_angles
 
@@ -70,7 +70,7 @@ def evaluate_generator(
     if output is not None:
         prepare(output.parent)
     config = SamplingConfig(**sampling)
-    measured, samples = measure(generator, data, split, num, seed, config, say)
+    measured, samples = assess_generator(generator, data, split, num, seed, config, say)
     digest = dataset_sha256(dataset)
     notes = []
     if generator.trained_on is None:

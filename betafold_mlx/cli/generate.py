@@ -25,7 +25,7 @@ from betafold_mlx.cli.options import (
 from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, prepare
-from betafold_mlx.generate.settings import SamplingConfig
+from betafold_mlx.generate.generator_config import SamplingConfig
 
 if TYPE_CHECKING:
     from betafold_mlx.generate.backbones import GeneratedBackbone

@@ -27,7 +27,7 @@ from betafold_mlx.lab.budget import PRESETS, Budget, parse_budget
 ALL = "all"
 
 
-_TITLES = {**runner.EXPERIMENTS, ALL: "All of them"}
+_TITLES = {name: experiment.title for name, experiment in runner.EXPERIMENTS.items()} | {ALL: "All of them"}
 
 
 def _budget(ctx: click.Context, param: click.Parameter, value: str) -> Budget:
@@ -103,7 +103,7 @@ def lab(
         command = _command(ctx, name, peptides, budget)
         try:
             report = runner.run_experiment(name, lab)
-            files = runner.write_report(lab.directory / name, runner.EXPERIMENTS[name], command, report)
+            files = runner.write_report(lab.directory / name, runner.EXPERIMENTS[name].title, command, report)
         except BetafoldError as error:
             if len(names) == 1:
                 raise

@@ -18,7 +18,7 @@ from betafold_mlx.cli.options import (
     settings_options,
     take_settings,
 )
-from betafold_mlx.generate.settings import FlowConfig, GeneratorConfig, GeneratorTrainConfig
+from betafold_mlx.generate.generator_config import FlowConfig, GeneratorConfig, GeneratorTrainConfig
 
 _NETWORK, _TRAINING = "The network", "The training"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import Peptide
 
 FRAGMENT = "fragment"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,14 @@ def split_items(dataset: Dataset, split: str, limit: int | None = None) -> list[
     kept: list[int] = []
     kinds = np.array([item.kind for item in items])
     for kind in np.unique(kinds):
-        members = np.flatnonzero(kinds == kind)
-        count = min(limit, len(members))
-        kept += members[np.arange(count) * len(members) // count].tolist()
+        kept += evenly_spread(np.flatnonzero(kinds == kind).tolist(), limit)
     return [items[index] for index in sorted(kept)]
+
+
+def evenly_spread(items: Sequence[T], count: int) -> list[T]:
+    """Return at most so many of a sequence, evenly spread over its order."""
+    count = min(count, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
 
 
 def _fragment(dataset: Dataset, fragment: Fragment) -> Item:

@@ -17,7 +17,7 @@ import numpy as np
 
 from betafold_mlx.data.store import PEPTIDE_KINDS, Dataset
 from betafold_mlx.evaluate.batch_folds import Say, fold_all
-from betafold_mlx.evaluate.items import FRAGMENT, Item
+from betafold_mlx.evaluate.items import FRAGMENT, Item, evenly_spread
 from betafold_mlx.evaluate.reliability import chance_above
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
@@ -61,8 +61,7 @@ def random_peptides(dataset: Dataset, count: int, rng: np.random.Generator) -> l
 def shuffled_peptides(items: Sequence[Item], count: int, rng: np.random.Generator) -> list[Peptide]:
     """Shuffle the residues of fragments, at most `count`, evenly spread over their order."""
     fragments = [item.peptide.sequence for item in items if item.kind == FRAGMENT]
-    count = min(count, len(fragments))
-    chosen = [fragments[number * len(fragments) // count] for number in range(count)]
+    chosen = evenly_spread(fragments, count)
     return [Peptide("".join(rng.permutation(list(sequence)))) for sequence in chosen]
 
 

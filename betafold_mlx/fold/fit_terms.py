@@ -1,8 +1,8 @@
-"""Terms of the fit of a backbone: clashes with their gradient, and the Gauss-Newton matrix of the torsions."""
+"""The fit of a backbone: its minimiser, clashes with their gradient, and the Gauss-Newton matrix of the torsions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 import numpy as np
@@ -11,6 +11,38 @@ from betafold_mlx.fold.gradient import CA, CB, CONTACTS, C, N
 
 MIN_SEPARATION = 3
 """Residues along the chain from which on two atoms can clash."""
+FIRST_DAMPING, MIN_DAMPING, MAX_DAMPING = 1e-2, 1e-6, 1e6
+MAX_STEP = 0.5
+"""Radians: no step goes over the next hill."""
+
+Energy = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Torsions (B, L, 3) -> energy (B,), its gradient (B, 3 L) and the Gauss-Newton matrix (B, 3 L, 3 L)."""
+
+
+def lower_energy(energy: Energy, torsions: np.ndarray, steps: int, enough: float = 0.0) -> None:
+    """Lower the energy of torsions (B, L, 3), which are changed in place, by Levenberg-Marquardt steps.
+
+    A chain that a good step lowers by less than `enough` has ended, and stays as it is, whatever its company still
+    does.
+    """
+    value, gradient, matrix = energy(torsions)
+    damping = np.full(len(value), FIRST_DAMPING)
+    diagonal = np.arange(matrix.shape[1])
+    ended = np.zeros(len(value), dtype=bool)
+    for _ in range(steps):
+        damped = matrix.copy()
+        damped[:, diagonal, diagonal] *= 1.0 + damping[:, None]
+        step = np.linalg.solve(damped, gradient[..., None])[..., 0]
+        step *= np.minimum(1.0, MAX_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
+        trial = torsions - step.reshape(torsions.shape)
+        new_value, new_gradient, new_matrix = energy(trial)
+        better = (new_value < value) & ~ended
+        ended |= better & (value - new_value < enough)
+        torsions[better], value[better] = trial[better], new_value[better]
+        gradient[better], matrix[better] = new_gradient[better], new_matrix[better]
+        if ended.all():
+            break
+        damping = np.clip(np.where(better, damping / 5, damping * 5), MIN_DAMPING, MAX_DAMPING)
 
 
 def clash_gradient(

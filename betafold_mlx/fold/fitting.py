@@ -11,21 +11,18 @@ has the hand of the targets, and reaches them in a dozen steps (Marquardt, J. So
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.fit_terms import chain_matrix, clash_gradient, weighted_mean
+from betafold_mlx.fold.fit_terms import chain_matrix, clash_gradient, lower_energy, weighted_mean
 from betafold_mlx.fold.gradient import BRIDGE_CA, CA, CB, RING_PAIRS
 from betafold_mlx.fold.restraints import Bonds
 from betafold_mlx.geometry.nerf import place_atoms, residue_constants, torsion_gradient
 from betafold_mlx.geometry.spread import rotations_onto
-
-FIRST_DAMPING, MIN_DAMPING, MAX_DAMPING = 1e-2, 1e-6, 1e6
-MAX_STEP = 0.5
-"""Radians: no step goes over the next hill."""
 
 DISULFIDE_CB = (3.6, 4.0)
 """CB-CB of a disulfide, Angstrom, inside the accepted range."""
@@ -98,7 +95,7 @@ def fit_torsions(
     problem = _Problem(start, freedom, targets, bonds)
     torsions = problem.start.copy()
     for stage in stages:
-        problem.lower(torsions, stage)
+        lower_energy(functools.partial(problem._energy, stage=stage), torsions, stage.steps)
     return torsions
 
 
@@ -120,23 +117,6 @@ class _Problem:
 
     def _centred(self, points: np.ndarray) -> np.ndarray:
         return (points - weighted_mean(points, self._weight)) * self._weight[..., None]
-
-    def lower(self, torsions: np.ndarray, stage: Stage) -> None:
-        """Lower the energy of torsions (B, L, 3), which are changed in place."""
-        value, gradient, matrix = self._energy(torsions, stage)
-        damping = np.full(len(value), FIRST_DAMPING)
-        diagonal = np.arange(matrix.shape[1])
-        for _ in range(stage.steps):
-            damped = matrix.copy()
-            damped[:, diagonal, diagonal] *= 1.0 + damping[:, None]
-            step = np.linalg.solve(damped, gradient[..., None])[..., 0]
-            step *= np.minimum(1.0, MAX_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
-            trial = torsions - step.reshape(torsions.shape)
-            new_value, new_gradient, new_matrix = self._energy(trial, stage)
-            better = new_value < value
-            torsions[better], value[better] = trial[better], new_value[better]
-            gradient[better], matrix[better] = new_gradient[better], new_matrix[better]
-            damping = np.clip(np.where(better, damping / 5, damping * 5), MIN_DAMPING, MAX_DAMPING)
 
     def _energy(self, torsions: np.ndarray, stage: Stage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the energy (B,), its gradient (B, 3 L) and the matrix of Gauss and Newton (B, 3 L, 3 L)."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.evaluate.items import Item, split_items
+from betafold_mlx.evaluate.items import Item, evenly_spread, split_items
 from betafold_mlx.generate.backbones import (
     MAX_MOTIF_RMSD,
     known_torsions,
@@ -21,19 +21,19 @@ from betafold_mlx.generate.backbones import (
 )
 from betafold_mlx.generate.fit import CA, fit_traces
 from betafold_mlx.generate.fit_problem import Fit
+from betafold_mlx.generate.generator_config import MAX_LENGTH, MIN_LENGTH, SamplingConfig
 from betafold_mlx.generate.measures import (
     Chains,
     TrainingReferences,
     chain_figures,
     distance_histograms,
-    estimate,
+    mean_estimate,
     radius_histogram,
 )
 from betafold_mlx.generate.network import Generator
 from betafold_mlx.generate.prompt import HELIX, OPEN, STRAND, MotifPrompt, motif_of
 from betafold_mlx.generate.sampler import SampleSpec, sample_traces
 from betafold_mlx.generate.scales import resampling
-from betafold_mlx.generate.settings import MAX_LENGTH, MIN_LENGTH, SamplingConfig
 from betafold_mlx.generate.training_split import (
     favoured_region,
     fragment_copies,
@@ -42,20 +42,13 @@ from betafold_mlx.generate.training_split import (
 )
 
 MODEL, COIL, COPY, HELD_OUT = "model", "random coil", "fragment copy", "held out"
-
-WINDOWS = 8
-"""Training windows a sample whose distributions are compared with."""
-
-LIBRARY = 1000
-"""Training windows of each length among which the nearest one is searched."""
-
-MAX_PROMPTED = 100
-"""Samples with each kind of prompt."""
-
+WINDOWS = 8  # training windows a sample whose distributions are compared with
+LIBRARY = 1000  # training windows of each length among which the nearest one is searched
+MAX_PROMPTED = 100  # samples with each kind of prompt
 SHAPE_POINTS, MOTIF_RESIDUES, HELIX_RESIDUES, STRAND_RESIDUES = 5, 8, 10, 6
 
 
-def evaluate_generator(
+def assess_generator(
     generator: Generator,
     dataset: Dataset,
     split: str,
@@ -64,39 +57,12 @@ def evaluate_generator(
     sampling: SamplingConfig,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[Fit]]:
-    """Measure a generator.
+    """Measure a generator against up to `count` structures of a split, ``validation`` or ``test``.
 
     Samples are as long as the held-out structures, one each. All chains, the known ones too, are reduced to C-alpha
-    traces, and get backbones by the same fit, so that figures compare.
-
-    Parameters
-    ----------
-    generator : Generator
-        The model.
-    dataset : Dataset
-        Data set.
-    split : str
-        ``validation`` or ``test``: the structures held out.
-    count : int
-        Maximum number of samples.
-    seed : int
-        Random seed.
-    sampling : SamplingConfig
-        How to sample.
-    say : callable
-        Takes a line of progress.
-
-    Returns
-    -------
-    report : dict
-        Plain JSON values.
-    samples : list of Fit
-        The generated backbones without a problem.
-
-    Raises
-    ------
-    BetafoldError
-        Where the split holds nothing of the model's lengths, or there is no training split.
+    traces, and get backbones by the same fit, so that figures compare. Returns plain JSON values, and the generated
+    backbones without a problem; BetafoldError where the split holds nothing of the model's lengths, or there is no
+    training split.
     """
     items = held_out_chains(dataset, split, count)
     lengths = [len(item) for item in items]
@@ -118,13 +84,13 @@ def evaluate_generator(
         traces = [backbone[:, CA] for backbone in backbones]
         chains[method] = Chains(traces, fit_traces(traces))
     say("fitted backbones")
-    methods = {}
+    methods, prompts = {}, {}
     for method, some_chains in chains.items():
         methods[method] = chain_figures(some_chains, references, seed)
         say(f"measured: {method}")
-    prompts = {}
     for name, test in PROMPT_TESTS.items():
-        rows = _rows(items, test.shortest)
+        rows = [row for row, item in enumerate(items) if len(item) >= test.shortest]
+        rows = evenly_spread(rows, MAX_PROMPTED)
         if rows and not (name == "shape" and generator.model.config.scales == 1):
             prompts[name] = _prompt_figures(test, generator, items, rows, chains, seed, sampling)
             say(f"prompted: {name}")
@@ -153,8 +119,7 @@ def held_out_chains(dataset: Dataset, split: str, count: int) -> list[Item]:
         raise BetafoldError(
             f"the data set has no open chains of {MIN_LENGTH} to {MAX_LENGTH} residues in its {split} split"
         )
-    count = min(count, len(items))
-    return [items[number * len(items) // count] for number in range(count)]
+    return evenly_spread(items, count)
 
 
 def training_references(dataset: Dataset, lengths: Sequence[int], seed: int) -> TrainingReferences:
@@ -170,29 +135,14 @@ def training_references(dataset: Dataset, lengths: Sequence[int], seed: int) -> 
 
 
 class PromptTest(NamedTuple):
-    """How well a kind of prompt is followed.
+    """How well a kind of prompt is followed."""
 
-    Attributes
-    ----------
-    what : str
-        What is measured, in words.
-    shortest : int
-        Residues of the shortest held-out structure that it is tried with.
-    ask : callable
-        Makes the prompt from a held-out structure.
-    fields : callable
-        Makes fields of `SampleSpec` from the prompt.
-    score : callable
-        Compares a backbone with the prompt.
-    refit : callable, optional
-        Fits backbones to traces with their prompts, where the fit needs these.
-    """
-
-    what: str
-    shortest: int
-    ask: Callable[[Item], Any]
-    fields: Callable[[Any], dict[str, Any]]
-    score: Callable[[Any, Fit], float]
+    what: str  # is measured, in words
+    shortest: int  # residues of the shortest held-out structure that it is tried with
+    ask: Callable[[Item], Any]  # makes the prompt from a held-out structure
+    fields: Callable[[Any], dict[str, Any]]  # makes fields of `SampleSpec` from the prompt
+    score: Callable[[Any, Fit], float]  # compares a backbone with the prompt
+    # Fits backbones to traces with their prompts, where the fit needs these.
     refit: Callable[[list[np.ndarray], list[Any]], list[Fit]] | None = None
 
 
@@ -274,12 +224,5 @@ def _prompt_figures(
     return {
         "what": test.what,
         "samples": len(rows),
-        "methods": {label: estimate(some, None, seed) for label, some in scores.items()},
+        "methods": {label: mean_estimate(some, seed=seed) for label, some in scores.items()},
     }
-
-
-def _rows(items: Sequence[Item], shortest: int) -> list[int]:
-    """Return up to `MAX_PROMPTED` items that are long enough, spread over all."""
-    rows = [row for row, item in enumerate(items) if len(item) >= shortest]
-    count = min(MAX_PROMPTED, len(rows))
-    return [rows[number * len(rows) // count] for number in range(count)]

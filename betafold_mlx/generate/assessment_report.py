@@ -34,17 +34,13 @@ ROWS = (
     ("nearest training window, mean RMSD, A", "nearest_training_rmsd", "angstrom"),
 )
 """Label, place in the figures of a method, and kind of number of each row."""
-
 LEGEND = """\
 All chains, the known ones too, are reduced to C-alpha traces and get backbones by the same fit; the figures below
 their validity are of the valid ones. Favoured: the smallest region that holds 98 % of the training residues.
 Divergences are from training windows of the same lengths: that of the fragment copies, which are such windows, is what
 so few samples give by chance. Nearest: of 1,000 training windows of the same length. Brackets: 95 % bootstrap intervals
 over samples."""
-
-MAX_PICTURES = 24
-"""Samples on the page."""
-
+MAX_PICTURES = 24  # samples on the page
 _SIZE, _MARGIN = 160.0, 14.0  # of a picture
 _MAX_DOTS = 3000
 
@@ -92,34 +88,25 @@ def prompt_table(report: Mapping[str, Any]) -> TextTable | None:
 
 
 def report_text(report: Mapping[str, Any]) -> str:
-    """Return the tables of a report (`betafold_mlx.generate.assessment.evaluate_generator`) as text."""
-    blocks: list[Block] = [f"note: {note}" for note in report.get("notes", ())]
-    blocks += [method_table(report), LEGEND]
-    prompts = prompt_table(report)
-    if prompts is not None:
-        blocks.append(prompts)
+    """Return the tables of a report (`betafold_mlx.generate.assessment.assess_generator`) as text."""
     speed = report["speed"]
-    blocks.append(
-        f"{speed['draw_per_second']:.1f} traces drawn and {speed['fit_per_second']:.1f} fitted a second"
-    )
-    return plain_text(blocks)
+    blocks: list[Block | None] = [
+        *(f"note: {note}" for note in report.get("notes", ())),
+        method_table(report),
+        LEGEND,
+        prompt_table(report),
+        f"{speed['draw_per_second']:.1f} traces drawn and {speed['fit_per_second']:.1f} fitted a second",
+    ]
+    return plain_text([block for block in blocks if block is not None])
 
 
 def report_page(
     report: Mapping[str, Any], samples: Sequence[Fit], favoured: FavouredRegion, command: str
 ) -> str:
-    """Return the report as one HTML page, without scripts.
+    """Return the report of `assess_generator`, with its ``model``, as one HTML page, without scripts.
 
-    Parameters
-    ----------
-    report : mapping
-        From `betafold_mlx.generate.assessment.evaluate_generator`, with ``model``.
-    samples : sequence of Fit
-        Generated backbones; the first `MAX_PICTURES` are shown.
-    favoured : FavouredRegion
-        Favoured region of the training data.
-    command : str
-        The command line, which stands on the page.
+    `samples` are the generated backbones, of which `MAX_PICTURES` are drawn; `favoured` is the favoured region of the
+    training data.
     """
     from betafold_mlx.report.render import render  # jinja2: only a page needs it
 
@@ -134,7 +121,7 @@ def report_page(
         notes=report.get("notes", ()),
         size=_SIZE,
         pictures=[
-            trace_picture(trace, structure) | {"rmsd": f"{fit.rmsd:.2f}"}
+            sample_picture(trace, structure) | {"rmsd": f"{fit.rmsd:.2f}"}
             for fit, trace, structure in zip(pictured, traces, letters, strict=True)
         ],
         methods=method_table(report),
@@ -147,7 +134,7 @@ def report_page(
     )
 
 
-def trace_picture(trace: np.ndarray, structure: str) -> dict[str, Any]:
+def sample_picture(trace: np.ndarray, structure: str) -> dict[str, Any]:
     """Return a flat picture of a trace (L, 3), seen so that it is longest, and coloured by its secondary structure."""
     centred = trace - trace.mean(axis=0)
     axes = np.linalg.svd(centred, full_matrices=False)[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,38 +33,20 @@ SUMMARY_COLUMNS = (
 _SAMPLE = re.compile(r"sample_[0-9]{5,}\.(cif|pdb)")
 
 
+@dataclass
 class BackboneWriter:
     """Writes the backbones of one run to a folder, with a table and a document of all samples.
 
     Its methods raise BetafoldError where the file system refuses.
-
-    Parameters
-    ----------
-    directory : Path
-        The folder.
-    suffixes : sequence of str
-        ``.cif``, ``.pdb``.
-    request : BackboneRequest
-        What was requested.
-    model_name, model_sha256 : str
-        The generator.
-    keep_failed : bool
-        Whether to write the structures of failed samples too.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        suffixes: Sequence[str],
-        request: BackboneRequest,
-        model_name: str,
-        model_sha256: str,
-        keep_failed: bool = False,
-    ) -> None:
-        self.directory, self.request = directory, request
-        self._suffixes, self._keep_failed = suffixes, keep_failed
-        self._model = {"name": model_name, "sha256": model_sha256}
-        self._samples: list[dict[str, Any]] = []
+    directory: Path
+    suffixes: Sequence[str]  # ``.cif``, ``.pdb``
+    request: BackboneRequest
+    model_name: str
+    model_sha256: str
+    keep_failed: bool = False  # whether to write the structures of failed samples too
+    samples: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     def begin(self) -> None:
         """Remove the files of an earlier run from the folder, and write a document without samples.
@@ -86,11 +69,11 @@ class BackboneWriter:
         A sample without a backbone, or with a broken bond, is not written even where failed samples are kept.
         """
         paths: list[Path] = []
-        if not backbone.problems or (self._keep_failed and backbone.fit.whole):
-            paths = [self.directory / f"{backbone.id}{suffix}" for suffix in self._suffixes]
+        if not backbone.problems or (self.keep_failed and backbone.fit.whole):
+            paths = [self.directory / f"{backbone.id}{suffix}" for suffix in self.suffixes]
             for path in paths:
-                write_text(path, backbone_text(backbone, self.request, self._model["name"], path.suffix[1:]))
-        self._samples.append(backbone.to_dict() | {"files": [path.name for path in paths]})
+                write_text(path, backbone_text(backbone, self.request, self.model_name, path.suffix[1:]))
+        self.samples.append(backbone.to_dict() | {"files": [path.name for path in paths]})
         return paths
 
     def document(self) -> dict[str, Any]:
@@ -99,21 +82,20 @@ class BackboneWriter:
             "schema_version": SCHEMA_VERSION,
             "kind": KIND,
             "about": _about(self.request.residue),
-            "model": self._model,
+            "model": {"name": self.model_name, "sha256": self.model_sha256},
             "settings": _settings(self.request),
-            "made": len(self._samples),
-            "failed": sum(sample["status"] == "failed" for sample in self._samples),
-            "samples": self._samples,
+            "made": len(self.samples),
+            "failed": sum(sample["status"] == "failed" for sample in self.samples),
+            "samples": self.samples,
             "versions": dict(versions()),
         }
 
     def finish(self) -> str:
         """Write the table and the document of the samples so far; return the document as JSON text."""
-        rows = [
-            sample | {"problems": "; ".join(sample["problems"]), "files": " ".join(sample["files"])}
-            for sample in self._samples
-        ]
-        table = [SUMMARY_COLUMNS, *([row.get(column, "") for column in SUMMARY_COLUMNS] for row in rows)]
+        table: list[Sequence[object]] = [SUMMARY_COLUMNS]
+        for sample in self.samples:
+            row = sample | {"problems": "; ".join(sample["problems"]), "files": " ".join(sample["files"])}
+            table.append([row.get(column, "") for column in SUMMARY_COLUMNS])
         text = to_json(self.document())
         write_text(self.directory / SUMMARY_FILE, csv_text(table))
         write_text(self.directory / DOCUMENT_FILE, text)
@@ -130,14 +112,12 @@ def _is_ours(document: Path) -> bool:
 
 def _settings(request: BackboneRequest) -> dict[str, Any]:
     """Return a request as plain JSON values: what makes the same samples again."""
-    sampling, shape, motif = request.sampling, request.shape, request.motif
+    shape, motif = request.shape, request.motif
     return {
         "length": list(request.lengths),
         "num": request.count,
         "seed": request.seed,
-        "steps": sampling.steps,
-        "ode_steps": sampling.ode_steps,
-        "gamma": sampling.gamma,
+        **asdict(request.sampling),
         "cyclic": request.cyclic,
         "residue": request.residue,
         "prompt": shape and {"source": shape.source, "points": shape.points.tolist()},

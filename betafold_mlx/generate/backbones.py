@@ -11,64 +11,33 @@ import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.generate.fit import CA, Fit, fit_traces
+from betafold_mlx.generate.generator_config import MAX_LENGTH, MAX_SCALES, MIN_LENGTH, SamplingConfig
 from betafold_mlx.generate.network import Generator
 from betafold_mlx.generate.prompt import OPEN, CoarseShape, MotifPrompt, check_motif, check_points
 from betafold_mlx.generate.sampler import SampleSpec, sample_traces
 from betafold_mlx.generate.scales import resampling
-from betafold_mlx.generate.settings import MAX_LENGTH, MAX_SCALES, MIN_LENGTH, SamplingConfig
 from betafold_mlx.generate.validity import radius_of_gyration, trace_validity
-from betafold_mlx.geometry.spread import rotations_onto
+from betafold_mlx.geometry.spread import measure_apart
 from betafold_mlx.structure.secondary import assign_secondary_structures
 
-CHUNK = 128
-"""Samples between two reports of progress."""
-
+CHUNK = 128  # samples between two reports of progress
 MAX_SAMPLES = 100_000
-
-MAX_MOTIF_RMSD = 1.0
-"""Angstrom, N, CA, C: beyond it a motif is not kept."""
+MAX_MOTIF_RMSD = 1.0  # Angstrom, N, CA, C: beyond it a motif is not kept
 
 
 @dataclass(frozen=True)
 class BackboneRequest:
-    """Which backbones to generate.
+    """Which backbones to generate; BetafoldError for what is out of range or does not fit the shortest chain."""
 
-    Attributes
-    ----------
-    lengths : (int, int)
-        Shortest and longest chain, residues; each sample draws its own between them.
-    count : int
-        Number of samples.
-    seed : int
-        Random seed. A sample depends on the seed, its own number and the rest of the request, not on `count`.
-    sampling : SamplingConfig
-        How the model is sampled.
-    residue : str
-        Placeholder, ``ALA`` or ``GLY``.
-    shape : CoarseShape or None
-        Shape to follow.
-    motif : MotifPrompt or None
-        Motif to hold.
-    secondary : str or None
-        Requested secondary structure, a letter a residue: H, E, or ``-`` where nothing is requested.
-    cyclic : bool
-        Rings, closed from the last residue to the first.
-
-    Raises
-    ------
-    BetafoldError
-        For lengths, or numbers of samples, that are out of range, and prompts that do not fit the shortest chain.
-    """
-
-    lengths: tuple[int, int]
-    count: int
-    seed: int
+    lengths: tuple[int, int]  # shortest and longest chain, residues; each sample draws its own between them
+    count: int  # samples
+    seed: int  # a sample depends on it, its own number and the rest of the request, not on `count`
     sampling: SamplingConfig
-    residue: str = "ALA"
-    shape: CoarseShape | None = None
-    motif: MotifPrompt | None = None
-    secondary: str | None = None
-    cyclic: bool = False
+    residue: str = "ALA"  # placeholder, ``ALA`` or ``GLY``
+    shape: CoarseShape | None = None  # to follow
+    motif: MotifPrompt | None = None  # to hold
+    secondary: str | None = None  # requested, a letter a residue: H, E, or ``-`` where nothing is
+    cyclic: bool = False  # rings, closed from the last residue to the first
 
     def __post_init__(self) -> None:
         low, high = self.lengths
@@ -113,40 +82,17 @@ class BackboneRequest:
 
 @dataclass(frozen=True)
 class GeneratedBackbone:
-    """One sample.
+    """One sample; RMSDs in Angstrom, after superposition."""
 
-    Attributes
-    ----------
-    number : int
-        0-based.
-    trace : numpy.ndarray
-        (L, 3) float32 Angstrom: the C-alphas that the model drew.
-    fit : Fit
-        The backbone.
-    secondary_structure : str
-        P-SEA assignment of the backbone: H, E, C.
-    problems : tuple of str
-        Why it must not be used; empty where all is well.
-    raw : dict or None
-        Validity of the trace before the fit (`betafold_mlx.generate.validity.trace_validity`); None where it is not
-        finite.
-    shape_rmsd : float or None
-        C-alphas at the points of the shape to these, superposed, Angstrom; None without a shape.
-    motif_rmsd : float or None
-        N, CA, C of the residues of the motif to the motif, superposed, Angstrom.
-    secondary_kept : float or None
-        Share of the residues that have the requested secondary structure.
-    """
-
-    number: int
-    trace: np.ndarray
+    number: int  # 0-based
+    trace: np.ndarray  # (L, 3) float32 Angstrom: the C-alphas that the model drew
     fit: Fit
-    secondary_structure: str
-    problems: tuple[str, ...]
-    raw: dict[str, Any] | None = None
-    shape_rmsd: float | None = None
-    motif_rmsd: float | None = None
-    secondary_kept: float | None = None
+    secondary_structure: str  # P-SEA assignment of the backbone: H, E, C
+    problems: tuple[str, ...]  # why it must not be used; empty where all is well
+    raw: dict[str, Any] | None = None  # `trace_validity` before the fit; None where the trace is not finite
+    shape_rmsd: float | None = None  # C-alphas at the points of the shape to these
+    motif_rmsd: float | None = None  # N, CA, C of the residues of the motif to the motif
+    secondary_kept: float | None = None  # share of the residues that have the requested secondary structure
 
     def __len__(self) -> int:
         return len(self.trace)
@@ -158,7 +104,7 @@ class GeneratedBackbone:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all about the sample but its coordinates as plain JSON values."""
-        document: dict[str, Any] = {
+        document = {
             "id": self.id,
             "length": len(self),
             "status": "failed" if self.problems else "ok",
@@ -169,11 +115,8 @@ class GeneratedBackbone:
             "secondary_structure": self.secondary_structure,
             "trace": self.raw,
         }
-        for name in ("shape_rmsd", "motif_rmsd", "secondary_kept"):
-            value = getattr(self, name)
-            if value is not None:
-                document[name] = _rounded(value)
-        return document
+        kept = {name: getattr(self, name) for name in ("shape_rmsd", "motif_rmsd", "secondary_kept")}
+        return document | {name: _rounded(value) for name, value in kept.items() if value is not None}
 
 
 def _rounded(value: float) -> float | None:
@@ -196,9 +139,8 @@ def generate_backbones(generator: Generator, request: BackboneRequest) -> Iterat
         numbers = range(first, min(first + CHUNK, request.count))
         specs = [request.spec(number) for number in numbers]
         traces = sample_traces(generator.model, specs, request.seed, request.sampling)
-        known = None
-        if request.motif is not None:
-            known = [known_torsions(request.motif, len(trace)) for trace in traces]
+        motif = request.motif
+        known = None if motif is None else [known_torsions(motif, len(trace)) for trace in traces]
         fits = fit_traces(traces, request.residue, known, rings=request.cyclic)
         letters = secondary_structures(fits)
         yield [_checked(request, *sample) for sample in zip(numbers, traces, fits, letters, strict=True)]
@@ -244,11 +186,8 @@ def secondary_kept(wanted: str, structure: str) -> float:
 
 def superposed_rmsd(points: np.ndarray, target: np.ndarray) -> float:
     """Return the RMSD of paired points (n, 3) after superposition, a proper rotation; NaN where one is not finite."""
-    if not (np.isfinite(points).all() and np.isfinite(target).all()):
-        return float("nan")
-    a, b = (x.astype(np.float64) - x.astype(np.float64).mean(axis=0) for x in (points, target))
-    turned = a[None] @ rotations_onto(a[None], b)
-    return float(np.sqrt(np.square(turned[0] - b).sum(axis=-1).mean()))
+    pair = np.stack([points, target])[:, :, None]
+    return float(measure_apart(pair)[1, 0]) if np.isfinite(pair).all() else math.nan
 
 
 def motif_rmsd(motif: MotifPrompt, coordinates: np.ndarray) -> float:

@@ -1,4 +1,7 @@
-"""The layout of a batch of chains: masks, positions and neighbours of their points at each scale."""
+"""The layout of a batch of chains at each scale, and what its points see of the coarser one.
+
+Masks, positions and neighbours of the points; the coarser trace around them in frames that turn with the chain.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
 
+from betafold_mlx.generate.generator_config import MAX_LENGTH
 from betafold_mlx.generate.scales import (
     interpolation,
     interpolation_at,
@@ -17,55 +21,37 @@ from betafold_mlx.generate.scales import (
     resampling,
     scale_sizes,
 )
-from betafold_mlx.generate.settings import MAX_LENGTH
 
-STATES = "HEC"
-"""Secondary structure that can be requested; any other letter leaves a residue open."""
-
-MAX_SEPARATION = MAX_LENGTH
-"""Separations along the chain are clipped to +- this, residues."""
-
+STATES = "HEC"  # secondary structure that can be requested; any other letter leaves a residue open
+MAX_SEPARATION = MAX_LENGTH  # separations along the chain are clipped to +- this, residues
 OFFSETS = (-2, -1, 1, 2)
-AROUND = len(OFFSETS)
-"""Neighbours of a point that the network sees directly, to either side."""
-
+AROUND = len(OFFSETS)  # neighbours of a point that the network sees directly, to either side
 _WAVELENGTHS = np.geomspace(4.0, 128.0, 12)
 """Residues. The shortest tells neighbours apart, the longest the ends of the longest chain."""
-
 PLACE_FEATURES = 3 * 2 * len(_WAVELENGTHS) + 2
+CONTEXT_UNIT = 5.0  # Angstrom. Coordinates that the Transformer reads are divided by it, to be about one
+_FALLBACK = ((0.36, -0.48, 0.8), (0.6, 0.64, 0.48))
+"""Two directions for the axes of a frame where a trace has no bend, or two of its points coincide."""
 
 
 class Layout(NamedTuple):
     """A padded batch of B chains at K scales, coarse to fine; scale k is padded to S_k points.
 
-    Attributes
-    ----------
-    masks : tuple of mx.array
-        (B, S_k) bool, True for a real point.
-    places : tuple of mx.array
-        (B, S_k, `PLACE_FEATURES`): position along the chain from either end, length of the chain, and ring or not.
-    separations : mx.array
-        (B, T, T) int32 with T the sum of all S_k: how far apart two points are along the chain, in residues, around a
-        ring the shorter way, from 0 (`MAX_SEPARATION` back) to 2 `MAX_SEPARATION`.
-    ups : tuple of mx.array
-        (B, S_k, S_(k-1)) matrices that take a trace to the next scale; there are K - 1.
-    views : tuple of mx.array
-        (B, V S_k, S_(k-1)) matrices that take a trace to what surrounds the points of the next scale: V = 2 + `AROUND`
-        vectors of each, one kind after another. First the direction of the coarser trace there, then its bend, then
-        where it goes, one and two of its points to either side. There are K - 1.
-    neighbours : tuple of mx.array
-        (B, S_k, `AROUND`) int32: two points to either side at the same scale, around a ring too; at an open end itself.
-    states : tuple of mx.array
-        (B, S_k, 3) share of each of `STATES` that is requested at a point, 0 where none is.
+    A view is V = 2 + `AROUND` vectors for each point of a scale, one kind after another: the direction of the coarser
+    trace there, its bend, and where it goes, one and two of its points to either side.
     """
 
-    masks: tuple[mx.array, ...]
+    masks: tuple[mx.array, ...]  # (B, S_k) bool, True for a real point
+    # (B, S_k, `PLACE_FEATURES`): position along the chain from either end, length of the chain, and ring or not.
     places: tuple[mx.array, ...]
+    # (B, T, T) int32 with T the sum of all S_k: residues between two points along the chain, around a ring the shorter
+    # way, from 0 (`MAX_SEPARATION` back) to 2 `MAX_SEPARATION`.
     separations: mx.array
-    ups: tuple[mx.array, ...]
-    views: tuple[mx.array, ...]
+    ups: tuple[mx.array, ...]  # K - 1 matrices (B, S_k, S_(k-1)) that take a trace to the next scale
+    views: tuple[mx.array, ...]  # K - 1 matrices (B, V S_k, S_(k-1)) that take a trace to its view
+    # (B, S_k, `AROUND`) int32: two points to either side, around a ring too; at an open end the point itself.
     neighbours: tuple[mx.array, ...]
-    states: tuple[mx.array, ...]
+    states: tuple[mx.array, ...]  # (B, S_k, 3) share of each of `STATES` that is requested at a point
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -80,20 +66,9 @@ def make_layout(
     scales: int,
     secondary: Sequence[str | None] | None = None,
 ) -> Layout:
-    """Lay out a batch.
+    """Lay out chains of so many residues, open or rings, at most `padded`.
 
-    Parameters
-    ----------
-    lengths : sequence of int
-        Residues of each of B chains, at most `padded`.
-    cyclic : sequence of bool
-        Which of them are rings.
-    padded : int
-        Padded length.
-    scales : int
-        Number of scales K.
-    secondary : sequence of str or None, optional
-        Requested secondary structure, a letter a residue; None for none.
+    `secondary` is the requested secondary structure of each, a letter a residue, or None.
     """
     wanted = [None] * len(lengths) if secondary is None else secondary
     chains = [
@@ -113,7 +88,7 @@ def _chain_rows(length: int, cyclic: bool, padded: int, scales: int) -> tuple[An
     masks = tuple(np.arange(width) < size for size, width in zip(sizes, room, strict=True))
     # Padding stands at the start of the chain: a number, which no real point attends to.
     positions = [
-        np.concatenate([point_positions(length, size, cyclic), np.zeros(width - size)])
+        np.pad(point_positions(length, size, cyclic), (0, width - size))
         for size, width in zip(sizes, room, strict=True)
     ]
     places = tuple(_place_features(place, length, cyclic) for place in positions)
@@ -124,11 +99,9 @@ def _chain_rows(length: int, cyclic: bool, padded: int, scales: int) -> tuple[An
     separations = np.clip(np.rint(offset), -MAX_SEPARATION, MAX_SEPARATION).astype(np.int32) + MAX_SEPARATION
     ups, views = [], []
     for k in range(1, scales):
-        up = np.zeros((room[k], room[k - 1]), np.float32)
-        up[: sizes[k], : sizes[k - 1]] = resampling(sizes[k - 1], sizes[k], cyclic)
-        around = np.zeros((2 + AROUND, room[k], room[k - 1]), np.float32)
-        around[:, : sizes[k], : sizes[k - 1]] = _views(sizes[k - 1], sizes[k], cyclic)
-        ups.append(up)
+        edges = (0, room[k] - sizes[k]), (0, room[k - 1] - sizes[k - 1])
+        ups.append(np.pad(resampling(sizes[k - 1], sizes[k], cyclic), edges))
+        around = np.pad(_views(sizes[k - 1], sizes[k], cyclic).astype(np.float32), ((0, 0), *edges))
         views.append(around.reshape(-1, room[k - 1]))
     neighbours = tuple(_neighbours(size, width, cyclic) for size, width in zip(sizes, room, strict=True))
     return masks, places, separations, tuple(ups), tuple(views), neighbours
@@ -156,9 +129,7 @@ def _neighbours(size: int, room: int, cyclic: bool) -> np.ndarray:
     own = np.arange(size)[:, None]
     beside = own + np.array(OFFSETS)
     beside = beside % size if cyclic else np.where((beside >= 0) & (beside < size), beside, own)
-    padded = np.zeros((room, AROUND), np.int32)
-    padded[:size] = beside
-    return padded
+    return np.pad(beside.astype(np.int32), ((0, room - size), (0, 0)))
 
 
 def _place_features(place: np.ndarray, length: int, cyclic: bool) -> np.ndarray:
@@ -180,3 +151,46 @@ def _states(
         for rows, size in zip(shares, scale_sizes(length, scales=scales), strict=True):
             rows[:size] = interpolation(length, size, cyclic) @ wanted
     return tuple(shares)
+
+
+class Surroundings(NamedTuple):
+    """What the points of a scale see of the coarser one."""
+
+    origin: mx.array  # (B, S_k, 3) the coarser trace, brought to this scale, Angstrom
+    # (B, S_k, 3, 3) rotations; columns are the direction of the coarser trace at a point, that of its bend, and what
+    # makes them right-handed. In such a frame a helix looks the same wherever it points to
+    frames: mx.array
+    ahead: mx.array  # (B, S_k, 3 `AROUND`) where the coarser trace goes, in the point's frame, Angstrom
+
+
+def surroundings(scale: int, trace: mx.array | None, layout: Layout) -> Surroundings:
+    """Return what the points of a scale, counted from 0, see of the coarser trace (B, S_(k-1), 3), Angstrom.
+
+    It is None for the first scale, whose points see nothing and all stand in the standard orientation.
+    """
+    batch, size = layout.masks[scale].shape
+    if trace is None:
+        frames = mx.broadcast_to(mx.eye(3), (batch, size, 3, 3))
+        return Surroundings(mx.zeros((batch, size, 3)), frames, mx.zeros((batch, size, 3 * AROUND)))
+    seen = (layout.views[scale - 1] @ trace).reshape(batch, -1, size, 3)
+    first = _unit(seen[:, 0] + 1e-3 * mx.array(_FALLBACK[0]))
+    bend = seen[:, 1] + 1e-3 * mx.array(_FALLBACK[1])
+    second = _unit(bend - (bend * first).sum(axis=-1, keepdims=True) * first)
+    frames = mx.stack([first, second, mx.linalg.cross(first, second)], axis=-1)
+    ahead = to_frames(frames[:, None], seen[:, 2:])  # (B, AROUND, S, 3)
+    origin = layout.ups[scale - 1] @ trace
+    return Surroundings(origin, frames, ahead.swapaxes(1, 2).reshape(batch, size, -1))
+
+
+def _unit(vectors: mx.array) -> mx.array:
+    return vectors * mx.rsqrt(mx.square(vectors).sum(axis=-1, keepdims=True) + 1e-12)
+
+
+def to_frames(frames: mx.array, vectors: mx.array) -> mx.array:
+    """Return vectors (..., 3) as they are seen in frames (..., 3, 3)."""
+    return (frames * vectors[..., None]).sum(axis=-2)
+
+
+def from_frames(frames: mx.array, vectors: mx.array) -> mx.array:
+    """Return vectors (..., 3) that are given in frames (..., 3, 3)."""
+    return (frames * vectors[..., None, :]).sum(axis=-1)

@@ -7,25 +7,26 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from betafold_mlx.generate.chain_layout import AROUND, MAX_SEPARATION, Layout
-from betafold_mlx.generate.context import separation_bias
+from betafold_mlx.generate.chain_layout import (
+    AROUND,
+    CONTEXT_UNIT,
+    MAX_SEPARATION,
+    Layout,
+    Surroundings,
+    from_frames,
+    to_frames,
+)
+from betafold_mlx.generate.generator_config import GeneratorConfig
 from betafold_mlx.generate.scales import centred, noise_scale
-from betafold_mlx.generate.settings import GeneratorConfig
-from betafold_mlx.generate.surroundings import CONTEXT_UNIT, Surroundings, from_frames, to_frames
 from betafold_mlx.model.attention import MultiHeadAttention
 from betafold_mlx.model.transformer import FeedForward, relu
 
 TIME_FEATURES = 32
-
 WAVELENGTHS = (2.0, 4.0, 8.0, 16.0)
 """Angstrom, of the sines and cosines that encode a distance between neighbours: from hundredths of a bond to the
 distance of two points of the coarsest scale."""
-
 DISTANCE_FEATURES = 1 + 2 * len(WAVELENGTHS)
-
-NEAR = 0.1
-"""Angstrom. Two points nearer than about this have no direction to one another."""
-
+NEAR = 0.1  # Angstrom. Two points nearer than about this have no direction to one another
 PULL_UNIT = 2.0
 """Angstrom. Unit of the movements towards neighbours: in it the output of the network is about one."""
 
@@ -89,37 +90,16 @@ class Decoder(nn.Module):
 
     def __call__(
         self,
-        x: mx.array,
-        time: mx.array,
-        z: mx.array,
+        x: mx.array,  # (B, S, 3) what flows, in units of the scale's noise
+        time: mx.array,  # (B,) or (1,), 0 for noise to 1 for structure
+        z: mx.array,  # (B, S, D) the Transformer's answer
         seen: Surroundings,
-        before: mx.array,
+        before: mx.array,  # (B, S, 3) earlier estimate of what x flows to, or zero (self-conditioning)
         scale: int,
         layout: Layout,
-        bias: mx.array,
+        bias: mx.array,  # (B, H, S, S), from `bias`
     ) -> mx.array:
-        """Return the velocity of the points.
-
-        Parameters
-        ----------
-        x : mx.array
-            (B, S, 3) what flows, at that time, in units of the scale's noise.
-        time : mx.array
-            (B,) or (1,), 0 for noise to 1 for structure.
-        z : mx.array
-            (B, S, D) the Transformer's answer.
-        seen, scale, layout
-            What the points see of the coarser scale; which scale, from 0; the layout of the batch.
-        before : mx.array
-            (B, S, 3) an earlier estimate of what x flows to, zero where there is none (self-conditioning).
-        bias : mx.array
-            (B, H, S, S), from `bias`.
-
-        Returns
-        -------
-        mx.array
-            (B, S, 3), zero-centred; zero at padding.
-        """
+        """Return the velocity of the points, (B, S, 3), zero-centred; zero at padding."""
         time = time[:, None, None]
         variance = mx.square(time) + mx.square(1.0 - time)
         condition = relu(self.context(z) + self.time(_time_features(time)))
@@ -166,3 +146,10 @@ def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
     layer = nn.Linear(inputs, outputs)
     layer.weight, layer.bias = mx.zeros_like(layer.weight), mx.zeros_like(layer.bias)
     return layer
+
+
+def separation_bias(kinds: int, heads: int) -> nn.Embedding:
+    """Return a number for each head, separation along the chain, and kind; zero, to start from plain attention."""
+    table = nn.Embedding(kinds * (2 * MAX_SEPARATION + 1), heads)
+    table.weight = mx.zeros_like(table.weight)
+    return table

@@ -12,19 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.evaluate.batching import length_batches
 from betafold_mlx.fold.gradient import CA
 from betafold_mlx.generate.fit_problem import Fit, FitProblem
 from betafold_mlx.generate.rings import continued, once_around
 from betafold_mlx.generate.trace_states import PLACEHOLDERS, start_torsions
 from betafold_mlx.generate.validity import CA_BOND, ca_bonds
 
-MIN_RING = 5
-"""Residues: what is three apart in a smaller one is a neighbour the other way."""
-
-BOND_NOISE = 0.1
-"""Angstrom: with so much noise in a trace the targets get half the weight (`looseness`)."""
-
-_CHUNK, _STEP = 256, 8  # traces at a time, padded to a multiple of so many residues
+MIN_RING = 5  # residues: what is three apart in a smaller one is a neighbour the other way
+BOND_NOISE = 0.1  # Angstrom: with so much noise in a trace the targets get half the weight (`looseness`)
 
 
 def fit_traces(
@@ -34,30 +30,21 @@ def fit_traces(
     *,
     rings: bool = False,
 ) -> list[Fit]:
-    """Fit backbones to C-alpha traces, each by itself.
+    """Fit backbones to C-alpha traces (L, 3), Angstrom, L >= 3 (rings: `MIN_RING`), each by itself.
 
-    A noisy trace is followed loosely (`looseness`), and exactly where that gives no backbone without a problem.
+    A noisy trace is followed loosely (`looseness`), and exactly where that gives no backbone without a problem. The fit
+    of a trace with a coordinate that is not finite is all NaN, and has a problem.
 
     Parameters
     ----------
     traces : sequence of numpy.ndarray
-        (L, 3) each, Angstrom, L >= 3 (rings: `MIN_RING`); lengths may differ.
+        Lengths may differ.
     residue : str
         ``ALA`` or ``GLY``: type of all residues.
     known : sequence of numpy.ndarray, optional
         For each trace (L, 3) torsions in radians to keep, NaN where nothing is known.
     rings : bool
-        Whether the chains are rings: the last point stands before the first, and the bond between them is closed.
-
-    Returns
-    -------
-    list of Fit
-        In the order of the traces; that of a trace with a coordinate that is not finite is all NaN, and has a problem.
-
-    Raises
-    ------
-    BetafoldError
-        For a trace of another shape, or an unknown residue.
+        Whether the last point stands before the first, and the bond between them is closed.
     """
     if residue not in PLACEHOLDERS:
         raise BetafoldError(f"{residue!r} is not one of {', '.join(PLACEHOLDERS)}")
@@ -81,10 +68,8 @@ def fit_traces(
 
 
 def _no_fit(length: int) -> Fit:
-    """Return the fit of a trace that is not finite."""
-    return Fit(
-        np.full((length, 3), np.nan, np.float32), np.full((length, 5, 3), np.nan, np.float32), np.nan, np.nan
-    )
+    nothing = np.full((length, 8, 3), np.nan, np.float32)
+    return Fit(nothing[:, 0], nothing[:, :5], np.nan, np.nan)
 
 
 def _fit_rows(
@@ -96,24 +81,22 @@ def _fit_rows(
 ) -> dict[int, Fit]:
     """Fit the traces whose indices are in `loose`, each with that looseness."""
     fits: dict[int, Fit] = {}
+    every = list(loose)
     # Padded by its own length alone: a fit does not depend on what else is fitted.
-    padded = {row: -(-len(traces[row]) // _STEP) * _STEP for row in loose}
-    for length in sorted(set(padded.values())):
-        members = [row for row in loose if padded[row] == length]
-        for first in range(0, len(members), _CHUNK):
-            rows = members[first : first + _CHUNK]
-            starts = [_start(traces[row], known[row], loose[row], residue, rings) for row in rows]
-            problem = FitProblem(
-                _padded([traces[row][:, None] for row in rows], length, 0.0),
-                (CA,),
-                _padded(starts, length, math.pi),
-                _padded([known[row] for row in rows], length, np.nan),
-                residue,
-                np.array([len(traces[row]) for row in rows]),
-                rings,
-                np.array([loose[row] for row in rows]),
-            )
-            fits |= zip(rows, problem.solve(), strict=True)
+    for places, length in length_batches([len(traces[row]) for row in every]):
+        rows = [every[place] for place in places]
+        starts = [_start(traces[row], known[row], loose[row], residue, rings) for row in rows]
+        problem = FitProblem(
+            _padded([traces[row][:, None] for row in rows], length, 0.0),
+            (CA,),
+            _padded(starts, length, math.pi),
+            _padded([known[row] for row in rows], length, np.nan),
+            residue,
+            np.array([len(traces[row]) for row in rows]),
+            rings,
+            np.array([loose[row] for row in rows]),
+        )
+        fits |= zip(rows, problem.solve(), strict=True)
     return fits
 
 
@@ -141,13 +124,6 @@ def looseness(trace: np.ndarray) -> float:
     deviation is the square root of two times that of a coordinate. To follow a noisy trace exactly would bend torsions
     to values that do not occur in nature.
 
-    Parameters
-    ----------
-    trace : numpy.ndarray
-        (L, 3) Angstrom.
-
-    Examples
-    --------
     >>> round(looseness(np.arange(5)[:, None] * np.array([3.8, 0.0, 0.0])), 6)
     1.0
     """

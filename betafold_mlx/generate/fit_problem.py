@@ -15,80 +15,50 @@ Walker and D. E. Orin, J. Dyn. Syst. Meas. Control 104, 205 (1982)).
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.fit_terms import chain_matrix, clash_gradient, weighted_mean
+from betafold_mlx.fold.fit_terms import chain_matrix, clash_gradient, lower_energy, weighted_mean
 from betafold_mlx.generate.rings import STRETCH_WIDTH, Rings
 from betafold_mlx.generate.trace_states import PLACEHOLDERS
 from betafold_mlx.geometry.nerf import place_atoms, residue_constants, torsion_gradient
 from betafold_mlx.geometry.spread import rotations_onto
 from betafold_mlx.peptide.sequence import residue_ids
 
-TARGET_WIDTH = 0.1
-"""Angstrom, s: a coordinate that is so far off costs half a nat."""
-
+TARGET_WIDTH = 0.1  # Angstrom, s: a coordinate that is so far off costs half a nat
 TORSION_WIDTH = math.radians(15.0), math.radians(15.0), math.radians(5.0)
 """Radians, w of phi, psi and omega. In the project's training chains trans omega has a standard deviation of 4.5
 degrees; phi and psi start from states that are 20 degrees apart, and common."""
-
 RING_TORSION_WIDTH = math.radians(30.0), math.radians(30.0), math.radians(5.0)
 """The same of rings, which must bend more to close: with 15 degrees three of a hundred more do not come near their
 traces."""
-
-KNOWN_WIDTH = math.radians(2.0)
-"""Radians, w of a torsion that is known."""
-
+KNOWN_WIDTH = math.radians(2.0)  # radians, w of a torsion that is known
 CLASH_WEIGHTS = 0.0, 100.0
 """k, nats per Angstrom^2, one after the other: a chain first finds its shape, through itself where it must, and then
 makes room."""
-
-STEPS, RING_STEPS = 12, 20
-"""With each weight, at most; a closed chain moves with less ease."""
-
+STEPS, RING_STEPS = 12, 20  # with each weight, at most; a closed chain moves with less ease
 ENOUGH = 1e-3
 """Nats: a fit that a good step lowers by less has ended, and stays as it is, whatever its company still does."""
-
-MAX_STEP = 0.5
-"""Radians: no step goes over the next hill."""
-
-FIRST_DAMPING, MIN_DAMPING, MAX_DAMPING = 1e-2, 1e-6, 1e6
-
-
 MAX_RMSD = 1.0
 """Angstrom: farther from the trace a backbone has another shape than the drawn one. Of 256 windows of 24 residues of
 the project's training chains none is farther than 0.36, with noise of 0.5 A on each coordinate five are."""
-
-MAX_OVERLAP = 0.6
-"""Angstrom: a deeper overlap of two atoms is a clash."""
+MAX_OVERLAP = 0.6  # Angstrom: a deeper overlap of two atoms is a clash
 
 
 class Fit(NamedTuple):
-    """A backbone that was fitted to a trace of L residues.
+    """A backbone that was fitted to a trace of L residues."""
 
-    Attributes
-    ----------
-    torsions : numpy.ndarray
-        (L, 3) float32 radians: phi, psi, omega.
-    coordinates : numpy.ndarray
-        (L, 5, 3) float32 Angstrom: N, CA, C, O, CB, superposed on the trace; CB is NaN for ``GLY``. All are NaN where
-        a coordinate of the trace is not finite.
-    rmsd : float
-        RMSD of its C-alphas to the trace, Angstrom.
-    overlap : float
-        The deepest clash, Angstrom.
-    misfit : float
-        Deviation of the bond that closes a ring, in units of the tolerance; 0 of an open chain.
-    """
-
-    torsions: np.ndarray
+    torsions: np.ndarray  # (L, 3) float32 radians: phi, psi, omega
+    # (L, 5, 3) float32 Angstrom: N, CA, C, O, CB, superposed on the trace; CB is NaN for ``GLY``.
+    # All are NaN where a coordinate of the trace is not finite.
     coordinates: np.ndarray
-    rmsd: float
-    overlap: float
-    misfit: float = 0.0
+    rmsd: float  # C-alphas to the trace, Angstrom
+    overlap: float  # the deepest clash, Angstrom
+    misfit: float = 0.0  # deviation of the bond that closes a ring, in units of the tolerance
 
     @property
     def whole(self) -> bool:
@@ -111,38 +81,21 @@ class Fit(NamedTuple):
 
 
 class FitProblem:
-    """B fits, padded to L residues.
+    """B fits, padded to L residues of one type, ``ALA`` or ``GLY``; rings are closed.
 
-    Parameters
-    ----------
-    targets : numpy.ndarray
-        (B, L, A, 3) Angstrom.
-    atoms : tuple of int
-        The A atoms, of N, CA, C, that have targets.
-    start : numpy.ndarray
-        (B, L, 3) radians.
-    known : numpy.ndarray
-        (B, L, 3) radians, NaN where nothing is known.
-    residue : str
-        ``ALA`` or ``GLY``.
-    lengths : numpy.ndarray
-        (B,) int, residues of each chain.
-    rings : bool
-        Whether the chains are rings, to be closed.
-    looseness : numpy.ndarray, optional
-        (B,) factor on `TARGET_WIDTH`; 1 if not given.
+    Angles are in radians, positions in Angstrom.
     """
 
     def __init__(
         self,
-        targets: np.ndarray,
-        atoms: tuple[int, ...],
-        start: np.ndarray,
-        known: np.ndarray,
+        targets: np.ndarray,  # (B, L, A, 3)
+        atoms: tuple[int, ...],  # the A atoms, of N, CA, C, that have targets
+        start: np.ndarray,  # (B, L, 3) phi, psi, omega
+        known: np.ndarray,  # (B, L, 3), NaN where nothing is known
         residue: str,
-        lengths: np.ndarray,
+        lengths: np.ndarray,  # (B,) int
         rings: bool = False,
-        looseness: np.ndarray | None = None,
+        looseness: np.ndarray | None = None,  # (B,) factor on `TARGET_WIDTH`; 1 if not given
     ) -> None:
         batch, length, _ = start.shape
         self._atoms = list(atoms)
@@ -165,16 +118,9 @@ class FitProblem:
         self._constants = residue_constants(letters, mx.ones((batch, length), dtype=mx.bool_))
 
     def energy(self, torsions: np.ndarray, clash_weight: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the energy of torsions (B, L, 3), radians, its gradient, and the Gauss-Newton matrix.
+        """Return the energy (B,), nats, of torsions (B, L, 3), its gradient (B, 3 L) and the matrix (B, 3 L, 3 L).
 
-        Returns
-        -------
-        energy : numpy.ndarray
-            (B,) nats.
-        gradient : numpy.ndarray
-            (B, 3 L).
-        matrix : numpy.ndarray
-            (B, 3 L, 3 L), without the clashes. Rigid motions are taken out of it: the targets follow them.
+        The Gauss-Newton matrix is without the clashes. Rigid motions are taken out of it: the targets follow them.
         """
         atoms = self._place(torsions)
         backbone = _peptides_first(atoms)  # (B, L, 5, 3)
@@ -207,34 +153,13 @@ class FitProblem:
     def solve(self) -> list[Fit]:
         """Minimise the energy, close rings, and return the backbones."""
         torsions = self.start.copy()
+        steps = STEPS if self._rings is None else RING_STEPS
         for weight in CLASH_WEIGHTS:
-            self._minimise(torsions, weight)
+            lower_energy(functools.partial(self.energy, clash_weight=weight), torsions, steps, ENOUGH)
         misfit = np.zeros(len(torsions))
         if self._rings is not None:
             torsions, misfit = self._rings.closed(torsions)
         return self._fits(torsions, misfit)
-
-    def _minimise(self, torsions: np.ndarray, clash_weight: float) -> None:
-        """Minimise the energy of torsions (B, L, 3), which are changed in place."""
-        value, gradient, matrix = self.energy(torsions, clash_weight)
-        damping = np.full(len(value), FIRST_DAMPING)
-        diagonal = np.arange(matrix.shape[1])
-        ended = np.zeros(len(value), dtype=bool)
-        for _ in range(STEPS if self._rings is None else RING_STEPS):
-            damped = matrix.copy()
-            damped[:, diagonal, diagonal] *= 1.0 + damping[:, None]
-            step = np.linalg.solve(damped, gradient[..., None])[..., 0]
-            largest = np.abs(step).max(axis=1, keepdims=True)
-            step *= np.minimum(1.0, MAX_STEP / np.maximum(largest, 1e-12))
-            trial = torsions - step.reshape(torsions.shape)
-            new_value, new_gradient, new_matrix = self.energy(trial, clash_weight)
-            better = (new_value < value) & ~ended
-            ended |= better & (value - new_value < ENOUGH)
-            torsions[better], value[better] = trial[better], new_value[better]
-            gradient[better], matrix[better] = new_gradient[better], new_matrix[better]
-            if ended.all():
-                break
-            damping = np.clip(np.where(better, damping / 5, damping * 5), MIN_DAMPING, MAX_DAMPING)
 
     def _place(self, torsions: np.ndarray) -> mx.array:
         """Return the atoms (3, 5, L, B) of torsions (B, L, 3)."""

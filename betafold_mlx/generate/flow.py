@@ -9,32 +9,27 @@ Everything here is in units of the noise of a scale (`betafold_mlx.generate.scal
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_map
 
-from betafold_mlx.generate.chain_layout import OFFSETS, Layout
+from betafold_mlx.generate.chain_layout import OFFSETS, Layout, surroundings
+from betafold_mlx.generate.generator_config import FlowConfig
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.scales import centred, noise_scale
-from betafold_mlx.generate.settings import FlowConfig
-from betafold_mlx.generate.surroundings import surroundings
 from betafold_mlx.geometry.metrics import masked_mean
 
 TIME_POWER = 1.0 / 1.9
 """Times are u^(1/1.9) of a uniform u, which is Beta(1.9, 1): more of them where the fine detail is settled."""
-
 LATE = 0.5
 """An estimate from before this time is the mean of many shapes and looks like no sample: not used as context."""
-
 DISTANCE_WEIGHT = 0.2
 """Weight of the loss of distances. With 0.5 its gradient was three times that of the velocity in the first 150 steps of
 a run of the default settings, and would lead where the velocity should."""
-
 NEAREST_END = 0.1
 """Errors of distances are divided by the remaining time, as those of the velocity are, by no less than this."""
-
-EARLIEST = 0.05
-"""The SDE takes 1/t no larger than at this time."""
+EARLIEST = 0.05  # the SDE takes 1/t no larger than at this time
 
 
 def first_draws(scales: int) -> int:
@@ -47,13 +42,9 @@ def first_draws(scales: int) -> int:
 
 
 def flow_loss(
-    model: BackboneGenerator,
-    traces: Sequence[mx.array],
-    layout: Layout,
-    keys: mx.array,
-    config: FlowConfig,
+    model: BackboneGenerator, traces: Sequence[mx.array], layout: Layout, keys: mx.array, config: FlowConfig
 ) -> tuple[mx.array, dict[str, mx.array]]:
-    """Return the loss of a batch: the mean squared error of the velocity, and the parts that `FlowConfig` adds.
+    """Return the loss of a batch, the mean squared error of the velocity and what `FlowConfig` adds, and its parts.
 
     Parameters
     ----------
@@ -69,18 +60,15 @@ def flow_loss(
     Returns
     -------
     loss : mx.array
-        Scalar: mean over points, scales and examples.
+        Mean over points, scales and examples.
     parts : dict of str to mx.array
         ``scale_1`` ... of each scale, and ``distance`` where it is learned.
     """
     scales = len(traces)
     units = [mx.array(noise_scale(scale, scales)) for scale in range(scales)]
-    chances, further, *rest = mx.split(
-        mx.vmap(lambda key: mx.random.split(key, 2 + 2 * scales))(keys), 2 + 2 * scales, axis=1
-    )
-    drawn = mx.vmap(lambda key: mx.random.uniform(shape=(2 * scales + 2,), key=key))(
-        chances[:, 0]
-    )  # (B, ...)
+    count = 2 + 2 * scales
+    chances, further, *rest = mx.split(mx.vmap(lambda key: mx.random.split(key, count))(keys), count, axis=1)
+    drawn = mx.vmap(lambda key: mx.random.uniform(shape=(count,), key=key))(chances[:, 0])  # (B, ...)
     times = mx.power(drawn[:, :scales], TIME_POWER)
     noise = [_noise(rest[scale], layout.masks[scale]) for scale in range(scales)]
     biases = [model.decoder.bias(scale, layout) for scale in range(scales)]
@@ -92,27 +80,19 @@ def flow_loss(
         """Return estimates of all scales, Angstrom, the squared errors of their velocities, (B, S_k), and z."""
         read = contexts
         if config.noisy_context:
-            read = [
-                _blend(
-                    drawn[:, scales + scale],
-                    context,
-                    units[scale] * _noise(rest[scales + scale], layout.masks[scale]),
-                )
-                for scale, context in enumerate(contexts)
-            ]
-        z = model(
-            [surroundings(scale, trace, layout) for scale, trace in enumerate((None, *read))], layout, causal
-        )
+            blur = [units[k] * _noise(rest[scales + k], layout.masks[k]) for k in range(len(contexts))]
+            read = [_blend(drawn[:, scales + k], context, blur[k]) for k, context in enumerate(contexts)]
+        z = model([surroundings(k, trace, layout) for k, trace in enumerate((None, *read))], layout, causal)
         estimates, errors = [], []
-        for scale, (trace, context) in enumerate(zip(traces, (None, *contexts), strict=True)):
-            seen, unit, time = surroundings(scale, context, layout), units[scale], times[:, scale]
-            origin = seen.origin
-            end = (trace - origin) / unit
-            x = _blend(time, end, noise[scale])
-            before = mx.zeros_like(x) if known is None else told * (known[scale] - origin) / unit
-            velocity = model.decoder(x, time, z[scale], seen, before, scale, layout, biases[scale])
-            estimates.append(origin + unit * (x + (1.0 - time)[:, None, None] * velocity))
-            errors.append(mx.square(velocity - (end - noise[scale])).mean(axis=-1))
+        for k, (trace, context) in enumerate(zip(traces, (None, *contexts), strict=True)):
+            seen, unit = surroundings(k, context, layout), units[k]
+            end = (trace - seen.origin) / unit
+            before = mx.zeros_like(end) if known is None else told * (known[k] - seen.origin) / unit
+            estimate, error = _decoded(
+                model, end, noise[k], times[:, k], z[k], seen, before, k, layout, biases[k]
+            )
+            estimates.append(seen.origin + unit * estimate)
+            errors.append(error)
         return estimates, errors, z
 
     contexts, known = list(traces[:-1]), None
@@ -145,6 +125,19 @@ def flow_loss(
     return loss, parts
 
 
+def _decoded(
+    model: BackboneGenerator, end: mx.array, noise: mx.array, time: mx.array, *others: Any
+) -> tuple[mx.array, mx.array]:
+    """Return an estimate of the end of the path from noise, (B, S, 3), and the squared error of its velocity, (B, S).
+
+    `others` are the further arguments of `Decoder`: z, seen, before, scale, layout, bias.
+    """
+    x = _blend(time, end, noise)
+    velocity = model.decoder(x, time, *others)
+    estimate = x + (1.0 - time)[:, None, None] * velocity
+    return estimate, mx.square(velocity - (end - noise)).mean(axis=-1)
+
+
 def _first_errors(
     model: BackboneGenerator,
     trace: mx.array,
@@ -166,14 +159,11 @@ def _first_errors(
     drawn = mx.vmap(lambda key: mx.random.uniform(shape=(2,), key=key))(each[:, 0])
     time, noise = mx.power(drawn[:, 0], TIME_POWER), _noise(each[:, 1:], many.masks[0])
     end, z = repeated(trace) / unit, repeated(z)
-    x = _blend(time, end, noise)
-    before = mx.zeros_like(x)
+    path, before = (model, end, noise, time, z, seen), mx.zeros_like(end)
     if self_conditioning:
-        velocity = model.decoder(x, time, z, seen, before, 0, many, bias)
-        told = (drawn[:, 1] < 0.5)[:, None, None]
-        before = told * mx.stop_gradient(x + (1.0 - time)[:, None, None] * velocity)
-    velocity = model.decoder(x, time, z, seen, before, 0, many, bias)
-    errors = mx.square(velocity - (end - noise)).mean(axis=-1)
+        estimate, _ = _decoded(*path, before, 0, many, bias)
+        before = (drawn[:, 1] < 0.5)[:, None, None] * mx.stop_gradient(estimate)
+    _, errors = _decoded(*path, before, 0, many, bias)
     return errors.reshape(count, draws, -1).mean(axis=1)
 
 
@@ -215,18 +205,8 @@ def sde_step(
     """Return x after a step of the SDE dx = v dt + g s dt + sqrt(2 g gamma) dW, by Euler and Maruyama.
 
     s = (t v - x) / (1 - t) is the score of x_t. With g = (1 - t) / max(t, `EARLIEST`) it needs no division by 1 - t,
-    and the noise dies out towards the structure.
-
-    Parameters
-    ----------
-    x, velocity : mx.array
-        (B, S, 3).
-    time, step : float
-        t, and its increment.
-    gamma : float
-        Temperature: 1 keeps the distribution of x_t, less makes it narrower, 0 has no noise.
-    noise : mx.array
-        (B, S, 3) normal numbers.
+    and the noise dies out towards the structure. Of the temperature gamma, 1 keeps the distribution of x_t, less makes
+    it narrower, 0 has no noise; `noise` are normal numbers (B, S, 3).
     """
     early = max(time, step, EARLIEST)  # the step: where g times it is above 1, a path overshoots
     drift = velocity + (time * velocity - x) / early

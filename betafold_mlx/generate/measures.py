@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -14,63 +14,35 @@ from betafold_mlx.generate.fit import CA
 from betafold_mlx.generate.fit_problem import MAX_OVERLAP, Fit
 from betafold_mlx.generate.training_split import FavouredRegion
 from betafold_mlx.generate.validity import CA_CLASH, radius_of_gyration, trace_validity
-from betafold_mlx.geometry.spread import ALIKE, measure_apart
+from betafold_mlx.geometry.spread import measure_apart, measure_spread
 from betafold_mlx.geometry.superpose import rmsd
 from betafold_mlx.structure.backbone import complete_residues, peptide_bonds
 from betafold_mlx.structure.secondary import assign_secondary_structures
 
 RESAMPLES = 2000
-MIN_SAMPLES = 5
-"""With fewer samples there is no interval."""
-
-BIN_WIDTH = 0.5
-"""Angstrom, of histograms."""
-
+MIN_SAMPLES = 5  # with fewer samples there is no interval
+BIN_WIDTH = 0.5  # Angstrom, of histograms
 _RADII = np.arange(0.0, 40.0 + BIN_WIDTH, BIN_WIDTH)
 _DISTANCES = np.arange(0.0, 124.0 + BIN_WIDTH, BIN_WIDTH)
-
 SEPARATIONS = range(2, 13)
 """Residues apart along the chain whose distances are compared; neighbours are at bond length."""
-
 _CHUNK = 4096  # superpositions at a time
 
 
-@dataclass(frozen=True)
-class TrainingReferences:
-    """What chains are compared with, from the training split.
+class TrainingReferences(NamedTuple):
+    """What chains are compared with, from the training split."""
 
-    Attributes
-    ----------
-    radii : numpy.ndarray
-        `radius_histogram` of windows.
-    distances : numpy.ndarray
-        `distance_histograms` of windows.
-    favoured : FavouredRegion
-        Favoured region of the Ramachandran plot.
-    library : list of numpy.ndarray
-        (L, 4, 3) backbones to look for neighbours in.
-    """
-
-    radii: np.ndarray
-    distances: np.ndarray
+    radii: np.ndarray  # `radius_histogram` of windows
+    distances: np.ndarray  # `distance_histograms` of windows
     favoured: FavouredRegion
-    library: list[np.ndarray]
+    library: list[np.ndarray]  # (L, 4, 3) backbones to look for neighbours in
 
 
-@dataclass(frozen=True)
-class Chains:
-    """N chains.
+class Chains(NamedTuple):
+    """N chains."""
 
-    Attributes
-    ----------
-    traces : list of numpy.ndarray
-        (L, 3) C-alphas as they were drawn, Angstrom; a chain that is not finite is not valid.
-    fits : list of Fit
-        Their backbones.
-    """
-
-    traces: list[np.ndarray]
-    fits: list[Fit]
+    traces: list[np.ndarray]  # (L, 3) C-alphas as they were drawn, Angstrom; finite where valid
+    fits: list[Fit]  # their backbones
 
     def good(self) -> list[Fit]:
         """Return the backbones without a problem."""
@@ -95,9 +67,7 @@ def chain_figures(chains: Chains, references: TrainingReferences, seed: int) -> 
     near = nearest(coordinates, references.library)
     near = near[~np.isnan(near)]
     spread = diversity(coordinates)
-
-    def mean(sums: Sequence[Any], counts: Sequence[int] | None = None) -> dict[str, Any]:
-        return estimate(sums, counts, seed)
+    mean = functools.partial(mean_estimate, seed=seed)
 
     def share_of(letter: str) -> dict[str, Any]:
         return mean([row.count(letter) for row in letters], [len(row) for row in letters])
@@ -135,13 +105,10 @@ def chain_figures(chains: Chains, references: TrainingReferences, seed: int) -> 
 
 def figure_at(figures: Mapping[str, Any], place: str) -> Any:
     """Return what stands at ``a.b`` in `chain_figures`."""
-    found: Any = figures
-    for name in place.split("."):
-        found = found[name]
-    return found
+    return functools.reduce(lambda found, name: found[name], place.split("."), figures)
 
 
-def estimate(sums: Sequence[Any], counts: Sequence[int] | None, seed: int) -> dict[str, Any]:
+def mean_estimate(sums: Sequence[Any], counts: Sequence[int] | None = None, *, seed: int) -> dict[str, Any]:
     """Return the mean of values, or of sums over counts, with its interval: ``value``, ``low``, ``high``.
 
     NaN, a value that a sample does not have, is left out.
@@ -212,22 +179,15 @@ def distance_divergence(first: np.ndarray, second: np.ndarray) -> float:
 def diversity(backbones: Sequence[np.ndarray]) -> dict[str, Any]:
     """Measure how backbones (L, >=3, 3), N, CA, C first, differ; only those of one length are compared.
 
-    Returns
-    -------
-    dict
-        ``mean_rmsd`` of all pairs of the same length (N, CA, C, Angstrom; NaN where there is none), the number of
-        ``pairs``, and ``clusters``: backbones farther than `ALIKE` from all earlier leaders of clusters.
+    ``mean_rmsd`` of all ``pairs`` (N, CA, C, Angstrom; NaN where there is none), and the number of ``clusters``, whose
+    leaders are farther than `betafold_mlx.geometry.spread.ALIKE` from all earlier ones.
     """
     total, pairs, clusters = 0.0, 0, 0
     for group in _by_length(backbones).values():
-        apart = measure_apart(np.stack([backbones[index][:, :3] for index in group]))
-        upper = apart[np.triu_indices(len(group), k=1)]
+        some = np.stack([backbones[index][:, :3] for index in group])
+        upper = measure_apart(some)[np.triu_indices(len(group), k=1)]
         total, pairs = total + float(upper.sum()), pairs + len(upper)
-        leaders: list[int] = []
-        for number in range(len(group)):
-            if not (apart[leaders, number] <= ALIKE).any():
-                leaders.append(number)
-        clusters += len(leaders)
+        clusters += max(measure_spread(some).clusters)
     return {"mean_rmsd": total / pairs if pairs else float("nan"), "pairs": pairs, "clusters": clusters}
 
 

@@ -16,6 +16,7 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.gradient import CA, C, N
 from betafold_mlx.generate.fit_problem import FitProblem
 from betafold_mlx.generate.scales import MIN_POINTS
+from betafold_mlx.generate.validity import CA_BOND
 from betafold_mlx.geometry import backbone_torsions
 from betafold_mlx.gzipped import read_lines
 from betafold_mlx.structure.backbone import ATOMS, peptide_bonds
@@ -23,62 +24,32 @@ from betafold_mlx.structure.parsing import parse_structure
 from betafold_mlx.structure.residues import ReadResidue, read_chain
 
 MAX_POINTS = 8
-
-CA_STEP = 3.8
-"""Angstrom between neighbouring C-alphas of a trans chain."""
-
-MIN_POINT_DISTANCE = 0.5
-"""Angstrom: points closer than that are taken for the same one."""
-
-MIN_MOTIF = 4
-"""Residues: three C-alphas are no shape."""
-
+MIN_POINT_DISTANCE = 0.5  # Angstrom: points closer than that are taken for the same one
+MIN_MOTIF = 4  # residues: three C-alphas are no shape
 HELIX, STRAND, OPEN = "H", "E", "-"
-
-MIN_RANGES = {HELIX: 5, STRAND: 4}
-"""Shortest helix and strand that P-SEA finds, residues."""
-
+MIN_RANGES = {HELIX: 5, STRAND: 4}  # shortest helix and strand that P-SEA finds, residues
 _MOTIF = re.compile(r"(?:(?P<chain>[^:\s]*):)?(?P<first>-?[0-9]+[A-Za-z]?)-(?P<last>-?[0-9]+[A-Za-z]?)")
 _RANGE = re.compile(r"([0-9]{1,4})-([0-9]{1,4})")
 
 
 @dataclass(frozen=True)
 class CoarseShape:
-    """A shape to follow.
+    """A shape to follow."""
 
-    Attributes
-    ----------
-    points : numpy.ndarray
-        (k, 3) float32 Angstrom, along the chain from its N to its C end.
-    source : str
-        Where they are from.
-    """
-
-    points: np.ndarray
+    points: np.ndarray  # (k, 3) float32 Angstrom, along the chain from its N to its C end
     source: str
 
 
 @dataclass(frozen=True)
 class MotifPrompt:
-    """A piece of a structure that the generated chain has to contain.
+    """A piece of a structure that the generated chain has to contain."""
 
-    Attributes
-    ----------
-    start : int
-        0-based place of its first residue in the generated chain.
-    coordinates : numpy.ndarray
-        (m, 4, 3) float32 Angstrom: N, CA, C, O.
-    torsions : numpy.ndarray
-        (m, 3) float64 radians: phi, psi, omega of the ideal backbone nearest to it; NaN where they depend on what is
-        around it (phi of the first, psi and omega of the last residue).
-    source : str
-        File, chain and residues.
-    """
-
-    start: int
-    coordinates: np.ndarray
+    start: int  # 0-based place of its first residue in the generated chain
+    coordinates: np.ndarray  # (m, 4, 3) float32 Angstrom: N, CA, C, O
+    # (m, 3) float64 radians of the nearest ideal backbone, NaN where they depend on what is around it: phi of the
+    # first, psi and omega of the last residue.
     torsions: np.ndarray
-    source: str
+    source: str  # file, chain and residues
 
     def __len__(self) -> int:
         return len(self.coordinates)
@@ -114,7 +85,7 @@ def _checked_points(points: Sequence[Sequence[float]], source: str) -> np.ndarra
     count = len(points)
     if not MIN_POINTS <= count <= MAX_POINTS:
         found = (
-            f"more than {MAX_POINTS} points" if count > MAX_POINTS else f"{count} point{'s' * (count != 1)}"
+            f"{count} point{'s' * (count != 1)}" if count <= MAX_POINTS else f"more than {MAX_POINTS} points"
         )
         raise BetafoldError(f"{source} has {found}: a coarse shape has {MIN_POINTS} to {MAX_POINTS}")
     array = np.array(points)
@@ -142,7 +113,7 @@ def check_points(shape: CoarseShape, length: int, cyclic: bool = False) -> None:
         )
     line = np.concatenate([points, points[:1]]) if cyclic else points
     contour = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
-    reach = CA_STEP * (length if cyclic else length - 1)
+    reach = CA_BOND * (length if cyclic else length - 1)
     if contour > reach:
         around = "around their ring" if cyclic else "along their line"
         raise BetafoldError(
@@ -154,14 +125,8 @@ def check_points(shape: CoarseShape, length: int, cyclic: bool = False) -> None:
 def read_motif(path: Path, residues: str, at: int) -> MotifPrompt:
     """Read a motif from a PDB or mmCIF file, plain or gzipped; its first model counts.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    residues : str
-        ``A:5-12``: chain and author's residue numbers, both ends included; ``5-12`` where there is one chain.
-    at : int
-        1-based place of the motif's first residue in the generated chain.
+    `residues` are a chain and the author's numbers, both ends included, as ``A:5-12``, or ``5-12`` of a single chain;
+    `at` is the 1-based place of the first one in the generated chain.
     """
     found = _MOTIF.fullmatch(residues.strip())
     if found is None:
@@ -208,19 +173,9 @@ def check_motif(motif: MotifPrompt, length: int) -> None:
 
 
 def secondary_text(helices: Iterable[str], strands: Iterable[str], length: int) -> str | None:
-    """Return the requested secondary structure.
+    """Return the requested secondary structure of so many residues, H, E or ``-``; None where there is no range.
 
-    Parameters
-    ----------
-    helices, strands : iterable of str
-        Ranges of 1-based residues, ``3-14``; several with commas.
-    length : int
-        Residues of the chain.
-
-    Returns
-    -------
-    str or None
-        A letter a residue: H, E, or ``-`` where nothing is requested; None where there is no range.
+    Ranges are of 1-based residues, ``3-14``; several with commas.
     """
     letters = [OPEN] * length
     for letter, option, texts in ((HELIX, "--helix", helices), (STRAND, "--strand", strands)):

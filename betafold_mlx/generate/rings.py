@@ -13,7 +13,6 @@ from betafold_mlx.peptide.sequence import residue_ids
 
 ROUND = 3
 """Residues that the trace of a ring is continued by past its start: phi and psi need two C-alphas to either side."""
-
 STRETCH_WIDTH = 0.005
 """Angstrom: a deviation of a distance across the closing bond that costs half a nat. The ring is nearly closed from the
 first step on; a weaker term leads to shapes that do not close: with 0.03 ten more of a hundred rings of the project's
@@ -40,14 +39,10 @@ class Rings:
         )
 
     def stretch(self, backbone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the deviations of the distances across the bonds of backbones (B, L, 5, 3), and their derivatives.
+        """Return the deviations (4, B), Angstrom, of the distances across the bonds of backbones (B, L, 5, 3).
 
-        Returns
-        -------
-        stretch : numpy.ndarray
-            (4, B) Angstrom, in the order of `betafold_mlx.fold.gradient.RING_PAIRS`.
-        pulls : numpy.ndarray
-            (4, B, L, 5, 3) float32, the derivatives by the atoms.
+        They are in the order of `betafold_mlx.fold.gradient.RING_PAIRS`; after them their derivatives by the atoms,
+        (4, B, L, 5, 3) float32.
         """
         rows = np.arange(len(backbone))
         stretch = np.zeros((len(RING_PAIRS), len(backbone)))

@@ -15,10 +15,10 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.device import side_by_side
-from betafold_mlx.generate.chain_layout import Layout, make_layout
-from betafold_mlx.generate.context import Past
+from betafold_mlx.generate.chain_layout import Layout, Surroundings, make_layout, surroundings
 from betafold_mlx.generate.flow import sde_step
-from betafold_mlx.generate.network import BackboneGenerator
+from betafold_mlx.generate.generator_config import SamplingConfig
+from betafold_mlx.generate.network import BackboneGenerator, Past
 from betafold_mlx.generate.scales import (
     canonical_axes,
     centred,
@@ -27,8 +27,6 @@ from betafold_mlx.generate.scales import (
     resampling,
     scale_sizes,
 )
-from betafold_mlx.generate.settings import SamplingConfig
-from betafold_mlx.generate.surroundings import Surroundings, surroundings
 from betafold_mlx.geometry.superpose import superpose
 from betafold_mlx.model.inputs import padded_length
 
@@ -36,7 +34,6 @@ SAMPLES_TOGETHER = 16
 """Samples made at a time. Always so many, and sample i always at place i modulo this, with copies in the places that
 are left over: a BLAS multiplies matrices in blocks of rows, and the last digits of a row depend on its place and on
 how many there are. So a sample has the same bits whatever else is sampled with it."""
-
 LATER_NOISE_SHARE = 0.7
 """Share of its noise that a later scale starts from. With a full share detail is as various as in the training data,
 and more traces have a fault; the divergence of their C-alpha distances hardly changes. Chosen by samples beside
@@ -44,44 +41,25 @@ training windows."""
 
 
 class SampleSpec(NamedTuple):
-    """One trace to sample.
+    """One trace to sample."""
 
-    Attributes
-    ----------
-    length : int
-        Residues, `MIN_LENGTH` to `MAX_LENGTH` (`betafold_mlx.generate.settings`).
-    number : int
-        Number of the sample, from 0: the same number, seed and length give the same noise.
-    cyclic : bool
-        Whether it is a ring.
-    shape : numpy.ndarray or None
-        (m, 3) points along the chain, Angstrom. Interpolated to the scales of m points or fewer, and in any case to
-        the first one, they replace what would be sampled there. Not for a generator of one scale.
-    motif : (int, numpy.ndarray) or None
-        0-based first residue, and (m, 3) C-alphas, Angstrom, that are kept exactly, up to a motion of the whole.
-    secondary : str or None
-        Requested secondary structure, a letter a residue: ``H``, ``E`` or ``C``; ``-`` where nothing is requested.
-    """
-
-    length: int
-    number: int
+    length: int  # residues, `MIN_LENGTH` to `MAX_LENGTH`
+    number: int  # from 0: the same number, seed and length give the same noise
     cyclic: bool = False
+    # (m, 3) points along the chain, Angstrom. Interpolated to the scales of m points or fewer, and in any case to the
+    # first one, they replace what would be sampled there. Not for a generator of one scale.
     shape: np.ndarray | None = None
+    # 0-based first residue, and (m, 3) C-alphas, Angstrom, that are kept exactly, up to a motion of the whole.
     motif: tuple[int, np.ndarray] | None = None
-    secondary: str | None = None
+    secondary: str | None = None  # requested, a letter a residue: H, E or C; ``-`` where nothing is
 
 
 def sample_traces(
     model: BackboneGenerator, specs: Sequence[SampleSpec], seed: int, config: SamplingConfig
 ) -> list[np.ndarray]:
-    """Sample C-alpha traces.
+    """Sample C-alpha traces: (L, 3) float32 of each spec, Angstrom, zero-centred; in the orientation of its shape.
 
     A sample depends on the seed, from 0, and its own spec, not on what else is sampled.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        (L, 3) float32 of each sample, Angstrom, zero-centred; in the orientation of its shape, where it has one.
     """
     batches = _batches(specs)
     mx.eval(model.parameters())  # threads read them
@@ -113,13 +91,8 @@ def _sample_batch(
 ) -> np.ndarray:
     """Sample chains of one padded length L: (`SAMPLES_TOGETHER`, L, 3) Angstrom."""
     scales = model.config.scales
-    layout = make_layout(
-        [spec.length for spec in specs],
-        [spec.cyclic for spec in specs],
-        padded_length(specs[0].length),
-        scales,
-        [spec.secondary for spec in specs],
-    )
+    lengths, cyclic, secondary = zip(*((s.length, s.cyclic, s.secondary) for s in specs), strict=True)
+    layout = make_layout(lengths, cyclic, padded_length(lengths[0]), scales, secondary)
     bias = model.context.bias(layout)
     past: list[Past] | None = None
     trace: mx.array | None = None
@@ -131,7 +104,6 @@ def _sample_batch(
         z, past = model.context.extend(states, mask, bias[:, :, begin:end, :end], past)
         sampled = _sample_scale(model, scale, z, seen, layout, specs, seed, config)
         trace = _with_shapes(sampled, scale, specs, scales)
-    assert trace is not None
     return np.array(trace)
 
 
@@ -151,7 +123,6 @@ def _sample_scale(
     steps = config.steps if scale == 0 else config.ode_steps
     noise = _noise(specs, seed, scale, mask, 1 + steps if scale == 0 else 1)
     points, inside = _motif_points(specs, scale, scales, mask.shape[1])
-    has_motifs = bool(inside.any())
     motif, where = mx.array(points), mx.array(inside)
     rows = where.any(axis=1)[:, None, None]
     bias = model.decoder.bias(scale, layout)
@@ -161,7 +132,7 @@ def _sample_scale(
         time, following = step / steps, (step + 1) / steps
         velocity = model.decoder(x, mx.array([time]), z, seen, before, scale, layout, bias)
         before = x + (1.0 - time) * velocity
-        if has_motifs:
+        if inside.any():
             shape = seen.origin + before * unit
             placed = mx.where(where[..., None], superpose(motif, shape, where), shape)
             before = mx.where(rows, centred(placed - seen.origin, mask) / unit, before)
@@ -213,9 +184,10 @@ def _motif_points(
         size = scale_sizes(spec.length, scales=scales)[scale]
         place = np.round(point_positions(spec.length, size, spec.cyclic) - start, 9)
         chosen = np.flatnonzero((place >= 0) & (place <= len(motif) - 1))
-        for axis in range(3):
-            column = motif[:, axis].astype(float)
-            points[row, chosen, axis] = np.interp(place[chosen], np.arange(len(motif)), column)
+        columns = [
+            np.interp(place[chosen], np.arange(len(motif)), column) for column in motif.T.astype(float)
+        ]
+        points[row, chosen] = np.stack(columns, axis=1)
         inside[row, chosen] = True
     return points, inside
 

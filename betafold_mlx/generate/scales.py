@@ -12,18 +12,13 @@ import functools
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.generate.settings import MAX_SCALES
+from betafold_mlx.generate.generator_config import MAX_SCALES
 
-MIN_POINTS = 3
-"""A coarse shape has at least a bend."""
-
-COARSEST = 2 ** (MAX_SCALES - 1)
-"""Residues a point at the coarsest scale."""
-
+MIN_POINTS = 3  # a coarse shape has at least a bend
+COARSEST = 2 ** (MAX_SCALES - 1)  # residues a point at the coarsest scale
 FIRST_NOISE = (9.5, 4.0, 1.7)
 """Standard deviation of the noise of the first scale along each axis, Angstrom: that of coarse traces of the training
 data in the standard orientation (`canonical_axes`)."""
-
 LATER_NOISE = (0.9, 1.3)
 """The same of later scales, from the finest: that of what they add to the straight lines between the coarser points."""
 
@@ -95,14 +90,8 @@ def canonical_axes(trace: np.ndarray, cyclic: bool = False) -> np.ndarray:
 
     The first axis is that along which the coarse shape is longest, pointing from the start of the chain to its end;
     the second the next longest, pointing to where the ends are; the third makes them right-handed. A generator needs
-    no orientation, and one that has seen all shapes in the same has less to learn.
-
-    Parameters
-    ----------
-    trace : numpy.ndarray
-        (n, 3) points along a chain, at any scale.
-    cyclic : bool
-        Whether it is a ring.
+    no orientation, and one that has seen all shapes in the same has less to learn. `trace` are (n, 3) points along a
+    chain, at any scale.
     """
     size = max(MIN_POINTS, -(-len(trace) // COARSEST))
     points = resampling(len(trace), min(size, len(trace)), cyclic).astype(float) @ trace

@@ -20,12 +20,8 @@ from betafold_mlx.geometry import build_backbone
 from betafold_mlx.peptide.sequence import residue_ids
 from betafold_mlx.structure.secondary import trace_angles, trace_dihedrals
 
-CELL = 20
-"""Degrees."""
-
-MIN_COUNT = 2
-"""Per 10,000: cells with fewer residues are no states."""
-
+CELL = 20  # degrees
+MIN_COUNT = 2  # per 10,000: cells with fewer residues are no states
 # Counts of phi and psi in the training split of the bundled models' data set (SHA-256 a31fa266...), per 10,000
 # residues: of 772,434 residues other than Gly and Pro, and of 63,674 Gly.
 # Rows: phi from -180 up; columns: psi from -180 up.
@@ -69,30 +65,18 @@ _GLY = """
   80   38    7    2    2    2    4    9    6    4    1    1    2    3    2    5   17   52
  109   46    8    3    1    1    4    3    2    1    1    1    1    2    3    5   20   80
 """
-
 PLACEHOLDERS = {"ALA": "A", "GLY": "G"}
 """Residues that a generated backbone may be written with, and their letters."""
-
 ANGLE_WIDTH, DIHEDRAL_WIDTH = math.radians(6.0), math.radians(20.0)
 """Deviations that cost half a nat; they come from the width of a cell, and from traces that are not ideal."""
-
-SHARE_WEIGHT = 0.5
-"""Weight of the share of residues in a state."""
+SHARE_WEIGHT = 0.5  # weight of the share of residues in a state
 
 
 class TorsionStates(NamedTuple):
-    """The K states of a residue: cells of the Ramachandran plot.
+    """The K states of a residue: cells of the Ramachandran plot."""
 
-    Attributes
-    ----------
-    centres : numpy.ndarray
-        (K, 2) phi, psi in radians.
-    log_share : numpy.ndarray
-        (K,) log of the share of residues in each.
-    """
-
-    centres: np.ndarray
-    log_share: np.ndarray
+    centres: np.ndarray  # (K, 2) phi, psi in radians
+    log_share: np.ndarray  # (K,) log of the share of residues in each
 
 
 @functools.cache
@@ -105,23 +89,10 @@ def torsion_states(residue: str) -> TorsionStates:
 
 
 def start_torsions(trace: np.ndarray, residue: str, known: np.ndarray, looseness: float) -> np.ndarray:
-    """Return the (phi, psi) of the states that agree best with a trace.
+    """Return the (phi, psi) of the states that agree best with a trace (L, 3), Angstrom, L >= 3: (L, 2) radians.
 
-    Parameters
-    ----------
-    trace : numpy.ndarray
-        (L, 3) C-alpha positions, Angstrom, L >= 3.
-    residue : str
-        ``ALA`` or ``GLY``.
-    known : numpy.ndarray
-        (L, 2) phi, psi in radians that a residue must be near, NaN where nothing is known.
-    looseness : float
-        Factor on the widths, for a noisy trace.
-
-    Returns
-    -------
-    numpy.ndarray
-        (L, 2) radians; phi of the first and psi of the last residue mean nothing.
+    `known` are phi and psi (L, 2) that a residue must be near, NaN where nothing is known; `looseness` is a factor on
+    the widths, for a noisy trace. Phi of the first and psi of the last residue mean nothing.
     """
     states = torsion_states(residue)
     angle, dihedral = _tables(residue)
@@ -131,9 +102,8 @@ def start_torsions(trace: np.ndarray, residue: str, known: np.ndarray, looseness
     cost[1:-1] += 0.5 * np.square(bend)
     turn = (1.0 - np.cos(known[:, None] - states.centres)) / ANGLE_WIDTH**2  # (L, K, 2)
     cost += np.where(np.isnan(turn), 0.0, turn).sum(axis=-1).astype(np.float32)
-    return states.centres[
-        _cheapest(cost, trace_dihedrals(trace), dihedral, np.float32(DIHEDRAL_WIDTH) * factor)
-    ]
+    width = np.float32(DIHEDRAL_WIDTH) * factor
+    return states.centres[_cheapest(cost, trace_dihedrals(trace), dihedral, width)]
 
 
 @functools.cache

@@ -17,25 +17,16 @@ from betafold_mlx.peptide.sequence import residue_ids
 SHARE = 0.98
 """Share of the training residues, of all types, in the favoured region: as in S. C. Lovell et al., Proteins 50, 437
 (2003)."""
-
 BIN, SMOOTHING = 5, 7.5
 """Degrees: cells of the density, and the standard deviation of the normal distribution that it is smoothed with."""
 
 
 @dataclass(frozen=True)
 class FavouredRegion:
-    """A region of the Ramachandran plot.
+    """A region of the Ramachandran plot."""
 
-    Attributes
-    ----------
-    density : numpy.ndarray
-        (72, 72) smoothed share of residues by phi, then psi, from -180 degrees up.
-    level : float
-        Cells with at least this density are favoured.
-    """
-
-    density: np.ndarray
-    level: float
+    density: np.ndarray  # (72, 72) smoothed share of residues by phi, then psi, from -180 degrees up
+    level: float  # cells with at least this density are favoured
 
     def holds(self, angles: np.ndarray) -> np.ndarray:
         """Tell which of (..., 2) phi, psi in radians are favoured: (...) bool."""

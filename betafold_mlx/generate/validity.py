@@ -8,7 +8,6 @@ import numpy as np
 
 CA_BOND, CA_BOND_TOLERANCE = 3.8, 0.4
 """Angstrom: distance between neighbours of a trans chain, and its tolerance."""
-
 CA_CLASH = 3.4
 """Angstrom, of C-alphas two or more residues apart. Of 4,000 windows of 10 to 32 residues of the project's training
 chains, five come closer; `evaluate-generator` reports the share for the data beside that of the model."""

@@ -7,7 +7,7 @@ structures (`betafold_mlx.fold`) it measures RMSD and CA-lDDT.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -27,27 +27,7 @@ RUNAWAY = 10.0
 """Ends run away where they are predicted so much further apart than they are, Angstrom: three residues' length."""
 CLASH = 3.0
 """CA atoms three residues apart or more that come closer than this overlap, Angstrom. In proteins they do not."""
-
-Chosen = Callable[[dict[str, Any]], bool]
-"""Whether a row of figures counts."""
-
-
-class Answers(NamedTuple):
-    """The network's answers for n structures.
-
-    Attributes
-    ----------
-    structures : list of numpy.ndarray
-        n times (L, 5, 3) Angstrom.
-    distogram_loss : numpy.ndarray
-        (n,) nats: cross-entropy of the true C-alpha distances.
-    folded : list of numpy.ndarray
-        n times (L, 5, 3) Angstrom: the first sample of folding with the seed 0; empty unless asked for.
-    """
-
-    structures: list[np.ndarray]
-    distogram_loss: np.ndarray
-    folded: list[np.ndarray]
+Chosen = Callable[[dict[str, Any]], bool]  # whether a row of figures counts
 
 
 def item_batches(
@@ -69,8 +49,12 @@ def ask(
     featurizer: Featurizer | None = None,
     padded: int | None = None,
     fold: bool = False,
-) -> Answers:
-    """Run the network on structures' sequences, and fold them too where asked."""
+) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    """Run the network on n structures' sequences.
+
+    Return its structures (L, 5, 3), Angstrom; the cross-entropy (n,) of the true C-alpha distances, nats; and where
+    asked the first samples of folding with the seed 0, else none.
+    """
     structures: dict[int, np.ndarray] = {}
     refined: dict[int, np.ndarray] = {}
     losses = np.zeros(len(items))
@@ -84,20 +68,22 @@ def ask(
             made.append((refined, np.array(refine(answer, batch.inputs, 0, [0]).coordinates[:, 0])))
         for known, coordinates in made:
             known |= {index: coordinates[row, : len(items[index])] for row, index in enumerate(part)}
-    in_order = ([known[index] for index in sorted(known)] for known in (structures, refined))
-    return Answers(next(in_order), losses, next(in_order))
+    first, second = ([known[index] for index in sorted(known)] for known in (structures, refined))
+    return first, losses, second
 
 
-def structure_rows(items: Sequence[Item], answers: Answers) -> list[dict[str, Any]]:
-    """Return what is known of each structure and its prediction, as plain numbers and text."""
-    scores = score_structures(items, answers.structures)
-    rows = [
-        _row(item, answers.structures[i], scores, i, float(answers.distogram_loss[i]))
-        for i, item in enumerate(items)
-    ]
-    if answers.folded:
-        folded = score_structures(items, answers.folded)
-        for row, rmsd, lddt in zip(rows, folded.rmsd, folded.mean_lddt, strict=True):
+def structure_rows(
+    items: Sequence[Item],
+    structures: Sequence[np.ndarray],
+    distogram_losses: np.ndarray,
+    folded: Sequence[np.ndarray] = (),
+) -> list[dict[str, Any]]:
+    """Return what is known of each structure and its prediction, from `ask`, as plain numbers and text."""
+    scores = score_structures(items, structures)
+    rows = [_row(item, structures[i], scores, i, float(distogram_losses[i])) for i, item in enumerate(items)]
+    if folded:
+        after = score_structures(items, folded)
+        for row, rmsd, lddt in zip(rows, after.rmsd, after.mean_lddt, strict=True):
             row |= {"folded_rmsd": float(rmsd), "folded_lddt": float(lddt)}
     return rows
 
@@ -109,7 +95,7 @@ def _row(item: Item, structure: np.ndarray, scores: Scores, index: int, loss: fl
     ca = structure[:, CA].astype(np.float64)
     apart = np.linalg.norm(ca[:, None] - ca[None], axis=-1)[np.triu_indices(len(ca), 3)]
     return {
-        **described(item),
+        **structure_facts(item),
         "rmsd": float(scores.rmsd[index]),
         "lddt": float(scores.lddt[index].mean()),
         "phi_error": float(np.nanmean(error[:, 0])),
@@ -124,7 +110,7 @@ def _row(item: Item, structure: np.ndarray, scores: Scores, index: int, loss: fl
     }
 
 
-def described(item: Item) -> dict[str, Any]:
+def structure_facts(item: Item) -> dict[str, Any]:
     """Return what is known of a structure before any prediction; the class is that of the native structure."""
     ca = item.coordinates[:, CA]
     states = assign_secondary_structure(ca)

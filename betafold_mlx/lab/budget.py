@@ -11,32 +11,16 @@ from betafold_mlx.errors import BetafoldError
 
 @dataclass(frozen=True)
 class Budget:
-    """Sizes of the trained networks and of what they are measured on.
+    """Sizes of the trained networks and of what they are measured on."""
 
-    Attributes
-    ----------
-    name : str
-        What the user asked for.
-    steps, repeats : int
-        Optimiser steps of a run, and seeds a variant.
-    width, layers : int
-        Width of a residue's state, and Transformer blocks, where these are not the question.
-    tokens : int
-        Padded residues of a training batch.
-    items : int
-        Maximum number of structures of a kind to measure on.
-    windows : int
-        Training windows, where they are fixed.
-    """
-
-    name: str
-    steps: int
-    repeats: int
-    width: int
-    layers: int
-    tokens: int
-    items: int
-    windows: int
+    name: str  # what the user asked for
+    steps: int  # of a run
+    repeats: int  # seeds of a variant
+    width: int  # of a residue's state, where it is not the question
+    layers: int  # Transformer blocks, where these are not the question
+    tokens: int  # padded residues of a training batch
+    items: int  # maximum number of structures of a kind to measure on
+    windows: int  # training windows, where they are fixed
 
     @property
     def test_items(self) -> int:
@@ -59,13 +43,6 @@ def parse_budget(text: str) -> Budget:
 
     Minutes become steps of the ``normal`` budget by a fixed rate, whatever the machine: the clock decides nothing.
 
-    Raises
-    ------
-    BetafoldError
-        Neither a name nor a positive number.
-
-    Examples
-    --------
     >>> parse_budget("normal").steps, parse_budget("16").steps
     (250, 500)
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,22 +10,21 @@ from matplotlib.figure import Figure
 
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.lab.answers import Chosen
-from betafold_mlx.lab.drawing import COLOURS, draw_band, draw_repeats, panels
+from betafold_mlx.lab.drawing import COLOURS, draw_band, draw_repeats, panel_figure
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture, Row
 from betafold_mlx.lab.series import Series
 from betafold_mlx.lab.statistics import compared, paired_difference, seeds_and_clusters
 
-Runs = Mapping[str, Sequence[Any]]
-"""Name of a variant -> its runs, of any kind of network, one a `seed`."""
+Runs = Mapping[str, Sequence[Any]]  # name of a variant -> its runs, of any kind of network, one a `seed`
 
 
 class Measure(NamedTuple):
-    """A figure of a run; of a `quality`, less is better."""
+    """A figure of a run."""
 
     name: str
     unit: str
     of: Callable[[Any], float]
-    quality: bool = True
+    quality: bool = True  # less is better
 
     @property
     def title(self) -> str:
@@ -47,34 +46,24 @@ class Column(NamedTuple):
         return Measure(self.name, self.unit, lambda run: run.mean(self.column, self.chosen))
 
 
-RMSD = Measure("backbone RMSD", "Å", lambda run: run.mean("rmsd"))
-PSI = Measure("psi error", "°", lambda run: run.mean("psi_error"))
-PHI = Measure("phi error", "°", lambda run: run.mean("phi_error"))
-DISTOGRAM = Measure("distogram loss", "nats", lambda run: run.mean("distogram_loss"))
-USUAL = (RMSD, PHI, PSI, DISTOGRAM)
-FOLDED = Measure("backbone RMSD after folding", "Å", lambda run: run.mean("folded_rmsd"))
-FOLDED_LDDT = Measure(
-    "CA-lDDT after folding", "points", lambda run: 100 * run.mean("folded_lddt"), quality=False
-)
+_PARTS: dict[str, Chosen] = {
+    "fragments": lambda row: row["kind"] == "fragment",
+    "peptides": lambda row: row["kind"] != "fragment",
+    "bonded peptides and fragments": lambda row: row["chemistry"] != "linear",
+}
 COLUMNS = (
     Column("backbone RMSD after folding", "Å", "folded_rmsd"),
-    Column(
-        "backbone RMSD of fragments after folding", "Å", "folded_rmsd", lambda row: row["kind"] == "fragment"
-    ),
-    Column(
-        "backbone RMSD of peptides after folding", "Å", "folded_rmsd", lambda row: row["kind"] != "fragment"
-    ),
-    Column(
-        "backbone RMSD of bonded peptides and fragments after folding",
-        "Å",
-        "folded_rmsd",
-        lambda row: row["chemistry"] != "linear",
-    ),
+    *(Column(f"backbone RMSD of {name} after folding", "Å", "folded_rmsd", _PARTS[name]) for name in _PARTS),
     Column("backbone RMSD", "Å", "rmsd"),
     Column("phi error", "°", "phi_error"),
     Column("psi error", "°", "psi_error"),
 )
-
+FOLDED, *_, RMSD, PHI, PSI = (column.measure for column in COLUMNS)
+DISTOGRAM = Column("distogram loss", "nats", "distogram_loss").measure
+USUAL = (RMSD, PHI, PSI, DISTOGRAM)
+FOLDED_LDDT = Measure(
+    "CA-lDDT after folding", "points", lambda run: 100 * run.mean("folded_lddt"), quality=False
+)
 INTERVALS = (
     "The intervals are Student's over paired seeds, each by itself: of twenty comparisons that mean nothing, one looks "
     "like a difference."
@@ -104,29 +93,32 @@ def difference(series: Runs, name: str, baseline: str, measure: Measure) -> Find
     )
 
 
-def run_rows(series: Runs, measures: Sequence[Measure] = USUAL) -> list[Row]:
-    """Return a table of all runs."""
+def rows_of_runs(series: Runs, rows: Callable[[Any], Iterable[Row]]) -> list[Row]:
+    """Return a table of all runs, each with the rows that the function makes of it."""
     return [
-        {"variant": name, "seed": run.seed, **{measure.title: measure.of(run) for measure in measures}}
+        {"variant": name, "seed": run.seed, **row}
         for name, runs in series.items()
         for run in runs
+        for row in rows(run)
     ]
+
+
+def run_rows(series: Runs, measures: Sequence[Measure] = USUAL) -> list[Row]:
+    """Return a table of all runs, a row each."""
+    return rows_of_runs(series, lambda run: [{measure.title: measure.of(run) for measure in measures}])
 
 
 def curve_rows(series: Series) -> list[Row]:
     """Return a table of all evaluations."""
     columns = ("score", "psi_mae", "ramachandran_loss", "distogram_loss")
-    return [
-        {
-            "variant": name,
-            "seed": run.seed,
-            "step": point["step"],
-            **{f"{of}_{column}": point[of][column] for of in ("train", "validation") for column in columns},
-        }
-        for name, runs in series.items()
-        for run in runs
-        for point in run.curve
-    ]
+    figures = [(of, column) for of in ("train", "validation") for column in columns]
+    return rows_of_runs(
+        series,
+        lambda run: (
+            {"step": point["step"], **{f"{of}_{column}": point[of][column] for of, column in figures}}
+            for point in run.curve
+        ),
+    )
 
 
 def usual_report(series: Series, baseline: str, subject: str) -> LabReport:
@@ -154,14 +146,7 @@ def usual_report(series: Series, baseline: str, subject: str) -> LabReport:
 def folded_report(lab: Lab, series: Series, baselines: Mapping[str, Sequence[str]]) -> LabReport:
     """Return a report of what folding makes of the networks' answers, with intervals for seeds and structures.
 
-    Parameters
-    ----------
-    lab : Lab
-        Its validation structures are those that each run has a row for.
-    series : Series
-        The runs.
-    baselines : mapping
-        Name of a baseline -> the variants to compare with it.
+    `baselines`: name of a baseline -> the variants to compare with it.
     """
     clusters = [item.cluster for item in split_items(lab.small_dataset, "validation", lab.budget.items)]
     report = usual_report(series, next(iter(baselines)), "Folding")
@@ -199,7 +184,7 @@ def _column_findings(
 
 def draw_runs(series: Runs, measures: Sequence[Measure]) -> Figure:
     """Draw each run as a mark, variants below each other, measures side by side."""
-    figure, axes = panels(len(measures), len(measures), 3.6, 0.6 + 0.45 * len(series), sharey=True)
+    figure, axes = panel_figure(len(measures), len(measures), 3.6, 0.6 + 0.45 * len(series), sharey=True)
     for axis, measure in zip(axes, measures, strict=True):
         values = {name: [measure.of(run) for run in runs] for name, runs in series.items()}
         draw_repeats(axis, values, measure.title)
@@ -208,14 +193,13 @@ def draw_runs(series: Runs, measures: Sequence[Measure]) -> Figure:
 
 def draw_curves(series: Series, figure_of: str = "score", label: str = "mean backbone RMSD (Å)") -> Figure:
     """Draw what became of training and validation structures on the way, variants side by side."""
-    figure, axes = panels(len(series), 4, 2.3, 2.2, sharex=True, sharey=True)
+    figure, axes = panel_figure(len(series), 4, 2.3, 2.2, sharex=True, sharey=True)
     for axis, (name, runs) in zip(axes, series.items(), strict=True):
         steps = [point["step"] for point in runs[0].curve]
         for of, colour, line in (("validation", COLOURS[0], "-"), ("train", COLOURS[1], "--")):
             values = np.array([[point[of][figure_of] for point in run.curve] for run in runs])
             draw_band(axis, steps, values, colour, line, label=of)
-        axis.set_title(name)
-        axis.set_xlabel("training step")
+        axis.set(title=name, xlabel="training step")
         axis.tick_params(labelbottom=True)
     for axis in axes[::4]:
         axis.set_ylabel(label, fontsize=8)

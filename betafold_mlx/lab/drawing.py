@@ -14,12 +14,10 @@ from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """M. Okabe and K. Ito, Color Universal Design (2008), without the yellow, which is faint on white."""
-MARKS = ("o", "s", "^", "D", "v", "P", "X")
-"""A shape beside each colour."""
+MARKS = ("o", "s", "^", "D", "v", "P", "X")  # a shape beside each colour
 SEQUENTIAL = "viridis"
 BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 """Place of a legend to the right of its axes."""
-
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
     "font.size": 9,
@@ -55,7 +53,9 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def panels(count: int, columns: int, width: float, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+def panel_figure(
+    count: int, columns: int, width: float, height: float, **shared: Any
+) -> tuple[Figure, list[Axes]]:
     """Return a figure of `count` panels of so many inches, at most `columns` side by side, and the panels.
 
     `shared` goes to `Figure.subplots`.
@@ -80,8 +80,7 @@ def draw_repeats(axis: Axes, values: Mapping[str, Sequence[float]], label: str, 
             axis.plot([np.mean(repeats)] * 2, [row - 0.3, row + 0.3], color=colour, lw=2)
     axis.set_yticks(range(len(values)), list(values))
     axis.set_ylim(len(values) - 0.5, -0.5)
-    axis.set_xlabel(label)
-    axis.set_title(title)
+    axis.set(xlabel=label, title=title)
     axis.locator_params(axis="x", nbins=6)
     axis.grid(axis="x", color="0.9")
 

@@ -16,7 +16,7 @@ from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.lab.comparison import usual_report
 from betafold_mlx.lab.runner import Lab, LabReport
-from betafold_mlx.lab.series import Variant, base_config, train_series, with_network
+from betafold_mlx.lab.series import Variant, base_config, changed, train_series
 from betafold_mlx.model.config import EmbedderConfig
 
 BASELINE = "residue embedding"
@@ -24,7 +24,7 @@ RANDOM = "random ESM-2 8M"
 WEIGHTS_SEED = 0
 
 
-def run(lab: Lab) -> LabReport:
+def run_embeddings(lab: Lab) -> LabReport:
     """Train on each kind of features: the same windows, steps and seeds."""
     base = base_config(lab.budget, fixed_windows=True)
     variants = [Variant(BASELINE, base)]
@@ -109,5 +109,5 @@ def _frozen(lab: Lab, name: str, embedder: EmbedderConfig, load: Callable[[], Em
         seed=0,
         reporter=_Tell(lab),
     )
-    config = with_network(base_config(lab.budget, fixed_windows=True), embedder=embedder)
+    config = changed(base_config(lab.budget, fixed_windows=True), "network", embedder=embedder)
     return Variant(name, config, featurizer=filled.cache)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -17,8 +17,8 @@ from betafold_mlx.evaluate.reliability import spearman
 from betafold_mlx.evaluate.structure_scores import CA, Scores, score_structures
 from betafold_mlx.geometry import backbone_torsions, build_backbone, superpose
 from betafold_mlx.geometry.metrics import backbone_rmsd
-from betafold_mlx.lab.answers import described
-from betafold_mlx.lab.drawing import BESIDE, COLOURS, MARKS, new_figure, panels
+from betafold_mlx.lab.answers import structure_facts
+from betafold_mlx.lab.drawing import BESIDE, COLOURS, MARKS, new_figure, panel_figure
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
 from betafold_mlx.lab.statistics import RESAMPLES, clustered_mean
 from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
@@ -32,11 +32,10 @@ LEVER = 0.75
 """Where the repair of one residue leaves less of the RMSD than this share, that residue is to blame."""
 WORST = 6
 STATES = {"H": "helix", "E": "strand", "C": "loop"}
-
 Row = dict[str, Any]
 
 
-def run(lab: Lab) -> LabReport:
+def run_failures(lab: Lab) -> LabReport:
     """Fold test structures as `fold` does, and take the errors apart."""
     predictor, notes = lab.load_model()
     items = split_items(lab.dataset, "test", lab.budget.test_items)
@@ -47,13 +46,13 @@ def run(lab: Lab) -> LabReport:
     lab.say("rebuilding with one native torsion pair at a time")
     rows = _structure_rows(items, structures, scores)
     worst = sorted(range(len(items)), key=lambda index: -rows[index]["rmsd"])[:WORST]
-    groups = group_rows(residues_of(items, scores), bootstrap)
+    groups = group_rows(items, scores, bootstrap)
     return LabReport(
         findings=[*_separation(rows, bootstrap), *_extremes(groups)],
         tables={"groups": groups, "structures": rows},
         pictures={
             "groups": Picture(
-                draw_groups(groups),
+                draw_errors(groups),
                 "Mean deviation of a residue's N, CA and C after superposition of the whole peptide, and mean psi "
                 "error; bars are 95 % intervals over clusters.",
             ),
@@ -84,7 +83,7 @@ def _structure_rows(items: Sequence[Item], structures: Sequence[np.ndarray], sco
     for index, item in enumerate(items):
         torsions_right, right = torsion[index] <= TORSIONS_RIGHT, scores.rmsd[index] <= STRUCTURE_RIGHT
         row = {
-            **described(item),
+            **structure_facts(item),
             "rmsd": float(scores.rmsd[index]),
             "torsion error": float(torsion[index]),
             "lddt": float(scores.mean_lddt[index]),
@@ -114,41 +113,22 @@ def lever(item: Item, structure: np.ndarray) -> tuple[int, float]:
     return int(left.argmin()), float(left.min())
 
 
-class Residues(NamedTuple):
-    """All r residues of n structures in a row, each (r,): what they are, and how wrong their prediction is."""
-
-    item: np.ndarray
-    letter: np.ndarray
-    state: np.ndarray
-    place: np.ndarray
-    length: np.ndarray
-    deviation: np.ndarray
-    psi_error: np.ndarray
-
-
-def residues_of(items: Sequence[Item], scores: Scores) -> Residues:
-    """Return all residues in a row."""
-    lengths = np.array([len(item) for item in items])
-    states = assign_secondary_structures([item.coordinates[:, CA] for item in items])
-    return Residues(
-        item=np.repeat(np.arange(len(items)), lengths),
-        letter=np.array(list("".join(item.peptide.sequence for item in items))),
-        state=np.array(list("".join(states))),
-        place=np.concatenate([np.arange(length) for length in lengths]),
-        length=np.repeat(lengths, lengths),
-        deviation=np.concatenate(scores.deviation),
-        psi_error=np.concatenate([error[:, 1] for error in scores.torsion_error]),
-    )
-
-
-def group_rows(residues: Residues, bootstrap: ClusterBootstrap) -> list[Row]:
+def group_rows(items: Sequence[Item], scores: Scores, bootstrap: ClusterBootstrap) -> list[Row]:
     """Return mean errors of groups of residues, with intervals over the clusters of their structures."""
-    place, length = residues.place, residues.length
+    lengths = np.array([len(item) for item in items])
+    of_item, length = np.repeat(np.arange(len(items)), lengths), np.repeat(lengths, lengths)
+    place = np.concatenate([np.arange(length) for length in lengths])
+    letters = np.array(list("".join(item.peptide.sequence for item in items)))
+    states = np.array(list("".join(assign_secondary_structures([item.coordinates[:, CA] for item in items]))))
+    errors = {
+        "deviation (Å)": np.concatenate(scores.deviation),
+        "psi error (°)": np.concatenate([error[:, 1] for error in scores.torsion_error]),
+    }
     third = 3 * place // length
     from_end = np.minimum(place, length - 1 - place)
     groups: list[tuple[str, str, np.ndarray]] = [
-        *(("residue", letter, residues.letter == letter) for letter in ALPHABET),
-        *(("structure", name, residues.state == state) for state, name in STATES.items()),
+        *(("residue", letter, letters == letter) for letter in ALPHABET),
+        *(("structure", name, states == state) for state, name in STATES.items()),
         *(("third", name, third == n) for n, name in enumerate(("first", "middle", "last"))),
         *(("from the end", str(n), from_end == n) for n in range(6)),
         ("from the end", "6+", from_end >= 6),
@@ -159,20 +139,15 @@ def group_rows(residues: Residues, bootstrap: ClusterBootstrap) -> list[Row]:
         if not chosen.any():
             continue
         row: Row = {"by": kind, "group": name, "residues": int(chosen.sum())}
-        enough = bootstrap.clusters_of(np.unique(residues.item[chosen])) >= MIN_CLUSTERS
-        for label, values in (("deviation (Å)", residues.deviation), ("psi error (°)", residues.psi_error)):
+        enough = bootstrap.clusters_of(np.unique(of_item[chosen])) >= MIN_CLUSTERS
+        for label, values in errors.items():
             known = chosen & np.isfinite(values)
-            size = int(residues.item.max()) + 1
-            counts = np.bincount(residues.item[known], minlength=size)
-            mean, low, high = None, None, None
+            counts = np.bincount(of_item[known], minlength=len(items))
+            row |= {label: None, f"{label} low": None, f"{label} high": None}
             if counts.any():
-                sums = np.bincount(residues.item[known], values[known], size)
-                mean, low, high = clustered_mean(sums, counts, bootstrap)
-            row |= {
-                label: mean,
-                f"{label} low": low if enough else None,
-                f"{label} high": high if enough else None,
-            }
+                sums = np.bincount(of_item[known], values[known], len(items))
+                mean, low, high, *_ = clustered_mean(sums, counts, bootstrap)
+                row |= {label: mean} | ({f"{label} low": low, f"{label} high": high} if enough else {})
         rows.append(row)
     return rows
 
@@ -201,7 +176,7 @@ def _separation(rows: list[Row], bootstrap: ClusterBootstrap) -> list[Finding]:
         counts = np.array([float(row["torsions"] == torsions) for row in rows])
         sums = counts * [float(row["coordinates"] == "wrong") for row in rows]
         if counts.any():
-            share, low, high = clustered_mean(sums, counts, bootstrap)
+            share, low, high, *_ = clustered_mean(sums, counts, bootstrap)
             name = f"of structures with {torsions} torsions, share with wrong coordinates"
             numbers = f"{int(sums.sum())} of {int(counts.sum())}"
             verdict = f"{name}: {share:.0%} (95 % {low:.0%} to {high:.0%}; {numbers})."
@@ -226,7 +201,7 @@ def _separation(rows: list[Row], bootstrap: ClusterBootstrap) -> list[Finding]:
     return found
 
 
-def draw_groups(groups: list[Row]) -> Figure:
+def draw_errors(groups: list[Row]) -> Figure:
     """Draw the errors of all groups, kinds side by side, deviation above psi error."""
     kinds = list(dict.fromkeys(row["by"] for row in groups))
     sizes = [sum(row["by"] == kind for row in groups) + 1.5 for kind in kinds]
@@ -236,18 +211,17 @@ def draw_groups(groups: list[Row]) -> Figure:
         for axis, kind in zip(axes[line], kinds, strict=True):
             members = [row for row in groups if row["by"] == kind and row[column] is not None]
             names = [row["group"] for row in members]
-            values = np.array([row[column] for row in members])
-            low, high = (
-                np.array(
-                    [
-                        row[column] if row[f"{column} {end}"] is None else row[f"{column} {end}"]
-                        for row in members
-                    ]
-                )
-                for end in ("low", "high")
-            )
             places = np.arange(len(members))
-            spread = np.maximum([values - low, high - values], 0.0)
+            spread = [
+                [
+                    0.0
+                    if row[f"{column} {end}"] is None
+                    else max(sign * (row[f"{column} {end}"] - row[column]), 0.0)
+                    for row in members
+                ]
+                for end, sign in (("low", -1), ("high", 1))
+            ]
+            values = [row[column] for row in members]
             axis.errorbar(places, values, yerr=spread, fmt="o", ms=4, color=COLOURS[line], elinewidth=1)
             axis.set_xticks(places, names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=8)
             axis.set_xlim(-0.75, len(members) - 0.25)
@@ -260,7 +234,7 @@ def draw_groups(groups: list[Row]) -> Figure:
 
 def draw_separation(rows: list[Row]) -> Figure:
     """Draw RMSD against torsion error, a colour a fold."""
-    figure, (axis,) = panels(1, 1, 5.4, 3.7)
+    figure, (axis,) = panel_figure(1, 1, 5.4, 3.7)
     for number, name in enumerate(("helical", "hairpin", "other")):
         members = [row for row in rows if row["class"] == name]
         points = [[row[column] for row in members] for column in ("torsion error", "rmsd")]
@@ -275,7 +249,7 @@ def draw_separation(rows: list[Row]) -> Figure:
 
 def draw_worst(cases: Sequence[tuple[Item, np.ndarray, Row]]) -> Figure:
     """Draw CA traces of predictions on their experimental structures."""
-    figure, axes = panels(len(cases), 3, 3.0, 3.2)
+    figure, axes = panel_figure(len(cases), 3, 3.0, 3.2)
     for axis, (item, structure, row) in zip(axes, cases, strict=True):
         native = item.coordinates[:, CA]
         moved = np.array(superpose(mx.array(structure[None, :, CA]), mx.array(native[None])))[0]

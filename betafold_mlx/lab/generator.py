@@ -7,7 +7,8 @@ of one scale, takes more steps for it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +17,23 @@ from betafold_mlx._version import __version__
 from betafold_mlx.generate.assessment import held_out_chains, training_references
 from betafold_mlx.generate.fit import fit_traces
 from betafold_mlx.generate.flow import first_draws
-from betafold_mlx.generate.measures import Chains, TrainingReferences, chain_figures, figure_at
-from betafold_mlx.generate.network import BackboneGenerator
-from betafold_mlx.generate.sampler import SampleSpec, sample_traces
-from betafold_mlx.generate.scales import scale_sizes
-from betafold_mlx.generate.settings import (
+from betafold_mlx.generate.generator_config import (
     MAX_LENGTH,
     GeneratorConfig,
     GeneratorTrainConfig,
     SamplingConfig,
 )
+from betafold_mlx.generate.measures import Chains, chain_figures, figure_at
+from betafold_mlx.generate.sampler import SampleSpec, sample_traces
+from betafold_mlx.generate.scales import scale_sizes
 from betafold_mlx.generate.trainer import GeneratorTrainer
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.lab.comparison import INTERVALS, Measure, draw_runs, findings, run_rows
 from betafold_mlx.lab.runner import Lab, LabReport, Picture
-from betafold_mlx.lab.series import Job, finished_runs
-from betafold_mlx.train.checkpoint import read_run, start_run
+from betafold_mlx.lab.series import TrainingJob, changed, finished_runs
 
 BASELINE = "all parts"
-STEPS = 4
-"""Steps of the baseline in steps of the budget: a flow needs more of them than torsions do."""
+STEPS = 4  # steps of the baseline in steps of the budget: a flow needs more of them than torsions do
 SAMPLING = SamplingConfig(steps=60, ode_steps=8, gamma=1.0)
 """How all are sampled, whatever the package's own defaults are: at the temperature of what was learned."""
 _VERSION = 1  # of the content of a result
@@ -43,18 +41,10 @@ _VERSION = 1  # of the content of a result
 
 @dataclass(frozen=True)
 class GeneratorRun:
-    """A finished run.
-
-    Attributes
-    ----------
-    seed : int
-        Its seed.
-    figures : dict
-        Of samples as long as validation structures: `betafold_mlx.generate.measures.chain_figures`.
-    """
+    """A finished run."""
 
     seed: int
-    figures: dict[str, Any]
+    figures: dict[str, Any]  # `chain_figures` of samples as long as validation structures
 
     def at(self, place: str) -> float:
         """Return what stands at ``a.b``, NaN where it cannot be had."""
@@ -73,9 +63,13 @@ MEASURES = (
 )
 
 
-def run(lab: Lab) -> LabReport:
+def run_generator(lab: Lab) -> LabReport:
     """Train a generator with all its parts, and without each."""
-    jobs = {name: _job(lab, config) for name, config in variants(base_settings(lab.budget)).items()}
+    known_by = {"versions": [_VERSION, __version__], "sampling": dataclasses.asdict(SAMPLING)}
+    jobs = {
+        name: TrainingJob(config, known_by, functools.partial(_train, lab))
+        for name, config in variants(base_settings(lab.budget)).items()
+    }
     series = finished_runs(lab, GeneratorRun, jobs)
     return LabReport(
         findings=findings(series, BASELINE, MEASURES),
@@ -120,10 +114,10 @@ def variants(base: GeneratorTrainConfig) -> dict[str, GeneratorTrainConfig]:
         return dataclasses.replace(config, steps=steps, evaluate_every=steps)
 
     def scales(count: int) -> GeneratorTrainConfig:
-        return as_long(dataclasses.replace(base, network=dataclasses.replace(base.network, scales=count)))
+        return as_long(changed(base, "network", scales=count))
 
     def without(part: str) -> GeneratorTrainConfig:
-        return dataclasses.replace(base, flow=dataclasses.replace(base.flow, **{part: False}))
+        return changed(base, "flow", **{part: False})
 
     return {
         BASELINE: base,
@@ -150,40 +144,15 @@ def _sampling_cost(scales: int) -> float:
     return (SAMPLING.steps * first + SAMPLING.ode_steps * sum(later)) / MAX_LENGTH
 
 
-def _job(lab: Lab, settings: GeneratorTrainConfig) -> Job[GeneratorRun]:
-    def of(seed: int) -> tuple[dict[str, Any], Callable[[Path], GeneratorRun]]:
-        config = dataclasses.replace(settings, seed=seed)
-        known_by = {
-            "versions": [_VERSION, __version__],
-            "settings": config.to_dict(),
-            "sampling": dataclasses.asdict(SAMPLING),
-            "dataset": lab.dataset_sha256,
-            "items": lab.budget.items,
-        }
-        return known_by, lambda directory: _train(directory, lab, config)
-
-    return of
-
-
-def _train(directory: Path, lab: Lab, config: GeneratorTrainConfig) -> GeneratorRun:
-    dataset, sha256 = lab.small_dataset, lab.dataset_sha256
-    resume = (directory / "run.json").exists()
-    if resume:
-        config = read_run(directory, sha256, GeneratorTrainConfig)
-    else:
-        start_run(directory, config, sha256)
-    trainer = GeneratorTrainer(directory, dataset, config, sha256, resume=resume)
+def _train(lab: Lab, directory: Path, config: GeneratorTrainConfig, resume: bool) -> GeneratorRun:
+    dataset = lab.small_dataset
+    trainer = GeneratorTrainer(directory, dataset, config, lab.dataset_sha256, resume=resume)
     if not trainer.run():
         raise KeyboardInterrupt
     items = held_out_chains(dataset, "validation", lab.budget.items)
     lengths = [len(item) for item in items]
     references = training_references(dataset, lengths, lab.seed)
-    return GeneratorRun(config.seed, _measured(trainer.model, lengths, references, config.seed))
-
-
-def _measured(
-    model: BackboneGenerator, lengths: Sequence[int], references: TrainingReferences, seed: int
-) -> dict[str, Any]:
     specs = [SampleSpec(length, number) for number, length in enumerate(lengths)]
-    drawn = sample_traces(model, specs, seed, SAMPLING)
-    return chain_figures(Chains(drawn, fit_traces(drawn)), references, seed)
+    drawn = sample_traces(trainer.model, specs, config.seed, SAMPLING)
+    figures = chain_figures(Chains(drawn, fit_traces(drawn)), references, config.seed)
+    return GeneratorRun(config.seed, figures)

@@ -23,72 +23,52 @@ from betafold_mlx.model.inputs import collate, padded_length
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.train.batches import Featurizer
 
-HELIX_OFFSETS = (-4, -3, 3, 4)
-MIN_APART = 3
-"""Residues along the chain between the two of a pair across a hairpin, at least."""
-
-_TOGETHER = 64
+MIN_APART = 3  # residues along the chain between the two of a pair across a hairpin, at least
 
 Reader = Callable[[Sequence[Peptide]], list[np.ndarray]]
 """Peptides -> (layers, heads, L, L) attention of each; rows listen to columns."""
 
 
-def network_reader(model: FoldingModel, featurizer: Featurizer | None) -> Reader:
-    """Return what reads the maps of a folding network."""
-
-    def read(peptides: Sequence[Peptide]) -> list[np.ndarray]:
-        maps: dict[int, np.ndarray] = {}
-        order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))
-        for first in range(0, len(order), _TOGETHER):
-            part = order[first : first + _TOGETHER]
-            batch = [peptides[index] for index in part]
-            padded = padded_length(max(map(len, batch)))
-            inputs = collate(batch, padded)
-            if featurizer is not None:
-                inputs = inputs._replace(features=featurizer([p.sequence for p in batch], padded))
-            attention = np.array(mx.stack(model(inputs, return_attention=True).attention, axis=1))
-            for row, index in enumerate(part):
-                length = len(peptides[index])
-                maps[index] = attention[row, :, :, :length, :length]
-        return [maps[index] for index in range(len(peptides))]
-
-    return read
+def network_maps(
+    model: FoldingModel, featurizer: Featurizer | None, peptides: Sequence[Peptide], together: int = 64
+) -> list[np.ndarray]:
+    """Read the maps of a folding network, of so many peptides at a time."""
+    maps: dict[int, np.ndarray] = {}
+    order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))
+    for first in range(0, len(order), together):
+        part = order[first : first + together]
+        batch = [peptides[index] for index in part]
+        padded = padded_length(max(map(len, batch)))
+        inputs = collate(batch, padded)
+        if featurizer is not None:
+            inputs = inputs._replace(features=featurizer([p.sequence for p in batch], padded))
+        attention = np.array(mx.stack(model(inputs, return_attention=True).attention, axis=1))
+        for index, one in zip(part, attention, strict=True):
+            maps[index] = one[:, :, : len(peptides[index]), : len(peptides[index])]
+    return [maps[index] for index in range(len(peptides))]
 
 
-def esm_reader(embedder: EsmEmbedder) -> Reader:
-    """Return what reads the maps of an ESM-2, without its first and last token: rows sum to less than one."""
-
-    def read(peptides: Sequence[Peptide]) -> list[np.ndarray]:
-        maps = []
-        for peptide in peptides:
-            tokens = mx.array(encode([peptide.sequence]))
-            attention = mx.stack(embedder.esm.model.encode(tokens, return_attention=True).attention, axis=1)
-            maps.append(np.array(attention)[0, :, :, 1:-1, 1:-1])
-        return maps
-
-    return read
+def esm_maps(embedder: EsmEmbedder, peptides: Sequence[Peptide]) -> list[np.ndarray]:
+    """Read the maps of an ESM-2, without its first and last token: rows sum to less than one."""
+    maps = []
+    for peptide in peptides:
+        tokens = mx.array(encode([peptide.sequence]))
+        attention = mx.stack(embedder.esm.model.encode(tokens, return_attention=True).attention, axis=1)
+        maps.append(np.array(attention)[0, :, :, 1:-1, 1:-1])
+    return maps
 
 
 class Weights(NamedTuple):
     """Attention on wanted places, summed over residues, for n structures and H heads (layer by layer).
 
-    Attributes
-    ----------
-    sums : numpy.ndarray
-        (n, H) weight on the wanted places of the residues in question.
-    other_sums : numpy.ndarray
-        (n, H) what they would have if each head followed the offset alone: the head's mean weight at the same offsets
-        in residues or structures that are not in question.
-    even_sums : numpy.ndarray
-        (n,) what spreading evenly would give.
-    counts : numpy.ndarray
-        (n,) residues in question.
+    `other_sums` would be the sums if each head followed the offset alone: the head's mean weight at the same offsets in
+    residues or structures that are not in question.
     """
 
-    sums: np.ndarray
-    other_sums: np.ndarray
-    even_sums: np.ndarray
-    counts: np.ndarray
+    sums: np.ndarray  # (n, H) weight on the wanted places of the residues in question
+    other_sums: np.ndarray  # (n, H)
+    even_sums: np.ndarray  # (n,) what spreading evenly would give
+    counts: np.ndarray  # (n,) residues in question
 
 
 def helix_weights(maps: Sequence[np.ndarray], states: Sequence[str]) -> Weights:
@@ -98,11 +78,11 @@ def helix_weights(maps: Sequence[np.ndarray], states: Sequence[str]) -> Weights:
     """
     wanted = [
         [
-            (i, i + offset)
+            (i, j)
             for i, state in enumerate(one)
             if state == "H"
-            for offset in HELIX_OFFSETS
-            if 0 <= i + offset < len(one)
+            for j in range(len(one))
+            if abs(i - j) in (3, 4)
         ]
         for one in states
     ]
@@ -158,27 +138,15 @@ def hairpin_pairs(ca: np.ndarray, states: str) -> list[tuple[int, int]]:
 
 
 class BestHead(NamedTuple):
-    """The head that stands out most, chosen on half of the clusters and measured on the others.
+    """The head that stands out most, chosen on half of the clusters and measured on the others."""
 
-    Attributes
-    ----------
-    head : int
-        Its number, counted through all layers.
-    weight, elsewhere, even : float
-        Mean weight on the wanted places of a residue in question, at the same offsets elsewhere, and spread evenly.
-    low, high : float or None
-        Ends of the 95 % interval of `weight` - `elsewhere`; None with few clusters.
-    clusters : int
-        Clusters it was measured on.
-    """
-
-    head: int
-    weight: float
-    elsewhere: float
-    even: float
-    low: float | None
+    head: int  # counted through all layers
+    weight: float  # mean on the wanted places of a residue in question
+    elsewhere: float  # mean at the same offsets elsewhere
+    even: float  # spread evenly
+    low: float | None  # end of the 95 % interval of `weight` - `elsewhere`; None with few clusters
     high: float | None
-    clusters: int
+    clusters: int  # it was measured on
 
 
 def best_head(weights: Weights, clusters: np.ndarray, seed: int) -> BestHead | None:
@@ -194,7 +162,7 @@ def best_head(weights: Weights, clusters: np.ndarray, seed: int) -> BestHead | N
     gains = weights.sums - weights.other_sums
     head = int(gains[choosing].sum(axis=0).argmax())
     bootstrap = ClusterBootstrap(clusters[measuring], seed, RESAMPLES)
-    _, low, high = clustered_mean(gains[measuring, head], weights.counts[measuring], bootstrap)
+    _, low, high, *_ = clustered_mean(gains[measuring, head], weights.counts[measuring], bootstrap)
     enough = bootstrap.count >= MIN_CLUSTERS
     total = weights.counts[measuring].sum()
     return BestHead(

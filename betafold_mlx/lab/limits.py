@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import mlx.core as mx
@@ -15,31 +16,27 @@ from betafold_mlx.fold.ensemble import refine
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.geometry.frames import distances
 from betafold_mlx.geometry.spread import measure_apart
-from betafold_mlx.lab.answers import described, item_batches
-from betafold_mlx.lab.drawing import BESIDE, COLOURS, panels
+from betafold_mlx.lab.answers import item_batches, structure_facts
+from betafold_mlx.lab.drawing import BESIDE, COLOURS, panel_figure
 from betafold_mlx.lab.runner import Lab, LabReport, Picture
 from betafold_mlx.lab.statistics import clustered_difference, compared
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.heads import CENTRES
-from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.train.losses import Targets
 
-SHARP = 0.5
-"""Standard deviation of given native distances, Angstrom: a bin of the distogram."""
+SHARP = 0.5  # standard deviation of given native distances, Angstrom: a bin of the distogram
 EFFORT = 4
 SAMPLES = 20
 _TOGETHER = 32
-
 BASELINE = "as folded"
 GROUPS = (
     *("fragments", "fragments 10-15", "fragments 16-22", "fragments 23-30"),
     *("peptides free+oligomer", "peptides bound"),
 )
-
 Change = Callable[[Folded, Targets], Folded]
 
 
-def run(lab: Lab) -> LabReport:
+def run_limits(lab: Lab) -> LabReport:
     """Fold validation structures with more work, with more samples, and with a part of the native structure given."""
     predictor, notes = lab.load_model()
     items = split_items(lab.dataset, "validation", lab.budget.test_items)
@@ -55,7 +52,15 @@ def run(lab: Lab) -> LabReport:
         models = _fold(predictor, items, lab.seed, 1, effort, change)
         found[name] = score_structures(items, [each[0] for each in models]).rmsd
     lab.say(f"{SAMPLES} samples")
-    found |= _chosen(items, _fold(predictor, items, lab.seed, SAMPLES, 1, None))
+    models = _fold(predictor, items, lab.seed, SAMPLES, 1, None)
+    samples = zip(*models, strict=True)
+    each = np.stack([score_structures(items, sample).rmsd for sample in samples])  # (S, n)
+    central = [int(measure_apart(model).mean(axis=1).argmin()) for model in models]
+    found |= {
+        "best of 5": each[:5].min(axis=0),
+        f"best of {SAMPLES}": each.min(axis=0),
+        f"most central of {SAMPLES}": each[central, np.arange(len(items))],
+    }
     clusters = np.array([item.cluster for item in items])
     groups = {name: rows for name, rows in group_items(items).items() if name in GROUPS}
     return LabReport(
@@ -84,13 +89,13 @@ def run(lab: Lab) -> LabReport:
                 for name, rmsd in found.items()
             ],
             "structures": [
-                {**described(item), **{f"{name} (Å)": float(rmsd[index]) for name, rmsd in found.items()}}
-                for index, item in enumerate(items)
+                structure_facts(item) | {f"{name} (Å)": float(rmsd[i]) for name, rmsd in found.items()}
+                for i, item in enumerate(items)
             ],
         },
         pictures={
             "groups": Picture(
-                draw({name: rmsd[groups["fragments"]] for name, rmsd in found.items()}),
+                draw_shares({name: rmsd[groups["fragments"]] for name, rmsd in found.items()}),
                 "Share of the validation fragments that come out within a backbone RMSD. Dashed: an oracle is needed.",
             )
         },
@@ -113,16 +118,15 @@ def native_distances(folded: Folded, targets: Targets) -> Folded:
 def native_regions(folded: Folded, targets: Targets) -> Folded:
     """Return the answer with each residue in the states of the mixture that its native phi and psi belong to."""
     mixture = folded.mixture
-    even = mx.zeros_like(mixture.log_weights)
 
     def total(log_weights: mx.array) -> mx.array:
-        told = TorsionMixture(log_weights, mixture.centre, mixture.concentration)
+        told = dataclasses.replace(mixture, log_weights=log_weights)
         return told.log_density(targets.torsions[..., :2], targets.defined[..., :2]).sum()
 
     # The derivative of a mixture's log density by a log weight is the probability of that state, given the torsions.
-    belongs = mx.grad(total)(even)
+    belongs = mx.grad(total)(mx.zeros_like(mixture.log_weights))
     return folded._replace(
-        mixture=TorsionMixture(mx.log(mx.maximum(belongs, 1e-9)), mixture.centre, mixture.concentration)
+        mixture=dataclasses.replace(mixture, log_weights=mx.log(mx.maximum(belongs, 1e-9)))
     )
 
 
@@ -140,22 +144,9 @@ def _fold(
     return [models[index] for index in range(len(items))]
 
 
-def _chosen(items: Sequence[Item], models: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the RMSD of the best of some samples, and of the most central one."""
-    each = np.stack(
-        [score_structures(items, [model[number] for model in models]).rmsd for number in range(SAMPLES)]
-    )  # (S, n)
-    central = [int(measure_apart(model).mean(axis=1).argmin()) for model in models]
-    return {
-        "best of 5": each[:5].min(axis=0),
-        f"best of {SAMPLES}": each.min(axis=0),
-        f"most central of {SAMPLES}": each[central, np.arange(len(items))],
-    }
-
-
-def draw(found: dict[str, np.ndarray]) -> Figure:
+def draw_shares(found: dict[str, np.ndarray]) -> Figure:
     """Draw how many structures come out within an RMSD."""
-    figure, (axis,) = panels(1, 1, 5.6, 3.3)
+    figure, (axis,) = panel_figure(1, 1, 5.6, 3.3)
     for number, (name, rmsd) in enumerate(found.items()):
         oracle = name.startswith(("best", "native", "both"))
         share = 100 * np.arange(1, len(rmsd) + 1) / len(rmsd)

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from betafold_mlx.evaluate.items import Item, split_items
 from betafold_mlx.lab.answers import ask, structure_rows
-from betafold_mlx.lab.comparison import usual_report
-from betafold_mlx.lab.drawing import BESIDE, COLOURS, MARKS, draw_repeats, panels
-from betafold_mlx.lab.masks import CHANGES, mask_wrongly
+from betafold_mlx.lab.comparison import rows_of_runs, usual_report
+from betafold_mlx.lab.drawing import BESIDE, COLOURS, MARKS, draw_repeats, panel_figure
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
 from betafold_mlx.lab.series import Series, Variant, base_config, train_series
 from betafold_mlx.lab.statistics import clustered_difference, compared
+from betafold_mlx.lab.wrong_masks import CHANGES, mask_wrongly
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 
 RIGHT = "right mask"
@@ -26,11 +26,10 @@ COLUMNS = {
     "phi_error": "mean phi error (°)",
     "psi_error": "mean psi error (°)",
 }
-
 Rows = list[dict[str, Any]]
 
 
-def run(lab: Lab) -> LabReport:
+def run_mask(lab: Lab) -> LabReport:
     """Break the mask of the trained model, then train with each broken mask."""
     predictor, notes = lab.load_model()
     items = split_items(lab.dataset, "test", lab.budget.items)
@@ -50,13 +49,14 @@ def run(lab: Lab) -> LabReport:
         for name, rows in broken.items()
         for padding, members in _classes(rows).items()
     ]
-    report.tables["training_by_padding"] = [
-        {"variant": name, "seed": run.seed, "padded to": int(padded), "mean RMSD (Å)": float(np.mean(values))}
-        for name, runs in series.items()
-        for run in runs
-        for padded, values in run.by_padding.items()
-        if values
-    ]
+    report.tables["training_by_padding"] = rows_of_runs(
+        series,
+        lambda run: (
+            {"padded to": int(padded), "mean RMSD (Å)": float(np.mean(values))}
+            for padded, values in run.by_padding.items()
+            if values
+        ),
+    )
     report.pictures["trained_model"] = Picture(
         draw_trained(broken),
         f"{predictor.loaded.name}, trained with the right mask: mean backbone RMSD and psi error of test structures "
@@ -78,7 +78,7 @@ def _by_padding(lab: Lab, change: str | None, items: Sequence[Item]) -> Rows:
     rows = []
     for padded in PADDED_LENGTHS:
         fitting = [item for item in items if len(item) <= padded]
-        scored = structure_rows(fitting, ask(model, fitting, predictor.embedder, padded))
+        scored = structure_rows(fitting, *ask(model, fitting, predictor.embedder, padded))
         rows += [
             {**row, "padding": padded - row["length"], "cluster": item.cluster}
             for row, item in zip(scored, fitting, strict=True)
@@ -108,7 +108,7 @@ def _mean(rows: Rows, column: str) -> float:
 
 def draw_trained(broken: dict[str, Rows]) -> Figure:
     """Draw the errors of the trained model by padding, a line a mask."""
-    figure, axes = panels(2, 2, 3.8, 2.9)
+    figure, axes = panel_figure(2, 2, 3.8, 2.9)
     for axis, column in zip(axes, ("rmsd", "psi_error"), strict=True):
         for number, (name, rows) in enumerate(broken.items()):
             means = {padding: _mean(members, column) for padding, members in _classes(rows).items()}
@@ -123,7 +123,9 @@ def draw_trained(broken: dict[str, Rows]) -> Figure:
 
 def draw_training(series: Series) -> Figure:
     """Draw what models trained with each mask make of the same peptides at each padded length."""
-    figure, axes = panels(len(PADDED_LENGTHS), 3, 2.8, 0.6 + 0.45 * len(series), sharey=True, sharex=True)
+    figure, axes = panel_figure(
+        len(PADDED_LENGTHS), 3, 2.8, 0.6 + 0.45 * len(series), sharey=True, sharex=True
+    )
     for axis, padded in zip(axes, map(str, PADDED_LENGTHS), strict=True):
         values = {
             name: [float(np.mean(run.by_padding[padded])) for run in runs if run.by_padding[padded]]

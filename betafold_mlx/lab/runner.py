@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_directory, write_text
+from betafold_mlx.fold.output import csv_text
 from betafold_mlx.lab.budget import Budget
 
 if TYPE_CHECKING:
@@ -25,61 +25,51 @@ if TYPE_CHECKING:
     from betafold_mlx.data.store import Dataset
     from betafold_mlx.fold.predictor import Predictor
 
+
+class Experiment(NamedTuple):
+    """An experiment: the function ``run_NAME(lab)`` of a module of `betafold_mlx.lab`."""
+
+    module: str
+    title: str
+
+
 EXPERIMENTS = {
-    "toy": "Attention on copy and shift tasks, under right and wrong masks",
-    "attention": "Attention maps of a trained network, and what its heads look at",
-    "mask": "Padding masks that are wrong on purpose",
-    "positions": "Learned, sinusoidal, ring-aware and no positions",
-    "depth": "Layers and heads, and when overfitting sets in",
-    "dropout": "Dropout of 0, 0.1 and 0.3",
-    "norm": "Pre-LN against post-LN, and the gradients of the blocks",
-    "schedule": "Warm-up and weight decay",
-    "distogram": "With and without the distance head",
-    "width": "Wide against deep pair trunks at equal compute",
-    "stability": "Rates and warm-ups for a wide pair trunk",
-    "recipe": "The training recipe, with one part of it left out or changed",
-    "distill": "Labels of a teacher beside experimental structures",
-    "generator": "A generator of backbones without one of its parts",
-    "failures": "When and why predicted structures break",
-    "limits": "What limits the accuracy: the network, or the folding",
-    "embeddings": "What a language model adds",
+    "toy": Experiment("toy", "Attention on copy and shift tasks, under right and wrong masks"),
+    "attention": Experiment(
+        "attention_maps", "Attention maps of a trained network, and what its heads look at"
+    ),
+    "mask": Experiment("mask", "Padding masks that are wrong on purpose"),
+    "positions": Experiment("network_parts", "Learned, sinusoidal, ring-aware and no positions"),
+    "depth": Experiment("recipe", "Layers and heads, and when overfitting sets in"),
+    "dropout": Experiment("recipe", "Dropout of 0, 0.1 and 0.3"),
+    "norm": Experiment("network_parts", "Pre-LN against post-LN, and the gradients of the blocks"),
+    "schedule": Experiment("recipe", "Warm-up and weight decay"),
+    "distogram": Experiment("network_parts", "With and without the distance head"),
+    "width": Experiment("width", "Wide against deep pair trunks at equal compute"),
+    "stability": Experiment("stability", "Rates and warm-ups for a wide pair trunk"),
+    "recipe": Experiment("recipe", "The training recipe, with one part of it left out or changed"),
+    "distill": Experiment("distilled_labels", "Labels of a teacher beside experimental structures"),
+    "generator": Experiment("generator", "A generator of backbones without one of its parts"),
+    "failures": Experiment("failures", "When and why predicted structures break"),
+    "limits": Experiment("limits", "What limits the accuracy: the network, or the folding"),
+    "embeddings": Experiment("embeddings", "What a language model adds"),
 }
-"""Name of the experiment, which is that of its module, -> its title."""
-WITHOUT_DATA = ("toy", "attention")
-"""Experiments that need no data set."""
-
-FINDINGS, PAGE = "findings", "index.html"
-"""Names of the table and of the page that each experiment has."""
-
-Row = Mapping[str, Any]
-"""A line of a table: column -> number, text or None."""
+WITHOUT_DATA = ("toy", "attention")  # experiments that need no data set
+FINDINGS, PAGE = "findings", "index.html"  # names of the table and of the page that each experiment has
+Row = Mapping[str, Any]  # a line of a table: column -> number, text or None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was measured, and what it says.
-
-    Attributes
-    ----------
-    measure, unit : str
-        What the numbers are.
-    value : float
-        The number.
-    low, high : float or None
-        Ends of its 95 % interval; None where nothing was repeated.
-    repeats : int
-        Independent observations behind it.
-    verdict : str
-        The finding in words.
-    """
+    """One thing that was measured, and what it says."""
 
     measure: str
     unit: str
     value: float
-    low: float | None
+    low: float | None  # end of the 95 % interval; None where nothing was repeated
     high: float | None
-    repeats: int
-    verdict: str
+    repeats: int  # independent observations
+    verdict: str  # in words
 
     @property
     def excludes_zero(self) -> bool:
@@ -96,58 +86,26 @@ class Picture(NamedTuple):
 
 @dataclass
 class LabReport:
-    """What an experiment found.
+    """What an experiment found."""
 
-    Attributes
-    ----------
-    findings : list of Finding
-        The verdict, most important first.
-    tables : dict of str to sequence of Row
-        By file name, without suffix. All rows of a table have the same columns.
-    pictures : dict of str to Picture
-        By file name, without suffix.
-    notes : list of str
-        What a reader must know beside it.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    tables: dict[str, Sequence[Row]] = field(default_factory=dict)
-    pictures: dict[str, Picture] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)  # most important first
+    tables: dict[str, Sequence[Row]] = field(default_factory=dict)  # by file name without suffix
+    pictures: dict[str, Picture] = field(default_factory=dict)  # by file name without suffix
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Lab:
-    """What an experiment works with.
+    """What an experiment works with."""
 
-    Attributes
-    ----------
-    directory : Path
-        Folder of all experiments; finished training runs are kept in its ``runs``.
-    budget : Budget
-        How much to do.
-    seed : int
-        The first seed; repeats count up from it.
-    data : Path or None
-        Folder of a data set.
-    model : str or None
-        Trained model to look into; None for the bundled one.
-    embedder : Path or None
-        Folder of a converted ESM-2.
-    peptides : tuple of str
-        Sequences that the user gave.
-    say : callable
-        Receives the progress, in lines of text.
-    """
-
-    directory: Path
+    directory: Path  # of all experiments; finished training runs are kept in its ``runs``
     budget: Budget
-    seed: int = 0
-    data: Path | None = None
-    model: str | None = None
-    embedder: Path | None = None
-    peptides: tuple[str, ...] = ()
-    say: Callable[[str], None] = lambda line: None
+    seed: int = 0  # the first seed; repeats count up from it
+    data: Path | None = None  # folder of a data set
+    model: str | None = None  # trained model to look into; None for the bundled one
+    embedder: Path | None = None  # folder of a converted ESM-2
+    peptides: tuple[str, ...] = ()  # sequences to draw attention maps of
+    say: Callable[[str], None] = lambda line: None  # receives the progress, in lines of text
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -175,10 +133,10 @@ class Lab:
     @functools.cached_property
     def small_dataset(self) -> Dataset:
         """The data set with fewer validation fragments, evenly spread, and without those of the test split."""
+        from betafold_mlx.evaluate.items import evenly_spread
+
         fragments = [f for f in self.dataset.fragments if f.split == "validation"]
-        kept = min(self.budget.items, len(fragments))
-        chosen = [fragments[i * len(fragments) // kept] for i in range(kept)]
-        return dataclasses.replace(self.dataset, fragments=chosen)
+        return dataclasses.replace(self.dataset, fragments=evenly_spread(fragments, self.budget.items))
 
     @property
     def seeds(self) -> range:
@@ -209,19 +167,14 @@ def run_experiment(name: str, lab: Lab) -> LabReport:
     """Run an experiment; its module is imported only now."""
     from betafold_mlx.lab.drawing import style
 
+    module = importlib.import_module(f"betafold_mlx.lab.{EXPERIMENTS[name].module}")
     with style():
-        report: LabReport = importlib.import_module(f"betafold_mlx.lab.{name}").run(lab)
+        report: LabReport = getattr(module, f"run_{name}")(lab)
     return report
 
 
 def write_report(directory: Path, title: str, command: str, report: LabReport) -> list[Path]:
-    """Write the tables, figures and page of an experiment into a folder, which is replaced as a whole.
-
-    Returns
-    -------
-    list of Path
-        The files, the page first.
-    """
+    """Write the tables, figures and page of an experiment into a folder, replaced as a whole; return its files."""
     from betafold_mlx.lab.drawing import figure_bytes
     from betafold_mlx.report.render import render
 
@@ -250,11 +203,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     """
     if not rows:
         return ""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _shown(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
+    return csv_text([list(rows[0]), *([_shown(row[name]) for name in rows[0]] for row in rows)])
 
 
 def _shown(value: Any) -> Any:
@@ -268,16 +217,10 @@ def read_findings(directory: Path) -> list[Finding]:
     path = directory / f"{FINDINGS}.csv"
     if not path.is_file():
         return []
+    found = []
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Finding(
-                row["measure"],
-                row["unit"],
-                float(row["value"]) if row["value"] else math.nan,
-                float(row["low"]) if row["low"] else None,
-                float(row["high"]) if row["high"] else None,
-                int(row["repeats"]),
-                row["verdict"],
-            )
-            for row in csv.DictReader(file)
-        ]
+        for measure, unit, *numbers, repeats, verdict in list(csv.reader(file))[1:]:
+            value, low, high = (float(number) if number else None for number in numbers)
+            value = math.nan if value is None else value
+            found.append(Finding(measure, unit, value, low, high, int(repeats), verdict))
+    return found

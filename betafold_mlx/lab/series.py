@@ -7,18 +7,20 @@ run share it; a series that was stopped resumes in the middle of a run.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
+import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten
 
 from betafold_mlx._version import __version__
 from betafold_mlx.data.sampling import SamplerConfig
@@ -27,53 +29,40 @@ from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.files import to_json, write_text
+from betafold_mlx.generate.generator_config import GeneratorTrainConfig
 from betafold_mlx.lab.answers import Chosen, ask, structure_rows
 from betafold_mlx.lab.budget import Budget
-from betafold_mlx.lab.masks import mask_wrongly
 from betafold_mlx.lab.runner import Lab
+from betafold_mlx.lab.wrong_masks import mask_wrongly
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train.batches import Batch, Featurizer, make_batch
-from betafold_mlx.train.checkpoint import MetricsLog, read_run, start_run
+from betafold_mlx.train.checkpoint import RUN_FILE, MetricsLog, read_run, start_run
 from betafold_mlx.train.loop import Trainer
 from betafold_mlx.train.losses import total_loss
 from betafold_mlx.train.training_config import LossWeights, TrainConfig
 from betafold_mlx.train.validate import validate
 
 R = TypeVar("R")
-
+C = TypeVar("C")
 RUNS, RESULT_FILE, PROBES = "runs", "result.json", "probes"
-EVALUATIONS = 5
-"""Evaluations of a run."""
+EVALUATIONS = 5  # evaluations of a run
 _VERSION = 2  # of the content of a result
-_TRAINING_BATCHES = 4
-"""Batches of training windows that the training error is measured on, without dropout."""
+_TRAINING_BATCHES = 4  # batches of training windows that the training error is measured on, without dropout
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is trained.
+    """What is trained."""
 
-    Attributes
-    ----------
-    name : str
-        As tables and figures call it.
-    config : TrainConfig
-        Settings; each repeat has a seed of its own.
-    mask_change : str or None
-        What is wrong with the padding mask of attention, a name of `betafold_mlx.lab.masks.CHANGES`.
-    featurizer : callable or None
-        Makes the features of a frozen embedder.
-    distilled : Dataset or None
-        What ``config.mix`` mixes in.
-    """
-
-    name: str
-    config: TrainConfig
-    mask_change: str | None = None
-    featurizer: Featurizer | None = None
-    distilled: Dataset | None = None
+    name: str  # as tables and figures call it
+    config: TrainConfig  # each repeat has a seed of its own
+    mask_change: str | None = (
+        None  # a wrong mask of attention, by its name in `betafold_mlx.lab.wrong_masks.CHANGES`
+    )
+    featurizer: Featurizer | None = None  # makes the features of a frozen embedder
+    distilled: Dataset | None = None  # what ``config.mix`` mixes in
 
 
 def base_config(budget: Budget, fixed_windows: bool = False) -> TrainConfig:
@@ -95,37 +84,22 @@ def base_config(budget: Budget, fixed_windows: bool = False) -> TrainConfig:
     )
 
 
-def with_network(config: TrainConfig, **changes: Any) -> TrainConfig:
-    """Return settings with another network."""
-    return dataclasses.replace(config, network=dataclasses.replace(config.network, **changes))
+def changed(config: C, part: str, **changes: Any) -> C:
+    """Return settings with changes in a part of them: ``network``, ``loss``, ``sampler`` or ``flow``."""
+    values = {part: dataclasses.replace(getattr(config, part), **changes)}
+    return dataclasses.replace(config, **values)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, of plain JSON values.
-
-    Attributes
-    ----------
-    seed : int
-        Its seed.
-    curve : list of dict
-        One entry an evaluation: ``step``, ``train`` and ``validation`` (figures of `betafold_mlx.train.validate`).
-    gradients : list of dict
-        ``step`` and ``norms``: gradient norm of each block (`gradient_norms`).
-    steps : list of dict
-        One entry a step: losses and the norm of the whole gradient.
-    items : list of dict
-        One entry a validation structure, of the last weights (`betafold_mlx.lab.answers.structure_rows`).
-    by_padding : dict of str to list of float
-        Padded length -> backbone RMSD of each item that is no longer than the shortest of the padded lengths.
-    """
+    """A finished run, of plain JSON values."""
 
     seed: int
-    curve: list[dict[str, Any]]
-    gradients: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
-    items: list[dict[str, Any]]
-    by_padding: dict[str, list[float]]
+    curve: list[dict[str, Any]]  # of each evaluation ``step``, and `validate` on ``train`` and ``validation``
+    gradients: list[dict[str, Any]]  # ``step``, and ``norms`` from `gradient_norms`
+    steps: list[dict[str, Any]]  # losses and the norm of the whole gradient of each step
+    items: list[dict[str, Any]]  # `structure_rows` of the validation structures, of the last weights
+    by_padding: dict[str, list[float]]  # padded length -> backbone RMSD of items that fit the shortest
 
     def mean(self, column: str, chosen: Chosen = lambda row: True) -> float:
         """Return the mean of a column over the chosen structures, NaN where there is none."""
@@ -133,67 +107,62 @@ class TrainedRun:
         return float(np.mean(values)) if values else float("nan")
 
 
-Series = dict[str, list[TrainedRun]]
-"""Name of the variant -> its runs, one a seed, in the order of the seeds."""
+Series = dict[str, list[TrainedRun]]  # name of the variant -> its runs, one a seed, in the order of the seeds
 
 
 def train_series(lab: Lab, variants: Sequence[Variant]) -> Series:
-    """Train each variant with each seed; what the folder has already is not trained again.
-
-    Raises
-    ------
-    BetafoldError
-        No data set, or one that cannot be trained on.
-    KeyboardInterrupt
-        A Ctrl-C; the run it came in is saved.
-    """
-    dataset = lab.small_dataset  # first of all: its errors are for people
-
-    def job(variant: Variant) -> Job[TrainedRun]:
-        def of(seed: int) -> tuple[dict[str, Any], Callable[[Path], TrainedRun]]:
-            config = dataclasses.replace(variant.config, seed=seed)
-            known_by = {
-                "versions": [_VERSION, __version__],
-                "settings": config.to_dict(),
-                "dataset": lab.dataset_sha256,
-                "items": lab.budget.items,
-                "mask": variant.mask_change,
-            }
-            return known_by, lambda directory: _train(directory, lab, dataset, variant, config)
-
-        return of
-
-    return finished_runs(lab, TrainedRun, {variant.name: job(variant) for variant in variants})
+    """Train each variant with each seed; what the folder has already is not trained again."""
+    return finished_runs(
+        lab,
+        TrainedRun,
+        {
+            variant.name: TrainingJob(
+                variant.config,
+                {"versions": [_VERSION, __version__], "mask": variant.mask_change},
+                functools.partial(_train, lab, variant),
+            )
+            for variant in variants
+        },
+    )
 
 
-Job = Callable[[int], tuple[Mapping[str, Any], Callable[[Path], R]]]
-"""Seed -> all that determines a run, as plain JSON values, and what trains it in a folder."""
+class TrainingJob(NamedTuple):
+    """What is trained with each seed: a run is known by its settings, the data set, and the other values here."""
+
+    config: TrainConfig | GeneratorTrainConfig
+    known_by: dict[str, Any]  # plain JSON values
+    train: Callable[[Path, Any, bool], Any]  # folder, settings, whether to resume -> what is known of the run
 
 
-def finished_runs(lab: Lab, kind: type[R], jobs: Mapping[str, Job[R]]) -> dict[str, list[R]]:
+def finished_runs(lab: Lab, kind: type[R], jobs: Mapping[str, TrainingJob]) -> dict[str, list[R]]:
     """Return the runs of each job, one a seed of the lab; those that are not finished in its folder are trained.
 
-    `kind` is a dataclass of plain JSON values: what is known of a run.
-
-    Raises
-    ------
-    BetafoldError
-        A damaged result.
+    `kind` is a dataclass of plain JSON values: what is known of a run. A Ctrl-C saves the run that it came in;
+    BetafoldError for a data set that cannot be trained on, or a damaged result.
     """
     series: dict[str, list[R]] = {name: [] for name in jobs}
+    _ = lab.small_dataset  # first of all: its errors are for people
     total, number = len(jobs) * lab.budget.repeats, 0
     for seed in lab.seeds:
         for name, job in jobs.items():
             number += 1
-            known_by, train = job(seed)
+            config = dataclasses.replace(job.config, seed=seed)
+            known_by = {
+                "settings": config.to_dict(),
+                "dataset": lab.dataset_sha256,
+                "items": lab.budget.items,
+                **job.known_by,
+            }
             digest = hashlib.sha256(json.dumps(known_by, sort_keys=True).encode()).hexdigest()
             directory = lab.directory / RUNS / digest[:16]
             label = f"run {number} of {total}: {name}, seed {seed}"
-            series[name].append(_finished(lab, kind, directory, label, train))
+            series[name].append(_finished(lab, kind, directory, label, config, job.train))
     return series
 
 
-def _finished(lab: Lab, kind: type[R], directory: Path, label: str, train: Callable[[Path], R]) -> R:
+def _finished(
+    lab: Lab, kind: type[R], directory: Path, label: str, config: Any, train: Callable[[Path, Any, bool], R]
+) -> R:
     path = directory / RESULT_FILE
     try:
         run = kind(**json.loads(path.read_text(encoding="utf-8")))
@@ -204,15 +173,23 @@ def _finished(lab: Lab, kind: type[R], directory: Path, label: str, train: Calla
     else:
         lab.say(f"{label}: done before")
         return run
-    run = train(directory)
+    resume = (directory / RUN_FILE).exists()
+    if resume:
+        config = read_run(directory, lab.dataset_sha256, type(config))
+    else:
+        start_run(directory, config, lab.dataset_sha256)
+    run = train(directory, config, resume)
     write_text(path, to_json(dataclasses.asdict(run)))  # type: ignore[call-overload]
     for part in ("last", PROBES):  # the weights stay, as `best`
         shutil.rmtree(directory / part, ignore_errors=True)
     return run
 
 
-def _train(directory: Path, lab: Lab, dataset: Dataset, variant: Variant, config: TrainConfig) -> TrainedRun:
-    trainer = _trainer(directory, lab, variant, config)
+def _train(lab: Lab, variant: Variant, directory: Path, config: TrainConfig, resume: bool) -> TrainedRun:
+    dataset, sha256 = lab.small_dataset, lab.dataset_sha256
+    trainer = Trainer(
+        directory, dataset, config, sha256, variant.featurizer, resume=resume, distilled=variant.distilled
+    )
     mask_wrongly(trainer.model, variant.mask_change)
     training = _training_batches(trainer, variant)
 
@@ -239,7 +216,7 @@ def _train(directory: Path, lab: Lab, dataset: Dataset, variant: Variant, config
     short = [item for item in items if len(item) <= PADDED_LENGTHS[0]]
     by_padding = {}
     for padded in PADDED_LENGTHS:
-        rows = structure_rows(short, ask(trainer.model, short, variant.featurizer, padded)) if short else []
+        rows = structure_rows(short, *ask(trainer.model, short, variant.featurizer, padded)) if short else []
         by_padding[str(padded)] = [row["rmsd"] for row in rows]
     lines, probes = _read_lines(directory / "metrics.jsonl"), _read_lines(log.path)
     trained = {line["step"]: line["train"] for line in probes if "train" in line}
@@ -252,32 +229,13 @@ def _train(directory: Path, lab: Lab, dataset: Dataset, variant: Variant, config
         ],
         gradients=[{"step": line["step"], "norms": line["norms"]} for line in probes],
         steps=[line for line in lines if "loss" in line],
-        items=structure_rows(items, ask(trainer.model, items, variant.featurizer, fold=True)),
+        items=structure_rows(items, *ask(trainer.model, items, variant.featurizer, fold=True)),
         by_padding=by_padding,
     )
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _trainer(directory: Path, lab: Lab, variant: Variant, config: TrainConfig) -> Trainer:
-    """Return the run's trainer, at the step where an earlier one was stopped."""
-    sha256 = lab.dataset_sha256
-    resume = (directory / "run.json").exists()
-    if resume:
-        config = read_run(directory, sha256)
-    else:
-        start_run(directory, config, sha256)
-    return Trainer(
-        directory,
-        lab.small_dataset,
-        config,
-        sha256,
-        variant.featurizer,
-        resume=resume,
-        distilled=variant.distilled,
-    )
 
 
 def _training_batches(trainer: Trainer, variant: Variant) -> list[tuple[Batch, np.ndarray]]:
@@ -307,10 +265,4 @@ def gradient_norms(model: FoldingModel, batch: Batch, weights: LossWeights) -> d
     pairs = {f"pairs {number + 1}": part for number, part in enumerate(trunk.get("pair_updates", []))}
     heads = {name: part for name, part in gradient.items() if name.endswith("_head")}
     parts = {"embedding": gradient["embedding"], **blocks, **pairs, "heads": heads}
-    return {name: _norm(part) for name, part in parts.items()}
-
-
-def _norm(tree: object) -> float:
-    """Return the Euclidean norm of all arrays of a tree together."""
-    arrays: list[tuple[str, mx.array]] = tree_flatten(tree)  # type: ignore[assignment]
-    return float(np.array(mx.sqrt(sum((mx.square(array).sum() for _, array in arrays), mx.zeros(())))))
+    return {name: optim.clip_grad_norm(part, math.inf)[1].item() for name, part in parts.items()}

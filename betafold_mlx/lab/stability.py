@@ -9,7 +9,7 @@ same for every pair.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import itertools
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,12 +25,13 @@ from betafold_mlx.lab.comparison import (
     RMSD,
     draw_runs,
     findings,
+    rows_of_runs,
     run_rows,
 )
-from betafold_mlx.lab.drawing import BESIDE, COLOURS, draw_band, panels
-from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
-from betafold_mlx.lab.series import Series, TrainedRun, Variant, base_config, train_series, with_network
-from betafold_mlx.lab.width import HEAD_WIDTH
+from betafold_mlx.lab.drawing import BESIDE, COLOURS, draw_band, panel_figure
+from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture, Row
+from betafold_mlx.lab.series import Series, TrainedRun, Variant, base_config, train_series
+from betafold_mlx.lab.width import pair_trunk
 from betafold_mlx.model.heads import BINS, EDGES
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.train.run import DivergedError
@@ -40,15 +41,16 @@ WIDE, NARROW = 256, 64
 RATES = (1e-3, 3e-3)
 WARMUPS = {"long": 0.3, "short": 0.1, "no": 0.0}
 """Shares of the steps; SeedFold's long warm-up is three times its usual one."""
-SHARE = 4
-"""A batch has this part of the budget's residues: what is asked for needs many steps, not precise ones."""
-WINDOWS = 500
-"""Training windows whose distances make the distribution that is the same for every pair."""
+WINDOWS = 500  # training windows whose distances make the distribution that is the same for every pair
+
+MEASURES = (DISTOGRAM, FOLDED, FOLDED_LDDT, RMSD)
+STEP_COLUMNS = ("step", "learning_rate", "loss", "distogram_loss", "gradient_norm")
 
 
-def run(lab: Lab) -> LabReport:
+def run_stability(lab: Lab) -> LabReport:
     """Train a wide trunk at each rate with each warm-up, and a narrow one at each rate with the short one."""
-    configs = settings(base_config(lab.budget))
+    base = base_config(lab.budget)
+    configs = trunk_configs(base)
     series: Series = {}
     lost: dict[str, str] = {}
     for name, config in configs.items():
@@ -60,25 +62,22 @@ def run(lab: Lab) -> LabReport:
     if not series:
         raise BetafoldError(f"no run finished: {next(iter(lost.values()))}")
     known = constant_loss(lab)
+    stability = rows_of_runs(series, lambda run: [stability_row(run, base.clip, known)])
     return LabReport(
         findings=[
-            *(_stability(name, runs, configs[name].clip, known) for name, runs in series.items()),
-            *(_lost(name, message, lab.budget.repeats) for name, message in lost.items()),
+            *(_stability(name, [row for row in stability if row["variant"] == name]) for name in series),
+            *(
+                _collapsed(name, 1.0, lab.budget.repeats, f"{name}: collapsed: {error.partition(':')[0]}.")
+                for name, error in lost.items()
+            ),
             *findings(series, next(iter(series)), MEASURES),
         ],
         tables={
             "runs": run_rows(series, MEASURES),
-            "stability": [
-                stability_row(name, one, configs[name].clip, known)
-                for name, runs in series.items()
-                for one in runs
-            ],
-            "gradients": [
-                {"variant": name, "seed": one.seed, **{key: step[key] for key in STEP_COLUMNS}}
-                for name, runs in series.items()
-                for one in runs
-                for step in one.steps
-            ],
+            "stability": stability,
+            "gradients": rows_of_runs(
+                series, lambda run: ({key: step[key] for key in STEP_COLUMNS} for step in run.steps)
+            ),
         },
         pictures={
             "gradients": Picture(
@@ -99,38 +98,19 @@ def run(lab: Lab) -> LabReport:
     )
 
 
-MEASURES = (DISTOGRAM, FOLDED, FOLDED_LDDT, RMSD)
-STEP_COLUMNS = ("step", "learning_rate", "loss", "distogram_loss", "gradient_norm")
-
-
-def name_of(width: int, rate: float, warmup: str) -> str:
-    """Return a variant in words."""
-    return f"width {width} at {rate:g} with {warmup} warm-up"
-
-
-def settings(base: TrainConfig) -> dict[str, TrainConfig]:
+def trunk_configs(base: TrainConfig) -> dict[str, TrainConfig]:
     """Return the settings of each variant by its name."""
     chosen = [(WIDE, rate, warmup) for rate in RATES for warmup in WARMUPS]
     chosen += [(NARROW, rate, "short") for rate in RATES]
-    return {name_of(*variant): _config(base, *variant) for variant in chosen}
-
-
-def _config(base: TrainConfig, width: int, rate: float, warmup: str) -> TrainConfig:
-    network = {
-        "trunk": "pairformer",
-        "pair_width": width,
-        "pair_blocks": 1,
-        "triangle_heads": width // HEAD_WIDTH,
+    return {
+        f"width {width} at {rate:g} with {warmup} warm-up": dataclasses.replace(
+            pair_trunk(base, width, 1),
+            learning_rate=rate,
+            warmup=round(WARMUPS[warmup] * base.steps),
+            evaluate_every=-(-base.steps // 2),
+        )
+        for width, rate, warmup in chosen
     }
-    return dataclasses.replace(
-        with_network(base, **network),
-        sampler=dataclasses.replace(
-            base.sampler, tokens=max(PADDED_LENGTHS[-1], base.sampler.tokens // SHARE)
-        ),
-        learning_rate=rate,
-        warmup=round(WARMUPS[warmup] * base.steps),
-        evaluate_every=-(-base.steps // 2),
-    )
 
 
 def constant_loss(lab: Lab) -> float:
@@ -140,12 +120,9 @@ def constant_loss(lab: Lab) -> float:
     `betafold_mlx.train.losses.distogram_loss` counts them.
     """
     sampler = WindowSampler(lab.dataset, PADDED_LENGTHS, lab.seed)
-    windows: list[Any] = []
-    step = 0
-    while len(windows) < WINDOWS:
-        windows += sampler.batch(step)[0]
-        step += 1
-    counts = sum((_histogram(window.coordinates) for window in windows[:WINDOWS]), np.ones(BINS))
+    windows = (window for step in itertools.count() for window in sampler.batch(step)[0])
+    chosen = itertools.islice(windows, WINDOWS)
+    counts = sum((_histogram(window.coordinates) for window in chosen), np.ones(BINS))
     surprise = -np.log(counts / counts.sum())
     items = split_items(lab.small_dataset, "validation", lab.budget.items)
     shares = [_histogram(item.coordinates) for item in items]
@@ -160,18 +137,15 @@ def _histogram(coordinates: np.ndarray) -> np.ndarray:
     return np.bincount(bins, minlength=BINS).astype(np.float64)
 
 
-def stability_row(name: str, run: TrainedRun, clip: float, known: float) -> dict[str, Any]:
+def stability_row(run: TrainedRun, clip: float, known: float) -> Row:
     """Return what the steps of a run say of its stability.
 
     `clip` is the maximum norm that is not clipped, `known` the `constant_loss`.
     """
-    norms = np.array([step["gradient_norm"] for step in run.steps])
-    losses = np.array([step["loss"] for step in run.steps])
+    norms, losses = (np.array([step[of] for step in run.steps]) for of in ("gradient_norm", "loss"))
     tenth = max(1, len(losses) // 10)
     distances = run.mean("distogram_loss")
     return {
-        "variant": name,
-        "seed": run.seed,
         "largest gradient norm": float(norms.max()),
         "median gradient norm": float(np.median(norms)),
         "gradient norm of the last tenth": float(norms[-tenth:].mean()),
@@ -183,9 +157,8 @@ def stability_row(name: str, run: TrainedRun, clip: float, known: float) -> dict
     }
 
 
-def _stability(name: str, runs: list[TrainedRun], clip: float, known: float) -> Finding:
+def _stability(name: str, rows: list[Row]) -> Finding:
     """Say how many runs collapsed, and what their gradients were."""
-    rows = [stability_row(name, run, clip, known) for run in runs]
     collapsed = sum(row["collapsed"] for row in rows)
     norm, clipped, loss = (
         np.mean([row[column] for row in rows])
@@ -196,19 +169,17 @@ def _stability(name: str, runs: list[TrainedRun], clip: float, known: float) -> 
         f"{max(row['largest gradient norm'] for row in rows):.1f}, {norm:.2f} at the end, {clipped:.0f}% of the steps "
         f"clipped; loss {loss:.2f} at the end."
     )
-    return Finding(f"runs that collapsed, {name}", "", collapsed / len(rows), None, None, len(rows), verdict)
+    return _collapsed(name, collapsed / len(rows), len(rows), verdict)
 
 
-def _lost(name: str, message: str, repeats: int) -> Finding:
-    """Say that a variant came to no end: what a run that did would show is not known."""
-    verdict = f"{name}: collapsed: {message.partition(':')[0]}."
-    return Finding(f"runs that collapsed, {name}", "", 1.0, None, None, repeats, verdict)
+def _collapsed(name: str, share: float, repeats: int, verdict: str) -> Finding:
+    return Finding(f"runs that collapsed, {name}", "", share, None, None, repeats, verdict)
 
 
 def draw_gradients(series: Series, configs: dict[str, TrainConfig]) -> Figure:
     """Draw the gradient norm and the loss of every step, a column a rate, a colour a warm-up."""
     rates = list(dict.fromkeys(configs[name].learning_rate for name in series))
-    figure, axes = panels(2 * len(rates), len(rates), 4.2, 2.5, sharex=True, sharey="row")
+    figure, axes = panel_figure(2 * len(rates), len(rates), 4.2, 2.5, sharex=True, sharey="row")
     for norms, losses, rate in zip(axes, axes[len(rates) :], rates, strict=False):
         names = [name for name in series if configs[name].learning_rate == rate]
         for colour, name in zip(COLOURS, names, strict=False):

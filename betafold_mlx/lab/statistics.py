@@ -57,41 +57,25 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Int
     return mean_interval([a - b for a, b in zip(values, baseline, strict=True)])
 
 
-def clustered_mean(
-    sums: np.ndarray, counts: np.ndarray, resamples: bootstrap.ClusterBootstrap
-) -> tuple[float, float, float]:
-    """Return sum / count over (n,) structures, and the ends of its interval over their clusters."""
+def clustered_mean(sums: np.ndarray, counts: np.ndarray, resamples: bootstrap.ClusterBootstrap) -> Interval:
+    """Return sum / count over (n,) structures, with a bootstrap over their clusters."""
     low, high = bootstrap.interval(resamples.pooled_mean(sums, counts))
-    return float(sums.sum() / counts.sum()), low, high
+    return Interval(float(sums.sum() / counts.sum()), low, high, resamples.count, "clusters")
 
 
 def clustered_difference(
     values: np.ndarray, baseline: np.ndarray, clusters: np.ndarray, seed: int
 ) -> Interval:
     """Return the mean of `values` - `baseline`, (n,) over the same structures, with a bootstrap over clusters."""
-    difference = values - baseline
     resamples = bootstrap.ClusterBootstrap(clusters, seed, RESAMPLES)
-    low, high = bootstrap.interval(resamples.pooled_mean(difference, np.ones(len(difference))))
-    return Interval(float(difference.mean()), low, high, resamples.count, "clusters")
+    return clustered_mean(values - baseline, np.ones(len(values)), resamples)
 
 
 def seeds_and_clusters(values: np.ndarray, baseline: np.ndarray, clusters: np.ndarray, seed: int) -> Interval:
-    """Return the mean of `values` - `baseline`, with an interval for other seeds and for other structures.
+    """Return the mean of `values` - `baseline`, (seeds, n), with an interval for other seeds and other structures.
 
-    Parameters
-    ----------
-    values, baseline : numpy.ndarray
-        (seeds, n) over the same seeds and structures.
-    clusters : numpy.ndarray
-        (n,) of the structures.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    Interval
-        Its halves are those of Student's interval over the seeds and of the bootstrap over the clusters, added in
-        quadrature as independent errors are.
+    Its halves are those of Student's interval over the seeds and of the bootstrap over the (n,) clusters, added in
+    quadrature as independent errors are.
     """
     over_seeds = paired_difference(values.mean(axis=1).tolist(), baseline.mean(axis=1).tolist())
     over_clusters = clustered_difference(values.mean(axis=0), baseline.mean(axis=0), clusters, seed)
@@ -104,10 +88,10 @@ def seeds_and_clusters(values: np.ndarray, baseline: np.ndarray, clusters: np.nd
     return over_seeds._replace(low=over_seeds.mean - below, high=over_seeds.mean + above)
 
 
-def words(interval: Interval, unit: str, digits: int = 2) -> str:
+def interval_text(interval: Interval, unit: str, digits: int = 2) -> str:
     """Return an interval as text.
 
-    >>> words(Interval(0.5, 0.25, 0.75, 3), "A")
+    >>> interval_text(Interval(0.5, 0.25, 0.75, 3), "A")
     '+0.50 A (95 % +0.25 to +0.75, 3 repeats)'
     """
     number = f"{interval.mean:+.{digits}f}{f' {unit}' if unit else ''}"
@@ -132,6 +116,6 @@ def compared(
         judged = "no difference seen"
     else:
         judged = (("better", "worse") if quality else ("lower", "higher"))[interval.sign > 0]
-    numbers = words(interval, unit) if interval.repeats else "not measured"
+    numbers = interval_text(interval, unit) if interval.repeats else "not measured"
     verdict = f"{what} against {baseline}, {measure}: {numbers}: {judged}."
     return found(f"{measure}, {what} - {baseline}", unit, interval, verdict)

@@ -16,7 +16,7 @@ import mlx.optimizers as optim
 import numpy as np
 from matplotlib.figure import Figure
 
-from betafold_mlx.lab.drawing import BESIDE, COLOURS, SEQUENTIAL, panels
+from betafold_mlx.lab.drawing import BESIDE, COLOURS, SEQUENTIAL, panel_figure
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
 from betafold_mlx.lab.statistics import found, mean_interval
 from betafold_mlx.model.transformer import Transformer
@@ -28,15 +28,11 @@ TASKS = {"copy": 0, "look back": -1, "look ahead": 1}
 MASKS = {"causal": 0, "none": LENGTH, "shifted": -1}
 """How far ahead of its own place a question may look. ``shifted``: the causal mask moved by one, so that a question
 does not see its own place."""
-GUESSING = math.log(len(ALPHABET))
-"""Loss of naming all letters with the same probability, nats."""
+GUESSING = math.log(len(ALPHABET))  # loss of naming all letters with the same probability, nats
 SOLVED, UNSOLVED = 0.1, 0.5 * GUESSING
 """Losses below and above which a task counts as learned and as not learned, nats."""
-MIN_STEPS = 150
-"""What these tiny networks need."""
-
-Key = tuple[str, str]
-"""A task and a mask."""
+MIN_STEPS = 150  # what these tiny networks need
+Key = tuple[str, str]  # a task and a mask
 
 
 class ToyModel(nn.Module):
@@ -52,19 +48,13 @@ class ToyModel(nn.Module):
     def __call__(self, letters: mx.array, reach: int) -> tuple[mx.array, mx.array]:
         """Answer questions about (B, LENGTH) letters that may look as far ahead as `MASKS` says.
 
-        Returns
-        -------
-        logits : mx.array
-            (B, LENGTH, 20) of each question.
-        attention : mx.array
-            (B, LENGTH, LENGTH): how questions (rows) listen to letters (columns).
+        Returns logits (B, LENGTH, 20), and how questions (rows) listen to letters (columns), (B, LENGTH, LENGTH).
         """
         questions = mx.full(letters.shape, len(ALPHABET))
         places = mx.concatenate([mx.arange(LENGTH)] * 2)
         states = self.letters(mx.concatenate([letters, questions], axis=1)) + self.places(places)
-        mask = mx.broadcast_to(
-            mx.arange(2 * LENGTH) < LENGTH, states.shape[:2]
-        )  # nobody listens to questions
+        letters_alone = mx.arange(2 * LENGTH) < LENGTH  # nobody listens to questions
+        mask = mx.broadcast_to(letters_alone, states.shape[:2])
         states, attention = self.transformer(states, mask, _bias(reach), return_attention=True)
         return self.name(states[:, LENGTH:]), attention[0][:, 0, LENGTH:, :LENGTH]
 
@@ -86,7 +76,7 @@ class ToyRun(NamedTuple):
     attention: np.ndarray
 
 
-def train(task: str, mask: str, steps: int, seed: int) -> ToyRun:
+def train_toy(task: str, mask: str, steps: int, seed: int) -> ToyRun:
     """Train one network."""
     offset, reach = TASKS[task], MASKS[mask]
     mx.random.seed(seed)
@@ -116,14 +106,14 @@ def train(task: str, mask: str, steps: int, seed: int) -> ToyRun:
     return ToyRun(losses, float(np.array(loss_of(fresh))), np.array(attention.mean(axis=0)))
 
 
-def run(lab: Lab) -> LabReport:
+def run_toy(lab: Lab) -> LabReport:
     """Train every task with every mask, and draw what the head looks at."""
     steps = max(MIN_STEPS, lab.budget.steps)
     trained: dict[Key, list[ToyRun]] = {}
     for task in TASKS:
         for mask in MASKS:
             lab.say(f"{task}, mask {mask}")
-            trained[task, mask] = [train(task, mask, steps, seed) for seed in lab.seeds]
+            trained[task, mask] = [train_toy(task, mask, steps, seed) for seed in lab.seeds]
     rows = [
         {
             "task": task,
@@ -188,7 +178,7 @@ def _verdict(task: str, mask: str, runs: list[ToyRun]) -> Finding:
 
 def draw_losses(trained: dict[Key, list[ToyRun]]) -> Figure:
     """Draw a panel a task, a colour a mask."""
-    figure, axes = panels(len(TASKS), len(TASKS), 2.7, 2.4, sharey=True)
+    figure, axes = panel_figure(len(TASKS), len(TASKS), 2.7, 2.4, sharey=True)
     for axis, task in zip(axes, TASKS, strict=True):
         for colour, mask in zip(COLOURS, MASKS, strict=False):
             for number, one in enumerate(trained[task, mask]):
@@ -204,7 +194,7 @@ def draw_losses(trained: dict[Key, list[ToyRun]]) -> Figure:
 
 def draw_attention(maps: dict[Key, np.ndarray]) -> Figure:
     """Draw the attention maps, tasks below each other, masks side by side."""
-    figure, axes = panels(len(maps), len(MASKS), 2.3, 2.2, sharex=True, sharey=True)
+    figure, axes = panel_figure(len(maps), len(MASKS), 2.3, 2.2, sharex=True, sharey=True)
     for axis, ((task, mask), weights) in zip(axes, maps.items(), strict=True):
         image = axis.imshow(weights, cmap=SEQUENTIAL, vmin=0, vmax=1, origin="upper")
         wanted = np.array([i for i in range(LENGTH) if 0 <= i + TASKS[task] < LENGTH])

@@ -35,9 +35,9 @@ from betafold_mlx.lab.comparison import (
     findings,
     run_rows,
 )
-from betafold_mlx.lab.drawing import draw_bars, panels
+from betafold_mlx.lab.drawing import draw_bars, panel_figure
 from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
-from betafold_mlx.lab.series import Series, Variant, base_config, train_series, with_network
+from betafold_mlx.lab.series import Series, Variant, base_config, changed, train_series
 from betafold_mlx.lab.statistics import mean_interval
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import FoldingModel
@@ -53,15 +53,10 @@ PER_RESIDUE = 12_000_000
 """The same of all that is not done to pairs, for a residue. Both are rounded from a least-squares fit to the processor
 time of training steps of ten trunks of 32 to 256 channels and 1 to 8 blocks (residues: 4 blocks of 96; AMD EPYC,
 OpenBLAS, one thread), which it meets within a fifth. `betafold-mlx lab width` measures the steps again."""
-
-Shape = tuple[int, int]
-"""Channels of a pair, updates of the pairs."""
-
+Shape = tuple[int, int]  # channels of a pair, updates of the pairs
 BASELINE: Shape = (64, 2)
-WIDE, DEEP = (256, 1), (64, 8)
-"""A step of either costs about as much."""
+WIDE, DEEP = (256, 1), (64, 8)  # a step of either costs about as much
 SHAPES: tuple[Shape, ...] = ((32, 2), BASELINE, (128, 2), (256, 2), (64, 1), (64, 4), DEEP, WIDE)
-
 SHARE = 4
 """A batch has this part of the budget's residues: for the same compute small batches make more steps."""
 STEPS = 4
@@ -70,21 +65,26 @@ EVALUATIONS = 3
 HEAD_WIDTH = 32
 TIMED_STEPS = 6
 SECONDS = "processor time of a step (s)"
-
 LDDT = Measure("CA-lDDT", "points", lambda run: 100 * run.mean("lddt"), quality=False)
 MEASURES = (FOLDED_LDDT, FOLDED, LDDT, RMSD, DISTOGRAM)
 
 
-def run(lab: Lab) -> LabReport:
+def run_width(lab: Lab) -> LabReport:
     """Train each shape for the same compute."""
     base = base_config(lab.budget)
-    variants = [Variant(name_of(shape), config_of(base, shape)) for shape in SHAPES]
+    variants = [Variant(shape_name(shape), shape_config(base, shape)) for shape in SHAPES]
     series = train_series(lab, variants)
     cost_rows = [_cost_row(lab, variant) for variant in variants]
     return LabReport(
         findings=[
-            *(_wide_against_deep(series, measure) for measure in MEASURES),
-            *findings(series, name_of(BASELINE), MEASURES),
+            *(
+                dataclasses.replace(
+                    difference(series, shape_name(WIDE), shape_name(DEEP), measure),
+                    measure=f"{measure.name}, wide less deep",
+                )
+                for measure in MEASURES
+            ),
+            *findings(series, shape_name(BASELINE), MEASURES),
             *(_cost_finding(row) for row in cost_rows),
         ],
         tables={
@@ -139,40 +139,30 @@ def cost(network: ModelConfig, length: int) -> int:
     return multiply_adds(network, length) + PER_NUMBER * numbers + PER_RESIDUE * length
 
 
-def name_of(shape: Shape) -> str:
+def shape_name(shape: Shape) -> str:
     """Return a shape in words."""
     return f"width {shape[0]} × {shape[1]} block{'s' * (shape[1] > 1)}"
 
 
-def config_of(base: TrainConfig, shape: Shape) -> TrainConfig:
+def shape_config(base: TrainConfig, shape: Shape) -> TrainConfig:
     """Return the settings of a shape: as many steps as the compute of the baseline pays for, one at least.
 
     The baseline takes the steps of `base` times `STEPS`.
     """
-
-    def shaped(width: int, blocks: int) -> TrainConfig:
-        heads = max(1, width // HEAD_WIDTH)
-        return with_network(
-            base, trunk="pairformer", pair_width=width, pair_blocks=blocks, triangle_heads=heads
-        )
-
-    config = shaped(*shape)
-    length = PADDED_LENGTHS[-1]
-    share = cost(shaped(*BASELINE).network, length) / cost(config.network, length)
+    config, length = pair_trunk(base, *shape), PADDED_LENGTHS[-1]
+    share = cost(pair_trunk(base, *BASELINE).network, length) / cost(config.network, length)
     steps = max(1, round(STEPS * base.steps * share))
     return dataclasses.replace(
-        config,
-        sampler=dataclasses.replace(base.sampler, tokens=max(length, base.sampler.tokens // SHARE)),
-        steps=steps,
-        warmup=max(1, steps // 10),
-        evaluate_every=-(-steps // EVALUATIONS),
+        config, steps=steps, warmup=max(1, steps // 10), evaluate_every=-(-steps // EVALUATIONS)
     )
 
 
-def _wide_against_deep(series: Series, measure: Measure) -> Finding:
-    """Compare the wide and flat trunk with the narrow and deep one."""
-    found = difference(series, name_of(WIDE), name_of(DEEP), measure)
-    return dataclasses.replace(found, measure=f"{measure.name}, wide less deep")
+def pair_trunk(base: TrainConfig, width: int, blocks: int) -> TrainConfig:
+    """Return settings with a pair trunk, and batches of a part of the residues (`SHARE`)."""
+    heads = max(1, width // HEAD_WIDTH)
+    tokens = max(PADDED_LENGTHS[-1], base.sampler.tokens // SHARE)
+    trunk = {"trunk": "pairformer", "pair_width": width, "pair_blocks": blocks, "triangle_heads": heads}
+    return changed(changed(base, "network", **trunk), "sampler", tokens=tokens)
 
 
 def _cost_row(lab: Lab, variant: Variant) -> dict[str, Any]:
@@ -229,17 +219,17 @@ def _shape_rows(series: Series, cost_rows: Sequence[dict[str, Any]]) -> list[dic
 
 def draw_shapes(series: Series, seconds: dict[str, float]) -> Figure:
     """Draw the accuracy against width, against depth, and against the processor time of a step."""
-    figure, axes = panels(3, 3, 2.9, 2.7, sharey=True)
-    known = [shape for shape in SHAPES if name_of(shape) in series]
+    figure, axes = panel_figure(3, 3, 2.9, 2.7, sharey=True)
+    known = [shape for shape in SHAPES if shape_name(shape) in series]
     widths = sorted(shape for shape in known if shape[1] == BASELINE[1])
     depths = sorted(shape for shape in known if shape[0] == BASELINE[0])
     lines: list[tuple[list[Shape], list[float], str]] = [
         (widths, [shape[0] for shape in widths], f"width, {BASELINE[1]} blocks"),
         (depths, [shape[1] for shape in depths], f"blocks, width {BASELINE[0]}"),
-        (known, [seconds[name_of(shape)] for shape in known], SECONDS),
+        (known, [seconds[shape_name(shape)] for shape in known], SECONDS),
     ]
     for number, (axis, (shapes, places, label)) in enumerate(zip(axes, lines, strict=True)):
-        values = np.array([[FOLDED_LDDT.of(run) for run in series[name_of(shape)]] for shape in shapes])
+        values = np.array([[FOLDED_LDDT.of(run) for run in series[shape_name(shape)]] for shape in shapes])
         draw_bars(axis, places, values, number, "-" if number < 2 else "none", capsize=3)
         axis.set_xscale("log", base=2)
         axis.set_xlabel(label)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.data.store import Dataset
-from betafold_mlx.data.windows import cut_window, whole_window
+from betafold_mlx.data.windows import Window, cut_window, whole_window
 from betafold_mlx.geometry.metrics import backbone_rmsd, torsion_error
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
@@ -17,22 +19,10 @@ from betafold_mlx.train.ranks import Ranks
 VALIDATION_BATCH = 128
 
 
-def validation_batches(
-    dataset: Dataset, featurizer: Featurizer | None = None
-) -> list[tuple[Batch, np.ndarray]]:
-    """Return the fixed validation batches.
+def validation_windows(dataset: Dataset, size: int) -> Iterator[tuple[list[Window], np.ndarray, int]]:
+    """Yield the validation fragments and peptides, but for those of MHC grooves, at most `size` at a time.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Its ``validation`` fragments and peptides are used; those of MHC grooves are left out.
-    featurizer : callable, optional
-        As in `make_batch`.
-
-    Returns
-    -------
-    list of (Batch, numpy.ndarray)
-        The batch, and (B,) bool: True for a whole peptide, False for a fragment of a chain.
+    Each time (B,) windows; bool, True for a whole peptide, False for a fragment of a chain; and their padded length.
     """
     examples = [
         (cut_window(dataset, dataset.records[fragment.record], fragment.start, fragment.length), False)
@@ -44,14 +34,21 @@ def validation_batches(
         for record in dataset.peptides("validation")
         if record.kind != "mhc_bound"
     ]
-    batches = []
     for padded in PADDED_LENGTHS:
         group = [example for example in examples if padded_length(len(example[0].peptide)) == padded]
-        for first in range(0, len(group), VALIDATION_BATCH):
-            part = group[first : first + VALIDATION_BATCH]
-            batch = make_batch([window for window, _ in part], padded, featurizer)
-            batches.append((batch, np.array([whole for _, whole in part])))
-    return batches
+        for first in range(0, len(group), size):
+            windows, whole = zip(*group[first : first + size], strict=True)
+            yield list(windows), np.array(whole), padded
+
+
+def validation_batches(
+    dataset: Dataset, featurizer: Featurizer | None = None
+) -> list[tuple[Batch, np.ndarray]]:
+    """Return the batches of `validation_windows`, with the features of a featurizer as in `make_batch`."""
+    return [
+        (make_batch(windows, padded, featurizer), whole)
+        for windows, whole, padded in validation_windows(dataset, VALIDATION_BATCH)
+    ]
 
 
 def validate(

@@ -15,10 +15,10 @@ from betafold_mlx.cli.main import main
 from betafold_mlx.generate.backbone_files import BackboneWriter
 from betafold_mlx.generate.backbones import MAX_MOTIF_RMSD
 from betafold_mlx.generate.fit_problem import MAX_OVERLAP, MAX_RMSD
+from betafold_mlx.generate.generator_config import MAX_LENGTH, MIN_LENGTH, GeneratorConfig, SamplingConfig
 from betafold_mlx.generate.network import BackboneGenerator, save_generator
 from betafold_mlx.generate.prompt import MAX_POINTS, MIN_MOTIF, MIN_RANGES
 from betafold_mlx.generate.scales import MIN_POINTS
-from betafold_mlx.generate.settings import MAX_LENGTH, MIN_LENGTH, GeneratorConfig, SamplingConfig
 from betafold_mlx.generate.trace_states import CELL
 from betafold_mlx.generate.training_split import SHARE
 from betafold_mlx.generate.validity import CA_BOND, CA_BOND_TOLERANCE

@@ -68,7 +68,7 @@ def test_the_commands_stand_in_the_order_of_use(page):
 
 
 def test_defaults_come_from_the_settings(page):
-    from betafold_mlx.generate.settings import GeneratorTrainConfig
+    from betafold_mlx.generate.generator_config import GeneratorTrainConfig
     from betafold_mlx.train.training_config import TrainConfig
 
     for command, config in (("train", TrainConfig()), ("train-generator", GeneratorTrainConfig())):

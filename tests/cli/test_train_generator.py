@@ -11,9 +11,9 @@ import pytest
 from synthetic import make_dataset
 
 from betafold_mlx.cli.main import main
+from betafold_mlx.generate.generator_config import SamplingConfig
 from betafold_mlx.generate.network import load_generator
 from betafold_mlx.generate.sampler import SampleSpec, sample_traces
-from betafold_mlx.generate.settings import SamplingConfig
 
 OPTIONS = [
     *("--steps", "8", "--evaluate-every", "4", "--warmup", "2", "--tokens", "96"),

@@ -8,11 +8,10 @@ import pytest
 from generate_fakes import LAYOUT, TINY, shaken
 from mlx.utils import tree_flatten
 
-from betafold_mlx.generate.chain_layout import MAX_SEPARATION, OFFSETS
+from betafold_mlx.generate.chain_layout import MAX_SEPARATION, OFFSETS, surroundings
 from betafold_mlx.generate.decoder import NEAR, PULL_UNIT, TIME_FEATURES, WAVELENGTHS
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.scales import centred, noise_scale
-from betafold_mlx.generate.surroundings import surroundings
 
 
 @pytest.fixture(scope="module")

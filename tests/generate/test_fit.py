@@ -180,7 +180,7 @@ def test_a_fit_does_not_depend_on_its_company(monkeypatch):
         trace + 0.2 * rng.normal(size=trace.shape) for trace in traces_of(rng, (10, 24, 11, 24, 32, 16))
     ]
     together = fit_traces(traces)
-    monkeypatch.setattr(fit_module, "_CHUNK", 1)
+    monkeypatch.setattr("betafold_mlx.evaluate.batching._PAIRS", 1)
     for alone, fit in zip(fit_traces(traces), together, strict=True):
         assert np.array_equal(alone.coordinates, fit.coordinates) and alone.rmsd == fit.rmsd
         assert np.array_equal(alone.torsions, fit.torsions)

@@ -18,9 +18,9 @@ from betafold_mlx.generate.flow import (
     flow_loss,
     sde_step,
 )
+from betafold_mlx.generate.generator_config import FlowConfig
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.scales import noise_scale
-from betafold_mlx.generate.settings import FlowConfig
 
 PLAIN = FlowConfig(
     noisy_context=False,

@@ -21,8 +21,8 @@ from betafold_mlx.generate.measures import (
     distance_divergence,
     distance_histograms,
     diversity,
-    estimate,
     jensen_shannon,
+    mean_estimate,
     nearest,
     radius_histogram,
 )
@@ -134,13 +134,13 @@ def test_a_trace_is_judged_by_its_bonds_and_its_way():
 
 def test_an_estimate_has_an_interval_where_there_are_samples():
     values = np.random.default_rng(2).normal(5.0, 1.0, size=400)
-    found = estimate(values, None, 0)
+    found = mean_estimate(values, seed=0)
     assert found["value"] == pytest.approx(values.mean(), abs=1e-4)
     half = 1.96 * values.std() / 20
     assert found["low"] == pytest.approx(values.mean() - half, abs=0.03)
     assert found["high"] == pytest.approx(values.mean() + half, abs=0.03)
-    assert estimate([1, 0], [2, 2], 0) == {"value": 0.25, "low": None, "high": None}
-    assert estimate([], None, 0)["value"] is None
+    assert mean_estimate([1, 0], [2, 2], seed=0) == {"value": 0.25, "low": None, "high": None}
+    assert mean_estimate([], seed=0)["value"] is None
 
 
 def references():
@@ -154,9 +154,9 @@ def references():
 
 
 def test_what_a_sample_does_not_have_is_left_out():
-    known = estimate([1.0, 2.0, 3.0, 4.0, 5.0], [1, 1, 1, 1, 2], 0)
-    assert estimate([1.0, float("nan"), 2.0, 3.0, 4.0, 5.0], [1, 9, 1, 1, 1, 2], 0) == known
-    assert estimate([float("nan")], None, 0) == {"value": None, "low": None, "high": None}
+    known = mean_estimate([1.0, 2.0, 3.0, 4.0, 5.0], [1, 1, 1, 1, 2], seed=0)
+    assert mean_estimate([1.0, float("nan"), 2.0, 3.0, 4.0, 5.0], [1, 9, 1, 1, 1, 2], seed=0) == known
+    assert mean_estimate([float("nan")], None, seed=0) == {"value": None, "low": None, "high": None}
 
 
 def test_figures_of_helices_and_of_what_is_broken():

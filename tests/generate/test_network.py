@@ -10,11 +10,10 @@ from generate_fakes import LAYOUT, TINY, shaken
 from mlx.utils import tree_flatten
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate.chain_layout import MAX_SEPARATION, make_layout
+from betafold_mlx.generate.chain_layout import MAX_SEPARATION, make_layout, surroundings
+from betafold_mlx.generate.generator_config import GeneratorConfig
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.scales import scale_sizes
-from betafold_mlx.generate.settings import GeneratorConfig
-from betafold_mlx.generate.surroundings import surroundings
 
 
 @pytest.fixture(scope="module")

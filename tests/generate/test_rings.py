@@ -12,8 +12,8 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.fit_terms import clash_gradient
 from betafold_mlx.fold.gradient import RING_PAIRS
 from betafold_mlx.generate.fit import MIN_RING, fit_traces
+from betafold_mlx.generate.generator_config import MAX_LENGTH, MIN_LENGTH
 from betafold_mlx.generate.rings import ROUND, Rings, continued, once_around
-from betafold_mlx.generate.settings import MAX_LENGTH, MIN_LENGTH
 from betafold_mlx.generate.validity import trace_validity
 
 LENGTHS = (8, 12, 14, 14, 19, 24, 30)

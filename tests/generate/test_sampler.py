@@ -6,10 +6,10 @@ import pytest
 from generate_fakes import TINY, shaken
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.generate.generator_config import GeneratorConfig, SamplingConfig
 from betafold_mlx.generate.network import BackboneGenerator
 from betafold_mlx.generate.sampler import SAMPLES_TOGETHER, SampleSpec, sample_traces
 from betafold_mlx.generate.scales import resampling
-from betafold_mlx.generate.settings import GeneratorConfig, SamplingConfig
 
 QUICK = SamplingConfig(steps=6, ode_steps=2)
 

@@ -17,14 +17,24 @@ from synthetic import make_dataset
 from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.generate import examples
-from betafold_mlx.generate.examples import draw_batch, validation_batches
+from betafold_mlx.generate import trainer as trainer_module
 from betafold_mlx.generate.flow import DISTANCE_WEIGHT
+from betafold_mlx.generate.generator_config import (
+    FlowConfig,
+    GeneratorConfig,
+    GeneratorTrainConfig,
+    SamplingConfig,
+)
 from betafold_mlx.generate.network import load_generator
 from betafold_mlx.generate.sampler import SampleSpec, sample_traces
 from betafold_mlx.generate.scales import canonical_axes, resampling
-from betafold_mlx.generate.settings import FlowConfig, GeneratorConfig, GeneratorTrainConfig, SamplingConfig
-from betafold_mlx.generate.trainer import BETAS, GeneratorTrainer, make_optimizer
+from betafold_mlx.generate.trainer import (
+    BETAS,
+    GeneratorTrainer,
+    draw_batch,
+    make_optimizer,
+    validation_traces,
+)
 from betafold_mlx.model.directory import load_arrays, load_model
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.structure.secondary import assign_secondary_structure
@@ -127,14 +137,14 @@ def test_nothing_of_the_test_split_is_touched(dataset, monkeypatch):
         spoiled[part] = np.nan
     changed = dataclasses.replace(dataset, coordinates=spoiled)
     arrays = [array for step in range(10) for _, array in tree_flatten(draw_batch(sampler(changed), step, 3))]
-    arrays += [array for batch in validation_batches(changed, 3, 16) for _, array in tree_flatten(batch)]
+    arrays += [array for batch in validation_traces(changed, 3, 16) for _, array in tree_flatten(batch)]
     assert all(np.isfinite(np.array(array)).all() for array in arrays)
 
 
 def test_validation_is_the_validation_split(dataset, monkeypatch):
     calls = []
-    monkeypatch.setattr(examples, "collate_traces", lambda traces, *_: calls.extend(traces))
-    validation_batches(dataset, 3, 2)
+    monkeypatch.setattr(trainer_module, "collate_traces", lambda traces, *_: calls.extend(traces))
+    validation_traces(dataset, 3, 2)
     expected = [
         dataset.coordinates[start : start + f.length, 1]
         for f in dataset.fragments

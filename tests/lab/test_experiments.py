@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 from lab_helpers import quick_folds, tiny_lab, tiny_model  # noqa: F401 - a fixture
 
-from betafold_mlx.lab import depth, embeddings, limits, recipe
+from betafold_mlx.lab import embeddings, limits, recipe
 from betafold_mlx.lab.runner import EXPERIMENTS, read_findings, run_experiment, write_report
 from betafold_mlx.lab.series import TrainedRun, base_config
 
@@ -104,12 +104,12 @@ def run_of(validation, training):
     ],
 )
 def test_the_onset_of_overfitting(validation, training, step):
-    assert depth.onset(run_of(validation, training)) == step
+    assert recipe.onset(run_of(validation, training)) == step
 
 
 @pytest.mark.slow
 def test_depth_trains_on_fixed_windows(lab, monkeypatch):
-    monkeypatch.setattr(depth, "SHAPES", ((1, 8), (4, 8)))
+    monkeypatch.setattr(recipe, "SHAPES", ((1, 8), (4, 8)))
     report = run_experiment("depth", lab)
     assert "losses" in report.pictures and len(report.tables["overfitting"]) == 2
 

@@ -7,7 +7,7 @@ from lab_helpers import quick_folds, tiny_lab  # noqa: F401 - a fixture
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.lab import series as module
-from betafold_mlx.lab.series import RESULT_FILE, Variant, base_config, train_series, with_network
+from betafold_mlx.lab.series import RESULT_FILE, Variant, base_config, changed, train_series
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 
 
@@ -21,7 +21,7 @@ def done(tmp_path_factory):
     base = base_config(lab.budget)
     variants = [
         Variant("base", base),
-        Variant("post", with_network(base, norm="post")),
+        Variant("post", changed(base, "network", norm="post")),
         Variant("inverted", base, mask_change="inverted"),
     ]
     return lab, variants, train_series(lab, variants)

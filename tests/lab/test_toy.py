@@ -38,9 +38,9 @@ def test_a_question_answers_by_listening_alone():
 def test_what_the_mask_hides_is_not_learned(monkeypatch):
     monkeypatch.setattr(toy, "LENGTH", 6)  # smaller and sooner learned
     monkeypatch.setattr(toy, "MASKS", {"causal": 0, "none": 6, "shifted": -1})
-    learned = toy.train("look ahead", "none", 250, 0)
+    learned = toy.train_toy("look ahead", "none", 250, 0)
     assert learned.final < toy.SOLVED and toy.on_target(learned.attention, 1) > 0.9
-    hidden = toy.train("look ahead", "causal", 100, 0)
+    hidden = toy.train_toy("look ahead", "causal", 100, 0)
     assert hidden.final > 0.9 * toy.GUESSING
 
 
@@ -50,8 +50,8 @@ def test_the_experiment_says_what_leaks(monkeypatch, tmp_path):
         attention = np.eye(toy.LENGTH)
         return toy.ToyRun([3.0, final], final, np.roll(attention, toy.TASKS[task], axis=1))
 
-    monkeypatch.setattr(toy, "train", trained)
-    report = toy.run(Lab(tmp_path, dataclasses.replace(TINY, repeats=2)))
+    monkeypatch.setattr(toy, "train_toy", trained)
+    report = toy.run_toy(Lab(tmp_path, dataclasses.replace(TINY, repeats=2)))
     verdicts = {tuple(f.verdict.split(":")[0].split(", mask ")): f.verdict for f in report.findings}
     leaks = [key for key, verdict in verdicts.items() if "leak" in verdict]
     assert leaks == [("look ahead", "none")]

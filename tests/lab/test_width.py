@@ -68,7 +68,7 @@ def test_the_formula_counts_what_is_multiplied(products, form, pair_width, block
 @pytest.mark.parametrize("budget", PRESETS.values(), ids=PRESETS)
 def test_all_shapes_get_the_same_compute(budget):
     base = base_config(budget)
-    configs = {shape: width.config_of(base, shape) for shape in width.SHAPES}
+    configs = {shape: width.shape_config(base, shape) for shape in width.SHAPES}
     assert configs[width.BASELINE].steps == width.STEPS * budget.steps
     spent = {
         shape: config.steps * cost(config.network, PADDED_LENGTHS[-1]) for shape, config in configs.items()
@@ -132,7 +132,7 @@ def test_lddt_of_a_structure_is_that_of_the_metric():
     from synthetic import backbone_of
 
     from betafold_mlx.evaluate.items import Item
-    from betafold_mlx.lab.answers import Answers, structure_rows
+    from betafold_mlx.lab.answers import structure_rows
     from betafold_mlx.peptide.sequence import Peptide
 
     rng = np.random.default_rng(5)
@@ -141,7 +141,7 @@ def test_lddt_of_a_structure_is_that_of_the_metric():
         backbone_of(sequence, rng, noise=noise).astype(np.float32) for noise in (0.0, 10.0, 20.0)
     )
     item = Item("x", "free", Peptide(sequence), native[:, :4], 0)
-    (row,) = structure_rows([item], Answers([found], np.zeros(1), [folded]))
+    (row,) = structure_rows([item], [found], np.zeros(1), [folded])
     for name, structure in (("lddt", found), ("folded_lddt", folded)):
         ca = [mx.array(points[:, 1]) for points in (structure, native)]
         assert row[name] == pytest.approx(lddt(*ca).mean().item(), abs=1e-4)
@@ -157,7 +157,7 @@ def test_stability(lab, monkeypatch):
     monkeypatch.setattr(stability, "WINDOWS", 20)
     lab = dataclasses.replace(lab, budget=TINY)
     report, tables = filled(lab, "stability")
-    configs = stability.settings(base_config(lab.budget))
+    configs = stability.trunk_configs(base_config(lab.budget))
     assert list(configs) == [f.measure.partition(", ")[2] for f in report.findings[: len(configs)]]
     assert len(tables["stability"]) == len(configs) == 2
     assert len(tables["gradients"]) == 2 * TINY.steps
@@ -187,7 +187,7 @@ def test_a_run_whose_loss_is_no_number_is_a_finding(lab, monkeypatch):
 
 def test_rates_and_warm_ups():
     base = base_config(PRESETS["normal"])
-    configs = stability.settings(base)
+    configs = stability.trunk_configs(base)
     wide = [config for config in configs.values() if config.network.pair_width == stability.WIDE]
     assert {(c.learning_rate, c.warmup) for c in wide} == {
         (rate, round(share * base.steps)) for rate in stability.RATES for share in (0.0, 0.1, 0.3)
@@ -207,12 +207,12 @@ def made_run(distances, norms, losses):
 
 def test_what_is_called_a_collapse():
     run = made_run([3.4, 3.5], [4.0, 2.0, 0.5, 0.5], [9.0, 5.0, 3.0, 2.0])
-    row = stability.stability_row("x", run, clip=1.0, known=3.5)
+    row = stability.stability_row(run, clip=1.0, known=3.5)
     assert row["collapsed"] == 0 and row["steps clipped (%)"] == 50 and row["largest gradient norm"] == 4
     assert row["loss of the first tenth"] == 9 and row["loss of the last tenth"] == 2
-    assert stability.stability_row("x", run, clip=1.0, known=3.4)["collapsed"] == 1
+    assert stability.stability_row(run, clip=1.0, known=3.4)["collapsed"] == 1
     broken = made_run([float("nan")], [1.0], [1.0])
-    assert stability.stability_row("x", broken, clip=1.0, known=3.5)["collapsed"] == 1
+    assert stability.stability_row(broken, clip=1.0, known=3.5)["collapsed"] == 1
 
 
 def test_the_loss_of_one_distribution_for_all_pairs(lab, monkeypatch):

@@ -7,8 +7,8 @@ import numpy as np
 from lab_helpers import tiny_lab, tiny_model
 from synthetic import toy_model
 
-from betafold_mlx.lab import attention
-from betafold_mlx.lab.head_weights import network_reader
+from betafold_mlx.lab import attention_maps
+from betafold_mlx.lab.head_weights import network_maps
 from betafold_mlx.lab.runner import write_report
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
@@ -19,7 +19,7 @@ def test_maps_are_those_of_each_peptide_by_itself():
     mx.random.seed(7)
     model = toy_model()
     peptides = [Peptide("GIGKFLHSAKKFGKAFV"), Peptide("GEWTY"), Peptide("GEWTYDDATKTF")]
-    for peptide, found in zip(peptides, network_reader(model, None)(peptides), strict=True):
+    for peptide, found in zip(peptides, network_maps(model, None, peptides), strict=True):
         alone = model(collate([peptide], 24), return_attention=True).attention
         length = len(peptide)
         expected = np.array(mx.stack(alone, axis=1))[0, :, :, :length, :length]
@@ -30,7 +30,7 @@ def test_maps_are_those_of_each_peptide_by_itself():
 def test_each_layer_of_each_peptide_is_drawn(tmp_path):
     model = tiny_model(tmp_path / "model")
     lab = tiny_lab(tmp_path, data=None, model=str(model), peptides=("GIGKF", "GEWTYD"))
-    report = attention.run(lab)
+    report = attention_maps.run_attention(lab)
     assert set(report.pictures) == {"model-GIGKF-layer1", "model-GEWTYD-layer1"}
     axes = report.pictures["model-GIGKF-layer1"].figure.axes
     for axis in axes:
@@ -42,12 +42,12 @@ def test_each_layer_of_each_peptide_is_drawn(tmp_path):
 
 def test_heads_are_measured_on_test_structures(tmp_path):
     lab = tiny_lab(tmp_path, model=str(tiny_model(tmp_path / "model")))
-    report = attention.run(lab)
+    report = attention_maps.run_attention(lab)
     rows = report.tables["model-helix"]
     assert [(row["layer"], row["head"]) for row in rows] == [(1, 1), (1, 2), (1, 3), (1, 4)]
     helical = sum(
         assign_secondary_structure(item.coordinates[:, 1]).count("H")
-        for item in attention.split_items(lab.dataset, "test")
+        for item in attention_maps.split_items(lab.dataset, "test")
     )
     assert rows[0]["residues"] == helical > 0
     verdict = report.findings[0].verdict

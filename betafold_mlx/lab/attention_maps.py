@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,36 +14,35 @@ from betafold_mlx.evaluate.groups import is_hairpin
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.evaluate.structure_scores import CA
 from betafold_mlx.fold.predictor import Predictor
-from betafold_mlx.lab.drawing import SEQUENTIAL, panels
+from betafold_mlx.lab.drawing import SEQUENTIAL, panel_figure
 from betafold_mlx.lab.head_weights import (
     BestHead,
     Reader,
     Weights,
     best_head,
-    esm_reader,
+    esm_maps,
     hairpin_pairs,
     helix_weights,
-    network_reader,
+    network_maps,
     partner_weights,
 )
-from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture
+from betafold_mlx.lab.runner import Finding, Lab, LabReport, Picture, Row
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
 
 EXAMPLES = ("GIGKFLHSAKKFGKAFVGEIMNS", "GEWTYDDATKTFTVTE")
 """Magainin 2, a helix, and residues 41-56 of protein G's domain B1, a hairpin."""
-
 Readers = dict[str, Reader]
 
 
-def run(lab: Lab) -> LabReport:
+def run_attention(lab: Lab) -> LabReport:
     """Draw the maps of each peptide, and measure the heads: on a data set's test structures where there is one."""
     predictor, notes = lab.load_model()
     loaded = predictor.loaded
-    readers: Readers = {loaded.name: network_reader(loaded.model, predictor.embedder)}
+    readers: Readers = {loaded.name: functools.partial(network_maps, loaded.model, predictor.embedder)}
     if lab.embedder is not None:
         embedder = EsmEmbedder.load(lab.embedder)
-        readers[f"ESM-2 {embedder.esm.config.size}"] = esm_reader(embedder)
+        readers[f"ESM-2 {embedder.esm.config.size}"] = functools.partial(esm_maps, embedder)
     peptides = [Peptide.parse(sequence) for sequence in lab.peptides or EXAMPLES]
     report = LabReport(notes=notes)
     for name, reader in readers.items():
@@ -85,13 +85,14 @@ def _measure_many(lab: Lab, readers: Readers, report: LabReport) -> None:
             best = best_head(weights, clusters, lab.seed)
             if best is not None:
                 report.findings.append(_finding(name, kind, best, heads))
-            if weights.counts.sum():
-                report.tables[f"{_slug(name)}-{table}"] = head_rows(weights, heads)
-                report.pictures[f"{_slug(name)}-{table}"] = Picture(
-                    draw_heads(weights, heads, kind),
+            if weights.counts.any():
+                file, rows = f"{_slug(name)}-{table}", head_rows(weights, heads)
+                report.tables[file] = rows
+                report.pictures[file] = Picture(
+                    draw_heads(rows, heads, kind),
                     f"{name}: mean weight of each head on {kind} (bars), of the same offsets elsewhere (black marks), "
-                    f"and spread evenly (line); {int(weights.counts.sum())} residues of "
-                    f"{int((weights.counts > 0).sum())} test structures.",
+                    f"and spread evenly (line); {rows[0]['residues']} residues of "
+                    f"{np.count_nonzero(weights.counts)} test structures.",
                 )
     report.notes.append(
         "The head of a verdict was chosen on half of the clusters of test structures and measured on the others; the "
@@ -125,9 +126,8 @@ def _measure_few(
 def _finding(name: str, kind: str, best: BestHead, heads: int) -> Finding:
     layer, head = divmod(best.head, heads)
     difference = best.weight - best.elsewhere
-    if best.low is None or best.high is None:
-        judged, ends = "too few clusters for a verdict", ""
-    else:
+    judged, ends = "too few clusters for a verdict", ""
+    if best.low is not None:
         ends = f" (95 % {best.low:+.3f} to {best.high:+.3f})"
         judged = "it looks there" if best.low > 0 else "no more than position alone"
     verdict = (
@@ -141,8 +141,7 @@ def _finding(name: str, kind: str, best: BestHead, heads: int) -> Finding:
 
 def head_rows(weights: Weights, heads: int) -> list[dict[str, Any]]:
     """Return a table of the mean weights of all heads, of which a layer has so many."""
-    total = max(int(weights.counts.sum()), 1)
-    known = weights.counts > 0
+    total, known = int(weights.counts.sum()), weights.counts > 0
     return [
         {
             "layer": number // heads + 1,
@@ -150,7 +149,7 @@ def head_rows(weights: Weights, heads: int) -> list[dict[str, Any]]:
             "weight": float(weights.sums[known, number].sum() / total),
             "elsewhere": float(weights.other_sums[known, number].sum() / total),
             "spread evenly": float(weights.even_sums[known].sum() / total),
-            "residues": int(weights.counts.sum()),
+            "residues": total,
         }
         for number in range(weights.sums.shape[1])
     ]
@@ -158,7 +157,7 @@ def head_rows(weights: Weights, heads: int) -> list[dict[str, Any]]:
 
 def draw_layer(heads: np.ndarray, sequence: str, title: str) -> Figure:
     """Draw the maps (H, L, L) of a layer with the residues on the axes."""
-    figure, axes = panels(len(heads), 4, 3.0, 3.2)
+    figure, axes = panel_figure(len(heads), 4, 3.0, 3.2)
     figure.suptitle(title)
     size = 7 if len(sequence) <= 20 else 5.5 if len(sequence) <= 26 else 4.5
     for number, (axis, weights) in enumerate(zip(axes, heads, strict=True), start=1):
@@ -172,10 +171,9 @@ def draw_layer(heads: np.ndarray, sequence: str, title: str) -> Figure:
     return figure
 
 
-def draw_heads(weights: Weights, heads: int, kind: str) -> Figure:
-    """Draw the mean weights of all heads, a panel a layer."""
-    rows = head_rows(weights, heads)
-    figure, axes = panels(len(rows) // heads, 4, max(2.2, 0.26 * heads), 2.6, sharey=True)
+def draw_heads(rows: Sequence[Row], heads: int, kind: str) -> Figure:
+    """Draw the rows of `head_rows`, a panel a layer."""
+    figure, axes = panel_figure(len(rows) // heads, 4, max(2.2, 0.26 * heads), 2.6, sharey=True)
     for layer, axis in enumerate(axes):
         part = rows[layer * heads : (layer + 1) * heads]
         places = range(1, heads + 1)

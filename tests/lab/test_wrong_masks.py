@@ -5,7 +5,7 @@ from mlx.utils import tree_flatten
 from synthetic import toy_model
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.lab.masks import CHANGES, mask_wrongly
+from betafold_mlx.lab.wrong_masks import CHANGES, mask_wrongly
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate

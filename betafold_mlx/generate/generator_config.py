@@ -10,28 +10,15 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fields import check_settings, setting
 from betafold_mlx.train.schedule import Schedule
 
-MIN_LENGTH, MAX_LENGTH = 8, 32
-"""Residues of a generated chain."""
-
+MIN_LENGTH, MAX_LENGTH = 8, 32  # residues of a generated chain
 MAX_SCALES = 3
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Sizes of the network: the ``network`` object of a generator's ``config.json``.
+    """Sizes of the network: the ``network`` object of a generator's ``config.json``."""
 
-    Attributes
-    ----------
-    scales : int
-        Number of scales, the finest ones of L/4, L/2 and L; 1 is plain flow matching of the whole trace.
-    width : int
-        Width of the state of a point.
-    layers, decoder_layers : int
-        Blocks of the autoregressive Transformer, and of the flow-matching decoder.
-    heads, ffn_width : int
-        Attention heads and feed-forward width of each block.
-    """
-
+    # 1 is plain flow matching of the whole trace.
     scales: int = setting(3, "The finest so many of L/4, L/2 and L.", min=1, max=MAX_SCALES)
     width: int = setting(192, "Width of a point's state.", min=8, max=4096)
     layers: int = setting(4, "Blocks of the autoregressive Transformer.", min=1, max=64)
@@ -67,27 +54,16 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """Parts of the training objective, each of which can be switched off.
+    """Parts of the training objective, each of which can be switched off."""
 
-    Attributes
-    ----------
-    noisy_context : bool
-        Blur the coarser scales that the Transformer reads: context' = w x + (1 - w) e, w uniform in [0, 1]. The
-        decoder, which adds to the coarser scale, sees it as it is.
-    scheduled_sampling : bool
-        With probability 1/2 the coarser scales are the model's own estimates, where those were made late enough.
-    self_conditioning : bool
-        With probability 1/2 the decoder gets its own earlier estimate.
-    local_distances : bool
-        A second loss: distances along the chain in late estimates of the finest scale.
-    further_draws : bool
-        Train the coarsest scale at several times and noises an example (`betafold_mlx.generate.flow.first_draws`).
-    """
-
+    # context' = w x + (1 - w) e, w uniform in [0, 1]. The decoder, which adds to the coarser scale, sees it as it is.
     noisy_context: bool = setting(True, "Blur the coarser scales that are read.")
+    # with probability 1/2, where the estimates were made late enough.
     scheduled_sampling: bool = setting(True, "Read the model's own coarser scales half of the time.")
     self_conditioning: bool = setting(True, "Show the decoder its own estimate half of the time.")
+    # in late estimates of the finest scale.
     local_distances: bool = setting(True, "Learn distances along the chain too.")
+    # `betafold_mlx.generate.flow.first_draws`
     further_draws: bool = setting(True, "Train the coarsest scale on more noise than the others.")
 
     def __post_init__(self) -> None:
@@ -96,29 +72,15 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class GeneratorTrainConfig(Schedule):
-    """Everything that determines a run, with the data set and the versions.
-
-    Attributes
-    ----------
-    network : GeneratorConfig
-        Sizes of the network.
-    flow : FlowConfig
-        Parts of the training objective.
-    seed : int
-        Random seed of the initial weights, the order of the data and the noise.
-    tokens : int
-        Residues of a batch at the finest scale, padding included.
-    block_learning_rate : float
-        Muon's peak, for the matrices of the blocks; it follows the same schedule. 0: AdamW for these too. All other
-        rates are AdamW's (`betafold_mlx.train.schedule.Schedule`).
-    """
+    """Everything that determines a run, with the data set and the versions; all rates but Muon's are AdamW's."""
 
     network: GeneratorConfig = field(default_factory=GeneratorConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
-    seed: int = setting(0, min=0)
+    seed: int = setting(0, min=0)  # of the initial weights, the order of the data and the noise
     tokens: int = setting(2048, "Residues of a batch, padding included.", min=1)
     steps: int = setting(3000, "Optimiser steps, at most.", min=1)
     learning_rate: float = setting(1e-3, "AdamW's rate at its peak.", min=0, min_open=True)
+    # follows the same schedule.
     block_learning_rate: float = setting(
         0.02, "Muon's rate at its peak, for the matrices of the blocks; 0: AdamW for these too.", min=0
     )
@@ -149,17 +111,7 @@ class GeneratorTrainConfig(Schedule):
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How to sample.
-
-    Attributes
-    ----------
-    steps : int
-        SDE steps at the coarsest scale.
-    ode_steps : int
-        ODE steps at each later scale.
-    gamma : float
-        Temperature of the SDE's noise: 1 samples the learned distribution, less favours its most common shapes.
-    """
+    """How to sample: SDE steps at the coarsest scale, ODE steps at each later one."""
 
     steps: int = setting(60, "Steps at the coarsest scale.", min=1, max=10_000)
     ode_steps: int = setting(12, "Steps at each later scale.", min=1, max=10_000)

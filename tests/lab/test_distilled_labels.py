@@ -11,7 +11,7 @@ from synthetic import make_dataset
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.distill.teacher import Teacher
-from betafold_mlx.lab import distill
+from betafold_mlx.lab import distilled_labels
 from betafold_mlx.lab.runner import EXPERIMENTS, run_experiment, write_report
 
 
@@ -33,7 +33,7 @@ def test_without_with_and_with_at_first(lab, report):
     lab, _ = lab
     rows = report.tables["runs"]
     assert [(row["variant"], row["seed"]) for row in rows] == [
-        (name, 0) for name in (distill.ALONE, distill.MIXED, distill.REMOVED)
+        (name, 0) for name in (distilled_labels.ALONE, distilled_labels.MIXED, distilled_labels.REMOVED)
     ]
     column = next(name for name in rows[0] if name.startswith("backbone RMSD after folding"))
     assert len({row[column] for row in rows}) == 3
@@ -41,9 +41,9 @@ def test_without_with_and_with_at_first(lab, report):
     assert {row["step"] for row in report.tables["curves"]} == set(range(1, steps + 1))
     verdicts = [finding.verdict for finding in report.findings]
     for name, baseline in (
-        (distill.MIXED, distill.ALONE),
-        (distill.REMOVED, distill.ALONE),
-        (distill.REMOVED, distill.MIXED),
+        (distilled_labels.MIXED, distilled_labels.ALONE),
+        (distilled_labels.REMOVED, distilled_labels.ALONE),
+        (distilled_labels.REMOVED, distilled_labels.MIXED),
     ):
         assert any(verdict.startswith(f"{name} against {baseline}, backbone RMSD") for verdict in verdicts)
     assert any("trained on another data set" in note for note in report.notes)
@@ -72,5 +72,7 @@ def test_labels_are_made_once(lab, report):
     assert said[0] == "12 mutants: labelled before" and all(line.endswith("before") for line in said)
     (before,) = (lab.directory / "labels").iterdir()
     said.clear()
-    assert distill.label_mutants(dataclasses.replace(lab, seed=1), Teacher.load([lab.model])) != before
+    assert (
+        distilled_labels.label_mutants(dataclasses.replace(lab, seed=1), Teacher.load([lab.model])) != before
+    )
     assert said == ["labelling 12 mutants of training examples"]

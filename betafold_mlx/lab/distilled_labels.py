@@ -25,7 +25,7 @@ MUTANTS = 4
 """Mutants to label for each fixed window of the budget; about a quarter of the labels is sure enough to be kept."""
 
 
-def run(lab: Lab) -> LabReport:
+def run_distill(lab: Lab) -> LabReport:
     """Label mutants of training examples, and train without them, with them, and with them at first."""
     base = base_config(lab.budget)
     teacher = Teacher.load([lab.model or DEFAULT_MODEL])

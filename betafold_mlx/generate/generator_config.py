@@ -91,10 +91,6 @@ class GeneratorTrainConfig(Schedule):
     evaluate_every: int = setting(250, "Steps between evaluations.", min=1)
     patience: int = setting(8, "Evaluations without a better one before stopping.", min=1)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GeneratorTrainConfig:
         """Build the settings from parsed JSON, as `to_dict` wrote them; BetafoldError for anything else."""

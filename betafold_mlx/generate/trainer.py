@@ -146,10 +146,6 @@ class GeneratorTrainer(Run):
         sampling = SamplerConfig(tokens=config.tokens, disulfide_share=0.0, unstated_ring=0.0)
         self.sampler = WindowSampler(dataset, PADDED_LENGTHS, config.seed, sampling)
         self.validation = validation_traces(dataset, config.network.scales, VALIDATION_BATCH)
-        if not self.validation:
-            raise BetafoldError(
-                "the data set has no validation fragments or peptides: build it with more data"
-            )
         self.dataset_name = f"{len(dataset.records)} records"
         mx.random.seed(config.seed)  # the initial weights
         self.model = BackboneGenerator(config.network)
@@ -190,14 +186,8 @@ class GeneratorTrainer(Run):
         return totals
 
     def _keep(self, figures: dict[str, float]) -> None:
-        training = {
-            "settings": self.config.to_dict(),
-            "dataset_sha256": self.dataset_sha256,
-            "step": self.progress.step,
-            "validation": figures,
-        }
         card = generator_card(self.config, self.progress.step, figures, self.dataset_name)
-        save_generator(self.directory / checkpoint.BEST, self.model, card, training)
+        save_generator(self.directory / checkpoint.BEST, self.model, card, self._record(figures))
 
 
 _PARTS = {

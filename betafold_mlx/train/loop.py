@@ -110,10 +110,6 @@ class Trainer(Run):
         self.sampler = WindowSampler(dataset, PADDED_LENGTHS, config.seed, config.sampler)
         self.batches = mixed(self.sampler, dataset_sha256, distilled, config.mix)
         self.validation = validation_batches(dataset, featurizer)
-        if not self.validation:
-            raise BetafoldError(
-                "the data set has no validation fragments or peptides: build it with more data"
-            )
         self.dataset_name = f"{len(dataset.records)} records" + described(distilled, config.mix)
         mx.random.seed(config.seed)  # the initial weights
         self.model = FoldingModel(config.network)
@@ -178,16 +174,9 @@ class Trainer(Run):
         return validate(self.model, self.validation, self.ranks)
 
     def _keep(self, figures: dict[str, float]) -> None:
-        step = self.progress.step
-        training = {
-            "settings": self.config.to_dict(),
-            "dataset_sha256": self.dataset_sha256,
-            "step": step,
-            "validation": figures,
-        }
-        card = training_card(self.config, step, figures, self.dataset_name)
+        card = training_card(self.config, self.progress.step, figures, self.dataset_name)
         # Half precision: half the size, and what is scored later is what is shipped.
-        save_model(self.directory / checkpoint.BEST, self.model, card, training, mx.float16)
+        save_model(self.directory / checkpoint.BEST, self.model, card, self._record(figures), mx.float16)
 
     def _complete(self) -> None:
         if self.config.calibrate:

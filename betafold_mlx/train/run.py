@@ -43,6 +43,8 @@ class Run(abc.ABC):
         The run folder.
     config : Schedule
         Settings.
+    dataset_sha256 : str
+        Fingerprint of the data set.
     ranks : Ranks
         Who share the work. Only the main one touches the run folder.
     model : nn.Module
@@ -57,6 +59,7 @@ class Run(abc.ABC):
 
     directory: Path
     config: Schedule
+    dataset_sha256: str
     ranks: Ranks = Ranks()
     model: nn.Module
     optimizer: optim.Optimizer
@@ -151,6 +154,15 @@ class Run(abc.ABC):
     @abc.abstractmethod
     def _keep(self, figures: dict[str, float]) -> None:
         """Write the model with its figures as the best one, on the main rank."""
+
+    def _record(self, figures: dict[str, float]) -> dict[str, Any]:
+        """Return what a model directory says of its training."""
+        return {
+            "settings": self.config.to_dict(),
+            "dataset_sha256": self.dataset_sha256,
+            "step": self.progress.step,
+            "validation": figures,
+        }
 
     def _complete(self) -> None:  # noqa: B027 - nothing to do is an answer
         """Finish the best model after the last step, on the main rank."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 from betafold_mlx.fields import check_settings
 
@@ -42,6 +44,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_settings(self, "training")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""

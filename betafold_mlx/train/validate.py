@@ -9,6 +9,7 @@ import numpy as np
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import Window, cut_window, whole_window
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry.metrics import backbone_rmsd, torsion_error
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
@@ -34,6 +35,8 @@ def validation_windows(dataset: Dataset, size: int) -> Iterator[tuple[list[Windo
         for record in dataset.peptides("validation")
         if record.kind != "mhc_bound"
     ]
+    if not examples:
+        raise BetafoldError("the data set has no validation fragments or peptides: build it with more data")
     for padded in PADDED_LENGTHS:
         group = [example for example in examples if padded_length(len(example[0].peptide)) == padded]
         for first in range(0, len(group), size):

@@ -65,7 +65,7 @@ def test_the_cache_gives_what_the_whole_gives(model):
         mask = mx.concatenate(list(LAYOUT.masks[: scale + 1]), axis=1)
         states = model.context.read(scale, surroundings(scale, trace, LAYOUT), LAYOUT)
         z, past = model.context.extend(states, mask, bias[:, :, begin:end, :end], past)
-        assert past[0].keys.shape == (3, 4, end, 8)
+        assert past[0][0].shape == (3, 4, end, 8)
         np.testing.assert_allclose(real(z, scale), real(whole[scale], scale), atol=2e-5)
         begin = end
 

@@ -109,17 +109,17 @@ class GeneratedBackbone:
             "length": len(self),
             "status": "failed" if self.problems else "ok",
             "problems": list(self.problems),
-            "fit_rmsd": _rounded(self.fit.rmsd),
-            "overlap": _rounded(self.fit.overlap),
-            "radius_of_gyration": _rounded(radius_of_gyration(self.fit.coordinates[:, CA])),
+            "fit_rmsd": _three_digits(self.fit.rmsd),
+            "overlap": _three_digits(self.fit.overlap),
+            "radius_of_gyration": _three_digits(radius_of_gyration(self.fit.coordinates[:, CA])),
             "secondary_structure": self.secondary_structure,
             "trace": self.raw,
         }
         kept = {name: getattr(self, name) for name in ("shape_rmsd", "motif_rmsd", "secondary_kept")}
-        return document | {name: _rounded(value) for name, value in kept.items() if value is not None}
+        return document | {name: _three_digits(value) for name, value in kept.items() if value is not None}
 
 
-def _rounded(value: float) -> float | None:
+def _three_digits(value: float) -> float | None:
     """Return a number for JSON, which has none for NaN."""
     return round(value, 3) if math.isfinite(value) else None
 

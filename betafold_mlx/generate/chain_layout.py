@@ -173,16 +173,16 @@ def surroundings(scale: int, trace: mx.array | None, layout: Layout) -> Surround
         frames = mx.broadcast_to(mx.eye(3), (batch, size, 3, 3))
         return Surroundings(mx.zeros((batch, size, 3)), frames, mx.zeros((batch, size, 3 * AROUND)))
     seen = (layout.views[scale - 1] @ trace).reshape(batch, -1, size, 3)
-    first = _unit(seen[:, 0] + 1e-3 * mx.array(_FALLBACK[0]))
+    first = _normalised(seen[:, 0] + 1e-3 * mx.array(_FALLBACK[0]))
     bend = seen[:, 1] + 1e-3 * mx.array(_FALLBACK[1])
-    second = _unit(bend - (bend * first).sum(axis=-1, keepdims=True) * first)
+    second = _normalised(bend - (bend * first).sum(axis=-1, keepdims=True) * first)
     frames = mx.stack([first, second, mx.linalg.cross(first, second)], axis=-1)
     ahead = to_frames(frames[:, None], seen[:, 2:])  # (B, AROUND, S, 3)
     origin = layout.ups[scale - 1] @ trace
     return Surroundings(origin, frames, ahead.swapaxes(1, 2).reshape(batch, size, -1))
 
 
-def _unit(vectors: mx.array) -> mx.array:
+def _normalised(vectors: mx.array) -> mx.array:
     return vectors * mx.rsqrt(mx.square(vectors).sum(axis=-1, keepdims=True) + 1e-12)
 
 

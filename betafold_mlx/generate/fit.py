@@ -87,10 +87,10 @@ def _fit_rows(
         rows = [every[place] for place in places]
         starts = [_start(traces[row], known[row], loose[row], residue, rings) for row in rows]
         problem = FitProblem(
-            _padded([traces[row][:, None] for row in rows], length, 0.0),
+            _stack_padded([traces[row][:, None] for row in rows], length, 0.0),
             (CA,),
-            _padded(starts, length, math.pi),
-            _padded([known[row] for row in rows], length, np.nan),
+            _stack_padded(starts, length, math.pi),
+            _stack_padded([known[row] for row in rows], length, np.nan),
             residue,
             np.array([len(traces[row]) for row in rows]),
             rings,
@@ -109,7 +109,7 @@ def _start(trace: np.ndarray, known: np.ndarray, loose: float, residue: str, rin
     return np.concatenate([angles, np.full((len(angles), 1), math.pi)], axis=-1)
 
 
-def _padded(arrays: Sequence[np.ndarray], length: int, filler: float) -> np.ndarray:
+def _stack_padded(arrays: Sequence[np.ndarray], length: int, filler: float) -> np.ndarray:
     """Stack arrays (L, ...) of different L to (B, length, ...) float64."""
     stacked = np.full((len(arrays), length, *arrays[0].shape[1:]), filler)
     for row, array in enumerate(arrays):

@@ -78,28 +78,28 @@ def chain_figures(chains: Chains, references: TrainingReferences, seed: int) -> 
             "bonds_ok": mean([row["bonds_ok"] for row in raw]),
             "clash_free": mean([row["nearest_approach"] >= CA_CLASH for row in raw]),
             "valid": mean([row["valid"] for row in raw]),
-            "distance_divergence": _rounded(distance_divergence(drawn, references.distances)),
+            "distance_divergence": _four_digits(distance_divergence(drawn, references.distances)),
         },
         "backbone": {
             "bonds_ok": mean([_whole(fit.coordinates) for fit in fits]),
             "clash_free": mean([fit.overlap <= MAX_OVERLAP for fit in fits]),
             "valid": mean([not fit.problems for fit in fits]),
-            "fit_rmsd_median": _rounded(np.median(fit_rmsds)) if fit_rmsds else None,
+            "fit_rmsd_median": _four_digits(np.median(fit_rmsds)) if fit_rmsds else None,
         },
         "ramachandran_favoured": mean([row.sum() for row in favoured], [len(row) for row in favoured]),
         "secondary_structure": {"helix": share_of("H"), "strand": share_of("E"), "coil": share_of("C")},
         "radius_of_gyration": mean([radius_of_gyration(trace) for trace in traces]),
-        "radius_divergence": _rounded(jensen_shannon(radius_histogram(traces), references.radii)),
-        "distance_divergence": _rounded(
+        "radius_divergence": _four_digits(jensen_shannon(radius_histogram(traces), references.radii)),
+        "distance_divergence": _four_digits(
             distance_divergence(distance_histograms(traces), references.distances)
         ),
         "diversity": {
             **spread,
-            "mean_rmsd": _rounded(spread["mean_rmsd"]),
-            "clusters_per_sample": _rounded(spread["clusters"] / len(good)) if good else None,
+            "mean_rmsd": _four_digits(spread["mean_rmsd"]),
+            "clusters_per_sample": _four_digits(spread["clusters"] / len(good)) if good else None,
         },
         "nearest_training_rmsd": mean(near.tolist())
-        | {"median": _rounded(np.median(near)) if len(near) else None},
+        | {"median": _four_digits(np.median(near)) if len(near) else None},
     }
 
 
@@ -122,7 +122,11 @@ def mean_estimate(sums: Sequence[Any], counts: Sequence[int] | None = None, *, s
     if len(values) >= MIN_SAMPLES:
         bootstrap = ClusterBootstrap(np.arange(len(values)), seed, RESAMPLES)
         low, high = interval(bootstrap.pooled_mean(values, weights))
-    return {"value": _rounded(values.sum() / weights.sum()), "low": _rounded(low), "high": _rounded(high)}
+    return {
+        "value": _four_digits(values.sum() / weights.sum()),
+        "low": _four_digits(low),
+        "high": _four_digits(high),
+    }
 
 
 def _whole(backbone: np.ndarray) -> bool:
@@ -130,7 +134,7 @@ def _whole(backbone: np.ndarray) -> bool:
     return bool(complete_residues(atoms).all() and peptide_bonds(atoms).all())
 
 
-def _rounded(value: float | np.floating[Any] | None) -> float | None:
+def _four_digits(value: float | np.floating[Any] | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), 4)
 
 
@@ -201,18 +205,20 @@ def nearest(backbones: Sequence[np.ndarray], library: Sequence[np.ndarray]) -> n
     for length, group in _by_length(backbones).items():
         if length not in known:
             continue
-        targets = mx.array(np.stack([_centred(library[index]) for index in known[length]]))  # (K, 3 L, 3)
+        targets = mx.array(
+            np.stack([_flat_centred(library[index]) for index in known[length]])
+        )  # (K, 3 L, 3)
         rows = max(1, _CHUNK // len(known[length]))
         for first in range(0, len(group), rows):
             some = group[first : first + rows]
-            mobile = mx.array(np.stack([_centred(backbones[index]) for index in some]))
+            mobile = mx.array(np.stack([_flat_centred(backbones[index]) for index in some]))
             pair = (len(some), targets.shape[0], *targets.shape[1:])
             away = rmsd(mx.broadcast_to(mobile[:, None], pair), mx.broadcast_to(targets[None], pair))
             found[some] = np.array(away.min(axis=1))
     return found
 
 
-def _centred(backbone: np.ndarray) -> np.ndarray:
+def _flat_centred(backbone: np.ndarray) -> np.ndarray:
     points = backbone[:, :3].reshape(-1, 3).astype(np.float64)
     return (points - points.mean(axis=0)).astype(np.float32)
 

@@ -134,7 +134,7 @@ def read_motif(path: Path, residues: str, at: int) -> MotifPrompt:
     if at < 1:
         raise BetafoldError(f"--at {at}: residues of the generated chain are counted from 1")
     source = f"{path.name} {residues.strip()}"
-    chosen = _chosen(path, found["chain"], found["first"], found["last"])
+    chosen = _residues_between(path, found["chain"], found["first"], found["last"])
     for residue in chosen:
         if residue.problem is not None:
             raise BetafoldError(f"motif {source}: residue {residue.number} {residue.name}: {residue.problem}")
@@ -194,7 +194,7 @@ def secondary_text(helices: Iterable[str], strands: Iterable[str], length: int) 
     return None if set(letters) == {OPEN} else "".join(letters)
 
 
-def _chosen(path: Path, chain: str | None, first: str, last: str) -> list[ReadResidue]:
+def _residues_between(path: Path, chain: str | None, first: str, last: str) -> list[ReadResidue]:
     """Return the residues from one number to another of a chain, in file order."""
     model = parse_structure(path, first_model_only=True)[0]
     read = [(each.name, residues) for each in model for residues in read_chain(each)]

@@ -61,7 +61,7 @@ def sample_traces(
 
     A sample depends on the seed, from 0, and its own spec, not on what else is sampled.
     """
-    batches = _batches(specs)
+    batches = _sample_batches(specs)
     mx.eval(model.parameters())  # threads read them
 
     def sample(batch: dict[int, int]) -> np.ndarray:
@@ -75,7 +75,7 @@ def sample_traces(
     return [found[row] for row in range(len(specs))]
 
 
-def _batches(specs: Sequence[SampleSpec]) -> list[dict[int, int]]:
+def _sample_batches(specs: Sequence[SampleSpec]) -> list[dict[int, int]]:
     """Group specs of one padded length: for each batch the indices in `specs` by their places in the batch."""
     batches: dict[tuple[int, int], dict[int, int]] = {}
     taken: Counter[tuple[int, int]] = Counter()
@@ -121,7 +121,7 @@ def _sample_scale(
     scales, mask = model.config.scales, layout.masks[scale]
     unit = mx.array(noise_scale(scale, scales))
     steps = config.steps if scale == 0 else config.ode_steps
-    noise = _noise(specs, seed, scale, mask, 1 + steps if scale == 0 else 1)
+    noise = _scale_noise(specs, seed, scale, mask, 1 + steps if scale == 0 else 1)
     points, inside = _motif_points(specs, scale, scales, mask.shape[1])
     motif, where = mx.array(points), mx.array(inside)
     rows = where.any(axis=1)[:, None, None]
@@ -147,7 +147,9 @@ def _sample_scale(
     return seen.origin + x * unit
 
 
-def _noise(specs: list[SampleSpec], seed: int, scale: int, mask: mx.array, draws: int) -> list[mx.array]:
+def _scale_noise(
+    specs: list[SampleSpec], seed: int, scale: int, mask: mx.array, draws: int
+) -> list[mx.array]:
     """Return normal numbers (B, S_k, 3), `draws` times, each row from a generator of its own."""
     drawn = np.zeros((draws, *mask.shape, 3), np.float32)
     counts = np.array(mask.sum(axis=1)).tolist()

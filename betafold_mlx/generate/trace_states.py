@@ -54,7 +54,7 @@ def start_torsions(trace: np.ndarray, residue: str, known: np.ndarray, looseness
     the widths, for a noisy trace. Phi of the first and psi of the last residue mean nothing.
     """
     states = torsion_states(residue)
-    angle, dihedral = _tables(residue)
+    angle, dihedral = _angle_tables(residue)
     trace, factor = trace.astype(np.float32), np.float32(looseness)
     cost = np.tile(-SHARE_WEIGHT * states.log_share.astype(np.float32), (len(trace), 1))  # (L, K)
     bend = (trace_angles(trace)[:, None] - angle) / (np.float32(ANGLE_WIDTH) * factor)
@@ -66,7 +66,7 @@ def start_torsions(trace: np.ndarray, residue: str, known: np.ndarray, looseness
 
 
 @functools.cache
-def _tables(residue: str) -> tuple[np.ndarray, np.ndarray]:
+def _angle_tables(residue: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the angle (K,) of each state, and the dihedral (K, K) of each two in a row, float32 radians."""
     centres = torsion_states(residue).centres
     count = len(centres)

@@ -67,7 +67,7 @@ def run_generator(lab: Lab) -> LabReport:
     """Train a generator with all its parts, and without each."""
     known_by = {"versions": [_VERSION, __version__], "sampling": dataclasses.asdict(SAMPLING)}
     jobs = {
-        name: TrainingJob(config, known_by, functools.partial(_train, lab))
+        name: TrainingJob(config, known_by, functools.partial(_train_generator, lab))
         for name, config in variants(base_settings(lab.budget)).items()
     }
     series = finished_runs(lab, GeneratorRun, jobs)
@@ -144,7 +144,7 @@ def _sampling_cost(scales: int) -> float:
     return (SAMPLING.steps * first + SAMPLING.ode_steps * sum(later)) / MAX_LENGTH
 
 
-def _train(lab: Lab, directory: Path, config: GeneratorTrainConfig, resume: bool) -> GeneratorRun:
+def _train_generator(lab: Lab, directory: Path, config: GeneratorTrainConfig, resume: bool) -> GeneratorRun:
     dataset = lab.small_dataset
     trainer = GeneratorTrainer(directory, dataset, config, lab.dataset_sha256, resume=resume)
     if not trainer.run():

@@ -87,7 +87,7 @@ def helix_weights(maps: Sequence[np.ndarray], states: Sequence[str]) -> Weights:
         for one in states
     ]
     others = [np.array([state != "H" for state in one]) for one in states]
-    return _weights(maps, wanted, others, np.array([one.count("H") for one in states]))
+    return _sum_weights(maps, wanted, others, np.array([one.count("H") for one in states]))
 
 
 def partner_weights(maps: Sequence[np.ndarray], pairs: Sequence[Sequence[tuple[int, int]]]) -> Weights:
@@ -97,10 +97,10 @@ def partner_weights(maps: Sequence[np.ndarray], pairs: Sequence[Sequence[tuple[i
     """
     wanted = [[pair for i, j in one for pair in ((i, j), (j, i))] for one in pairs]
     others = [np.full(m.shape[-1], not one) for m, one in zip(maps, pairs, strict=True)]
-    return _weights(maps, wanted, others, np.array([len(one) for one in wanted]))
+    return _sum_weights(maps, wanted, others, np.array([len(one) for one in wanted]))
 
 
-def _weights(
+def _sum_weights(
     maps: Sequence[np.ndarray],
     wanted: Sequence[Sequence[tuple[int, int]]],
     others: Sequence[np.ndarray],

@@ -49,10 +49,10 @@ def run_limits(lab: Lab) -> LabReport:
         ("both", 1, lambda folded, targets: native_distances(native_regions(folded, targets), targets)),
     ):
         lab.say(name)
-        models = _fold(predictor, items, lab.seed, 1, effort, change)
+        models = _fold_changed(predictor, items, lab.seed, 1, effort, change)
         found[name] = score_structures(items, [each[0] for each in models]).rmsd
     lab.say(f"{SAMPLES} samples")
-    models = _fold(predictor, items, lab.seed, SAMPLES, 1, None)
+    models = _fold_changed(predictor, items, lab.seed, SAMPLES, 1, None)
     samples = zip(*models, strict=True)
     each = np.stack([score_structures(items, sample).rmsd for sample in samples])  # (S, n)
     central = [int(measure_apart(model).mean(axis=1).argmin()) for model in models]
@@ -130,7 +130,7 @@ def native_regions(folded: Folded, targets: Targets) -> Folded:
     )
 
 
-def _fold(
+def _fold_changed(
     predictor: Predictor, items: Sequence[Item], seed: int, samples: int, effort: int, change: Change | None
 ) -> list[np.ndarray]:
     """Return the models of each item: (S, L, 5, 3) Angstrom."""

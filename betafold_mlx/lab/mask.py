@@ -44,10 +44,10 @@ def run_mask(lab: Lab) -> LabReport:
             "mask": name,
             "padding (residues)": padding,
             "structures": len(members),
-            **{title: _mean(members, column) for column, title in COLUMNS.items()},
+            **{title: _column_mean(members, column) for column, title in COLUMNS.items()},
         }
         for name, rows in broken.items()
-        for padding, members in _classes(rows).items()
+        for padding, members in _padding_classes(rows).items()
     ]
     report.tables["training_by_padding"] = rows_of_runs(
         series,
@@ -94,7 +94,7 @@ def _harm(name: str, broken: dict[str, Rows], seed: int) -> Finding:
     return compared(f"trained model, {name}", RIGHT, "backbone RMSD", "Å", interval)
 
 
-def _classes(rows: Rows) -> dict[str, Rows]:
+def _padding_classes(rows: Rows) -> dict[str, Rows]:
     """Return the rows by class of padding; empty classes are left out."""
     found = {
         f"{low}-{high}": [row for row in rows if low <= row["padding"] <= high] for low, high in PADDINGS
@@ -102,7 +102,7 @@ def _classes(rows: Rows) -> dict[str, Rows]:
     return {name: members for name, members in found.items() if members}
 
 
-def _mean(rows: Rows, column: str) -> float:
+def _column_mean(rows: Rows, column: str) -> float:
     return float(np.mean([row[column] for row in rows]))
 
 
@@ -111,7 +111,9 @@ def draw_trained(broken: dict[str, Rows]) -> Figure:
     figure, axes = panel_figure(2, 2, 3.8, 2.9)
     for axis, column in zip(axes, ("rmsd", "psi_error"), strict=True):
         for number, (name, rows) in enumerate(broken.items()):
-            means = {padding: _mean(members, column) for padding, members in _classes(rows).items()}
+            means = {
+                padding: _column_mean(members, column) for padding, members in _padding_classes(rows).items()
+            }
             axis.plot(
                 list(means), list(means.values()), marker=MARKS[number], color=COLOURS[number], label=name
             )

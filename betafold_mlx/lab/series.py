@@ -119,7 +119,7 @@ def train_series(lab: Lab, variants: Sequence[Variant]) -> Series:
             variant.name: TrainingJob(
                 variant.config,
                 {"versions": [_VERSION, __version__], "mask": variant.mask_change},
-                functools.partial(_train, lab, variant),
+                functools.partial(_train_variant, lab, variant),
             )
             for variant in variants
         },
@@ -185,7 +185,9 @@ def _finished(
     return run
 
 
-def _train(lab: Lab, variant: Variant, directory: Path, config: TrainConfig, resume: bool) -> TrainedRun:
+def _train_variant(
+    lab: Lab, variant: Variant, directory: Path, config: TrainConfig, resume: bool
+) -> TrainedRun:
     dataset, sha256 = lab.small_dataset, lab.dataset_sha256
     trainer = Trainer(
         directory, dataset, config, sha256, variant.featurizer, resume=resume, distilled=variant.distilled

@@ -20,7 +20,7 @@ from betafold_mlx.generate.backbone_files import BackboneWriter, backbone_text
 from betafold_mlx.generate.backbones import secondary_kept
 from betafold_mlx.generate.prompt import CoarseShape, motif_of
 from betafold_mlx.generate.sampler import SampleSpec
-from betafold_mlx.generate.sampler import _noise as sampler_noise
+from betafold_mlx.generate.sampler import _scale_noise as sampler_noise
 from betafold_mlx.structure.writer import to_pdb
 
 __all__ = ["drawn"]

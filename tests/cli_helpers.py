@@ -1,15 +1,18 @@
-"""The commands as objects, and the command line on a terminal of its own."""
+"""The commands as objects, and the command line: in this process, in one of its own, and on a terminal."""
 
+import contextlib
+import io
 import os
 import pty
 import select
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import click
 
-from betafold_mlx.cli.main import cli
+from betafold_mlx.cli.main import cli, main
 
 HEAVY = ("mlx", "numpy", "gemmi")
 
@@ -26,6 +29,37 @@ def commands(command=cli, parent=None, name="betafold-mlx"):
 def leaves():
     """Return the contexts of the commands that do something."""
     return [context for context in commands() if not isinstance(context.command, click.Group)]
+
+
+def run(*arguments, cwd="."):
+    """Run a command here: exit code, standard output and error."""
+    out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
+    os.chdir(cwd)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code, out.getvalue(), err.getvalue()
+    finally:
+        os.chdir(before)
+    raise AssertionError("main always exits")
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "betafold_mlx", *map(str, arguments)]
+
+
+def run_process(*arguments, cwd=None, **more):
+    """The same in a process of its own."""
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, **more)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def error_line(stderr):
+    lines = stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("betafold-mlx: "), stderr
+    return lines[0]
 
 
 def on_terminal(arguments, cwd, stdout=None, columns="80", **environment):

@@ -7,6 +7,23 @@ import betafold_mlx  # noqa: F401 - loads OpenBLAS, and must come before the fir
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="module")
+def quick_folds():
+    """Minimise and close in a few steps, once: for tests of what is made of folds, not of how good they are."""
+    from betafold_mlx.fold import closing, ensemble
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, number in (
+            (ensemble, "STEPS", 4),
+            (ensemble, "BONDED_STEPS", 4),
+            (ensemble, "ATTEMPTS", 1),
+            (closing, "ROUNDS", 1),
+        ):
+            assert getattr(module, name) >= number
+            patch.setattr(module, name, number)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real structures beside the checkout; skip the test where it is not there."""

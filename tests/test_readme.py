@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from cli_esm_helpers import run
+from cli_helpers import run
 from data_helpers import backbone_entry, entry_names, random_letters, template
 from esm_helpers import TINY
 from file_server import checkpoint_files, serve

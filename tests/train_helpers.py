@@ -1,8 +1,5 @@
 """Small trainings: their settings, how they are run, and what they leave."""
 
-import subprocess
-import sys
-
 from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.train.checkpoint import start_run
@@ -36,13 +33,3 @@ OPTIONS = [
     *("--steps", "12", "--evaluate-every", "6", "--warmup", "2", "--tokens", "192"),
     *("--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"),
 ]
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "betafold_mlx", *map(str, arguments)]
-
-
-def run(*arguments, cwd=None):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr

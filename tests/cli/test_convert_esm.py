@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_esm_helpers import run as run_here
+from cli_helpers import run as run_here
 from esm_helpers import TINY, random_tensors, write_checkpoint
 from file_server import COMMIT, checkpoint_files, serve
 

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from cli_esm_helpers import OPTIONS, run
+from cli_esm_helpers import OPTIONS
+from cli_helpers import run
 from data_helpers import random_letters
 from distill_helpers import built_dataset, save_toy, values, write_pdb
 from esm_helpers import TINY

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_esm_helpers import LABEL, OPTIONS, WINDOWS, error_line, make_folder, run, run_process
+from cli_esm_helpers import LABEL, OPTIONS, WINDOWS, make_folder
+from cli_helpers import error_line, run, run_process
 from esm_helpers import contents
 from synthetic import make_dataset
 

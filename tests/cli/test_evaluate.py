@@ -14,10 +14,11 @@ from betafold_mlx.cli.main import main
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.evaluate.layout import TextTable
-from betafold_mlx.fold import ensemble
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.directory import save_model
 from betafold_mlx.model.folding import FoldingModel
+
+pytestmark = pytest.mark.usefixtures("quick_folds")
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +33,6 @@ def folder(tmp_path_factory):
     for item in split_items(Dataset.load(path / "set"), "test"):
         write_pdb(path / "natives" / f"{item.id}.pdb", [native(item)], bfactors=range(len(item)))
     return path
-
-
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch):
-    """Refine for a moment only: how good the structures are does not matter here."""
-    monkeypatch.setattr(ensemble, "STEPS", 5)
-    monkeypatch.setattr(ensemble, "BONDED_STEPS", 5)
 
 
 @pytest.fixture
@@ -129,9 +123,9 @@ def test_tables_on_a_terminal():
     assert rows == [["method", "RMSD"], ["helix", "[bold]", "1.25"]]
 
 
-def test_what_a_model_knows_of_the_data_set_is_told(folder, run, tmp_path):
+def test_what_a_model_knows_of_the_data_set_is_told(run, tmp_path):
     """It was trained on this one, on nobody knows what, on another one, or on one whose splits this one keeps."""
-    data = Dataset.load(folder / "set")
+    data = make_dataset(chains=3, peptides=1)
     data.report["splits_of"] = "5" * 64
     data.save(tmp_path / "kept")
     digest = dataset_sha256(tmp_path / "kept")

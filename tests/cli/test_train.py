@@ -7,8 +7,9 @@ import time
 from dataclasses import replace
 
 import pytest
+from cli_helpers import command, run, run_process
 from synthetic import make_dataset
-from train_helpers import OPTIONS, command, run
+from train_helpers import OPTIONS
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def dataset(tmp_path_factory):
 
 
 def test_train_then_fold(tmp_path, dataset):
-    code, out, err = run("train", dataset, "-o", tmp_path / "run", *OPTIONS)
+    code, out, err = run_process("train", dataset, "-o", tmp_path / "run", *OPTIONS)
     assert code == 0, err
     assert "validation RMSD" in out and "step 12:" in err
     code, out, _ = run("fold", "GIGKFLHSAKKF", "--model", tmp_path / "run" / "best", "--json", cwd=tmp_path)
@@ -82,7 +83,7 @@ def test_what_is_no_data_set(tmp_path):
 
 @pytest.mark.parametrize("missing", ["train", "validation"])
 def test_what_cannot_be_trained_on_leaves_no_run(tmp_path, missing):
-    whole = make_dataset()
+    whole = make_dataset(chains=2, peptides=1)
     records = [
         replace(record, split="test") if record.split == missing else record for record in whole.records
     ]

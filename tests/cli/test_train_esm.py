@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from cli_esm_helpers import LABEL, MAGAININ, OPTIONS, WINDOWS, error_line, make_folder, run, run_process
+from cli_esm_helpers import LABEL, MAGAININ, OPTIONS, WINDOWS, make_folder
+from cli_helpers import error_line, run, run_process
 from esm_helpers import TINY, contents
 
 from betafold_mlx.data.store import Dataset, dataset_sha256

@@ -171,6 +171,7 @@ def test_the_lists_of_the_bundled_model_are_of_its_data_set():
     assert f"The {len(entries):,} PDB entries" in text
 
 
+@pytest.mark.slow
 def test_the_lists_of_the_bundled_model_name_its_sources(shared_data):
     """All but 285, whose records were left out: duplicates, chains with an evaluation peptide, bad records."""
     found = set()

@@ -1,6 +1,7 @@
 """Checkpoints in the hub's layout: download, config, tensors and their names."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -22,61 +23,73 @@ from betafold_mlx.files import file_sha256
 
 FREQUENCIES = "esm.encoder.layer.{}.attention.self.rotary_embeddings.inv_freq"
 MODEL = "owner/tiny"
-FETCH = (
-    "import sys\nfrom betafold_mlx.errors import BetafoldError\nfrom betafold_mlx.esm.hub import fetch_checkpoint\n"
-    "try: print(fetch_checkpoint(sys.argv[1]))\nexcept BetafoldError as error: sys.exit(str(error))"
-)
+BAD = ("owner/other", "a b", "../x", "a/b/c")
+FETCH = """
+import sys
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.esm.hub import fetch_checkpoint
+for model in sys.argv[1:]:
+    try: print(fetch_checkpoint(model))
+    except BetafoldError as error: print(error)
+"""
 
 
-@pytest.fixture
-def fetch(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def fetch(tmp_path_factory):
     """Fetch in a process of its own: huggingface_hub reads its environment when it is imported."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    monkeypatch.setenv("no_proxy", "*")
+    cache = tmp_path_factory.mktemp("hub") / "cache"
 
-    def call(model=MODEL, endpoint="http://nowhere.invalid", offline="0"):
-        monkeypatch.setenv("HF_ENDPOINT", endpoint)
-        monkeypatch.setenv("HF_HUB_OFFLINE", offline)
-        done = subprocess.run([sys.executable, "-c", FETCH, model], capture_output=True, text=True)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.stdout.strip() or done.stderr.strip()
+    def call(*models, endpoint="http://nowhere.invalid", offline="0"):
+        settings = {"HF_HOME": str(cache), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": offline}
+        settings |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "no_proxy": "*"}
+        command, environment = [sys.executable, "-c", FETCH, *models], {**os.environ, **settings}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return dict(zip(models, done.stdout.splitlines(), strict=True))  # one line each
 
     return call
 
 
-def test_what_is_needed_comes_once_and_is_there_offline(fetch):
-    files = checkpoint_files(MODEL, TINY)
-    with serve(files | {f"{MODEL}/README.md": b"# card", f"{MODEL}/pytorch_model.bin": b"pickle"}) as hub:
-        folder = Path(fetch(endpoint=hub.address))
-        assert folder.name == COMMIT
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
-            name.rpartition("/")[2]: content
-            for name, content in files.items()
-            if not name.endswith("expected.safetensors")
-        }
-    assert fetch(offline="1") == str(folder)
+@pytest.fixture(scope="module")
+def fetched(fetch, tmp_path_factory):
+    """What became of each model, and what was asked for."""
+    folder = tmp_path_factory.mktemp("source")
+    source = write_checkpoint(folder, TINY_CONFIG, random_tensors(TINY_CONFIG, 2), shards=3)
+    files = checkpoint_files(MODEL, TINY) | checkpoint_files("owner/sharded", source)
+    files |= checkpoint_files("owner/llama", TINY)
+    files |= {"owner/llama/config.json": b'{"model_type": "llama"}'}
+    files |= {f"{MODEL}/README.md": b"# card", f"{MODEL}/pytorch_model.bin": b"pickle"}
+    with serve(files) as hub:
+        return fetch(MODEL, "owner/sharded", "owner/llama", *BAD, endpoint=hub.address), hub.log
 
 
-def test_a_sharded_checkpoint(fetch, tmp_path):
-    source = write_checkpoint(tmp_path / "source", TINY_CONFIG, random_tensors(TINY_CONFIG, 2), shards=3)
-    with serve(checkpoint_files(MODEL, source)) as hub:
-        folder = Path(fetch(endpoint=hub.address))
-    assert len(list(folder.glob("model-*-of-00003.safetensors"))) == 3
+def test_what_is_needed_comes_once_and_is_there_offline(fetched, fetch):
+    folder = Path(fetched[0][MODEL])
+    assert folder.name == COMMIT
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        name.rpartition("/")[2]: content
+        for name, content in checkpoint_files(MODEL, TINY).items()
+        if not name.endswith("expected.safetensors")
+    }
+    assert fetch(MODEL, offline="1") == {MODEL: str(folder)}
 
 
-def test_another_model_is_refused_before_its_weights_come(fetch):
-    with serve(checkpoint_files(MODEL, TINY) | {f"{MODEL}/config.json": b'{"model_type": "llama"}'}) as hub:
-        assert "not that of an ESM-2: model_type is 'llama'" in fetch(endpoint=hub.address)
-        assert not any("safetensors" in path for path in hub.log)
+def test_a_sharded_checkpoint(fetched):
+    assert len(list(Path(fetched[0]["owner/sharded"]).glob("model-*-of-00003.safetensors"))) == 3
 
 
-@pytest.mark.parametrize("model", ["owner/other", "a b", "../x", "a/b/c"])
-def test_no_such_model_and_no_network_are_one_line(fetch, model):
-    with serve(checkpoint_files(MODEL, TINY)) as hub:
-        for message in (fetch(model, hub.address), fetch(model)):
-            assert message.startswith(f"cannot get {model} from the hub: ") and "\n" not in message
-            assert message.endswith(f"run convert-esm {model} --from FOLDER")
+def test_another_model_is_refused_before_its_weights_come(fetched):
+    answers, log = fetched
+    assert "not that of an ESM-2: model_type is 'llama'" in answers["owner/llama"]
+    asked = [path for path in log if "owner/llama" in path]
+    assert asked and not any("safetensors" in path for path in asked)
+
+
+def test_no_such_model_and_no_network_are_one_line(fetched, fetch):
+    for answers in (fetched[0], fetch(*BAD)):
+        for model in BAD:
+            assert answers[model].startswith(f"cannot get {model} from the hub: ")
+            assert answers[model].endswith(f"run convert-esm {model} --from FOLDER")
 
 
 @pytest.fixture

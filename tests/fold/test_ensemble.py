@@ -6,6 +6,8 @@ import oracles
 import pytest
 from refine_energy import energy
 
+from betafold_mlx.fold import closing
+from betafold_mlx.fold import ensemble as module
 from betafold_mlx.fold.closing import bond_misfit, close_bonds
 from betafold_mlx.fold.ensemble import fit, refine
 from betafold_mlx.fold.gradient import EnergyWeights
@@ -109,7 +111,10 @@ def test_bond_lengths_angles_and_hands_stay_ideal(which, request):
             assert (volume > 0).all() or (volume < 0).all()
 
 
-def test_a_sample_depends_on_its_number_and_the_seed_alone(model):
+def test_a_sample_depends_on_its_number_and_the_seed_alone(model, monkeypatch):
+    for name, number in (("STEPS", 8), ("BONDED_STEPS", 8), ("ATTEMPTS", 2)):
+        monkeypatch.setattr(module, name, number)
+    monkeypatch.setattr(closing, "ROUNDS", 2)
     peptides = [RINGS[0], OPEN[0]]
     few = ensemble(model, peptides, [0, 2])
     many = ensemble(model, peptides, range(13))  # more than are filled up to a multiple
@@ -167,8 +172,9 @@ def test_nothing_stated_is_left_as_it_is(model):
     assert (bond_misfit(torsions, restraints.bonds) == 0).all()
 
 
-def test_what_cannot_close_ends_as_near_as_it_came(model):
+def test_what_cannot_close_ends_as_near_as_it_came(model, monkeypatch):
     """Two bridges between neighbours, and a ring of four residues around them: no chain can do that."""
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
     peptide = Peptide("CCCC", cyclic=True, disulfides=((1, 2), (3, 4)))
     made = ensemble(model, [peptide])
     x = np.array(made.coordinates[0, :, :4])

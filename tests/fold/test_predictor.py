@@ -11,6 +11,7 @@ from synthetic import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold import closing, ensemble
 from betafold_mlx.fold.ranking import CLASH_COST
 from betafold_mlx.geometry.checks import Bond, count_clashes
 from betafold_mlx.model.config import EmbedderConfig, ModelConfig
@@ -20,6 +21,12 @@ from betafold_mlx.structure import caps
 from betafold_mlx.structure.secondary import assign_secondary_structures
 
 CONFIG = ModelConfig(width=32, layers=1, heads=4, ffn_width=64)
+
+pytestmark = pytest.mark.usefixtures("quick_folds")
+USUAL = [
+    (module, name, getattr(module, name))
+    for module, name in ((ensemble, "BONDED_STEPS"), (ensemble, "ATTEMPTS"), (closing, "ROUNDS"))
+]  # before they are made quick
 
 
 def loaded(path, config=CONFIG):
@@ -65,6 +72,8 @@ def test_every_length_at_once_comes_back_in_order(predictor):
         assert not holes[:, :4].any()
         undefined = np.isnan(prediction.torsions).all(axis=0)
         assert undefined[0, 0] and undefined[-1, 1:].all() and undefined.sum() == 3
+        if length % 6 != MIN_LENGTH % 6 and length != MAX_LENGTH:
+            continue
         (alone,) = predictor.fold_many([peptide])
         first = np.abs(prediction.torsions - alone.torsions[0])  # which of the two ranks the answer has
         assert np.nanmin(np.nanmax(np.minimum(first, 2 * np.pi - first), axis=(1, 2))) < 1e-3
@@ -172,7 +181,9 @@ def test_a_sample_does_not_depend_on_its_company(predictor):
         np.testing.assert_allclose(prediction.coordinates, alone.coordinates, atol=1e-3)
 
 
-def test_stated_bonds_are_measured(predictor):
+def test_stated_bonds_are_measured(predictor, monkeypatch):
+    for module, name, number in USUAL:
+        monkeypatch.setattr(module, name, number)
     prediction = predictor.fold("GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)])
     ring, bond = prediction.bonds[0]
     c, n = prediction.coordinates[0, -1, 2], prediction.coordinates[0, 0, 0]

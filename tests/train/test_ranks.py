@@ -30,7 +30,7 @@ CONFIG = dataclasses.replace(TINY, sampler=SamplerConfig(tokens=112), steps=20, 
 
 @pytest.fixture(scope="module")
 def dataset():
-    return make_dataset()
+    return make_dataset(held_out=1)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_two_ranks_take_the_steps_of_one(both, alone):
     assert (other_out, other_err) == ("", "")  # the other rank keeps silent
     assert_alike(run, alone)
     assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in alone.iterdir())
-    start = Trainer(run, make_dataset(), CONFIG, dataset_sha256(run.parent / "set")).model
+    start = Trainer(run, make_dataset(held_out=1), CONFIG, dataset_sha256(run.parent / "set")).model
     moved = np.array(start.torsion_head.linear.weight) - weights(run)["torsion_head.linear.weight"]
     assert np.abs(moved).max() > 1e-2  # far more than what may differ
 
@@ -126,6 +126,7 @@ def test_an_interrupt_of_one_rank_stops_both_and_one_goes_on(tmp_path, place, al
     assert_alike(run, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_killed_rank_ends_the_run_which_goes_on_to_the_same_bytes(tmp_path, place, both, lost):
     run = tmp_path / "run"

@@ -5,8 +5,9 @@ import dataclasses
 import mlx.core as mx
 import numpy as np
 import pytest
+from cli_helpers import run
 from synthetic import make_dataset
-from train_helpers import OPTIONS, TINY, run, train
+from train_helpers import OPTIONS, TINY, train
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.directory import load_model, named_arrays, save_model
@@ -107,7 +108,7 @@ def test_another_network_is_refused(tmp_path, changes):
 
 
 def test_a_run_starts_from_the_weights_and_a_resumed_one_from_its_checkpoint(tmp_path):
-    dataset, other = make_dataset(), saved(tmp_path / "small")
+    dataset, other = make_dataset(held_out=1), saved(tmp_path / "small")
     config = dataclasses.replace(TINY, steps=2, warmup=1, evaluate_every=1)
     start_run(tmp_path / "begun", config, "d" * 64)
     new = Trainer(tmp_path / "begun", dataset, config, "d" * 64, start=other)
@@ -128,7 +129,7 @@ def test_a_run_starts_from_the_weights_and_a_resumed_one_from_its_checkpoint(tmp
 
 
 def test_train_starts_from_a_model(tmp_path):
-    make_dataset().save(tmp_path / "set")
+    make_dataset(held_out=1).save(tmp_path / "set")
     saved(tmp_path / "small")
     steps = [*OPTIONS, "--steps", "1", "--learning-rate", "1e-12"]  # it stays where it starts
     start = ["--start", tmp_path / "small"]
@@ -140,7 +141,7 @@ def test_train_starts_from_a_model(tmp_path):
 
 
 def test_what_start_does_not_go_with(tmp_path):
-    make_dataset().save(tmp_path / "set")
+    make_dataset(held_out=1).save(tmp_path / "set")
     saved(tmp_path / "small", width=64)
     place = ["train", tmp_path / "set", "-o", tmp_path / "run"]
     start = ["--start", tmp_path / "small"]

@@ -1,8 +1,4 @@
-"""Executors for work in parts: in this process, in worker processes, or on a Dask cluster.
-
-All are `concurrent.futures.Executor`. Each is opened as a pair: the executor, and a function that returns how many
-parts may be submitted before the first of them is finished (see `in_order`).
-"""
+"""Executors for work in parts: in this process, in worker processes, or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -15,38 +11,35 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from betafold_mlx._blas import set_blas_threads
 from betafold_mlx.errors import BetafoldError
 
 T = TypeVar("T")
 R = TypeVar("R")
-Ahead = Callable[[], int]
-Opened = contextlib.AbstractContextManager[tuple[Executor, Ahead]]
 
 _GO_ON = "run the same command to resume"
 
 
-def in_order(submit: Callable[[T], Future[R]], parts: Iterable[T], ahead: Ahead) -> Iterator[R]:
-    """Give parts to an executor, and yield their results in the order of the parts.
+class Workers(NamedTuple):
+    """An executor, and how many parts it may be given before the first of them is finished."""
 
-    Parameters
-    ----------
-    submit : callable
-        Gives one part to the executor.
-    parts : iterable
-        Read no further than needed, which bounds the memory.
-    ahead : callable
-        Returns how many parts may be submitted before the first of them is finished.
-    """
-    waiting: deque[Future[R]] = deque()
-    for part in parts:
-        waiting.append(submit(part))
-        while waiting and (waiting[0].done() or len(waiting) >= ahead()):
+    executor: Executor
+    ahead: Callable[[], int] = lambda: 1
+
+    def results(self, function: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
+        """Call a function with each part, and yield the results in the order of the parts.
+
+        Parts are read no further than needed, which bounds the memory.
+        """
+        waiting: deque[Future[R]] = deque()
+        for part in parts:
+            waiting.append(self.executor.submit(function, part))
+            while waiting and (waiting[0].done() or len(waiting) >= self.ahead()):
+                yield waiting.popleft().result()
+        while waiting:
             yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 class InlineExecutor(Executor):
@@ -59,14 +52,12 @@ class InlineExecutor(Executor):
         return future
 
 
-def inline() -> Opened:
-    """Open an executor that does each task at once."""
-    return contextlib.nullcontext((InlineExecutor(), lambda: 1))
+INLINE = Workers(InlineExecutor())
 
 
 @contextlib.contextmanager
-def processes(number: int, begin: Callable[..., None], *arguments: Any) -> Iterator[tuple[Executor, Ahead]]:
-    """Open an executor of worker processes, which end with this one; each has one thread of the BLAS.
+def processes(number: int, begin: Callable[..., None], *arguments: Any) -> Iterator[Workers]:
+    """Open worker processes, which end with this one; each has one thread of the BLAS.
 
     Parameters
     ----------
@@ -84,7 +75,7 @@ def processes(number: int, begin: Callable[..., None], *arguments: Any) -> Itera
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(number, context, _begin_worker, (begin, *arguments)) as executor:
         try:
-            yield executor, lambda: 2 * number + 1
+            yield Workers(executor, lambda: 2 * number + 1)
         except BrokenProcessPool as error:
             raise BetafoldError(f"a worker process was killed or ran out of memory: {_GO_ON}") from error
         except BaseException:
@@ -108,13 +99,8 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def cluster(scheduler: str) -> Iterator[tuple[Executor, Ahead]]:
-    """Open an executor over the workers of a Dask cluster. What a lost worker had to do is done by another.
-
-    Parameters
-    ----------
-    scheduler : str
-        Address of the Dask scheduler.
+def cluster(scheduler: str) -> Iterator[Workers]:
+    """Open the workers of a Dask cluster, by the address of its scheduler. A lost worker's parts go to another.
 
     Raises
     ------
@@ -131,13 +117,11 @@ def cluster(scheduler: str) -> Iterator[tuple[Executor, Ahead]]:
         client = Client(scheduler, timeout=30)
     except (OSError, ValueError) as error:
         raise BetafoldError(f"cannot reach a Dask scheduler at {scheduler}") from error
-
-    def ahead() -> int:
-        return 2 * max(1, sum(client.nthreads().values())) + 1
-
     with client:
         try:
-            yield client.get_executor(pure=False), ahead
+            yield Workers(
+                client.get_executor(pure=False), lambda: 2 * max(1, sum(client.nthreads().values())) + 1
+            )
         except KilledWorker as error:
             raise BetafoldError(f"Dask gave up: workers were killed again and again: {_GO_ON}") from error
         except (CancelledError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import rich_click as click
@@ -66,8 +67,8 @@ def embed(
     known = describe_esm(embedder).embedder_config()
     data = Dataset.load(dataset)
     place = output or default_cache(dataset, known)
-    opened = executors.inline() if scheduler is None else executors.cluster(scheduler)
-    with opened as (executor, ahead), ShownFilling("sequences embedded") as reporter:
+    opened = nullcontext(executors.INLINE) if scheduler is None else executors.cluster(scheduler)
+    with opened as workers, ShownFilling("sequences embedded") as reporter:
         filled = fill_by_esm(
             place,
             data,
@@ -77,8 +78,7 @@ def embed(
             windows,
             seed,
             reporter,
-            executor,
-            ahead,
+            workers,
         )
     index, size = filled.cache.index, filled.cache.bytes
     if as_json:

@@ -10,7 +10,8 @@ from betafold_mlx.cli.progress import Progress, is_live
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.predictor import Predictor
-from betafold_mlx.library.run import WrittenRecord, fold_library
+from betafold_mlx.library.folder import WrittenRecord
+from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import LibrarySettings
 from betafold_mlx.peptide.fasta import count_fasta, read_fasta
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from betafold_mlx.data.plan import DEFAULT_WINDOWS, planned_sequences, sequences
 from betafold_mlx.data.shards import Shard, write_shard
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.executors import Ahead, InlineExecutor, in_order
+from betafold_mlx.executors import INLINE, Workers
 from betafold_mlx.files import locked, sweep_temporary, to_json, write_text
 from betafold_mlx.model.config import EmbedderConfig
 
@@ -66,8 +65,7 @@ def fill_cache(
     seed: int | None = None,
     shard_size: int = SHARD_SIZE,
     reporter: FillReporter | None = None,
-    executor: Executor | None = None,
-    ahead: Ahead = lambda: 1,
+    workers: Workers = INLINE,
 ) -> FilledCache:
     """Make what a cache lacks, and check the rest. One process at a time does it in a folder; others wait.
 
@@ -89,8 +87,8 @@ def fill_cache(
         Sequences a shard of a new cache.
     reporter : FillReporter, optional
         Receives the progress.
-    executor, ahead
-        Where the embedding is done (see `betafold_mlx.executors`); by default here.
+    workers : Workers
+        Where the embedding is done; by default here.
 
     Returns
     -------
@@ -142,11 +140,8 @@ def fill_cache(
         parts = {number: index.part(number, planned) for number in missing}
         reporter.begin(sum(map(len, parts.values())))
 
-        def submit(sequences: Sequence[str]) -> Future[list[np.ndarray]]:
-            return (executor or InlineExecutor()).submit(embed, sequences)
-
         tasks = ([part[place] for place in places] for part in parts.values() for places in _together(part))
-        embedded = in_order(submit, tasks, ahead)
+        embedded = workers.results(embed, tasks)
         for number, part in parts.items():
             embeddings: dict[int, np.ndarray] = {}
             for places in _together(part):

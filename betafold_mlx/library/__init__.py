@@ -1,1 +1,1 @@
-"""Libraries of peptides: FASTA files of any length, folded in parts over a `concurrent.futures.Executor`."""
+"""Libraries of peptides: FASTA files of any length, folded in parts over `betafold_mlx.executors`."""

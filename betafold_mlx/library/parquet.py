@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,75 +20,57 @@ except ImportError as error:
     ) from error
 
 _NUMBERS = pa.list_(pa.float32())
-_BOND = pa.struct(
-    [
-        ("kind", pa.string()),
-        ("residues", pa.list_(pa.int32())),
-        ("distance", pa.float32()),
-        ("formed", pa.bool_()),
-    ]
-)
-_TEXTS = ("id", "name", "sequence", "chemistry")
-_FIELDS = [
-    *((name, pa.string()) for name in _TEXTS),
-    *((name, pa.int32()) for name in ("rank", "cluster")),
-    *((name, pa.float32()) for name in ("rmsd_to_first", "mean_plddt")),
-    ("secondary_structure", pa.string()),
-    *((name, _NUMBERS) for name in ("plddt", "phi", "psi", "omega", "coordinates")),
-    ("stated_bonds", pa.list_(_BOND)),
-    ("warnings", pa.list_(pa.string())),
-]
-_FROM_DOCUMENT = ("rank", "cluster", "rmsd_to_first", "secondary_structure", "stated_bonds")
+_BOND = {
+    "kind": pa.string(),
+    "residues": pa.list_(pa.int32()),
+    "distance": pa.float32(),
+    "formed": pa.bool_(),
+}
+_FIELDS = {
+    **dict.fromkeys(("id", "name", "sequence", "chemistry"), pa.string()),
+    **dict.fromkeys(("rank", "cluster"), pa.int32()),
+    **dict.fromkeys(("rmsd_to_first", "mean_plddt"), pa.float32()),
+    "secondary_structure": pa.string(),
+    **dict.fromkeys(("plddt", "phi", "psi", "omega", "coordinates"), _NUMBERS),
+    "stated_bonds": pa.list_(pa.struct(_BOND.items())),
+    "warnings": pa.list_(pa.string()),
+}
 
 
 def parquet_file(predictions: Sequence[tuple[str, Prediction]]) -> bytes:
-    """Return a Parquet file of predictions, given with their names: one row a model."""
-    table = _table(predictions, _schema(predictions[0][1]))
+    """Return a Parquet file of predictions, given with their names: one row a model, NaN as null."""
+    first = predictions[0][1]
+    about = {  # what is the same for all rows
+        "schema_version": SCHEMA_VERSION,
+        "seed": first.seed,
+        "model": {"name": first.model_name, "sha256": first.model_sha256},
+        "embedder": first.embedder,
+        "versions": versions(),
+    }
+    schema = pa.schema(_FIELDS.items(), metadata={"betafold-mlx": json.dumps(about, sort_keys=True)})
+    rows = [row for name, prediction in predictions for row in _rows(name, prediction)]
+    columns = [
+        pa.array([row[name] for row in rows], kind, from_pandas=True) for name, kind in _FIELDS.items()
+    ]
     stream = pa.BufferOutputStream()
-    pq.write_table(table, stream, compression="zstd")
+    pq.write_table(pa.table(columns, schema=schema), stream, compression="zstd")
     return bytes(stream.getvalue().to_pybytes())
 
 
-def _schema(prediction: Prediction) -> pa.Schema:
-    """Return the columns, and what is the same for all rows as metadata."""
-    about = {
-        "schema_version": SCHEMA_VERSION,
-        "seed": prediction.seed,
-        "model": {"name": prediction.model_name, "sha256": prediction.model_sha256},
-        "embedder": prediction.embedder,
-        "versions": versions(),
-    }
-    return pa.schema(_FIELDS, metadata={"betafold-mlx": json.dumps(about, sort_keys=True)})
-
-
-def _table(predictions: Sequence[tuple[str, Prediction]], schema: pa.Schema) -> pa.Table:
-    models = [
-        (name, prediction, rank, document)
-        for name, prediction in predictions
-        for rank, document in enumerate(prediction.to_dict()["models"])
-    ]
-    texts = [(p.id, name, p.sequence, p.peptide.chemistry) for name, p, _, _ in models]
-    torsions = [np.degrees(p.torsions[rank].astype(np.float64)) for _, p, rank, _ in models]
-    columns: dict[str, Any] = {
-        **dict(zip(_TEXTS, zip(*texts, strict=True), strict=True)),
-        **{key: [document[key] for *_, document in models] for key in _FROM_DOCUMENT},
-        "mean_plddt": [p.plddt[rank].mean() for _, p, rank, _ in models],
-        "plddt": _lists([p.plddt[rank] for _, p, rank, _ in models]),
-        "coordinates": _lists([p.coordinates[rank].reshape(-1) for _, p, rank, _ in models]),
-        **{name: _lists([x[:, k] for x in torsions]) for k, name in enumerate(("phi", "psi", "omega"))},
-        "warnings": [p.warnings for _, p, _, _ in models],
-    }
-    return pa.table(
-        [
-            column if isinstance(column, pa.Array) else pa.array(column, type=column_type)
-            for column, column_type in ((columns[field.name], field.type) for field in schema)
-        ],
-        schema=schema,
-    )
-
-
-def _lists(rows: Sequence[np.ndarray]) -> pa.Array:
-    """Return rows of numbers as a column of lists, NaN as null."""
-    flat = np.concatenate(rows).astype(np.float32)
-    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(flat, mask=np.isnan(flat)))
+def _rows(name: str, prediction: Prediction) -> Iterator[dict[str, Any]]:
+    """Yield the values of each model by their columns."""
+    for rank, model in enumerate(prediction.to_dict()["models"]):
+        phi, psi, omega = np.degrees(prediction.torsions[rank].astype(np.float64)).astype(np.float32).T
+        yield model | {
+            "id": prediction.id,
+            "name": name,
+            "sequence": prediction.sequence,
+            "chemistry": prediction.peptide.chemistry,
+            "mean_plddt": prediction.plddt[rank].mean(),
+            "plddt": prediction.plddt[rank],
+            "phi": phi,
+            "psi": psi,
+            "omega": omega,
+            "coordinates": prediction.coordinates[rank].reshape(-1),
+            "warnings": prediction.warnings,
+        }

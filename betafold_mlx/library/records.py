@@ -51,24 +51,21 @@ class UniqueNames:
 
     def claim(self, identifier: str) -> str:
         """Return a file name (`betafold_mlx.fold.output.safe_name`) that was not returned before."""
-        base = safe_name(identifier)
+        base = name = safe_name(identifier)
         number = self._number(base)
-        if number is None:
-            self._set(base, 1)
-            return base
-        while True:
+        while self._number(name):
             number += 1
             name = f"{base}_{number}"
-            if self._number(name) is None:
-                self._set(base, number)
-                self._set(name, 1)
-                return name
+        self._set(name, 1)
+        if number:
+            self._set(base, number)
+        return name
 
-    def _number(self, name: str) -> int | None:
-        """Return the last number that was given to a name, None where it is free."""
+    def _number(self, name: str) -> int:
+        """Return the last number that was given to a name, 0 where it is free."""
         query = "SELECT number FROM names WHERE name = ?"
         row = self._names.execute(query, (name.casefold(),)).fetchone()
-        return None if row is None else int(row[0])
+        return 0 if row is None else int(row[0])
 
     def _set(self, name: str, number: int) -> None:
         self._names.execute("INSERT OR REPLACE INTO names VALUES (?, ?)", (name.casefold(), number))

@@ -17,8 +17,8 @@ from betafold_mlx.device import use_device
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
+from betafold_mlx.library.outputs import OUTPUTS
 from betafold_mlx.library.records import Entry
-from betafold_mlx.library.rendering import container_part, peptide_files
 from betafold_mlx.library.settings import LibrarySettings, identity
 from betafold_mlx.peptide.sequence import Peptide
 
@@ -27,17 +27,7 @@ MAX_PROCESSES = 8
 
 
 class FoldedRecord(NamedTuple):
-    """What became of a record.
-
-    Attributes
-    ----------
-    entry : Entry
-        The record.
-    result : Prediction or BetafoldError
-        Without details, which are for reports alone; or what went wrong.
-    files : dict
-        Contents of its own files by their suffixes.
-    """
+    """What became of a record: a prediction, or what went wrong; and its own files, contents by suffixes."""
 
     entry: Entry
     result: Prediction | BetafoldError
@@ -79,13 +69,8 @@ class Job:
     def of(cls, predictor: Predictor, settings: LibrarySettings) -> Job:
         """Return the job of a predictor, which folds for it in this process."""
         embedder = None if predictor.embedder is None else predictor.embedder.esm.path.absolute()
-        job = cls(
-            predictor.loaded.path.absolute(),
-            embedder,
-            predictor.templates_from,
-            settings,
-            _identity(predictor, settings),
-        )
+        model, templates = predictor.loaded.path.absolute(), predictor.templates_from
+        job = cls(model, embedder, templates, settings, _identity(predictor, settings))
         _loaded.clear()
         _loaded[job] = predictor
         return job
@@ -98,22 +83,7 @@ _one_at_a_time = threading.Lock()  # a Dask worker may have several threads
 def fold_entries(
     predictor: Predictor, entries: Sequence[Entry], settings: LibrarySettings
 ) -> list[FoldedRecord]:
-    """Fold some records together, and render their files.
-
-    Parameters
-    ----------
-    predictor : Predictor
-        Folds.
-    entries : sequence of Entry
-        From `betafold_mlx.library.records.read_entries`; those that cannot be folded are passed on.
-    settings : LibrarySettings
-        How.
-
-    Returns
-    -------
-    list of FoldedRecord
-        In the order of `entries`.
-    """
+    """Fold some records together, and render their files; those that cannot be folded are passed on."""
     good = [(entry, entry.checked) for entry in entries if isinstance(entry.checked, Peptide)]
     predictions = predictor.fold_many(
         [peptide for _, peptide in good],
@@ -125,23 +95,19 @@ def fold_entries(
         details=settings.report is not None,
         batch_size=settings.batch_size,
     )
-    remaining = iter(predictions)
-    return [
-        _rendered(entry, next(remaining), settings)
-        if isinstance(entry.checked, Peptide)
-        else FoldedRecord(entry, entry.checked, {})
-        for entry in entries
-    ]
-
-
-def _rendered(entry: Entry, prediction: Prediction, settings: LibrarySettings) -> FoldedRecord:
-    try:
-        files = peptide_files(prediction, settings)
-    except BetafoldError as error:
-        return FoldedRecord(entry, error, {})
-    if prediction.details is not None:
-        prediction = replace(prediction, details=None)
-    return FoldedRecord(entry, prediction, files)
+    output, remaining = OUTPUTS[settings.output](settings), iter(predictions)
+    records = []
+    for entry in entries:
+        if isinstance(entry.checked, BetafoldError):
+            records.append(FoldedRecord(entry, entry.checked, {}))
+            continue
+        prediction = next(remaining)
+        try:
+            files = output.files(prediction)
+            records.append(FoldedRecord(entry, replace(prediction, details=None), files))
+        except BetafoldError as error:
+            records.append(FoldedRecord(entry, error, {}))
+    return records
 
 
 def fold_part(job: Job, entries: Sequence[Entry]) -> FoldedPart:
@@ -149,8 +115,8 @@ def fold_part(job: Job, entries: Sequence[Entry]) -> FoldedPart:
     with _one_at_a_time:
         use_device(json.loads(job.identity)["device"])
         records = fold_entries(_predictor(job), entries, job.settings)
-    folded = ((r.entry.name, r.result) for r in records if isinstance(r.result, Prediction))
-    return FoldedPart(records, container_part(folded, job.settings))
+    folded = [(r.entry.name, r.result) for r in records if isinstance(r.result, Prediction)]
+    return FoldedPart(records, OUTPUTS[job.settings.output](job.settings).part(folded))
 
 
 def _predictor(job: Job) -> Predictor:

@@ -6,14 +6,13 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor
 from pathlib import Path
 
 from betafold_mlx.data.cache import EmbeddingCache, check_index, read_index
 from betafold_mlx.data.fill import Embed, FilledCache, FillReporter, fill_cache
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.executors import Ahead
+from betafold_mlx.executors import INLINE, Workers
 from betafold_mlx.fold.registry import find_embedder
 from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.train.training_config import Mix, TrainConfig
@@ -36,8 +35,7 @@ def fill_by_esm(
     windows: int | None = None,
     seed: int | None = None,
     reporter: FillReporter | None = None,
-    executor: Executor | None = None,
-    ahead: Ahead = lambda: 1,
+    workers: Workers = INLINE,
 ) -> FilledCache:
     """Make what a cache lacks by a converted ESM-2.
 
@@ -45,7 +43,7 @@ def fill_by_esm(
     ----------
     find : callable
         Returns the directory of the ESM-2. It is called where something is missing only.
-    directory, dataset, fingerprint, embedder, windows, seed, reporter, executor, ahead
+    directory, dataset, fingerprint, embedder, windows, seed, reporter, workers
         As in `betafold_mlx.data.fill.fill_cache`.
 
     Raises
@@ -70,8 +68,7 @@ def fill_by_esm(
         windows,
         seed,
         reporter=reporter,
-        executor=executor,
-        ahead=ahead,
+        workers=workers,
     )
 
 

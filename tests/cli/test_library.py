@@ -11,7 +11,7 @@ from library_helpers import Quick, contents, fasta
 from betafold_mlx import Predictor
 from betafold_mlx.cli import fold as fold_command
 from betafold_mlx.cli.main import main
-from betafold_mlx.library.run import STATE_FOLDER, _Folder
+from betafold_mlx.library.folder import STATE_FOLDER, RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def run(quick, tmp_path, monkeypatch, capsys):
 def interrupted(run, monkeypatch):
     """Interrupt a run after its second window."""
     calls = []
-    write = _Folder.write
+    write = RunFolder.write
 
     def second(self, *arguments):
         found = write(self, *arguments)
@@ -53,7 +53,7 @@ def interrupted(run, monkeypatch):
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Folder, "write", second)
+        patch.setattr(RunFolder, "write", second)
         code, out, err = run()
     assert code == 130 and err.endswith("interrupted\n")
     return out

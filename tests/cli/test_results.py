@@ -102,7 +102,7 @@ PROGRAM = (
     "import sys\nsys.path.insert(0, {tests!r})\nfrom library_helpers import Quick\n"
     "from betafold_mlx.cli import fold\nfold._load = lambda *_: Quick()\n"
     "from betafold_mlx.cli.main import main\n"
-    "main(['fold', 'in.fasta', '-o', 'out', '--batch-size', '2', '--samples', '3'])"
+    "main(['fold', 'in.fasta', '-o', 'out', '--batch-size', '2', '--samples', '3', '--processes', '1'])"
 )
 
 

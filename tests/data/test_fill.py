@@ -15,6 +15,7 @@ from synthetic import make_dataset
 from betafold_mlx.data.fill import FillReporter, fill_cache
 from betafold_mlx.data.plan import planned_sequences
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.executors import Workers
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 
 HERE = Path(__file__).parents[1]
@@ -272,5 +273,5 @@ def refusing(function, number):
 
 def test_the_work_is_the_same_over_an_executor(tmp_path, dataset, whole):
     with ThreadPoolExecutor(3) as executor:
-        fill_toy(tmp_path, dataset, executor=executor, ahead=lambda: 4)
+        fill_toy(tmp_path, dataset, workers=Workers(executor, lambda: 4))
     assert contents(tmp_path) == whole

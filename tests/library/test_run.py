@@ -13,11 +13,12 @@ import pytest
 from library_helpers import Quick, contents, fasta, fold, toy_predictor
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.executors import in_order
+from betafold_mlx.executors import InlineExecutor, Workers
 from betafold_mlx.files import locked
-from betafold_mlx.library import run, settings
-from betafold_mlx.library.run import STATE_FOLDER
-from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
+from betafold_mlx.library import folder as folder_module
+from betafold_mlx.library import settings
+from betafold_mlx.library.folder import STATE_FOLDER
+from betafold_mlx.library.settings import automatic_batch_size
 from betafold_mlx.peptide.fasta import parse_fasta
 
 NEEDS_PYARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
@@ -105,8 +106,8 @@ def steps(monkeypatch, at):
 
         return wrapper
 
-    monkeypatch.setattr(run.Path, "replace", killing(run.Path.replace))
-    monkeypatch.setattr(run.shutil, "rmtree", killing(run.shutil.rmtree))
+    monkeypatch.setattr(folder_module.Path, "replace", killing(folder_module.Path.replace))
+    monkeypatch.setattr(folder_module.shutil, "rmtree", killing(folder_module.shutil.rmtree))
     return lambda: count
 
 
@@ -250,7 +251,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on(quick, tmp_path, monkeypatch):
     text = fasta(COUNT)
     fold(quick, text, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        write, calls = run.atomic_path, []
+        write, calls = folder_module.atomic_path, []
 
         def full(path):
             calls.append(path)
@@ -258,7 +259,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on(quick, tmp_path, monkeypatch):
                 return write(path)
             raise BetafoldError(f"cannot write {path}") from OSError(errno.ENOSPC, "full")
 
-        patch.setattr(run, "atomic_path", full)
+        patch.setattr(folder_module, "atomic_path", full)
         with pytest.raises(BetafoldError, match="cannot write"):
             fold(quick, text, tmp_path / "out")
     fold(quick, text, tmp_path / "out")
@@ -302,7 +303,7 @@ def test_a_library_is_read_as_far_ahead_as_its_workers_need(ahead, at_a_time):
 
     pending = []
 
-    def submit(part):
+    def submit(_, part):
         future = Future()
         pending.append((part, future))
         if len(pending) == at_a_time:  # they end in another order
@@ -311,7 +312,10 @@ def test_a_library_is_read_as_far_ahead_as_its_workers_need(ahead, at_a_time):
                 ended.set_result(done)
         return future
 
-    for number, result in enumerate(in_order(submit, parts(), lambda: ahead)):
+    executor = InlineExecutor()
+    executor.submit = submit
+    workers = Workers(executor, lambda: ahead)
+    for number, result in enumerate(workers.results(list, parts())):
         assert result == [number]
         most = max(most, read - number)
     assert number == 19 and most <= ahead
@@ -327,7 +331,3 @@ def test_the_automatic_batch_grows_smaller_with_the_samples():
     sizes = [automatic_batch_size(samples) for samples in (1, 8, 16, 1000)]
     assert sizes[0] >= 64 and sizes == sorted(sizes, reverse=True) and sizes[-1] == 1
     assert all(size * samples <= 1000 for size, samples in zip(sizes, (1, 8, 16, 1000), strict=True))
-
-
-def test_everything_that_decides_the_output_has_words_for_its_change(quick):
-    assert set(settings.identity(quick, LibrarySettings())) == set(run._OTHER)

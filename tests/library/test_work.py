@@ -19,7 +19,7 @@ from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.executors import cluster
 from betafold_mlx.library import work
-from betafold_mlx.library.run import STATE_FOLDER
+from betafold_mlx.library.folder import STATE_FOLDER
 from betafold_mlx.library.settings import LibrarySettings
 from betafold_mlx.library.work import Job, fold_part
 from betafold_mlx.model.directory import save_model

@@ -11,7 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from betafold_mlx.esm.converted import LoadedEsm
-from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.embedder import EsmEmbedder
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.peptide.sequence import ALPHABET

@@ -17,7 +17,7 @@ from torch.nn import functional
 from betafold_mlx.geometry import ideal, nerf
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.heads import BINS, EDGES, PLDDT_BINS
-from betafold_mlx.model.ramachandran import LARGEST_CONCENTRATION, STATES
+from betafold_mlx.model.ramachandran import MAX_CONCENTRATION, STATES
 from betafold_mlx.train.training_config import LossWeights
 
 
@@ -100,7 +100,7 @@ class RamachandranHead(nn.Module):
     def forward(self, states: Tensor, torsions: Tensor, known: Tensor) -> Tensor:
         """Return the log density of phi and psi."""
         weights = functional.log_softmax(self.linear(states), dim=-1)
-        k = self.log_concentration.exp().clamp(max=LARGEST_CONCENTRATION)
+        k = self.log_concentration.exp().clamp(max=MAX_CONCENTRATION)
         constant = weights - known @ torch.log(2 * math.pi * torch.special.i0e(k)).add(k).T
         point = torch.cat([torsions.cos() * known, torsions.sin() * known], dim=-1)
         factors = torch.cat([k * self.centre.cos(), k * self.centre.sin()], dim=-1)

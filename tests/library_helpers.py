@@ -11,7 +11,7 @@ from synthetic import toy_model
 
 from betafold_mlx import Predictor
 from betafold_mlx.fold.prediction import Prediction
-from betafold_mlx.library.run import fold_library
+from betafold_mlx.library.fold_library import fold_library
 from betafold_mlx.library.settings import LibrarySettings
 from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.peptide.fasta import parse_fasta

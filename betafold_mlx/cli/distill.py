@@ -15,7 +15,7 @@ from betafold_mlx.cli.options import (
     device_option,
     examples,
     given_options,
-    panels,
+    option_panels,
     settings_options,
 )
 from betafold_mlx.cli.progress import Progress, say
@@ -33,7 +33,7 @@ _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
         "betafold-mlx distill --structures alphafold --against datasets/mine -o datasets/predicted",
         "betafold-mlx train datasets/mine --distilled datasets/labels -o runs/mixed",
     ),
-    panels=panels(
+    panels=option_panels(
         {
             "What is distilled (one of them)": ["sequences", "mutants", "structures"],
             "The data set": ["against", "output", "force"],

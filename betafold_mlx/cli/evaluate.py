@@ -19,7 +19,7 @@ from betafold_mlx.cli.options import (
     given_options,
     json_option,
     model_options,
-    panels,
+    option_panels,
 )
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
@@ -39,7 +39,7 @@ SPLITS = ("validation", "test")
         "betafold-mlx evaluate datasets/mine --model runs/mine/best --beside betafold-mini",
         "betafold-mlx evaluate --predictions esmfold --references peptides.jsonl.gz --json",
     ),
-    panels=panels(
+    panels=option_panels(
         {
             "A model on a data set": ["beside", "split", "limit", "samples", "scope"],
             "Anybody's structure files": ["predictions", "references"],

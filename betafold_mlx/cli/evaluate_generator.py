@@ -10,7 +10,15 @@ from typing import Any
 import rich_click as click
 
 from betafold_mlx.cli.generate import generator_options, load_named_generator
-from betafold_mlx.cli.options import FILE, FOLDER, command_line, device_option, examples, json_option, panels
+from betafold_mlx.cli.options import (
+    FILE,
+    FOLDER,
+    command_line,
+    device_option,
+    examples,
+    json_option,
+    option_panels,
+)
 from betafold_mlx.files import to_json, write_text
 from betafold_mlx.fold.output import prepare
 from betafold_mlx.generate.generator_config import SamplingConfig
@@ -23,7 +31,9 @@ SPLITS = ("validation", "test")
         "betafold-mlx evaluate-generator datasets/mine",
         "betafold-mlx evaluate-generator datasets/mine --model runs/shapes/best -o report.html",
     ),
-    panels=panels({"What to measure": ["split", "num", "seed"], "What to write": ["output", "as_json"]}),
+    panels=option_panels(
+        {"What to measure": ["split", "num", "seed"], "What to write": ["output", "as_json"]}
+    ),
 )
 @click.argument("dataset", metavar="DATASET", type=FOLDER)
 @click.option("--split", type=click.Choice(SPLITS), default="test", help="Split that is held out.")

@@ -62,7 +62,7 @@ def fetch(
     an interrupt or a failure; whole files are kept. Entries that the archive does not have, mostly obsolete ones, are
     listed in DIR/missing.txt and not asked for again.
     """
-    from betafold_mlx.data.fetch import MISSING_FILE, check_url, fetch_entries
+    from betafold_mlx.data.download import MISSING_FILE, check_url, fetch_entries
     from betafold_mlx.gzipped import read_lines
     from betafold_mlx.structure.entry import read_entry_list
 

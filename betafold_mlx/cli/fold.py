@@ -19,7 +19,7 @@ from betafold_mlx.cli.options import (
     is_fasta,
     json_option,
     model_options,
-    panels,
+    option_panels,
 )
 from betafold_mlx.cli.progress import say
 from betafold_mlx.cli.results import Results
@@ -55,7 +55,7 @@ class _NumberOrAuto(click.IntRange):
         "betafold-mlx fold peptides.fasta -o structures --json",
         "betafold-mlx fold library.fasta.gz -o library --output-format parquet",
     ),
-    panels=panels(
+    panels=option_panels(
         {
             "What to write": ["output", "format_", "samples", "report", "as_json"],
             "The search for the fold": ["candidates", "templates", "seed"],
@@ -203,7 +203,7 @@ def fold(
             raise click.UsageError("--format is of structure files: leave it out with --output-format")
         if output_format != "files" and report:
             raise click.UsageError(f"--report is a file of each peptide: it does not go with {output_format}")
-        from betafold_mlx.cli.library import fold_fasta
+        from betafold_mlx.cli.fold_fasta import fold_fasta
         from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
 
         predictor = _load(model, embedder, templates)
@@ -247,7 +247,7 @@ def fold(
 
 def _command() -> str:
     """Return the command line for a report; say so where the report will lack its 3D viewer."""
-    from betafold_mlx.report.viewer import find_viewer  # only a report needs it
+    from betafold_mlx.report.threedmol import find_viewer  # only a report needs it
 
     if find_viewer() is None:
         say(

@@ -19,7 +19,7 @@ from betafold_mlx.cli.options import (
     examples,
     json_option,
     model_option,
-    panels,
+    option_panels,
     settings_options,
 )
 from betafold_mlx.cli.progress import Progress, say
@@ -86,7 +86,7 @@ class Lengths(click.ParamType):
         "betafold-mlx generate --motif 1le0.pdb --residues A:3-10 --at 8 --num 10",
         "betafold-mlx generate --length 20 --helix 3-14 --num 10",
     ),
-    panels=panels(
+    panels=option_panels(
         {
             "What to make": ["length", "cyclic", "num", "seed", "residue"],
             "What to write": ["output", "format_", "keep_failed", "as_json"],

@@ -39,7 +39,7 @@ def examples(*commands: str) -> str:
     return "\n\n".join(["Examples:", *commands])
 
 
-def panels(sections: dict[str, list[str]]) -> list[RichOptionPanel]:
+def option_panels(sections: dict[str, list[str]]) -> list[RichOptionPanel]:
     """Return the sections of a help page: headings, and the names of the parameters below them."""
     return [RichOptionPanel(heading, options=names) for heading, names in sections.items()]
 

@@ -19,7 +19,7 @@ from betafold_mlx.cli.options import (
     device_option,
     examples,
     given_options,
-    panels,
+    option_panels,
     settings_options,
     take_settings,
 )
@@ -38,7 +38,7 @@ _NETWORK, _TRAINING = "The network", "The training"
         "betafold-mlx train datasets/mine -o runs/esm2 --embedder weights/esm2_t6_8M_UR50D",
         "betafold-mlx train datasets/mine -o runs/mixed --distilled datasets/labels --mix-until 2000",
     ),
-    panels=panels(
+    panels=option_panels(
         {
             "The run": ["output", "resume", "start", "seed"],
             "What reads the residues": ["embedder", "cache", "windows"],

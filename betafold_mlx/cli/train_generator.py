@@ -14,7 +14,7 @@ from betafold_mlx.cli.options import (
     device_option,
     examples,
     given_options,
-    panels,
+    option_panels,
     settings_options,
     take_settings,
 )
@@ -29,7 +29,7 @@ _NETWORK, _TRAINING = "The network", "The training"
         "betafold-mlx train-generator datasets/mine -o runs/shapes --resume",
         "betafold-mlx train-generator datasets/mine -o runs/oneshot --scales 1 --steps 2000",
     ),
-    panels=panels({"The run": ["output", "resume", "seed"]}),
+    panels=option_panels({"The run": ["output", "resume", "seed"]}),
 )
 @click.argument("dataset", type=DATASET)
 @click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")

@@ -32,7 +32,7 @@ def install(archive: Path | None) -> None:
 
     Prints the folder that holds it.
     """
-    from betafold_mlx.report.viewer import VERSION, install_viewer
+    from betafold_mlx.report.threedmol import VERSION, install_viewer
 
     folder = install_viewer(archive)
     click.echo(f"betafold-mlx: 3dmol {VERSION} is installed, its licence beside it", err=True)

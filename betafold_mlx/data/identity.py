@@ -157,14 +157,14 @@ def alike_matrix(
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int8)
     least = np.array([min_net_identity(n) for n in range(int(lengths.max(initial=0)) + 1)], dtype=np.int8)
     alike = identities >= least[np.minimum(lengths[:, None], lengths[None, :])]
-    owners, codes = words(sequences, cyclic)
+    owners, codes = sequence_words(sequences, cyclic)
     pairs = word_matches(owners, codes, owners, codes)
     alike[pairs[:, 0], pairs[:, 1]] = True
     np.fill_diagonal(alike, True)
     return alike
 
 
-def words(sequences: Iterable[str], cyclic: Iterable[bool]) -> tuple[np.ndarray, np.ndarray]:
+def sequence_words(sequences: Iterable[str], cyclic: Iterable[bool]) -> tuple[np.ndarray, np.ndarray]:
     """Return every word of `WORD` residues: (k,) index of its sequence and (k,) its code, both int64.
 
     The words of a ring pass its seam.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from betafold_mlx.data.identity import min_beyond_chance, word_matches, words
+from betafold_mlx.data.identity import min_beyond_chance, sequence_words, word_matches
 from betafold_mlx.peptide.sequence import residue_ids
 
 CHANCE = 1e-7
@@ -47,7 +47,11 @@ def find_matches(windows: Sequence[str], chains: Sequence[str]) -> np.ndarray:
     numpy.ndarray
         (k, 2) int64, sorted: index of the window, index of a chain that it matches.
     """
-    pairs = [word_matches(*words(windows, [False] * len(windows)), *words(chains, [False] * len(chains)))]
+    pairs = [
+        word_matches(
+            *sequence_words(windows, [False] * len(windows)), *sequence_words(chains, [False] * len(chains))
+        )
+    ]
     if chains:
         lengths = np.array([len(window) for window in windows], dtype=np.int64)
         buckets = (lengths + 3) // 4 * 4  # one matrix product for a few neighbouring lengths

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from betafold_mlx.data.identity import word_links, words
+from betafold_mlx.data.identity import sequence_words, word_links
 from betafold_mlx.data.store import SPLITS
 
 PEPTIDE_SHARES = (0.55, 0.15, 0.30)
@@ -47,7 +47,7 @@ def chain_components(
     Two random words of 8 residues are equal with probability 2e-11: some ten pairs in a million residues. The labels
     (n,) are those of `connected_components`.
     """
-    links = [word_links(*words(sequences, cyclic))]
+    links = [word_links(*sequence_words(sequences, cyclic))]
     first: dict[int, int] = {}
     for n, cluster in enumerate(source_clusters):
         if cluster is not None:

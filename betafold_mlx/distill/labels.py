@@ -11,7 +11,7 @@ from betafold_mlx.data.store import Dataset
 from betafold_mlx.distill.collection import Collection
 from betafold_mlx.distill.labelling import Labelling
 from betafold_mlx.distill.leakage import LeakageCheck
-from betafold_mlx.distill.sequences import Unlabelled, mutants, read_fasta
+from betafold_mlx.distill.sequences import Unlabelled, mutants, read_unlabelled
 from betafold_mlx.distill.teacher import Teacher
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import file_sha256
@@ -45,7 +45,7 @@ def from_sequences(
         digest = file_sha256(path)
     except OSError as error:
         raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
-    found = label_sequences(read_fasta(path), teacher, check, how, advance)
+    found = label_sequences(read_unlabelled(path), teacher, check, how, advance)
     found.sources.append({"name": path.name, "sha256": digest, "records": found.read})
     return _labelled(found, "sequences", {}, teacher, how), found.failed
 

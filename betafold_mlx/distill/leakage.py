@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from betafold_mlx.data.identity import alike_matrix, rotations, word_matches, words
+from betafold_mlx.data.identity import alike_matrix, rotations, sequence_words, word_matches
 from betafold_mlx.data.scan import find_matches
 from betafold_mlx.data.store import EXPERIMENTAL, MAX_PEPTIDE, Dataset
 from betafold_mlx.errors import BetafoldError
@@ -51,7 +51,7 @@ class LeakageCheck:
             for fragment in dataset.fragments
         ]
         self._later_names = [f"{record.id} ({record.split})" for record in later]
-        self._words = words([r.sequence for r in later], [r.cyclic for r in later])
+        self._words = sequence_words([r.sequence for r in later], [r.cyclic for r in later])
         train = [record for record in dataset.records if record.split == "train"]
         self._train = "\n".join(_target(record.sequence, record.cyclic) for record in train)
 
@@ -95,7 +95,7 @@ class LeakageCheck:
             for row, peptide in np.argwhere(alike).tolist():
                 found.setdefault(some[row], self._names[peptide])
 
-        for index, record in word_matches(*words(sequences, cyclic), *self._words).tolist():
+        for index, record in word_matches(*sequence_words(sequences, cyclic), *self._words).tolist():
             found.setdefault(index, self._later_names[record])
         return [found.get(n) for n in range(len(sequences))]
 

@@ -40,7 +40,7 @@ class Unlabelled(NamedTuple):
     problem: str = ""
 
 
-def read_fasta(path: Path) -> Iterator[Unlabelled]:
+def read_unlabelled(path: Path) -> Iterator[Unlabelled]:
     """Yield the records of a FASTA file, plain or gzipped; headers may state chemistry, as in `fold`.
 
     Raises

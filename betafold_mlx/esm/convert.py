@@ -16,7 +16,7 @@ from betafold_mlx.esm.hub import Checkpoint, canonical_name, canonical_tensors, 
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.reference import Reference, reference_forward, transformers_forward
 from betafold_mlx.esm.sizes import CHECKS, EsmConfig, check_published
-from betafold_mlx.esm.tokenizer import pad, tokenize
+from betafold_mlx.esm.tokenizer import pad_tokens, tokenize
 from betafold_mlx.files import atomic_directory, check_output, file_sha256, to_json
 from betafold_mlx.model.directory import (
     CARD_FILE,
@@ -156,7 +156,7 @@ def verify(model: Esm2, references: Sequence[Reference]) -> Verification:
         Where they differ by more than `TOLERANCE`.
     """
     probes = [tokenize(probe) for probe in PROBES]
-    tokens = mx.array(pad(probes))
+    tokens = mx.array(pad_tokens(probes))
     encoded = model.encode(tokens)
     hidden = np.array(mx.stack(encoded.hidden, axis=1))  # (B, layers + 1, T, D)
     logits, contacts = np.array(model.logits(encoded.states)), np.array(model.contacts(tokens))

@@ -11,7 +11,7 @@ import numpy as np
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.sizes import MAX_RESIDUES
-from betafold_mlx.esm.tokenizer import MASK, RESIDUES, TOKENS, pad, tokenize
+from betafold_mlx.esm.tokenizer import MASK, RESIDUES, TOKENS, pad_tokens, tokenize
 from betafold_mlx.peptide.sequence import ALPHABET, clean_letters
 
 BATCH_TOKENS = 4096
@@ -82,7 +82,7 @@ def score_sequence(model: Esm2, sequence: str) -> SequenceScore:
     masked[np.arange(len(places)), places] = MASK
     step = max(1, BATCH_TOKENS // len(tokens))
     parts = [
-        _at_the_mask(model, pad(list(masked[start : start + step])), places[start : start + step])
+        _at_the_mask(model, pad_tokens(list(masked[start : start + step])), places[start : start + step])
         for start in range(0, len(places), step)
     ]
     logits = np.concatenate(parts).astype(np.float64)  # (L, 33)

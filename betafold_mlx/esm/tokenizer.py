@@ -26,7 +26,7 @@ PADDING_STEP = 8
 
 _IDS = {token: index for index, token in enumerate(TOKENS)}
 _PIECE = re.compile(r"<[a-z_0-9]+>|.", flags=re.DOTALL)
-_OUTER = {"<cls>", "<pad>", "<eos>"}  # set by `tokenize` and `pad`, never by the text
+_OUTER = {"<cls>", "<pad>", "<eos>"}  # set by `tokenize` and `pad_tokens`, never by the text
 
 
 def tokenize(sequence: str) -> np.ndarray:
@@ -64,7 +64,7 @@ def tokenize(sequence: str) -> np.ndarray:
     return np.array([CLS, *(_IDS[piece] for piece in pieces), EOS], dtype=np.int32)
 
 
-def pad(rows: Sequence[np.ndarray]) -> np.ndarray:
+def pad_tokens(rows: Sequence[np.ndarray]) -> np.ndarray:
     """Stack B token rows into one batch (B, T) int32, with ``<pad>`` up to a multiple of `PADDING_STEP`."""
     longest = max(len(row) for row in rows)
     batch = np.full((len(rows), -(-longest // PADDING_STEP) * PADDING_STEP), PAD, dtype=np.int32)
@@ -75,4 +75,4 @@ def pad(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 def encode(sequences: Sequence[str]) -> np.ndarray:
     """Tokenize and pad B sequences: (B, T) int32. The residue at place i (from 0) is token i + 1."""
-    return pad([tokenize(sequence) for sequence in sequences])
+    return pad_tokens([tokenize(sequence) for sequence in sequences])

@@ -17,7 +17,7 @@ import numpy as np
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.batch_folds import Say
-from betafold_mlx.evaluate.batching import length_batches, length_mask, pad
+from betafold_mlx.evaluate.batching import length_batches, length_mask, pad_stack
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.neighbours import Neighbour, nearest_windows
 from betafold_mlx.geometry import backbone_torsions, build_backbone
@@ -154,7 +154,7 @@ def native_torsions(items: Sequence[Item]) -> list[np.ndarray]:
     torsions: list[np.ndarray] = [np.zeros((0, 3))] * len(items)
     for members, length in length_batches([len(item) for item in items]):
         batch = [items[index] for index in members]
-        points = pad([item.coordinates[:, :3].astype(np.float32) for item in batch], length)
+        points = pad_stack([item.coordinates[:, :3].astype(np.float32) for item in batch], length)
         angles, defined = backbone_torsions(points, length_mask([len(item) for item in batch], length))
         filled = np.array(mx.where(defined, angles, NEUTRAL))
         for row, index in enumerate(members):
@@ -166,8 +166,8 @@ def build_structures(items: Sequence[Item], torsions: Sequence[np.ndarray]) -> l
     """Build (L, 5, 3) backbones, Angstrom, N, CA, C, O, CB, from (L, 3) radians with ideal geometry."""
     structures: list[np.ndarray] = [np.zeros((0, 5, 3))] * len(items)
     for members, length in length_batches([len(item) for item in items]):
-        angles = pad([torsions[index].astype(np.float32) for index in members], length)
-        residues = pad([items[index].peptide.ids for index in members], length)
+        angles = pad_stack([torsions[index].astype(np.float32) for index in members], length)
+        residues = pad_stack([items[index].peptide.ids for index in members], length)
         mask = length_mask([len(items[index]) for index in members], length)
         built = np.array(build_backbone(angles, residues, mask))
         for row, index in enumerate(members):

@@ -23,7 +23,7 @@ def length_batches(lengths: Sequence[int]) -> Iterator[tuple[np.ndarray, int]]:
             yield members[first : first + size], int(length)
 
 
-def pad(arrays: Sequence[np.ndarray], length: int) -> mx.array:
+def pad_stack(arrays: Sequence[np.ndarray], length: int) -> mx.array:
     """Stack arrays (L, ...) of different L to (B, length, ...), zeros behind each."""
     stacked = np.zeros((len(arrays), length, *arrays[0].shape[1:]), dtype=np.asarray(arrays[0]).dtype)
     for row, array in enumerate(arrays):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from betafold_mlx.evaluate.layout import Block, TextTable, plain_text
+from betafold_mlx.evaluate.layout import Block, TextTable
 from betafold_mlx.evaluate.methods import BEST_OF, OTHER
 from betafold_mlx.evaluate.reliability import COVERAGES
 
@@ -66,11 +66,6 @@ of proteins without a fold in solution, seen where 10 residues in a row occur in
 below: chance that a fragment has a higher mean pLDDT."""
 
 
-def render(document: Document) -> str:
-    """Return the whole document (`betafold_mlx.evaluate.document.build_document`) as plain text."""
-    return plain_text(blocks(document))
-
-
 def blocks(document: Document) -> Iterator[Block]:
     """Yield tables and paragraphs in the order to read them; tables without a row are left out."""
     heading = [f"{label(name)}: {description}" for name, description in document["methods"].items()]
@@ -105,7 +100,7 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.0f} %"
 
 
-def estimate(entry: Mapping[str, Any], key: str) -> str:
+def with_interval(entry: Mapping[str, Any], key: str) -> str:
     """Return ``entry[key]`` with its 95 % interval, and a star where that excludes zero."""
     text = "-" if entry[key] is None else f"{entry[key]:+.2f}"
     if entry["low"] is None:
@@ -136,7 +131,7 @@ def _comparisons(group: Document, judged: str) -> TextTable:
     none = "" if group["intervals"] else " (too few clusters for intervals)"
     header = [f"{label(judged)} minus{none}", *(title for _, title in _DIFFERENCES)]
     rows = [
-        [label(other), *(estimate(table[key], "difference") for key, _ in _DIFFERENCES)]
+        [label(other), *(with_interval(table[key], "difference") for key, _ in _DIFFERENCES)]
         for other, table in group["comparisons"].items()
     ]
     return TextTable(header, rows)
@@ -202,11 +197,11 @@ def _ranking(groups: Sequence[Document]) -> TextTable:
             figures = group["ranking"]
             rows.append(
                 [
-                    *(group["name"], str(figures["n"]), estimate(figures["spearman_rmsd"], "mean")),
+                    *(group["name"], str(figures["n"]), with_interval(figures["spearman_rmsd"], "mean")),
                     *(percent(figures[key]) for key in ("hit_rate", "chance")),
                     *(number(figures[key], 2) for key in ("rmsd_first", "rmsd_mean", "rmsd_best")),
                     *(
-                        estimate(figures[key], "mean")
+                        with_interval(figures[key], "mean")
                         for key in ("hit_rate_minus_chance", "first_minus_mean")
                     ),
                 ]

@@ -10,7 +10,7 @@ import numpy as np
 from betafold_mlx.evaluate.structure_scores import Scores
 
 BINS = 10
-MOST_CONFIDENT = 0.2
+CONFIDENT_SHARE = 0.2
 """Share of the items whose RMSD is given apart."""
 COVERAGES = tuple(range(10, 101, 10))
 """Percent of the items, the most confident ones, of the risk-coverage curve."""
@@ -39,7 +39,7 @@ def confidence_figures(plddt: Sequence[np.ndarray], scores: Scores) -> dict[str,
     means = np.array([values.mean() for values in plddt])
     reached = 100.0 * scores.mean_lddt
     rmsd = np.where(np.isnan(scores.rmsd), scores.ca_rmsd, scores.rmsd)
-    best = np.argsort(-means, kind="stable")[: int(np.ceil(MOST_CONFIDENT * len(means)))]
+    best = np.argsort(-means, kind="stable")[: int(np.ceil(CONFIDENT_SHARE * len(means)))]
     lengths = np.array([len(states) for states in scores.secondary_structure], dtype=float)
     helix = np.array([states.count("H") / len(states) for states in scores.secondary_structure])
     residues = np.concatenate(plddt), 100.0 * np.concatenate(scores.lddt)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.evaluate.batching import length_batches, length_mask, pad
+from betafold_mlx.evaluate.batching import length_batches, length_mask, pad_stack
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.geometry import backbone_torsions, rmsd, superpose
 from betafold_mlx.geometry.metrics import ca_distance_error, gdt_ts, lddt, torsion_error
@@ -106,8 +106,8 @@ def score_structures(items: Sequence[Item], structures: Sequence[np.ndarray]) ->
     for members, length in length_batches([len(item) for item in items]):
         batch = [items[index] for index in members]
         whole = np.array([bool(np.isfinite(structures[index][:, :3]).all()) for index in members])
-        predicted = pad([_centred(structures[index]) for index in members], length)
-        native = pad([_centred(item.coordinates) for item in batch], length)
+        predicted = pad_stack([_centred(structures[index]) for index in members], length)
+        native = pad_stack([_centred(item.coordinates) for item in batch], length)
         mask = length_mask([len(item) for item in batch], length)
         figures = _score_batch(predicted, native, mask, mx.array(whole))
         for row, index in enumerate(members):

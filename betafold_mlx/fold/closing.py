@@ -14,7 +14,7 @@ ROUNDS = 12
 EXACT = 1e-4
 """Angstrom: the largest misfit of a closed structure."""
 
-LONGEST_STEP = 0.2
+MAX_STEP = 0.2
 """Radians a round, so that a step stays where the constraints are nearly linear."""
 
 DAMPING = 1e-3
@@ -69,7 +69,7 @@ def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
         square += DAMPING * np.eye(square.shape[-1])
         step = (jacobian.swapaxes(-1, -2) @ np.linalg.solve(square, residual[..., None]))[..., 0] * ease
         longest = np.abs(step).max(axis=-1, keepdims=True)
-        step *= np.minimum(1.0, LONGEST_STEP / np.maximum(longest, 1e-9))
+        step *= np.minimum(1.0, MAX_STEP / np.maximum(longest, 1e-9))
         torsions = torsions - mx.array(step.reshape(batch, length, 3).astype(np.float32))
     return mx.array(best)
 

@@ -9,7 +9,15 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
-from betafold_mlx.fold.minimise import BONDED_STEPS, GENTLE, STEPS, USUAL, Schedule, draw_starts, minimise
+from betafold_mlx.fold.minimise import (
+    BONDED_STEPS,
+    GENTLE,
+    STEPS,
+    USUAL,
+    MinimiseSchedule,
+    draw_starts,
+    minimise,
+)
 from betafold_mlx.fold.restraints import Restraints, restraints_from, take
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
@@ -148,7 +156,7 @@ def fit(
     restraints: Restraints,
     rows: np.ndarray,
     effort: int = 1,
-    schedule: Schedule = USUAL,
+    schedule: MinimiseSchedule = USUAL,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise candidates from any source, `TOGETHER` at a time, and close their stated bonds.
 
@@ -162,7 +170,7 @@ def fit(
         (n,) int, the peptide of each candidate.
     effort : int
         Multiple of the usual number of steps.
-    schedule : Schedule
+    schedule : MinimiseSchedule
         Of the minimisation.
 
     Returns

@@ -51,7 +51,7 @@ STAGES = (Stage(12, 0.0, 0.3, 0.6), Stage(12, 30.0, 0.05, 0.2))
 """A chain first finds its shape, through itself where it must, then makes room and closes."""
 
 
-class Targets(NamedTuple):
+class FitTargets(NamedTuple):
     """Where C-alphas are to lie, in B chains padded to L residues.
 
     Attributes
@@ -70,7 +70,11 @@ class Targets(NamedTuple):
 
 
 def fit_torsions(
-    start: np.ndarray, freedom: np.ndarray, targets: Targets, bonds: Bonds, stages: tuple[Stage, ...] = STAGES
+    start: np.ndarray,
+    freedom: np.ndarray,
+    targets: FitTargets,
+    bonds: Bonds,
+    stages: tuple[Stage, ...] = STAGES,
 ) -> np.ndarray:
     """Fit torsions to targets.
 
@@ -80,7 +84,7 @@ def fit_torsions(
         (B, L, 3) radians phi, psi, omega.
     freedom : numpy.ndarray
         (B, L, 3) r, radians: a turn from the start that costs half a nat.
-    targets : Targets
+    targets : FitTargets
         Of the B chains.
     bonds : Bonds
         Residues, mask, ring and disulfides of the B chains.
@@ -100,7 +104,7 @@ def fit_torsions(
 
 
 class _Problem:
-    def __init__(self, start: np.ndarray, freedom: np.ndarray, targets: Targets, bonds: Bonds) -> None:
+    def __init__(self, start: np.ndarray, freedom: np.ndarray, targets: FitTargets, bonds: Bonds) -> None:
         self.start = start.astype(np.float64)
         self._stiffness = 1.0 / np.square(freedom.astype(np.float64))
         self._weight = targets.weight.astype(np.float64)[..., None]  # (B, L, 1)

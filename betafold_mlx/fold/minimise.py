@@ -27,7 +27,7 @@ PULL_EVERY = 8
 """Steps for which the mixture's states keep their probabilities."""
 
 
-class Schedule(NamedTuple):
+class MinimiseSchedule(NamedTuple):
     """How a minimisation goes on.
 
     Attributes
@@ -45,8 +45,8 @@ class Schedule(NamedTuple):
     sterics_from: float = STERICS_FROM
 
 
-USUAL = Schedule()
-GENTLE = Schedule(first_rate=0.01, first_chemistry=1.0, sterics_from=0.0)
+USUAL = MinimiseSchedule()
+GENTLE = MinimiseSchedule(first_rate=0.01, first_chemistry=1.0, sterics_from=0.0)
 """The second is for starts that have their shape already."""
 
 
@@ -98,7 +98,7 @@ def minimise(
     restraints: Restraints,
     weights: EnergyWeights | None = None,
     steps: int = STEPS,
-    schedule: Schedule = USUAL,
+    schedule: MinimiseSchedule = USUAL,
 ) -> mx.array:
     """Lower the energy of structures by Adam (Kingma & Ba 2015), each by itself.
 
@@ -112,7 +112,7 @@ def minimise(
         Weights of the terms of the energy.
     steps : int
         Their number is fixed, so that a structure does not depend on what is minimised beside it.
-    schedule : Schedule
+    schedule : MinimiseSchedule
         Step sizes and the growth of the chemistry.
 
     Returns

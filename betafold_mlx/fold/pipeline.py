@@ -31,7 +31,7 @@ from betafold_mlx.templates.library import TemplateLibrary
 from betafold_mlx.templates.search import Templates, search
 
 if TYPE_CHECKING:
-    from betafold_mlx.esm.features import EsmEmbedder
+    from betafold_mlx.esm.embedder import EsmEmbedder
     from betafold_mlx.fold.disulfides import DisulfidePattern
 
 MAX_TEMPLATES = 4

@@ -20,7 +20,7 @@ from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
 from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
 
 if TYPE_CHECKING:
-    from betafold_mlx.esm.features import EsmEmbedder
+    from betafold_mlx.esm.embedder import EsmEmbedder
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -295,6 +295,6 @@ def _load_templates(model: Path, templates: str | Path | None) -> TemplateLibrar
 
 
 def _load_embedder(wanted: EmbedderConfig, near: Path, given: str | Path | None) -> EsmEmbedder:
-    from betafold_mlx.esm.features import EsmEmbedder  # the bundled model starts without
+    from betafold_mlx.esm.embedder import EsmEmbedder  # the bundled model starts without
 
     return EsmEmbedder.load(find_embedder(wanted, near, given))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.fitting import Targets, fit_torsions
+from betafold_mlx.fold.fitting import FitTargets, fit_torsions
 from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import VARIANCE_FLOOR, Restraints, take
 from betafold_mlx.model.heads import EDGES, OUTERMOST
@@ -154,7 +154,7 @@ def thread(templates: Templates, restraints: Restraints, seed: int, each: int) -
         told = ~np.isnan(between)
         distance[c][told] = between[told]
         tightness[c][told & (tightness[c] > 0)] = 1.0 / ((DISTANCE_WIDTH**2 + VARIANCE_FLOOR) * count[c])
-    threaded = fit_torsions(start, freedom, Targets(ca, weight, TARGET_WIDTH), own.bonds)
+    threaded = fit_torsions(start, freedom, FitTargets(ca, weight, TARGET_WIDTH), own.bonds)
     told_restraints = own._replace(
         distance=mx.array(distance), tightness=mx.array(tightness), omega=mx.array(omega)
     )

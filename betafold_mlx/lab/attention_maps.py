@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.embedder import EsmEmbedder
 from betafold_mlx.evaluate.groups import is_hairpin
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.evaluate.structure_scores import CA

@@ -11,7 +11,7 @@ import mlx.core as mx
 
 from betafold_mlx.data.fill import Embed, FillReporter, fill_cache
 from betafold_mlx.esm.converted import LoadedEsm, describe_esm
-from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.embedder import EsmEmbedder
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.lab.comparison import usual_report

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.embedder import EsmEmbedder
 from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap
 from betafold_mlx.evaluate.groups import PAIRED_DISTANCE, strand_edges

@@ -13,7 +13,7 @@ import sys
 
 import mlx.core as mx
 
-_LOWEST = -88.0  # exp of it is below the smallest normal float32, 2^-126, and comes out as 0
+_MIN_EXPONENT = -88.0  # exp of it is below the smallest normal float32, 2^-126, and comes out as 0
 _ROUND = (
     1.5 * 2.0**23 + 127
 )  # added to |t| < 2^22, float32 has no places left for a fraction; 127: the exponent's bias
@@ -40,7 +40,7 @@ def exp_of_negative(x: mx.array) -> mx.array:
     x = k ln 2 + r with an integer k: 2^k is written into the exponent's bits, exp(r) is a polynomial. The relative
     error is below 2e-7 down to -87.3; where exp is below 2^-126 the result is 0.
     """
-    x = mx.maximum(x, _LOWEST)
+    x = mx.maximum(x, _MIN_EXPONENT)
     shifted = x * math.log2(math.e) + _ROUND
     k = shifted - _ROUND
     power = mx.view(mx.left_shift(mx.view(shifted, mx.int32), 23), mx.float32)  # 2^k

@@ -17,7 +17,7 @@ import mlx.nn as nn
 import numpy as np
 
 STATES = 32
-LARGEST_CONCENTRATION = 400.0
+MAX_CONCENTRATION = 400.0
 """A von Mises distribution of this concentration has a standard deviation of 2.9 degrees."""
 
 GRID = 72
@@ -43,7 +43,7 @@ class RamachandranHead(nn.Module):
         """(B, L, D) -> the mixtures of B peptides of L residues."""
         logits = self.linear(states)
         log_weights = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-        concentration = mx.minimum(mx.exp(self.log_concentration), LARGEST_CONCENTRATION)
+        concentration = mx.minimum(mx.exp(self.log_concentration), MAX_CONCENTRATION)
         return TorsionMixture(log_weights, self.centre, concentration)
 
 
@@ -165,7 +165,7 @@ def fit_states(angles: np.ndarray, rounds: int = 60) -> tuple[np.ndarray, np.nda
         length = np.clip(np.linalg.norm(mean, axis=-1), 0.05, 0.999)
         centre = np.arctan2(mean[..., 1], mean[..., 0])
         # Banerjee et al. 2005, eq. 4.4, on the circle
-        concentration = np.minimum(length * (2 - length**2) / (1 - length**2), LARGEST_CONCENTRATION / 2)
+        concentration = np.minimum(length * (2 - length**2) / (1 - length**2), MAX_CONCENTRATION / 2)
         weight = np.maximum(total / total.sum(), 1e-4)
         weight /= weight.sum()
     return centre, concentration, weight

@@ -14,10 +14,10 @@ from betafold_mlx.report.bands import BANDS, band_of
 from betafold_mlx.report.maps import attention_images, colour_bar, distance_image, regions_image, scale_end
 from betafold_mlx.report.render import render
 from betafold_mlx.report.script_data import script_data
+from betafold_mlx.report.threedmol import INSTALL, Viewer, find_viewer
 from betafold_mlx.report.trace import trace_picture
 from betafold_mlx.report.tracks import tracks_picture
 from betafold_mlx.report.view import PredictionView, view
-from betafold_mlx.report.viewer import INSTALL, Viewer, find_viewer
 
 if TYPE_CHECKING:
     from betafold_mlx.fold.prediction import Prediction

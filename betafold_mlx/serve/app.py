@@ -165,7 +165,7 @@ def _fold_router(worker: Worker, limits: ServerLimits) -> APIRouter:
         if key not in kept:
             raise HTTPException(404, "this prediction is no longer kept: fold the peptide again")
         asked, prediction = kept[key]
-        command = command_line(asked, worker.predictor.loaded.name)
+        command = fold_command(asked, worker.predictor.loaded.name)
         text = await worker.run(lambda _: prediction.text(kind, command))
         headers: dict[str, str] = {}
         if kind == "html":
@@ -233,7 +233,7 @@ def _fold(predictor: Predictor, asked: FoldRequest) -> Prediction:
     )
 
 
-def command_line(asked: FoldRequest, model: str) -> str:
+def fold_command(asked: FoldRequest, model: str) -> str:
     """Return the command that makes the same prediction."""
     peptide = asked.peptide()
     words = ["betafold-mlx", "fold", peptide.sequence]

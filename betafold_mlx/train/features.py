@@ -53,7 +53,7 @@ def fill_by_esm(
     """
 
     def load() -> Embed:
-        from betafold_mlx.esm.features import embed_sequences  # a whole cache needs none of it
+        from betafold_mlx.esm.embedder import embed_sequences  # a whole cache needs none of it
 
         embed = functools.partial(embed_sequences, find())
         embed([])  # loads it

@@ -35,7 +35,7 @@ from betafold_mlx.train.card import training_card
 from betafold_mlx.train.checkpoint import Counters
 from betafold_mlx.train.losses import total_loss
 from betafold_mlx.train.microbatch import MICROBATCH, in_microbatches
-from betafold_mlx.train.mixing import described, mixed
+from betafold_mlx.train.mixing import describe_mix, mixed
 from betafold_mlx.train.muon import BlockMuon
 from betafold_mlx.train.ranks import Ranks
 from betafold_mlx.train.run import Run
@@ -110,7 +110,7 @@ class Trainer(Run):
         self.sampler = WindowSampler(dataset, PADDED_LENGTHS, config.seed, config.sampler)
         self.batches = mixed(self.sampler, dataset_sha256, distilled, config.mix)
         self.validation = validation_batches(dataset, featurizer)
-        self.dataset_name = f"{len(dataset.records)} records" + described(distilled, config.mix)
+        self.dataset_name = f"{len(dataset.records)} records" + describe_mix(distilled, config.mix)
         mx.random.seed(config.seed)  # the initial weights
         self.model = FoldingModel(config.network)
         rest = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)

@@ -43,7 +43,7 @@ def mixed(
     return MixedSampler(sampler, second, mix.share, mix.until)
 
 
-def described(distilled: Dataset | None, mix: Mix | None) -> str:
+def describe_mix(distilled: Dataset | None, mix: Mix | None) -> str:
     """Return what a card adds to the number of experimental records."""
     if distilled is None or mix is None:
         return ""

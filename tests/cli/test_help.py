@@ -81,7 +81,7 @@ def test_numbers_in_the_text_are_those_of_the_modules(page):
     from betafold_mlx.data.sampling import DEFAULT_WINDOWS, MIN_WINDOWS
     from betafold_mlx.data.store import MAX_PEPTIDE, MIN_PEPTIDE
     from betafold_mlx.peptide.sequence import MAX_LENGTH, MIN_LENGTH, TRAINED_LENGTHS
-    from betafold_mlx.report.viewer import PACKAGE
+    from betafold_mlx.report.threedmol import PACKAGE
 
     def text(path):
         return " ".join(page(path).split())

@@ -14,7 +14,7 @@ from esm_helpers import TINY, contents
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.data.windows import SamplerConfig
 from betafold_mlx.esm.convert import convert
-from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.embedder import EsmEmbedder
 from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.train.features import fill_by_esm

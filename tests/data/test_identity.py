@@ -18,9 +18,9 @@ from betafold_mlx.data.identity import (
     min_net_identity,
     net_identities,
     rotations,
+    sequence_words,
     word_links,
     word_matches,
-    words,
 )
 from betafold_mlx.peptide.sequence import ALPHABET
 
@@ -172,7 +172,7 @@ def test_words_matches_and_links(sequences, data):
 
     count = len(sequences)
     expected = {(a, b) for a in range(count) for b in range(count) if plain(a) & plain(b)}
-    found = words(sequences, cyclic)
+    found = sequence_words(sequences, cyclic)
     assert set(map(tuple, word_matches(*found, *found).tolist())) == expected
     links = set(map(tuple, word_links(*found).tolist()))
     assert links <= expected
@@ -191,7 +191,9 @@ def test_canonical_names_a_ring():
 
 def test_nothing_to_compare():
     assert identity_matrix([], []).shape == alike_matrix([], []).shape == (0, 0)
-    assert words([], [])[0].shape == (0,) and word_links(*words(["ACD"], [False])).shape == (0, 2)
+    assert sequence_words([], [])[0].shape == (0,) and word_links(
+        *sequence_words(["ACD"], [False])
+    ).shape == (0, 2)
 
 
 def test_shared_peptides_reach_the_documented_chance(shared_data):

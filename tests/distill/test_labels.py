@@ -7,7 +7,7 @@ from distill_helpers import built_dataset, guard_of, save_toy
 from betafold_mlx.data.store import MAX_PEPTIDE, MIN_PEPTIDE, Dataset
 from betafold_mlx.distill.labelling import Labelling
 from betafold_mlx.distill.labels import from_mutants, from_sequences, label_sequences
-from betafold_mlx.distill.sequences import Unlabelled, mutants, read_fasta
+from betafold_mlx.distill.sequences import Unlabelled, mutants, read_unlabelled
 from betafold_mlx.distill.teacher import Label, Teacher
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import Peptide
@@ -53,7 +53,7 @@ WWKLAKLAKLAKLA
 def test_records_of_a_file_and_what_is_wrong_with_them(tmp_path):
     path = tmp_path / "a.fasta.gz"
     path.write_bytes(gzip.compress(FASTA.encode()))
-    found = {each.id: each for each in read_fasta(path)}
+    found = {each.id: each for each in read_unlabelled(path)}
     assert list(found) == ["good", "ring", "bad", "short", "mirror", "capped", "record-7"]
     assert found["ring"].peptide == Peptide("GRCTKSIPPICFPD", True, ((3, 11),))
     assert found["bad"].peptide is None and "'X' at position 4" in found["bad"].problem
@@ -62,7 +62,7 @@ def test_records_of_a_file_and_what_is_wrong_with_them(tmp_path):
     assert found["good"].peptide == Peptide("KLAKLAKKLAKLAKWW") and not found["good"].problem
     assert found["capped"].peptide == Peptide("GEWTYDDATKTFTVTE")
     with pytest.raises(BetafoldError, match="cannot read"):
-        list(read_fasta(tmp_path / "nowhere.fasta"))
+        list(read_unlabelled(tmp_path / "nowhere.fasta"))
 
 
 def test_mutants_are_near_training_examples_and_new(dataset, guard):

@@ -8,9 +8,10 @@ import pytest
 from evaluate_helpers import make_item, prediction_of
 from synthetic import make_dataset
 
-from betafold_mlx.evaluate.display import render
+from betafold_mlx.evaluate.display import blocks
 from betafold_mlx.evaluate.document import build_document, plain_values
 from betafold_mlx.evaluate.items import split_items
+from betafold_mlx.evaluate.layout import plain_text
 from betafold_mlx.evaluate.methods import Evaluation, evaluate_model
 from betafold_mlx.evaluate.structure_scores import score_structures
 from betafold_mlx.files import to_json
@@ -95,7 +96,7 @@ def test_what_the_model_is_told_beside_the_sequence_is_noted():
     report = build_document(evaluate_model(Oracle(items), dataset, items), {})
     assert rings == 3 and len(items) == 8
     assert any("of 3 of 8 items; no baseline uses them" in note for note in report["notes"])
-    assert f"note: {report['notes'][0]}" in render(report)
+    assert f"note: {report['notes'][0]}" in plain_text(blocks(report))
 
 
 def test_figures_are_means_over_items_and_pooled_over_residues():
@@ -178,7 +179,7 @@ def test_one_model_of_each_item_is_no_ensemble():
     report = build_document(evaluate_model(Oracle(items), dataset, items, samples=1), {})
     assert list(report["methods"])[:2] == ["model", "model_not_told"]
     assert all("ranking" not in group and "confidence" in group for group in report["groups"])
-    assert "ensemble" not in report["records"][0] and "within a peptide" not in render(report)
+    assert "ensemble" not in report["records"][0] and "within a peptide" not in plain_text(blocks(report))
 
 
 def test_only_what_has_chemistry_is_folded_a_second_time():
@@ -216,7 +217,7 @@ def test_stated_bonds_and_preferred_disulfides_are_counted():
     span = np.linalg.norm(items[4].coordinates[-1, 2] - items[4].coordinates[0, 0])
     assert measured["kind"] == "ring" and measured["distance"] == pytest.approx(span, abs=0.01)
     assert "stated_bonds" not in records["p3"]
-    text = render(report)
+    text = plain_text(blocks(report))
     assert "peptides free: disulfide" in text and "disulfides not stated" in text
 
 
@@ -243,7 +244,7 @@ def test_the_scope_is_in_the_report_and_the_tables():
     report = build_document(evaluate_model(Knowing(items), dataset, items, samples=2, scope=4), {})
     counts = {entry["name"]: entry["n"] for entry in report["scope"]["sets"]}
     assert counts == {"fragments": 3, "peptides": 6, "random": 4, "shuffled": 3, "disordered": 25}
-    text = render(report)
+    text = plain_text(blocks(report))
     assert "confidence where there is no fold" in text and "tau 275-304, repeat 2" in text
     assert json.loads(to_json(report)) == report
 
@@ -259,7 +260,7 @@ def test_noise_is_measured():
 
 
 def test_tables_show_every_group_and_mark_certain_differences(perfect):
-    text = render(perfect)
+    text = plain_text(blocks(perfect))
     for group in perfect["groups"]:
         assert f"{group['name']}: {group['n']} in {group['clusters']} cluster" in text
     assert "reconstruction floor" in text and "too few clusters for intervals" in text
@@ -286,7 +287,7 @@ def test_ca_only_structures_have_figures_but_no_backbone_comparison():
     figures = report["groups"][0]["figures"]["model"]
     assert figures["rmsd_mean"] is None and figures["phi_mae"] is None and figures["ca_rmsd_mean"] < 1e-3
     assert report["groups"][0]["comparisons"] == {}
-    assert "-" in render(report)
+    assert "-" in plain_text(blocks(report))
 
 
 def test_details_reach_the_record_and_unclustered_items_are_not_compared():

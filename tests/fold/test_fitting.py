@@ -13,7 +13,7 @@ from synthetic import toy_model
 from betafold_mlx.fold.closing import bond_misfit, close_bonds
 from betafold_mlx.fold.ensemble import fit
 from betafold_mlx.fold.fit_terms import lower_energy
-from betafold_mlx.fold.fitting import DISULFIDE_CB, STAGES, Stage, Targets, _Problem, fit_torsions
+from betafold_mlx.fold.fitting import DISULFIDE_CB, STAGES, Stage, FitTargets, _Problem, fit_torsions
 from betafold_mlx.fold.gradient import BRIDGE_CA, RING_PAIRS
 from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import restraints_from
@@ -52,7 +52,7 @@ def test_the_energy_and_its_gradient_are_those_of_a_plain_one(stage):
     targets = [rng.normal(size=(len(peptide), 3)) * 6 + 9 for peptide in PEPTIDES]
     weights = [(rng.random(len(peptide)) < 0.7).astype(float) for peptide in PEPTIDES]
     freedom = rng.uniform(0.1, 0.8, (3, 16, 3))
-    problem = _Problem(padded(starts), freedom, Targets(padded(targets), padded(weights), 0.7), bonds)
+    problem = _Problem(padded(starts), freedom, FitTargets(padded(targets), padded(weights), 0.7), bonds)
     value, gradient, matrix = problem._energy(padded(torsions), stage)
     assert np.linalg.eigvalsh(matrix).min() > 0  # a step of Gauss and Newton goes down
     gradient = gradient.reshape(3, 16, 3)
@@ -75,7 +75,7 @@ def test_the_energy_and_its_gradient_are_those_of_a_plain_one(stage):
 def fitted(peptide, start, target, weight, freedom=WIDE, width=0.2, stages=STAGES):
     free = np.full((1, 16, 3), freedom)
     free[..., 2] = math.radians(6)
-    targets = Targets(padded([target]), padded([weight]), width)
+    targets = FitTargets(padded([target]), padded([weight]), width)
     ends = fit_torsions(padded([start]), free, targets, bonds_of([peptide]), stages)
     return ends[0, : len(peptide)]
 
@@ -160,14 +160,16 @@ def test_neither_padding_nor_company_changes_a_result():
         weights.append(np.ones(len(peptide)))
     freedom = np.full((3, 16, 3), 0.4)
     together = fit_torsions(
-        padded(starts), freedom, Targets(padded(targets), padded(weights), 0.5), bonds_of(PEPTIDES)
+        padded(starts), freedom, FitTargets(padded(targets), padded(weights), 0.5), bonds_of(PEPTIDES)
     )
     for row, peptide in enumerate(PEPTIDES):
         for length in (16, 24):
             alone = fit_torsions(
                 padded(starts[row : row + 1], length),
                 np.full((1, length, 3), 0.4),
-                Targets(padded(targets[row : row + 1], length), padded(weights[row : row + 1], length), 0.5),
+                FitTargets(
+                    padded(targets[row : row + 1], length), padded(weights[row : row + 1], length), 0.5
+                ),
                 bonds_of([peptide], length),
             )
             n = len(peptide)
@@ -179,7 +181,7 @@ def test_no_step_goes_up():
     rng = np.random.default_rng(4)
     bonds = bonds_of(PEPTIDES)
     start = padded([shape_of(len(peptide), rng) for peptide in PEPTIDES])
-    targets = Targets(rng.normal(size=(3, 16, 3)) * 20, np.array(bonds.mask).astype(float), 0.5)
+    targets = FitTargets(rng.normal(size=(3, 16, 3)) * 20, np.array(bonds.mask).astype(float), 0.5)
     problem = _Problem(start, np.full(start.shape, 0.5), targets, bonds)
     torsions = start.copy()
     for stage in STAGES:

@@ -11,7 +11,7 @@ from synthetic import toy_model
 from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.esm.convert import convert
-from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.embedder import EsmEmbedder
 from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.esm.model import Esm2
 from betafold_mlx.esm.reference import reference_forward

@@ -9,7 +9,7 @@ from report_helpers import eight_headed, read_png
 
 from betafold_mlx.report.bands import band_of
 from betafold_mlx.report.html import report_html
-from betafold_mlx.report.viewer import find_viewer
+from betafold_mlx.report.threedmol import find_viewer
 
 pytestmark = pytest.mark.slow
 

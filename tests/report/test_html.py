@@ -16,9 +16,9 @@ from betafold_mlx.report.bands import BANDS, band_of
 from betafold_mlx.report.html import report_html
 from betafold_mlx.report.image import ramp
 from betafold_mlx.report.maps import MASSES, regions_of, scale_end
+from betafold_mlx.report.threedmol import Viewer
 from betafold_mlx.report.tracks import bond_lanes
 from betafold_mlx.report.view import MAX_MODELS, lay_out, view
-from betafold_mlx.report.viewer import Viewer
 
 VIEWER = Viewer("3Dmol.js 0", "window.$3Dmol = undefined; // </script>", "a licence <with> words")
 

@@ -15,7 +15,7 @@ pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extr
 from chromium import chromium, opened, playwright
 from serve_helpers import PEPTIDE, running
 
-from betafold_mlx.report.viewer import find_viewer
+from betafold_mlx.report.threedmol import find_viewer
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ import time
 import pytest
 from data_helpers import address, archive, entry_file, entry_names, template
 
-from betafold_mlx.data import fetch as fetch_module
-from betafold_mlx.data.fetch import MAX_FAILURES, MAX_MISSING, MISSING_FILE, check_url
+from betafold_mlx.data import download as fetch_module
+from betafold_mlx.data.download import MAX_FAILURES, MAX_MISSING, MISSING_FILE, check_url
 from betafold_mlx.errors import BetafoldError
 
 ENTRIES = entry_names(6)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.esm import features
+from betafold_mlx.esm import embedder as features
 from betafold_mlx.esm.convert import convert
-from betafold_mlx.esm.features import EsmEmbedder
+from betafold_mlx.esm.embedder import EsmEmbedder
 from betafold_mlx.esm.hub import read_checkpoint
 from betafold_mlx.esm.reference import reference_forward
 from betafold_mlx.esm.sizes import EsmConfig

@@ -11,8 +11,8 @@ import pytest
 
 from betafold_mlx.cli.main import main
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.report import viewer as viewer_module
-from betafold_mlx.report.viewer import VERSION, find_viewer, install_viewer, viewer_folder
+from betafold_mlx.report import threedmol as viewer_module
+from betafold_mlx.report.threedmol import VERSION, find_viewer, install_viewer, viewer_folder
 
 SCRIPT, LICENCE = b"var $3Dmol = {}; // \xce\xb1", b"do as you like"
 

@@ -10,8 +10,8 @@ from betafold_mlx.cli.progress import Progress, is_live
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.predictor import Predictor
+from betafold_mlx.library.fold_library import fold_library
 from betafold_mlx.library.folder import WrittenRecord
-from betafold_mlx.library.run import fold_library
 from betafold_mlx.library.settings import LibrarySettings
 from betafold_mlx.peptide.fasta import count_fasta, read_fasta
 
@@ -27,7 +27,7 @@ def fold_fasta(
     scheduler: str | None = None,
     restart: bool = False,
 ) -> bool:
-    """Fold a FASTA file or standard input (``-``) as `betafold_mlx.library.run.fold_library`, and print the results.
+    """Fold a FASTA file or standard input (``-``) by `betafold_mlx.library.fold_library`, and print the results.
 
     Return whether all were folded, and all stated bonds formed; raise BetafoldError where there are no records.
     """

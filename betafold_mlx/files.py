@@ -20,6 +20,15 @@ _TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]+)-[0-9a-f]{8}(\.\w+)?")
 
 
 @contextlib.contextmanager
+def os_errors(doing: str) -> Iterator[None]:
+    """Turn a failure of the file system in the block into one line: "cannot write x", say, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise BetafoldError(f"{doing}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well.
 
@@ -41,11 +50,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:80]}.{os.getpid()}-{os.urandom(4).hex()}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise BetafoldError(f"cannot write {path}: {error.strerror or error}") from error
+        with os_errors(f"cannot write {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -59,13 +67,9 @@ def sweep_temporary(directory: Path) -> None:
     BetafoldError
         Where the file system refuses.
     """
-    try:
-        with os.scandir(directory) as entries:
-            left = [entry.path for entry in entries if _is_left(entry.name)]
-        for path in left:
-            Path(path).unlink(missing_ok=True)
-    except OSError as error:
-        raise BetafoldError(f"cannot clear {directory}: {error.strerror or error}") from error
+    with os_errors(f"cannot clear {directory}"):
+        for path in [entry for entry in Path(directory).iterdir() if _is_left(entry.name)]:
+            path.unlink(missing_ok=True)
 
 
 def _is_left(name: str) -> bool:
@@ -153,7 +157,7 @@ def check_output(path: Path, is_ours: Callable[[Path], bool], what: str, force: 
     """
     if not path.name:
         raise BetafoldError(f"cannot write {path}: name a new folder")
-    try:
+    with os_errors(f"cannot write {path}"):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             if not is_ours(path):
                 raise BetafoldError(f"{path} exists and is not {what}: choose another folder with -o")
@@ -164,8 +168,6 @@ def check_output(path: Path, is_ours: Callable[[Path], bool], what: str, force: 
         above = next(parent for parent in path.absolute().parents if parent.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise BetafoldError(f"cannot write {path}: {above} is not a folder that may be written")
-    except OSError as error:
-        raise BetafoldError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -205,19 +207,15 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         Where the file system refuses.
     """
     path = Path(path)
-    try:
+    with os_errors(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise BetafoldError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        _put_in_place(temporary, path)
-    except OSError as error:
-        raise BetafoldError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            _put_in_place(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _put_in_place(new: Path, path: Path) -> None:

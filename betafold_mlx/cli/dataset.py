@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -11,6 +12,9 @@ from betafold_mlx.cli.fetch import fetch
 from betafold_mlx.cli.options import FILE, FILE_OR_FOLDER, FOLDER, SEED, examples, json_option
 from betafold_mlx.cli.progress import say
 from betafold_mlx.files import check_output, to_json, write_text
+
+if TYPE_CHECKING:
+    from betafold_mlx.data.store import Dataset
 
 
 @click.group(
@@ -57,18 +61,23 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | Non
     from betafold_mlx.data.build import build_dataset
     from betafold_mlx.data.known_splits import KnownSplits
     from betafold_mlx.data.store import is_dataset
-    from betafold_mlx.data.summary import empty_splits, format_report
+    from betafold_mlx.data.summary import empty_splits
 
     check_output(output, is_dataset, "a data set", force)
     known = None if splits is None else KnownSplits.read(splits)
     built, failed = build_dataset(sources, seed, progress=say, known=known)
+    save_dataset(built, [f"warning: {text}" for text in empty_splits(built.report)], failed, output)
+
+
+def save_dataset(built: Dataset, warnings: list[str], failed: list[str], output: Path) -> None:
+    """Write a data set, and print its report and what could not be read; exit with 1 where that is something."""
+    from betafold_mlx.data.summary import format_report
+
     text = format_report(built.report)
     built.save(output, text)
     click.echo(text, err=True)
-    for warning in empty_splits(built.report):
-        say(f"warning: {warning}")
-    for failure in failed:
-        say(failure)
+    for line in (*warnings, *failed):
+        say(line)
     click.echo(output)
     if failed:
         sys.exit(1)

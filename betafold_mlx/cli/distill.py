@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import rich_click as click
 
+from betafold_mlx.cli.dataset import save_dataset
 from betafold_mlx.cli.options import (
     FILE,
     FOLDER,
@@ -105,7 +105,6 @@ def distill(
     if useless:
         raise click.UsageError(f"{useless[0]} does not go with {named[0]}")
     from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
-    from betafold_mlx.data.summary import format_report
     from betafold_mlx.distill.labels import from_mutants, from_sequences
     from betafold_mlx.distill.leakage import LeakageCheck
     from betafold_mlx.distill.structures import from_structures
@@ -134,11 +133,4 @@ def distill(
                 built, failed = from_mutants(
                     experimental, mutants, substitutions, teacher, check, how, progress.advance
                 )
-    text = format_report(built.report)
-    built.save(output, text)
-    click.echo(text, err=True)
-    for failure in failed:
-        say(failure)
-    click.echo(output)
-    if failed:
-        sys.exit(1)
+    save_dataset(built, [], failed, output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from betafold_mlx.cli.options import (
     model_options,
     option_panels,
 )
+from betafold_mlx.cli.progress import timed
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
 
@@ -118,11 +118,7 @@ def evaluate(
     from betafold_mlx.evaluate.display import blocks
     from betafold_mlx.fold.predictor import Predictor
 
-    started = time.perf_counter()
-
-    def say(text: str) -> None:
-        click.echo(f"{time.perf_counter() - started:6.1f} s  {text}", err=True)
-
+    say = timed()
     if (dataset is None) == (predictions is None and references is None):
         raise click.UsageError("give either a DATASET, or --predictions and --references")
     command: dict[str, Any] = {"seed": seed}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from betafold_mlx.cli.options import (
     json_option,
     option_panels,
 )
+from betafold_mlx.cli.progress import timed
 from betafold_mlx.files import to_json, write_text
 from betafold_mlx.fold.output import prepare
 from betafold_mlx.generate.generator_config import SamplingConfig
@@ -71,11 +71,7 @@ def evaluate_generator(
     from betafold_mlx.generate.assessment_report import report_page, report_text
     from betafold_mlx.generate.training_split import favoured_region, training_angles
 
-    started = time.perf_counter()
-
-    def say(line: str) -> None:
-        click.echo(f"{time.perf_counter() - started:6.1f} s  {line}", err=True)
-
+    say = timed()
     data, generator = Dataset.load(dataset), load_named_generator(model)
     if output is not None:
         prepare(output.parent)

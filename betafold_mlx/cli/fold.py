@@ -45,6 +45,20 @@ class _NumberOrAuto(click.IntRange):
         return None if str(value).lower() == AUTO else super().convert(value, param, ctx)
 
 
+def _auto_option(name: str, max: int, help: str) -> Any:
+    """Return an option that takes a number, or ``auto``."""
+    complete = complete_words(lambda: [AUTO])
+    kind = _NumberOrAuto(1, max)
+    return click.option(name, type=kind, default=AUTO, metavar="N|auto", shell_complete=complete, help=help)
+
+
+def _cap_option(name: str, caps: tuple[str, ...], help: str) -> Any:
+    """Return an option that takes a terminal cap."""
+    names = [*caps, NO_CAP]
+    kind = click.Choice(names, case_sensitive=False)
+    return click.option(name, type=kind, default=NO_CAP, metavar="|".join(names), help=help)
+
+
 @click.command(
     epilog=examples(
         "betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS",
@@ -102,20 +116,8 @@ class _NumberOrAuto(click.IntRange):
     help="Bonded cysteines, counted from 1; repeatable. auto: as the model prefers.",
 )
 @click.option("--d-amino-acids", is_flag=True, help="All residues are D: the mirror image of the L fold.")
-@click.option(
-    "--n-cap",
-    type=click.Choice([*N_CAPS, NO_CAP], case_sensitive=False),
-    default=NO_CAP,
-    metavar="|".join((*N_CAPS, NO_CAP)),
-    help="Cap before the first residue, placed by ideal geometry.",
-)
-@click.option(
-    "--c-cap",
-    type=click.Choice([*C_CAPS, NO_CAP], case_sensitive=False),
-    default=NO_CAP,
-    metavar="|".join((*C_CAPS, NO_CAP)),
-    help="Cap after the last residue, placed by ideal geometry.",
-)
+@_cap_option("--n-cap", N_CAPS, "Cap before the first residue, placed by ideal geometry.")
+@_cap_option("--c-cap", C_CAPS, "Cap after the last residue, placed by ideal geometry.")
 @model_options
 @click.option(
     "--output-format",
@@ -123,21 +125,9 @@ class _NumberOrAuto(click.IntRange):
     default="files",
     help="Files of each peptide, or one container for all: predictions.jsonl or .parquet.",
 )
-@click.option(
-    "--batch-size",
-    type=_NumberOrAuto(1, 1024),
-    default=AUTO,
-    metavar="N|auto",
-    shell_complete=complete_words(lambda: [AUTO]),
-    help="Peptides to fold together. auto: as the device and --samples allow.",
-)
-@click.option(
-    "--processes",
-    type=_NumberOrAuto(1, 64),
-    default=AUTO,
-    metavar="N|auto",
-    shell_complete=complete_words(lambda: [AUTO]),
-    help="Processes to share a FASTA file. auto: one a processor, as they are needed.",
+@_auto_option("--batch-size", 1024, "Peptides to fold together. auto: as the device and --samples allow.")
+@_auto_option(
+    "--processes", 64, "Processes to share a FASTA file. auto: one a processor, as they are needed."
 )
 @click.option(
     "--scheduler",

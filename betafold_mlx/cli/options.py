@@ -34,6 +34,30 @@ esm_option = click.option(
 )
 
 
+def run_options(seed_help: str) -> Callable[[_Function], _Function]:
+    """Add what every training command has: the data set, the folder of the run, ``--resume`` and ``--seed``."""
+
+    def add(command: _Function) -> _Function:
+        for option in (
+            click.option("--seed", type=SEED, default=0, help=seed_help),
+            click.option(
+                "--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings."
+            ),
+            click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run."),
+            click.argument("dataset", type=DATASET),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def check_resumed(ctx: click.Context, options: Any) -> None:
+    """Refuse settings beside ``--resume``: a run has its own."""
+    if given := given_options(ctx, options):
+        raise click.UsageError(f"--resume takes the run's own settings: leave out {given[0]}")
+
+
 def examples(*commands: str) -> str:
     """Return command lines as the last section of a help page."""
     return "\n\n".join(["Examples:", *commands])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -16,6 +17,12 @@ _SECONDS = 30.0  # between two lines where there is no terminal
 def is_live(stream: Any) -> bool:
     """Tell whether a stream leads to a terminal that can write a line anew."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def timed() -> Callable[[str], None]:
+    """Return what prints lines on standard error, each with the seconds since now."""
+    started = time.perf_counter()
+    return lambda line: print(f"{time.perf_counter() - started:6.1f} s  {line}", file=sys.stderr)
 
 
 def say(message: str) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 import rich_click as click
 
 from betafold_mlx.cli.options import (
-    DATASET,
     FOLDER,
-    SEED,
+    check_resumed,
     complete_model,
     complete_words,
     device_option,
     examples,
     given_options,
     option_panels,
+    run_options,
     settings_options,
     take_settings,
 )
@@ -46,10 +46,7 @@ _NETWORK, _TRAINING = "The network", "The training"
         }
     ),
 )
-@click.argument("dataset", type=DATASET)
-@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings.")
-@click.option("--seed", type=SEED, default=0, help="Random seed of weights, dropout and data order.")
+@run_options("Random seed of weights, dropout and data order.")
 @click.option(
     "--embedder",
     metavar="residue|DIR",
@@ -138,11 +135,10 @@ def train(
     from betafold_mlx.train.loop import Trainer
     from betafold_mlx.train.ranks import join, mlx_errors
 
-    given = given_options(ctx, options)
     if resume and start is not None:
         raise click.UsageError("--start is for a new run: leave it out with --resume")
-    if resume and given:
-        raise click.UsageError(f"--resume takes the run's own settings: leave out {given[0]}")
+    if resume:
+        check_resumed(ctx, options)
     useless = given_options(ctx, PAIR_SETTINGS)
     if useless and options["trunk"] != "pairformer":
         raise click.UsageError(f"{useless[0]} goes with --trunk pairformer")

@@ -8,13 +8,11 @@ from typing import Any
 import rich_click as click
 
 from betafold_mlx.cli.options import (
-    DATASET,
-    FOLDER,
-    SEED,
+    check_resumed,
     device_option,
     examples,
-    given_options,
     option_panels,
+    run_options,
     settings_options,
     take_settings,
 )
@@ -31,10 +29,7 @@ _NETWORK, _TRAINING = "The network", "The training"
     ),
     panels=option_panels({"The run": ["output", "resume", "seed"]}),
 )
-@click.argument("dataset", type=DATASET)
-@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings.")
-@click.option("--seed", type=SEED, default=0, help="Random seed of weights, data order and noise.")
+@run_options("Random seed of weights, data order and noise.")
 @settings_options(GeneratorConfig, _NETWORK)
 @settings_options(GeneratorTrainConfig, _TRAINING)
 @settings_options(FlowConfig, _TRAINING)
@@ -52,9 +47,8 @@ def train_generator(ctx: click.Context, dataset: Path, output: Path, resume: boo
     from betafold_mlx.generate.trainer import GeneratorTrainer
     from betafold_mlx.train.checkpoint import check_free, read_run, start_run
 
-    given = given_options(ctx, options)
-    if resume and given:
-        raise click.UsageError(f"--resume takes the run's own settings: leave out {given[0]}")
+    if resume:
+        check_resumed(ctx, options)
     data, fingerprint = Dataset.load(dataset), dataset_sha256(dataset)
     if resume:
         config = read_run(output, fingerprint, GeneratorTrainConfig)

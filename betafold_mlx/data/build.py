@@ -39,16 +39,7 @@ def build_dataset(
 ) -> tuple[Dataset, list[str]]:
     """Build a data set from structure files, folders of them, and backbone JSON lines.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        Sources.
-    seed : int
-        Of the splits and the evaluation windows. The same sources and seed give the same data set.
-    progress : callable
-        Called with a line of text after each stage.
-    known : KnownSplits, optional
-        Splits of another data set to keep.
+    The same sources and seed give the same data set. With `known` the splits of another data set are kept.
 
     Returns
     -------

@@ -35,32 +35,16 @@ SHARD_SIZE = 2048
 
 @dataclass(frozen=True)
 class CacheIndex:
-    """What a cache is of.
-
-    Attributes
-    ----------
-    embedder : EmbedderConfig
-        Who made it.
-    dataset_sha256 : str
-        The data set.
-    windows, seed : int
-        Of its plan (see `betafold_mlx.data.plan.planned_sequences`).
-    plan_sha256 : str
-        Of the plan's sequences.
-    sequences, residues : int
-        How many there are to embed.
-    shard_size : int
-        Sequences a shard.
-    """
+    """What a cache is of."""
 
     embedder: EmbedderConfig
-    dataset_sha256: str
-    windows: int
+    dataset_sha256: str  # SHA-256 of the data set
+    windows: int  # with the seed, of the plan (`betafold_mlx.data.plan.planned_sequences`)
     seed: int
-    plan_sha256: str
-    sequences: int
+    plan_sha256: str  # of the plan's sequences
+    sequences: int  # how many there are to embed
     residues: int
-    shard_size: int = SHARD_SIZE
+    shard_size: int = SHARD_SIZE  # sequences a shard
 
     def __post_init__(self) -> None:
         numbers = (self.windows, self.sequences, self.residues, self.shard_size, self.embedder.width)
@@ -137,16 +121,7 @@ def index_document(index: CacheIndex) -> dict[str, Any]:
 class EmbeddingCache:
     """Embeddings on disk as the features of training batches: the embedder itself is needed no more.
 
-    Of each batch its own rows are read, so the memory does not grow with the cache.
-
-    Parameters
-    ----------
-    directory : Path
-    index : CacheIndex
-    sequences : list of str
-        What was embedded.
-    shards : sequence of Shard
-        All of them, checked.
+    Of each batch its own rows are read, so the memory does not grow with the cache. `shards` are all of them, checked.
     """
 
     def __init__(

@@ -36,18 +36,12 @@ _EXAMPLE = "https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/{middl
 class FetchReport:
     """Outcome of a run."""
 
-    fetched: list[str] = field(default_factory=list)
-    """Entries that came."""
-    kept: list[str] = field(default_factory=list)
-    """Entries that were there already."""
-    missing: list[str] = field(default_factory=list)
-    """Entries that the server does not have."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Entry -> reason."""
-    size: int = 0
-    """Bytes fetched."""
-    stopped: str | None = None
-    """Why the run ended early."""
+    fetched: list[str] = field(default_factory=list)  # entries that came
+    kept: list[str] = field(default_factory=list)  # entries that were there already
+    missing: list[str] = field(default_factory=list)  # entries that the server does not have
+    failed: dict[str, str] = field(default_factory=dict)  # entry -> reason
+    size: int = 0  # bytes fetched
+    stopped: str | None = None  # why the run ended early
 
 
 class _StopError(BetafoldError):
@@ -94,29 +88,19 @@ def fetch_entries(
     """Download the gzipped mmCIF files of PDB entries into a folder.
 
     Whole files that are there are kept. Entries that the server does not have are listed in the folder's
-    ``missing.txt``, and no later run asks for them. After an interrupt or a failure the same call goes on.
+    ``missing.txt``, and no later run asks for them unless `ask_again`. After an interrupt or a failure the same call
+    goes on.
 
     Parameters
     ----------
     entries : sequence of str
         Ids as of `betafold_mlx.structure.entry.entry_id`, each once.
-    folder : Path
-        Where the files go; made where it does not exist.
     template : str
         Of their addresses (see `check_url`).
-    jobs : int
-        Connections at a time.
-    retries : int
-        Further attempts for an entry where the server is busy or the connection breaks.
-    ask_again : bool
-        Ask for entries that are listed as missing, too.
+    jobs, retries : int
+        Connections at a time; further attempts for an entry where the server is busy or the connection breaks.
     progress : callable
         Called after every entry.
-
-    Raises
-    ------
-    BetafoldError
-        The folder cannot be written, or another process is fetching into it.
     """
     with locked(folder / ".fetch.lock", f"another process is fetching into {folder}: wait for it"):
         sweep_temporary(folder)

@@ -25,7 +25,7 @@ from betafold_mlx.data.shards import Shard, write_shard
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.executors import INLINE, Workers
-from betafold_mlx.files import locked, sweep_temporary, to_json, write_text
+from betafold_mlx.files import locked, os_errors, sweep_temporary, to_json, write_text
 from betafold_mlx.model.config import EmbedderConfig
 
 LOCK_FILE = ".lock"
@@ -71,28 +71,12 @@ def fill_cache(
 
     Parameters
     ----------
-    directory : Path
-        The cache; it is made where it does not exist.
-    dataset : Dataset
-        What to embed (see `betafold_mlx.data.plan.planned_sequences`).
-    dataset_sha256 : str
-        Its fingerprint.
-    embedder : EmbedderConfig
-        Who embeds.
     load : callable
         Returns what embeds. It is called where something is missing only.
     windows, seed : int, optional
-        Of the plan; by default those of the cache, or `DEFAULT_WINDOWS` and 0 for a new one.
+        Of the plan (`planned_sequences`); by default those of the cache, or `DEFAULT_WINDOWS` and 0 for a new one.
     shard_size : int
         Sequences a shard of a new cache.
-    reporter : FillReporter, optional
-        Receives the progress.
-    workers : Workers
-        Where the embedding is done; by default here.
-
-    Returns
-    -------
-    FilledCache
 
     Raises
     ------
@@ -193,10 +177,8 @@ def _lock(directory: Path, reporter: FillReporter) -> Iterator[None]:
 
 def _check_folder(directory: Path) -> None:
     """Refuse a folder of something else, before anything is written into it."""
-    try:
+    with os_errors(f"cannot read {directory}"):
         names = sorted(entry.name for entry in directory.iterdir()) if directory.exists() else []
-    except OSError as error:
-        raise BetafoldError(f"cannot read {directory}: {error.strerror or error}") from error
     others = [name for name in names if not name.startswith((".", "shard-"))]
     if others and INDEX_FILE not in names:
         raise BetafoldError(

@@ -45,17 +45,6 @@ def _data_sha256(arrays: dict[str, np.ndarray]) -> str:
 class Shard:
     """A checked shard, whose rows are read from the disk when they are asked for.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    sequences : sequence of str
-        What it must hold the embeddings of.
-    width : int
-        Of an embedding.
-    embedder_sha256 : str
-        Who must have made them.
-
     Raises
     ------
     BetafoldError

@@ -25,16 +25,13 @@ Dropped = tuple[str, str, str]
 class Reading:
     """What was read from the sources."""
 
-    backbones: list[Backbone] = field(default_factory=list)
-    """In the order of the sources."""
-    inferred: list[bool] = field(default_factory=list)
-    """For each of them, whether its disulfides were guessed from the backbone."""
-    sources: list[dict[str, str | int]] = field(default_factory=list)
-    """``name``, ``sha256`` and ``records`` of each file."""
-    dropped: list[Dropped] = field(default_factory=list)
-    """What cannot be used of the files that were read."""
-    failed: list[str] = field(default_factory=list)
-    """One message for each file that cannot be read."""
+    backbones: list[Backbone] = field(default_factory=list)  # in the order of the sources
+    inferred: list[bool] = field(
+        default_factory=list
+    )  # whether its disulfides were guessed from the backbone
+    sources: list[dict[str, str | int]] = field(default_factory=list)  # ``name``, ``sha256``, ``records``
+    dropped: list[Dropped] = field(default_factory=list)  # what cannot be used of the files that were read
+    failed: list[str] = field(default_factory=list)  # one message for each file that cannot be read
 
 
 def read_sources(paths: Sequence[Path], progress: Callable[[str], None] = lambda message: None) -> Reading:

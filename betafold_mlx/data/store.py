@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_directory, file_sha256, read_json, write_text
+from betafold_mlx.files import atomic_directory, file_sha256, os_errors, read_json, write_text
 from betafold_mlx.peptide.sequence import ALPHABET
 from betafold_mlx.structure.backbone import Backbone
 
@@ -36,38 +36,22 @@ never to measure against."""
 
 @dataclass(frozen=True)
 class Record:
-    """One unbroken chain of the data set.
-
-    Attributes
-    ----------
-    id, sequence, kind, cyclic, disulfides, pdb, chain, method, resolution
-        As in `betafold_mlx.structure.backbone.Backbone`.
-    disulfides_inferred : bool
-        The disulfides were guessed from the backbone because the source says nothing of them.
-    source_cluster : int or None
-        The source's own cluster, to sample by.
-    cluster : int
-        Ours: alike peptides, or chains that share a word or a source cluster. A cluster lies in one split.
-    split : str
-        One of `SPLITS`.
-    start, length : int
-        Its rows in the arrays.
-    """
+    """One unbroken chain of the data set; the first fields are those of `betafold_mlx.structure.backbone.Backbone`."""
 
     id: str
     sequence: str
     kind: str
     cyclic: bool
     disulfides: tuple[tuple[int, int], ...]
-    disulfides_inferred: bool
+    disulfides_inferred: bool  # guessed from the backbone because the source says nothing of them
     pdb: str | None
     chain: str | None
     method: str | None
     resolution: float | None
-    source_cluster: int | None
-    cluster: int
-    split: str
-    start: int
+    source_cluster: int | None  # the source's own cluster, to sample by
+    cluster: int  # ours, in one split: alike peptides, or chains that share a word or a source cluster
+    split: str  # one of `SPLITS`
+    start: int  # with the length, its rows in the arrays
     length: int
 
     @classmethod
@@ -90,25 +74,13 @@ def is_peptide(kind: str, length: int) -> bool:
 
 @dataclass(frozen=True)
 class Fragment:
-    """A fixed window of a validation or test chain, to measure on.
+    """A fixed window of a validation or test chain, to measure on."""
 
-    Attributes
-    ----------
-    record : int
-        Index of the chain in `Dataset.records`.
-    start, length : int
-        0-based first residue inside the chain, and number of residues.
-    split : str
-        ``validation`` or ``test``.
-    cluster : int
-        The chain's cluster.
-    """
-
-    record: int
-    start: int
+    record: int  # index of the chain in `Dataset.records`
+    start: int  # 0-based first residue in the chain
     length: int
-    split: str
-    cluster: int
+    split: str  # ``validation`` or ``test``
+    cluster: int  # the chain's cluster
 
 
 @dataclass(frozen=True)
@@ -291,7 +263,5 @@ def _check(dataset: Dataset) -> None:
 def dataset_sha256(directory: Path) -> str:
     """Return one SHA-256 over a data set's two files, as hexadecimal text: the name of exactly these data."""
     paths = [Path(directory) / name for name in (DATASET_FILE, ARRAYS_FILE)]
-    try:
+    with os_errors(f"cannot read {directory}"):
         return hashlib.sha256("".join(map(file_sha256, paths)).encode()).hexdigest()
-    except OSError as error:
-        raise BetafoldError(f"cannot read {directory}: {error.strerror or error}") from error

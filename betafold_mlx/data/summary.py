@@ -18,22 +18,7 @@ def make_report(
     identity: dict[str, float],
     seed: int,
 ) -> dict[str, Any]:
-    """Return the report of a data set, ready for JSON.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    reading : Reading
-        What was read.
-    dropped : sequence of Dropped
-        Everything that was read and is not in the data set.
-    fragments_dropped : dict
-        Evaluation windows dropped, by reason.
-    identity : dict
-        From `verify_split`.
-    seed : int
-        Of the splits.
-    """
+    """Return the report of a data set, ready for JSON; `dropped` is all that was read and is not in it."""
     return {
         "seed": seed,
         "read": [[source["name"], source["records"]] for source in reading.sources],

@@ -23,20 +23,7 @@ LEFT_OUT = frozenset({"mhc_bound", "tcr_mhc"})
 
 
 def build_template_library(dataset: Dataset, splits: Collection[str] = ("train",)) -> TemplateLibrary:
-    """Build a template library.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Experimental structures.
-    splits : collection of str
-        Whose records to take.
-
-    Raises
-    ------
-    BetafoldError
-        Where these splits hold nothing that could be a template.
-    """
+    """Build a template library of the records in these splits; BetafoldError where they hold nothing for it."""
     entries = [
         (record, start, stop)
         for record in dataset.records

@@ -74,23 +74,10 @@ def turned(window: Window, turn: int) -> Window:
 
 
 class WindowSampler:
-    """Draw batches of training examples.
+    """Draw batches of training examples from the ``train`` split; the seed and the step determine a batch.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Its ``train`` split is used.
-    buckets : tuple of int
-        Padded lengths. A batch holds lengths of one bucket; a chain shorter than those is taken whole.
-    seed : int
-        With the step it determines a batch.
-    config : SamplerConfig
-        Shares and sizes.
-
-    Raises
-    ------
-    BetafoldError
-        Where the train split is empty, or there are too few fixed windows.
+    `buckets` are padded lengths. A batch holds lengths of one bucket; a chain shorter than those is taken whole.
+    BetafoldError where the train split is empty, or there are too few fixed windows.
     """
 
     def __init__(

@@ -45,21 +45,13 @@ class Method(NamedTuple):
 
 
 class Baselines(NamedTuple):
-    """The baselines on some items.
+    """The baselines on some items."""
 
-    Attributes
-    ----------
-    methods : list of Method
-        In the order of the tables; the reconstruction floor last.
-    details : list of dict
-        For each item its ``neighbour``: the training window that the nearest neighbour took, where there is one.
-    notes : list of str
-        What is missing, and why.
-    """
-
-    methods: list[Method]
-    details: list[dict[str, Any]]
-    notes: list[str]
+    methods: list[Method]  # in the order of the tables; the reconstruction floor last
+    details: list[
+        dict[str, Any]
+    ]  # of each item its ``neighbour``: the training window taken, where there is one
+    notes: list[str]  # what is missing, and why
 
 
 def predict_baselines(

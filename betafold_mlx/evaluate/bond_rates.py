@@ -19,16 +19,9 @@ KINDS = ("ring", "disulfide")
 def bond_figures(bonds: Sequence[Sequence[Sequence[Bond]]]) -> dict[str, dict[str, Any]]:
     """Return how often stated bonds are made, by kind; kinds that no item has are left out.
 
-    Parameters
-    ----------
-    bonds : sequence of sequence of sequence of Bond
-        For each item, for each of its models (first the judged one), the stated bonds as the coordinates have them.
-
-    Returns
-    -------
-    dict
-        Kind -> ``items`` and ``models`` that have such bonds stated, and the share of them in which all are made,
-        ``formed_first`` (of the first models, one an item) and ``formed_all`` (of all models).
+    `bonds` are, for each item and each of its models (first the judged one), the stated bonds as the coordinates have
+    them. Kind -> ``items`` and ``models`` that have such bonds stated, and the share of them in which all are made,
+    ``formed_first`` (of the first models, one an item) and ``formed_all`` (of all models).
     """
     figures = {}
     for kind in KINDS:
@@ -59,22 +52,12 @@ def count_pairings(cysteines: int) -> int:
 
 
 def disulfide_record(peptide: Peptide, ranked: Sequence[DisulfidePattern]) -> dict[str, Any] | None:
-    """Compare the disulfides that a model prefers with the native ones.
+    """Compare the disulfides that a model prefers, where none are stated, with the native ones of the peptide.
 
-    Parameters
-    ----------
-    peptide : Peptide
-        With its native disulfides.
-    ranked : sequence of DisulfidePattern
-        Predicted disulfides where none are stated, best first.
-
-    Returns
-    -------
-    dict or None
-        None for a peptide without disulfides, or where the model ranks nothing. Else ``cysteines``, ``native`` and
-        ``preferred`` disulfides (1-based), the model's ``probability`` of these, the number of ``ways`` that it had,
-        whether the native way is one of them (``answerable``: at most one cysteine is free), and whether the
-        preferred disulfides are the native ones, all of them (``right``).
+    None for a peptide without disulfides, or where the model ranks nothing. Else ``cysteines``, ``native`` and
+    ``preferred`` disulfides (1-based), the model's ``probability`` of these, the number of ``ways`` that it had,
+    whether the native way is one of them (``answerable``: at most one cysteine is free), and whether the
+    preferred disulfides are the native ones, all of them (``right``).
     """
     if not peptide.disulfides or not ranked:
         return None

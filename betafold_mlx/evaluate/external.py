@@ -46,25 +46,14 @@ _STEM = re.compile(r"(\.(pdb|ent|cif|mmcif))?(\.gz)?$", flags=re.IGNORECASE)
 class ReferenceSet:
     """Experimental structures and where they come from.
 
-    Attributes
-    ----------
-    items : list of Item
-        At least one. Without a data set each is a cluster of its own, which says nothing about independence.
-    sha256 : dict
-        Name -> SHA-256 of each file, or of the data set, that was read.
-    dataset : Dataset or None
-        The data set, where they come from one.
-    notes : list of str
-        What was left out of the files, and why.
-    failed : list of str
-        One message for each file that cannot be read.
+    Without a data set each item is a cluster of its own, which says nothing about independence.
     """
 
-    items: list[Item]
-    sha256: dict[str, str]
+    items: list[Item]  # at least one
+    sha256: dict[str, str]  # name -> SHA-256 of each file, or of the data set, that was read
     dataset: Dataset | None = None
-    notes: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what was left out of the files, and why
+    failed: list[str] = field(default_factory=list)  # one message for each file that cannot be read
 
 
 class NotScored(NamedTuple):
@@ -108,17 +97,8 @@ def evaluate_files(
 ) -> tuple[Evaluation, list[NotScored]]:
     """Score the structure files of a folder and its subfolders, or one file: PDB and mmCIF, also gzipped.
 
-    Returns
-    -------
-    evaluation : Evaluation
-        Of the references that could be scored; perhaps of none.
-    not_scored : list of NotScored
-        The others, and files that belong to none.
-
-    Raises
-    ------
-    BetafoldError
-        Where there is no structure file.
+    Return the evaluation of the references that could be scored, perhaps of none, and what was not: the others, and
+    files that belong to none. BetafoldError where there is no structure file.
     """
     files = sorted(find_structure_files(folder), key=_natural)
     failures = [NotScored("references", "file", message) for message in references.failed]

@@ -20,27 +20,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Item:
-    """One experimental structure to be predicted.
+    """One experimental structure to be predicted."""
 
-    Attributes
-    ----------
-    id : str
-        Record id; of a fragment ``CHAIN_FIRST-LAST`` (1-based residues of the chain).
-    kind : str
-        ``fragment``, or the kind of a peptide (`betafold_mlx.data.store.PEPTIDE_KINDS`).
-    peptide : Peptide
-        Sequence (length L) and the chemistry that a predictor gets.
-    coordinates : numpy.ndarray
-        (L, 4, 3) Angstrom: N, CA, C, O.
-    cluster : int
-        Items of one cluster are not independent observations.
-    """
-
-    id: str
-    kind: str
-    peptide: Peptide
-    coordinates: np.ndarray
-    cluster: int
+    id: str  # record id; of a fragment ``CHAIN_FIRST-LAST`` (1-based residues of the chain)
+    kind: str  # ``fragment``, or the kind of a peptide (`betafold_mlx.data.store.PEPTIDE_KINDS`)
+    peptide: Peptide  # sequence (length L) and the chemistry that a predictor gets
+    coordinates: np.ndarray  # (L, 4, 3) Angstrom: N, CA, C, O
+    cluster: int  # items of one cluster are not independent observations
 
     def __len__(self) -> int:
         return len(self.peptide)

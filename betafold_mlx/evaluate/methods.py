@@ -87,16 +87,10 @@ def evaluate_model(
 
     Parameters
     ----------
-    predictor : Predictor
-        The model.
     dataset : Dataset
         Its train split is what the type prior and the nearest neighbour know.
     items : sequence of Item
         At least one.
-    seed : int
-        Of the folds.
-    say : callable
-        Told about the progress.
     beside : Predictor, optional
         Another model to compare with.
     samples : int

@@ -15,21 +15,11 @@ _NO_ROOM = np.int16(-16_384)  # below any score, and far enough from the end of 
 
 
 class Neighbour(NamedTuple):
-    """A stretch of a chain, as long as the sequence it was sought for.
+    """A stretch of a chain, as long as the sequence it was sought for."""
 
-    Attributes
-    ----------
-    chain : int
-        Index of the chain.
-    start : int
-        0-based first residue in the chain.
-    score : int
-        BLOSUM62 sum over all residues, half bits.
-    """
-
-    chain: int
-    start: int
-    score: int
+    chain: int  # index of the chain
+    start: int  # 0-based first residue in the chain
+    score: int  # BLOSUM62 sum over all residues, half bits
 
 
 def nearest_windows(sequences: Sequence[str], chains: Sequence[str]) -> list[Neighbour | None]:

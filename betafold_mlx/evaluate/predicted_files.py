@@ -18,24 +18,12 @@ UNKNOWN = "X"
 
 @dataclass(frozen=True)
 class PredictedChain:
-    """One chain of one model of a file.
+    """One chain of one model of a file."""
 
-    Attributes
-    ----------
-    model : int
-        Model number in the file.
-    sequence : str
-        One-letter codes, length L; `UNKNOWN` for what is not one of the 20.
-    atoms : numpy.ndarray
-        (L, 3, 3) Angstrom: N, CA, C; NaN where an atom is absent or unusable.
-    bfactors : numpy.ndarray
-        (L,) of the CA atoms; NaN where absent.
-    """
-
-    model: int
-    sequence: str
-    atoms: np.ndarray
-    bfactors: np.ndarray
+    model: int  # model number in the file
+    sequence: str  # one-letter codes, length L; `UNKNOWN` for what is not one of the 20
+    atoms: np.ndarray  # (L, 3, 3) Angstrom: N, CA, C; NaN where an atom is absent or unusable
+    bfactors: np.ndarray  # (L,) of the CA atoms; NaN where absent
 
     @property
     def scorable(self) -> np.ndarray | None:

@@ -77,24 +77,8 @@ def measure_scope(
 ) -> dict[str, Any]:
     """Fold sequences without a fold of their own, and compare the confidence with that on real structures.
 
-    Parameters
-    ----------
-    predictor : Predictor
-        The model.
-    dataset : Dataset
-        Its train split gives the composition of the random sequences.
-    items : sequence of Item
-        Real structures; their fragments are shuffled.
-    predictions : sequence of Prediction
-        What the model made of the items, with as many samples: the best of more would look more confident.
-    count : int
-        Number of random sequences, and maximum number of shuffled fragments.
-    samples : int
-        Models of each; the first counts.
-    seed : int
-        Of the sequences and of the folds.
-    say : callable
-        Receives messages about the progress.
+    `predictions` are those of the items, with as many `samples`: the best of more would look more confident. `count` is
+    the number of random sequences, and the maximum number of shuffled fragments.
 
     Returns
     -------

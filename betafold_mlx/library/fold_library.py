@@ -38,14 +38,6 @@ def fold_library(
 
     Parameters
     ----------
-    predictor : Predictor
-        Folds; worker processes load its directories.
-    records : iterable of FastaRecord
-        The library from its beginning.
-    directory : Path
-        Made where it does not exist.
-    settings : LibrarySettings
-        How.
     processes : int, optional
         Worker processes; by default as many as keep this machine busy, for more than one part.
     scheduler : str, optional

@@ -15,27 +15,13 @@ from betafold_mlx.peptide.sequence import Peptide
 
 
 class Entry(NamedTuple):
-    """One record of a library.
+    """One record of a library."""
 
-    Attributes
-    ----------
-    id : str
-        As the user knows it: the FASTA id, or the sequence where there is none.
-    line : int or None
-        1-based line of its header; None for an error of the file itself.
-    text : str
-        The sequence as it is written there.
-    checked : Peptide or BetafoldError
-        What is to be folded, or what is wrong.
-    name : str
-        For its files, unique in the library; empty where there is nothing to fold.
-    """
-
-    id: str
-    line: int | None
-    text: str
-    checked: Peptide | BetafoldError
-    name: str
+    id: str  # as the user knows it: the FASTA id, or the sequence where there is none
+    line: int | None  # 1-based line of its header; None for an error of the file itself
+    text: str  # the sequence as it is written there
+    checked: Peptide | BetafoldError  # what is to be folded, or what is wrong
+    name: str  # for its files, unique in the library; empty where there is nothing to fold
 
 
 class UniqueNames:

@@ -23,30 +23,16 @@ MODELS_TOGETHER = 512
 
 @dataclass(frozen=True)
 class LibrarySettings:
-    """How a library is folded and written.
-
-    Attributes
-    ----------
-    samples, candidates, seed, auto_disulfides
-        As in `betafold_mlx.fold.predictor.Predictor.fold`.
-    output : str
-        One of `betafold_mlx.fold.output.OUTPUT_FORMATS`.
-    format : str
-        Of structure files: ``cif``, ``pdb`` or ``both``.
-    batch_size : int
-        Peptides folded together.
-    report : str or None
-        The command line, where each peptide gets a report that shows it; for files only.
-    """
+    """How a library is folded and written; the first fields as in `Predictor.fold`."""
 
     samples: int = 1
     candidates: int = CANDIDATES
     seed: int = 0
     auto_disulfides: bool = False
-    output: str = "files"
-    format: str = "cif"
-    batch_size: int = PEPTIDES_TOGETHER
-    report: str | None = None
+    output: str = "files"  # one of `betafold_mlx.fold.output.OUTPUT_FORMATS`
+    format: str = "cif"  # of structure files: ``cif``, ``pdb`` or ``both``
+    batch_size: int = PEPTIDES_TOGETHER  # peptides folded together
+    report: str | None = None  # the command line that each report shows; for files only, None for no reports
 
     @property
     def part(self) -> int:

@@ -43,27 +43,13 @@ class FoldedPart(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker has to know to fold any part of a library.
+    """What a worker has to know to fold any part of a library."""
 
-    Attributes
-    ----------
-    model : Path
-        The model directory. On a machine without it a model of the same name is taken.
-    embedder : Path or None
-        That of the frozen embedder, likewise.
-    templates : str or None
-        As in `Predictor.load`.
-    settings : LibrarySettings
-        How to fold and render.
-    identity : str
-        JSON of `betafold_mlx.library.settings.identity`, which must be the same on every worker.
-    """
-
-    model: Path
-    embedder: Path | None
-    templates: str | None
-    settings: LibrarySettings
-    identity: str
+    model: Path  # the model directory. On a machine without it a model of the same name is taken
+    embedder: Path | None  # that of the frozen embedder, likewise
+    templates: str | None  # as in `Predictor.load`
+    settings: LibrarySettings  # how to fold and render
+    identity: str  # JSON of `betafold_mlx.library.settings.identity`, which must be the same on every worker
 
     @classmethod
     def of(cls, predictor: Predictor, settings: LibrarySettings) -> Job:

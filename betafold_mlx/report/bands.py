@@ -6,30 +6,14 @@ from typing import NamedTuple
 
 
 class Band(NamedTuple):
-    """A range of pLDDT.
+    """A range of pLDDT."""
 
-    Attributes
-    ----------
-    name : str
-        In words.
-    scope : str
-        The range in words.
-    lowest : float
-        The band holds what is above.
-    colour : str
-        Of the AlphaFold Protein Structure Database.
-    ink : str
-        Colour of text on it: a contrast of 4.5 or more.
-    key : int
-        1 to 4, best first; in the names of patterns and classes.
-    """
-
-    name: str
-    scope: str
-    lowest: float
-    colour: str
-    ink: str
-    key: int
+    name: str  # in words
+    scope: str  # the range in words
+    lowest: float  # the band holds what is above
+    colour: str  # of the AlphaFold Protein Structure Database
+    ink: str  # colour of text on it: a contrast of 4.5 or more
+    key: int  # 1 to 4, best first; in the names of patterns and classes
 
     @property
     def paint(self) -> str:

@@ -30,21 +30,11 @@ _TIMEOUT = 300.0  # seconds for npm
 
 
 class Viewer(NamedTuple):
-    """An installed viewer.
+    """An installed viewer."""
 
-    Attributes
-    ----------
-    name : str
-        With its version.
-    script : str
-        JavaScript that defines ``$3Dmol``.
-    licence : str
-        Its licence, which goes wherever the script goes.
-    """
-
-    name: str
-    script: str
-    licence: str
+    name: str  # with its version
+    script: str  # javaScript that defines ``$3Dmol``
+    licence: str  # its licence, which goes wherever the script goes
 
 
 def viewer_folder() -> Path:
@@ -69,17 +59,9 @@ def find_viewer() -> Viewer | None:
 
 
 def install_viewer(archive: Path | None = None) -> Path:
-    """Install the viewer, and return its folder.
+    """Install the viewer from its archive, which npm downloads by default, and return its folder.
 
-    Parameters
-    ----------
-    archive : Path, optional
-        The archive of the release; by default npm fetches it.
-
-    Raises
-    ------
-    BetafoldError
-        No npm, no network, an archive that is not the one expected, or a file system that refuses.
+    BetafoldError for no npm, no network, another archive, or a file system that refuses.
     """
     with tempfile.TemporaryDirectory() as scratch:
         path = archive or _fetch(Path(scratch))

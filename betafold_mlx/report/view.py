@@ -20,30 +20,14 @@ MAX_MODELS = 20
 
 
 class ResidueView(NamedTuple):
-    """A residue of a model.
+    """A residue of a model."""
 
-    Attributes
-    ----------
-    name : str
-        ``K14``; of a D peptide ``D-K14``, glycine never.
-    letter : str
-        One-letter code.
-    plddt : float
-        0 to 100.
-    band : Band
-        The band of its pLDDT.
-    angles : tuple of (float or None)
-        phi, psi, omega in degrees, None where undefined.
-    structure : str
-        H, E or C.
-    """
-
-    name: str
-    letter: str
-    plddt: float
-    band: Band
-    angles: tuple[float | None, ...]
-    structure: str
+    name: str  # ``K14``; of a D peptide ``D-K14``, glycine never
+    letter: str  # one-letter code
+    plddt: float  # 0 to 100
+    band: Band  # the band of its pLDDT
+    angles: tuple[float | None, ...]  # phi, psi, omega in degrees, None where undefined
+    structure: str  # H, E or C
 
     @property
     def title(self) -> str:
@@ -53,18 +37,12 @@ class ResidueView(NamedTuple):
 
 @dataclass(frozen=True)
 class PredictionView:
-    """The first models of a prediction.
+    """The first models of a prediction."""
 
-    Attributes
-    ----------
-    prediction : Prediction
-        The whole prediction.
-    coordinates : numpy.ndarray
-        (M, L, 5, 3) float64 Angstrom, M at most `MAX_MODELS`, as `lay_out` returns them.
-    """
-
-    prediction: Prediction
-    coordinates: np.ndarray
+    prediction: Prediction  # the whole prediction
+    coordinates: (
+        np.ndarray
+    )  # (M, L, 5, 3) float64 Angstrom, M at most `MAX_MODELS`, as `lay_out` returns them
 
     @property
     def ranks(self) -> range:

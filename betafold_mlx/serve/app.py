@@ -51,21 +51,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def make_app(worker: Worker, limits: ServerLimits, names: Iterable[str] = ()) -> FastAPI:
-    """Return the application.
+    """Return the application; at its end ``state.unfinished`` is the number of FASTA batches that were stopped.
 
-    Parameters
-    ----------
-    worker : Worker
-        Owns the model; closed with the application.
-    limits : ServerLimits
-        Its bounds.
-    names : iterable of str
-        Host names under which it may be asked, other than ``localhost``.
-
-    Returns
-    -------
-    FastAPI
-        At its end ``state.unfinished`` is the number of FASTA batches that were stopped.
+    The worker is closed with it. `names` are host names under which it may be asked, other than ``localhost``.
     """
     batches = BatchStore(worker, limits)
 

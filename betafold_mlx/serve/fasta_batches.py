@@ -64,17 +64,7 @@ def read_records(fasta: str, max_records: int) -> list[FastaRecord]:
 
 
 class FastaBatch:
-    """A FASTA file that is folded into an archive of the files that `betafold-mlx fold` writes.
-
-    Parameters
-    ----------
-    asked : BatchRequest
-        What to do with each record.
-    records : sequence of FastaRecord
-        The records.
-    path : Path
-        The archive.
-    """
+    """A FASTA file that is folded into an archive of the files that `betafold-mlx fold` writes."""
 
     def __init__(self, asked: BatchRequest, records: Sequence[FastaRecord], path: Path) -> None:
         self.path = path

@@ -24,28 +24,14 @@ _GRACE = 300  # seconds that an answer under way may take after a signal; a full
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """Bounds that keep the memory of a server from growing, whatever it is asked.
+    """Bounds that keep the memory of a server from growing, whatever it is asked."""
 
-    Attributes
-    ----------
-    queue : int
-        Folds that wait for the model or are under way; the next is answered with 503.
-    samples : int
-        Models of one peptide.
-    records : int
-        Records of one FASTA batch.
-    predictions : int
-        Latest predictions that can be downloaded.
-    batches, running_batches : int
-        Latest FASTA batches that are kept, and those that are folded at the same time.
-    """
-
-    queue: int = 16
-    samples: int = 20
-    records: int = 1000
-    predictions: int = 200
-    batches: int = 4
-    running_batches: int = 2
+    queue: int = 16  # folds that wait for the model or are under way; the next is answered with 503
+    samples: int = 20  # models of one peptide
+    records: int = 1000  # records of one FASTA batch
+    predictions: int = 200  # latest predictions that can be downloaded
+    batches: int = 4  # latest FASTA batches that are kept
+    running_batches: int = 2  # those folded at the same time
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -23,19 +23,7 @@ class Worker:
     """Runs work on the model in a thread of its own, in order of arrival, and refuses more than it can queue.
 
     MLX may keep its default device and its streams by thread: the worker takes over the device of the thread that makes
-    it, and loads the model itself. Its methods are called on the event loop.
-
-    Parameters
-    ----------
-    load : callable
-        Loads the model.
-    queue : int
-        Folds that may wait or be under way.
-
-    Raises
-    ------
-    BetafoldError
-        As `load`.
+    it, and loads the model itself, by `load`. Its methods are called on the event loop.
     """
 
     def __init__(self, load: Callable[[], Predictor], queue: int) -> None:

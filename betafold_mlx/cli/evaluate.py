@@ -26,7 +26,7 @@ from betafold_mlx.files import to_json
 
 if TYPE_CHECKING:
     from betafold_mlx.data.store import Dataset
-    from betafold_mlx.evaluate.batch_folds import Say
+    from betafold_mlx.evaluate.batching import Say
     from betafold_mlx.fold.predictor import Predictor
     from betafold_mlx.templates.library import TemplateLibrary
 

@@ -89,20 +89,16 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
 def _records(source: str) -> Iterator[tuple[str, str | BetafoldError]]:
     """Yield id and sequence of each FASTA record, or what is wrong with it."""
     from betafold_mlx.esm.scores import parse_sequence
-    from betafold_mlx.peptide.fasta import read_fasta
+    from betafold_mlx.peptide.fasta import checked_records, read_fasta
 
-    record = None
-    try:
-        for record in read_fasta(source):
-            try:
-                sequence = parse_sequence(record.text)
-                yield record.id or sequence, sequence
-            except BetafoldError as error:
-                yield record.id or f"record at line {record.line}", error
-    except BetafoldError as error:  # the file itself is broken here: what came before is done
-        yield "input", error
-        return
-    if record is None:
+    empty = True
+    for record, checked in checked_records(read_fasta(source), lambda record: parse_sequence(record.text)):
+        empty = False
+        if record is None:  # the file itself is broken here
+            yield "input", checked
+        else:
+            yield (record.name if isinstance(checked, BetafoldError) else record.id or checked), checked
+    if empty:
         raise BetafoldError(f"{'standard input' if source == '-' else source} holds no FASTA records")
 
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.evaluate.batch_folds import Say
-from betafold_mlx.evaluate.batching import length_batches, length_mask, pad_stack
+from betafold_mlx.evaluate.batching import Say, length_batches, length_mask, pad_stack
 from betafold_mlx.evaluate.items import Item
 from betafold_mlx.evaluate.neighbours import Neighbour, nearest_windows
 from betafold_mlx.geometry import backbone_torsions, build_backbone

@@ -26,7 +26,7 @@ from betafold_mlx.data.sources import read_sources
 from betafold_mlx.data.store import Dataset, dataset_sha256, is_dataset
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.evaluate.baselines import predict_baselines
-from betafold_mlx.evaluate.batch_folds import Say
+from betafold_mlx.evaluate.batching import Say
 from betafold_mlx.evaluate.ensembles import score_ensembles
 from betafold_mlx.evaluate.items import Item, split_items
 from betafold_mlx.evaluate.methods import Evaluation, add_methods, add_several

@@ -10,7 +10,7 @@ import numpy as np
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.evaluate.baselines import Method, predict_baselines
-from betafold_mlx.evaluate.batch_folds import Say, fold_all
+from betafold_mlx.evaluate.batching import Say, fold_all
 from betafold_mlx.evaluate.bond_rates import disulfide_record
 from betafold_mlx.evaluate.ensembles import Ensembles, score_ensembles
 from betafold_mlx.evaluate.items import Item

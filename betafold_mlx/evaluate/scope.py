@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from betafold_mlx.data.store import PEPTIDE_KINDS, Dataset
-from betafold_mlx.evaluate.batch_folds import Say, fold_all
+from betafold_mlx.evaluate.batching import Say, fold_all
 from betafold_mlx.evaluate.items import FRAGMENT, Item, evenly_spread
 from betafold_mlx.evaluate.reliability import chance_above
 from betafold_mlx.fold.prediction import Prediction

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 from matplotlib.figure import Figure
 
-from betafold_mlx.evaluate.batch_folds import fold_all
+from betafold_mlx.evaluate.batching import fold_all
 from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap
 from betafold_mlx.evaluate.groups import LENGTHS
 from betafold_mlx.evaluate.items import Item, split_items

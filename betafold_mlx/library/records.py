@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import safe_name
-from betafold_mlx.peptide.fasta import FastaRecord
+from betafold_mlx.peptide.fasta import FastaRecord, checked_records
 from betafold_mlx.peptide.sequence import Peptide
 
 
@@ -66,22 +66,14 @@ def read_entries(records: Iterable[FastaRecord]) -> Iterator[Entry]:
         A `BetafoldError` that it raises (the file is broken from there on) becomes the last entry.
     """
     names = UniqueNames()
-    records = iter(records)
-    while True:
-        try:
-            record = next(records)
-        except StopIteration:
-            return
-        except BetafoldError as error:
-            yield Entry("input", None, "", error, "")
-            return
-        try:
-            peptide = record.peptide()
-        except BetafoldError as error:
-            yield Entry(record.id or f"record at line {record.line}", record.line, record.text, error, "")
-            continue
-        identifier = record.id or peptide.sequence
-        yield Entry(identifier, record.line, record.text, peptide, names.claim(identifier))
+    for record, checked in checked_records(records, FastaRecord.peptide):
+        if record is None:
+            yield Entry("input", None, "", checked, "")
+        elif isinstance(checked, BetafoldError):
+            yield Entry(record.name, record.line, record.text, checked, "")
+        else:
+            identifier = record.id or checked.sequence
+            yield Entry(identifier, record.line, record.text, checked, names.claim(identifier))
 
 
 def in_parts(entries: Iterator[Entry], size: int) -> Iterator[list[Entry]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.gzipped import open_binary
 from betafold_mlx.peptide.chemistry import header_chemistry
 from betafold_mlx.peptide.sequence import Peptide
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class FastaRecord:
     text: str
     line: int
 
+    @property
+    def name(self) -> str:
+        """The id, or where the record is."""
+        return self.id or f"record at line {self.line}"
+
     def peptide(self) -> Peptide:
         """Check the record and return its peptide.
 
@@ -45,6 +53,23 @@ class FastaRecord:
             As `Peptide.parse`, and for a word of the description that is wrong.
         """
         return Peptide.parse(self.text, **header_chemistry(self.description))
+
+
+def checked_records(
+    records: Iterable[FastaRecord], check: Callable[[FastaRecord], T]
+) -> Iterator[tuple[FastaRecord | None, T | BetafoldError]]:
+    """Yield each record with what `check` makes of it, or what is wrong with it.
+
+    Where the file itself is broken, an error without a record comes last.
+    """
+    try:
+        for record in records:
+            try:
+                yield record, check(record)
+            except BetafoldError as error:
+                yield record, error
+    except BetafoldError as error:
+        yield None, error
 
 
 def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:

@@ -12,11 +12,10 @@ from markupsafe import Markup
 from betafold_mlx.geometry.spread import ALIKE
 from betafold_mlx.report.bands import BANDS, band_of
 from betafold_mlx.report.maps import attention_images, colour_bar, distance_image, regions_image, scale_end
+from betafold_mlx.report.pictures import trace_picture, tracks_picture
 from betafold_mlx.report.render import render
 from betafold_mlx.report.script_data import script_data
 from betafold_mlx.report.threedmol import INSTALL, Viewer, find_viewer
-from betafold_mlx.report.trace import trace_picture
-from betafold_mlx.report.tracks import tracks_picture
 from betafold_mlx.report.view import PredictionView, view
 
 if TYPE_CHECKING:

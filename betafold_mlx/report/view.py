@@ -40,9 +40,7 @@ class PredictionView:
     """The first models of a prediction."""
 
     prediction: Prediction  # the whole prediction
-    coordinates: (
-        np.ndarray
-    )  # (M, L, 5, 3) float64 Angstrom, M at most `MAX_MODELS`, as `lay_out` returns them
+    coordinates: np.ndarray  # (M, L, 5, 3) float64 Angstrom, M at most `MAX_MODELS`, from `lay_out`
 
     @property
     def ranks(self) -> range:

@@ -14,10 +14,9 @@ from report_helpers import data_of, eight_headed, parsed, read_png
 from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.report.bands import BANDS, band_of
 from betafold_mlx.report.html import report_html
-from betafold_mlx.report.image import ramp
-from betafold_mlx.report.maps import MASSES, regions_of, scale_end
+from betafold_mlx.report.maps import MASSES, ramp, regions_of, scale_end
+from betafold_mlx.report.pictures import bond_lanes
 from betafold_mlx.report.threedmol import Viewer
-from betafold_mlx.report.tracks import bond_lanes
 from betafold_mlx.report.view import MAX_MODELS, lay_out, view
 
 VIEWER = Viewer("3Dmol.js 0", "window.$3Dmol = undefined; // </script>", "a licence <with> words")

@@ -33,7 +33,7 @@ def run(quick, tmp_path, monkeypatch, capsys):
 
     def call(*arguments):
         with pytest.raises(SystemExit) as ended:
-            main(["fold", "in.fasta", "-o", "out", "--batch-size", "2", *arguments])
+            main(["fold", "in.fasta", "-o", "out", "--batch-size", "2", "--processes", "1", *arguments])
         return ended.value.code, *capsys.readouterr()
 
     return call

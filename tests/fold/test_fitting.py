@@ -13,7 +13,7 @@ from synthetic import toy_model
 from betafold_mlx.fold.closing import bond_misfit, close_bonds
 from betafold_mlx.fold.ensemble import fit
 from betafold_mlx.fold.fit_terms import lower_energy
-from betafold_mlx.fold.fitting import DISULFIDE_CB, STAGES, Stage, FitTargets, _Problem, fit_torsions
+from betafold_mlx.fold.fitting import DISULFIDE_CB, STAGES, FitTargets, Stage, _Problem, fit_torsions
 from betafold_mlx.fold.gradient import BRIDGE_CA, RING_PAIRS
 from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import restraints_from

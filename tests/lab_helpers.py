@@ -1,10 +1,8 @@
 """A small lab on made-up structures."""
 
 import mlx.core as mx
-import pytest
 from synthetic import make_dataset, toy_model
 
-from betafold_mlx.fold import ensemble
 from betafold_mlx.lab.budget import Budget
 from betafold_mlx.lab.runner import Lab
 from betafold_mlx.model.directory import save_model
@@ -23,16 +21,6 @@ def tiny_lab(tmp_path, repeats=1, **values):
         make_dataset(chains=6, peptides=6).save(data)
     budget = dataclasses.replace(TINY, repeats=repeats)
     return Lab(**{"directory": tmp_path / "lab", "budget": budget, "data": data, **values})
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_folds():
-    """Minimise in a few steps, once: what the lab makes of folds is tested here, not how good they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, number in (("STEPS", 4), ("BONDED_STEPS", 4), ("ATTEMPTS", 1)):
-            assert getattr(ensemble, name) >= number
-            patch.setattr(ensemble, name, number)
-        yield
 
 
 def tiny_model(directory):

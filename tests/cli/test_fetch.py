@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import cli_helpers
 import gemmi
 import pytest
 from data_helpers import address, archive, entry_file, entry_names, structure_entry, template
@@ -23,8 +24,12 @@ ENVIRONMENT = {**os.environ, "no_proxy": "*"}
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+
     def call(*arguments, text=None):
+        if text is None:
+            return cli_helpers.run("dataset", *arguments, cwd=tmp_path)
         done = subprocess.run(
             command(*arguments),
             cwd=tmp_path,

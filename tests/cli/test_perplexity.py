@@ -1,11 +1,11 @@
 """`betafold-mlx perplexity` as a user calls it."""
 
 import json
-import subprocess
-import sys
 
+import cli_helpers
 import numpy as np
 import pytest
+from cli_helpers import error_line
 from esm_helpers import TINY
 
 from betafold_mlx.esm.convert import convert
@@ -23,19 +23,12 @@ def esm(tmp_path_factory):
 @pytest.fixture
 def run(tmp_path, esm):
     def call(*arguments, embedder=None, stdin=None):
-        command = [sys.executable, "-m", "betafold_mlx", "perplexity", *arguments]
-        command += ["--embedder", str(embedder or esm.path)]
-        done = subprocess.run(command, cwd=tmp_path, input=stdin, capture_output=True)
-        assert b"Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout.decode(), done.stderr.decode()
+        arguments = ("perplexity", *arguments, "--embedder", embedder or esm.path)
+        if stdin is None:
+            return cli_helpers.run(*arguments, cwd=tmp_path)
+        return cli_helpers.run_process(*arguments, cwd=tmp_path, input=stdin)
 
     return call
-
-
-def error_line(stderr):
-    lines = stderr.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("betafold-mlx: "), stderr
-    return lines[0]
 
 
 def test_a_table(run, esm, tmp_path):
@@ -88,7 +81,7 @@ def test_fasta_goes_on_after_a_bad_record(run, tmp_path):
     assert [(r["id"], r["sequence"]) for r in document["results"]] == [("a", "GIGKFLH"), ("MX", "MX")]
     assert [error["id"] for error in document["errors"]] == ["b", "c"]
     assert "b: 'J' at position 3" in err and "c: the sequence is empty" in err
-    code, out, _ = run("-", stdin=b">\x1b[31mred\nGIGKFLH\n")
+    code, out, _ = run("-", stdin=">\x1b[31mred\nGIGKFLH\n")
     assert code == 0 and "\n?[31mred  7 residues" in out  # what would steer the terminal does not reach it
 
 

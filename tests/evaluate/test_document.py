@@ -93,7 +93,7 @@ def test_what_the_model_is_told_beside_the_sequence_is_noted():
     dataset = make_dataset(chains=2, peptides=6)
     items = split_items(dataset, "validation")
     rings = sum(item.peptide.cyclic for item in items)
-    report = build_document(evaluate_model(Oracle(items), dataset, items), {})
+    report = build_document(evaluate_model(Oracle(items), dataset, items, samples=1), {})
     assert rings == 3 and len(items) == 8
     assert any("of 3 of 8 items; no baseline uses them" in note for note in report["notes"])
     assert f"note: {report['notes'][0]}" in plain_text(blocks(report))
@@ -186,7 +186,7 @@ def test_only_what_has_chemistry_is_folded_a_second_time():
     dataset = make_dataset(chains=2, peptides=6)
     items = split_items(dataset, "validation")
     oracle = Oracle(items)
-    evaluate_model(oracle, dataset, items)
+    evaluate_model(oracle, dataset, items, samples=1)
     rings = [item.peptide for item in items if item.peptide.cyclic]
     again = oracle.folded[len(items) :]
     assert sorted(p.sequence for p in again) == sorted(p.sequence for p in rings) and len(rings) == 3
@@ -253,7 +253,7 @@ def test_noise_is_measured():
     dataset = make_dataset(chains=10, peptides=6)
     items = split_items(dataset, "validation")
     items = [item for item in items if item.kind == "fragment"]
-    evaluation = evaluate_model(Oracle(items, noise=0.5), dataset, items)
+    evaluation = evaluate_model(Oracle(items, noise=0.5), dataset, items, samples=1)
     figures = build_document(evaluation, {})["groups"][0]["figures"]["model"]
     # sqrt(3) * 0.5, less the six degrees of freedom that the superposition takes of 3 * 3 * L
     assert figures["rmsd_mean"] == pytest.approx(0.84, abs=0.04)

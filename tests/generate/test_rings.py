@@ -16,7 +16,7 @@ from betafold_mlx.generate.generator_config import MAX_LENGTH, MIN_LENGTH
 from betafold_mlx.generate.rings import ROUND, Rings, continued, once_around
 from betafold_mlx.generate.validity import trace_validity
 
-LENGTHS = (8, 12, 14, 14, 19, 24, 30)
+LENGTHS = (8, 14, 14, 19, 30)
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +69,21 @@ def test_the_rest_is_ideal_and_near_the_trace(fitted):
         assert oracles.kabsch(rebuilt, fit.coordinates[:, :4].reshape(-1, 3))[2] < 2e-3
 
 
-def test_a_ring_does_not_depend_on_its_company(traces):
-    together = fit_traces(traces, rings=True)
-    for trace, fit in list(zip(traces, together, strict=True))[::3]:
+@pytest.fixture(scope="module")
+def together(traces):
+    return fit_traces(traces, rings=True)
+
+
+def test_a_ring_does_not_depend_on_its_company(traces, together):
+    for trace, fit in list(zip(traces, together, strict=True))[:4:2]:
         (alone,) = fit_traces([trace], rings=True)
         assert np.array_equal(alone.coordinates, fit.coordinates)
         assert np.array_equal(alone.torsions, fit.torsions)
 
 
-def test_it_does_not_matter_where_a_ring_begins(traces):
-    for trace in traces[:3]:
-        (turned,) = fit_traces([np.roll(trace, 3, axis=0)], rings=True)
-        (fit,) = fit_traces([trace], rings=True)
+def test_it_does_not_matter_where_a_ring_begins(traces, together):
+    begun_elsewhere = fit_traces([np.roll(trace, 3, axis=0) for trace in traces[:3]], rings=True)
+    for turned, fit in zip(begun_elsewhere, together[:3], strict=True):
         assert not turned.problems and abs(turned.rmsd - fit.rmsd) < 0.1
         moved = np.roll(turned.coordinates[:, 1], -3, axis=0)
         assert np.sqrt(np.square(moved - fit.coordinates[:, 1]).sum(axis=1).mean()) < 0.4

@@ -20,7 +20,7 @@ def backbones(request):
     """Sequences and (L, 4, 3) backbones."""
     if request.param == "synthetic":
         return chains.synthetic()
-    return chains.real(request.getfixturevalue("shared_data"))
+    return chains.real(request.getfixturevalue("shared_data"), every=8)
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,23 @@ import pytest
 pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 from distill_helpers import save_toy
-from lab_helpers import quick_folds, tiny_lab  # noqa: F401 - a fixture
+from lab_helpers import tiny_lab
 from synthetic import make_dataset
 
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.distill.teacher import Teacher
+from betafold_mlx.fold import closing
+from betafold_mlx.fold.closing import ROUNDS
 from betafold_mlx.lab import distilled_labels
 from betafold_mlx.lab.runner import EXPERIMENTS, run_experiment, write_report
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_steps(quick_folds):
+    """Few steps of minimisation, but as many as ever of closing: what has not its bonds is no label."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closing, "ROUNDS", ROUNDS)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 import mlx.core as mx
 import numpy as np
-from lab_helpers import quick_folds, tiny_lab, tiny_model  # noqa: F401 - a fixture
+from lab_helpers import tiny_lab, tiny_model
 
 from betafold_mlx.lab import embeddings, limits, recipe
 from betafold_mlx.lab.runner import EXPERIMENTS, read_findings, run_experiment, write_report
 from betafold_mlx.lab.series import TrainedRun, base_config
 
+pytestmark = pytest.mark.usefixtures("quick_folds")
 TRAINED = ("norm", "dropout", "schedule", "distogram", "positions", "mask", "recipe")
 
 

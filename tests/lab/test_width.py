@@ -9,7 +9,7 @@ pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 import mlx.core as mx
 import numpy as np
-from lab_helpers import TINY, quick_folds, tiny_lab  # noqa: F401 - a fixture
+from lab_helpers import TINY, tiny_lab
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry.metrics import lddt
@@ -23,6 +23,8 @@ from betafold_mlx.model.heads import BINS
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.pairformer import PairDistogramHead, Pairformer
 from betafold_mlx.train.losses import distogram_loss
+
+pytestmark = pytest.mark.usefixtures("quick_folds")
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from betafold_mlx.files import to_json
 from betafold_mlx.report.html import report_html
 from betafold_mlx.serve.server import ServerLimits
 
+pytestmark = pytest.mark.usefixtures("quick_folds")
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -14,6 +14,8 @@ from serve_helpers import PEPTIDE, running, wait_until
 
 from betafold_mlx.serve.server import ServerLimits
 
+pytestmark = pytest.mark.usefixtures("quick_folds")
+
 FASTA = f">ring cyclic disulfides=3-11\n{PEPTIDE}\n>bad\nGRX\n>ring\nACDEFGHIKL\n>../up n-cap=ACE\nKLAKLAK\n"
 
 

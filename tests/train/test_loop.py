@@ -37,7 +37,7 @@ def changed(**values):
 
 @pytest.fixture(scope="module")
 def dataset():
-    return make_dataset()
+    return make_dataset(held_out=4)
 
 
 def test_a_run_leaves_a_model_metrics_and_a_checkpoint(tmp_path, dataset):
@@ -57,7 +57,7 @@ def test_a_run_leaves_a_model_metrics_and_a_checkpoint(tmp_path, dataset):
     ]
 
 
-@pytest.mark.parametrize("stop_after", [2, 4, 7])
+@pytest.mark.parametrize("stop_after", [4, 7])
 def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(tmp_path, dataset, stop_after):
     train(tmp_path / "whole", dataset)
     start_run(tmp_path / "parts", TINY, "d" * 64)

@@ -1,8 +1,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import betafold_mlx  # noqa: F401 - loads OpenBLAS, and must come before the first mlx.core of any test file
+
+settings.register_profile("slow machines", deadline=None)
+settings.load_profile("slow machines")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,7 +12,7 @@ from synthetic import toy_model
 
 from betafold_mlx.fold.closing import bond_misfit, close_bonds
 from betafold_mlx.fold.ensemble import fit
-from betafold_mlx.fold.fit_terms import lower_energy
+from betafold_mlx.fold.fit_terms import MAX_STEP, lower_energy
 from betafold_mlx.fold.fitting import DISULFIDE_CB, STAGES, FitTargets, Stage, _Problem, fit_torsions
 from betafold_mlx.fold.gradient import BRIDGE_CA, RING_PAIRS
 from betafold_mlx.fold.minimise import draw_starts
@@ -176,13 +176,25 @@ def test_neither_padding_nor_company_changes_a_result():
             np.testing.assert_allclose(alone[0, :n], together[row, :n], atol=1e-3)
 
 
-def test_no_step_goes_up():
-    """The energy after a stage is never above that before it, however far the targets are."""
+def far_problem():
+    """Return a fit to targets that are far from any shape, and its start."""
     rng = np.random.default_rng(4)
     bonds = bonds_of(PEPTIDES)
     start = padded([shape_of(len(peptide), rng) for peptide in PEPTIDES])
     targets = FitTargets(rng.normal(size=(3, 16, 3)) * 20, np.array(bonds.mask).astype(float), 0.5)
-    problem = _Problem(start, np.full(start.shape, 0.5), targets, bonds)
+    return _Problem(start, np.full(start.shape, 0.5), targets, bonds), start
+
+
+def test_no_step_turns_a_torsion_by_more_than_the_largest():
+    problem, start = far_problem()
+    torsions = start.copy()
+    lower_energy(functools.partial(problem._energy, stage=STAGES[0]), torsions, 1)
+    np.testing.assert_allclose(np.abs(torsions - start).max(axis=(1, 2)), MAX_STEP)
+
+
+def test_no_step_goes_up():
+    """The energy after a stage is never above that before it, however far the targets are."""
+    problem, start = far_problem()
     torsions = start.copy()
     for stage in STAGES:
         before = problem._energy(torsions, stage)[0]

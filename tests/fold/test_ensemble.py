@@ -128,6 +128,20 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone(model, monkeypatch):
     assert mx.array_equal(again.coordinates, few.coordinates).item()
 
 
+def test_each_number_attempt_and_seed_has_a_draw_of_its_own(model):
+    inputs = collate(OPEN[:1], 16)
+    restraints = restraints_from(model(inputs), inputs)
+    numbers = np.arange(3)
+    draws = [
+        np.array(draw_starts(restraints, 0 * numbers, numbers, seed, attempt))
+        for seed in (0, 1)
+        for attempt in (0, 1)
+    ]
+    # Sample 0 of a first attempt is the network's best, whatever the seed; all others are drawn.
+    np.testing.assert_array_equal(draws[0][0], draws[2][0])
+    assert len({torsions.tobytes() for draw in draws for torsions in draw}) == 3 * 4 - 1
+
+
 def test_the_minimisation_lowers_the_energy(model):
     inputs = collate(OPEN, 16)
     rows = np.repeat(range(3), 3)

@@ -112,6 +112,7 @@ def test_a_peptide_states_its_own_chemistry(predictor):
     ):
         with pytest.raises(BetafoldError, match="its own chemistry"):
             predictor.fold(ring, **chemistry)
+    np.testing.assert_array_equal(predictor.fold(ring, disulfides=iter(())).torsions, same.torsions)
 
 
 def test_each_peptide_has_one_id(predictor):

@@ -1,5 +1,6 @@
 """The order of models: whole chains with their bonds first, then confidence less what clashes cost."""
 
+import dataclasses
 import itertools
 
 import mlx.core as mx
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from structure_helpers import ideal, prediction
 
+from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.fold.ranking import CLASH_COST, collect_warnings, rank_models
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.peptide.sequence import Peptide, residue_ids
@@ -132,6 +134,12 @@ def test_a_passage_and_a_missing_bond_are_said():
     assert ranked.order.tolist() == [0, 1] and ranked.through == (True, False)
     (warning,) = collect_warnings(BRIDGED, bridge(cross(whole)), plddt[0], ranked, ())
     assert "runs through itself" in warning and "no candidate without that" not in warning
+
+
+def test_a_pairing_in_the_document_has_four_places():
+    pattern = DisulfidePattern(((2, 12),), 0.123456)
+    made = dataclasses.replace(prediction(), disulfide_patterns=(pattern,))
+    assert made.to_dict()["disulfide_pairings"] == [{"disulfides": [[2, 12]], "probability": 0.1235}]
 
 
 @pytest.mark.parametrize(("first", "second", "met"), [(False, True, True), (True, False, False)])

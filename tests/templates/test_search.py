@@ -16,6 +16,8 @@ from betafold_mlx.templates.search import (
     ALIGNED,
     BONDED_MATCH,
     BONDED_MISMATCH,
+    TRUST_OTHER,
+    TRUST_RICH,
     align,
     best_scores,
     matched_disulfides,
@@ -149,6 +151,22 @@ def test_matched_disulfides():
     assert matched_disulfides(peptide, partner, everything[:6], everything[1:7]) == 0
     assert matched_disulfides(peptide, np.full(8, -1), everything, everything) == 0
     assert matched_disulfides(Peptide("CACACACA"), partner, everything, everything) == 0
+
+
+@pytest.mark.parametrize(
+    ("disulfides", "weights"),
+    [((), TRUST_OTHER), (((2, 10),), TRUST_OTHER), (((2, 10), (5, 15)), TRUST_RICH)],
+)
+def test_trust_is_the_logistic_model_of_a_hit(disulfides, weights):
+    sequence = "ACDECGHIKCLMNPCQRSTV"
+    rng = np.random.default_rng(3)
+    library = library_of([(sequence, disulfides), *(random_sequence(rng, 20, 30) for _ in range(20))])
+    own, *others = search(Peptide(sequence, disulfides=disulfides), library, 20)
+    for hit in (own, *others):
+        terms = (1, hit.score / 50, hit.coverage, np.log(len(hit.query) / 20), 1 - hit.matched)
+        assert hit.trust == pytest.approx(1 / (1 + np.exp(-np.dot(weights, terms))))
+    assert own.entry == 0 and own.trust > 0.8
+    assert len(others) > 5 and max(hit.trust for hit in others) < 0.2
 
 
 def test_a_ring_is_found_in_every_rotation():

@@ -187,7 +187,6 @@ class EnergyGradient:
         last = bonds.last[None, :]  # (1, B)
         place = mx.arange(atoms.shape[2])[:, None]
         at_end = (place == last).astype(mx.float32) * bonds.cyclic  # (L, B)
-        at_start = (place == 0).astype(mx.float32) * bonds.cyclic
         end = mx.take_along_axis(atoms, mx.broadcast_to(last, (3, 5, 1, last.shape[1])), axis=2)
         start = atoms[:, :, :1]
         pulls = []
@@ -195,7 +194,7 @@ class EnergyGradient:
             apart = end[:, a] - start[:, b]  # (3, 1, B)
             d = mx.sqrt(mx.square(apart).sum(axis=0) + 1e-6)
             pulled = 2 * (1.0 - bonds.ring[:, number] / d) * apart
-            pulls += [(a, pulled * at_end), (b, -pulled * at_start)]
+            pulls.append((a, pulled * at_end))  # no torsion moves N and CA of the first residue
         return pulls
 
 

@@ -289,6 +289,10 @@ def test_save_by_suffix(tmp_path, predictor):
         prediction.text("xyz")
 
 
+def test_the_largest_seed_and_no_peptides_are_taken(predictor):
+    assert predictor.fold_many([], seed=2**31 - 1) == []
+
+
 @pytest.mark.parametrize("arguments", [{"samples": 0}, {"seed": -1}, {"seed": 2**31}])
 def test_numbers_out_of_range(predictor, arguments):
     with pytest.raises(BetafoldError, match=next(iter(arguments))):

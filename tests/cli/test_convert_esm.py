@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from cli_helpers import error_line, run_process
 from cli_helpers import run as run_here
 from esm_helpers import TINY, random_tensors, write_checkpoint
 from file_server import COMMIT, checkpoint_files, serve
@@ -16,10 +17,6 @@ from file_server import COMMIT, checkpoint_files, serve
 from betafold_mlx.esm.converted import load_esm
 from betafold_mlx.esm.sizes import SIZES, EsmConfig
 from betafold_mlx.files import file_sha256
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "betafold_mlx", "convert-esm", *map(str, arguments)]
 
 
 def environment(folder, endpoint):
@@ -31,23 +28,9 @@ def run(tmp_path):
     def call(*arguments, endpoint="http://nowhere.invalid"):
         if "--from" in arguments:  # in this process, which has loaded transformers once
             return run_here("convert-esm", *arguments, cwd=tmp_path)
-        done = subprocess.run(
-            command(*arguments),
-            cwd=tmp_path,
-            env=environment(tmp_path, endpoint),
-            capture_output=True,
-            text=True,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout, done.stderr
+        return run_process("convert-esm", *arguments, cwd=tmp_path, env=environment(tmp_path, endpoint))
 
     return call
-
-
-def error_line(stderr):
-    lines = stderr.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("betafold-mlx: "), stderr
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from cli_helpers import error_line, run_process
 from click.testing import CliRunner
 from data_helpers import entry_names, random_backbones, write
 from structure_helpers import ideal, pdb, rows
@@ -205,15 +203,7 @@ def test_wrong_usage(arguments):
 
 def test_the_command_of_the_package(source, tmp_path):
     """The real process: progress on stderr, the result on stdout, errors in one line, exit codes."""
-
-    def call(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "betafold_mlx", "dataset", *map(str, arguments)],
-            capture_output=True, text=True, env=os.environ, check=False,
-        )  # fmt: skip
-
-    done = call("build", source, "-o", tmp_path / "ds")
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'ds'}\n") and "kept 20 chains" in done.stderr
-    again = call("build", source, "-o", tmp_path / "ds")
-    assert (again.returncode, again.stdout) == (1, "")
-    assert len(again.stderr.splitlines()) == 1 and "--force" in again.stderr
+    code, out, err = run_process("dataset", "build", source, "-o", tmp_path / "ds")
+    assert (code, out) == (0, f"{tmp_path / 'ds'}\n") and "kept 20 chains" in err
+    code, out, err = run_process("dataset", "build", source, "-o", tmp_path / "ds")
+    assert (code, out) == (1, "") and "--force" in error_line(err)

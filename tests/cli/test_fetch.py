@@ -1,10 +1,8 @@
 """`betafold-mlx dataset fetch` as a user calls it, against a server on this machine."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -16,13 +14,6 @@ from data_helpers import address, archive, entry_file, entry_names, structure_en
 ENTRIES = entry_names(6)
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "betafold_mlx", "dataset", *map(str, arguments)]
-
-
-ENVIRONMENT = {**os.environ, "no_proxy": "*"}
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
@@ -30,17 +21,7 @@ def run(tmp_path, monkeypatch):
     def call(*arguments, text=None):
         if text is None:
             return cli_helpers.run("dataset", *arguments, cwd=tmp_path)
-        done = subprocess.run(
-            command(*arguments),
-            cwd=tmp_path,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            input=text,
-            timeout=60,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout, done.stderr
+        return cli_helpers.run_process("dataset", *arguments, cwd=tmp_path, input=text, timeout=60)
 
     return call
 
@@ -161,9 +142,8 @@ def test_an_interrupted_run_leaves_whole_files_and_goes_on(run, server, ids, tmp
     sizes = [len(entry_file(entry)) for entry in ENTRIES]
     server.cuts, server.pause = [*sizes[:2], 1000], threading.Event()  # the third hangs half way
     folder = tmp_path / "pdb"
-    process = subprocess.Popen(
-        command(*arguments), cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-    )
+    command = cli_helpers.command("dataset", *arguments)
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     with process:
         wait_for(lambda: list(folder.glob(f".{ENTRIES[2]}*")))
         other = run(*arguments)

@@ -13,6 +13,7 @@ from pathlib import Path
 import gemmi
 import mlx.core as mx
 import pytest
+from cli_helpers import command, error_line
 from synthetic import toy_model
 
 from betafold_mlx.cli.main import main
@@ -39,11 +40,11 @@ def run(tmp_path, model, monkeypatch, capsys):
             arguments = (*arguments, "--model", str(model))
         if stdin is None and not shell and env is None:
             return here(arguments)
-        command = [sys.executable, "-m", "betafold_mlx", *arguments]
+        words = command(*arguments)
         if shell:  # what only a shell does to a command: redirections
-            command = ["bash", "-c", f"{shlex.join(command)} {shell}"]
+            words = ["bash", "-c", f"{shlex.join(words)} {shell}"]
         environment = {**os.environ, **(env or {})}
-        done = subprocess.run(command, cwd=tmp_path, input=stdin, capture_output=True, env=environment)
+        done = subprocess.run(words, cwd=tmp_path, input=stdin, capture_output=True, env=environment)
         assert b"Traceback" not in done.stderr
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -55,12 +56,6 @@ def run(tmp_path, model, monkeypatch, capsys):
         return ended.value.code, out, err
 
     return call
-
-
-def error_line(stderr):
-    lines = stderr.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("betafold-mlx: "), stderr
-    return lines[0]
 
 
 def test_one_sequence(run, tmp_path):

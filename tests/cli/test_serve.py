@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 
 import mlx.core as mx
@@ -15,6 +14,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extra serve")
 
+from cli_helpers import command
 from synthetic import toy_model
 
 from betafold_mlx.model.directory import save_model
@@ -28,15 +28,11 @@ def model(tmp_path_factory):
     return path
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "betafold_mlx", "serve", *map(str, arguments)]
-
-
 @contextlib.contextmanager
 def started(model, *arguments):
     """Yield a server that listens, and its port."""
     process = subprocess.Popen(
-        command("--model", model, "--port", "0", *arguments),
+        command("serve", "--model", model, "--port", "0", *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -119,7 +115,11 @@ def test_limits_are_those_of_the_options(model):
 
 def error_of(*arguments, **environment):
     done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+        command("serve", *arguments),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
     )
     (line,) = done.stderr.splitlines()
     assert done.stdout == ""

@@ -187,6 +187,7 @@ def mean_answer(answers: Sequence[Folded], inputs: ModelInputs) -> Folded:
         _mean_logits([answer.distogram for answer in answers]),
         _mean_logits([answer.plddt_logits for answer in answers]),
         [],
+        answers[0].states,
     )
 
 

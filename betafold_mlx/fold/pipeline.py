@@ -5,7 +5,8 @@
 2. Candidate starts are drawn from the torsion distributions (`minimise`) and threaded through templates (`threads`).
 3. All candidates are minimised together (`minimise`), against the distances, clashes and stated bonds.
 4. Rings and disulfides are closed exactly (`closing`). Steps 2 to 4 are `ensemble.refine`.
-5. Candidates are scored (`confidence`) and ranked (`ranking`): the `Prediction` of each peptide.
+5. Candidates are scored (`judging`, or `confidence` without a judge) and ranked (`ranking`): the `Prediction` of each
+   peptide.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import numpy as np
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import NETWORK, NOTHING, refine
+from betafold_mlx.fold.judging import judge_inputs
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.ranking import collect_warnings, rank_models
 from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.inputs import ModelInputs, collate
+from betafold_mlx.model.judge import Judge
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.templates.library import TemplateLibrary
@@ -45,6 +48,7 @@ def fold_batch(
     peptides: Sequence[Peptide],
     ids: Sequence[str],
     *,
+    judge: Judge | None = None,
     templates: TemplateLibrary | None = None,
     max_identity: float = 1.0,
     samples: int,
@@ -65,6 +69,8 @@ def fold_batch(
         B peptides of one padded length.
     ids : sequence of str
         Their names.
+    judge : Judge, optional
+        Ranks the candidates and gives their confidence; without it the network's own does.
     templates : TemplateLibrary, optional
         Known structures to look the peptides up in.
     max_identity : float
@@ -96,7 +102,13 @@ def fold_batch(
     ensemble = refine(answer, inputs, seed, range(max(samples, candidates)), templates=hits)
 
     # 5. Confidence, ranking, and what else a prediction says.
-    confidence = network.calibration(confidence_features(answer, ensemble))
+    verdict = None
+    if judge is None:
+        confidence = network.calibration(confidence_features(answer, ensemble))
+    else:
+        verdict = judge(judge_inputs(answer, inputs, ensemble, hits))
+        confidence = judge.plddt(verdict, inputs.mask)
+    log_rmsd = None if verdict is None else np.array(verdict.log_rmsd)
     arrays = (ensemble.coordinates, confidence, ensemble.torsions)
     coordinates, plddt, torsions = (np.array(array) for array in arrays)  # (B, S, L, ...)
     finite = np.isfinite(plddt).all(axis=1) & np.isfinite(coordinates).all(axis=(1, 3, 4))  # (B, L)
@@ -108,7 +120,12 @@ def fold_batch(
     for row, peptide in enumerate(peptides):
         n = len(peptide)
         made = np.flatnonzero(ensemble.source[row] != NOTHING)
-        ranking = rank_models(peptide, coordinates[row, made, :n], plddt[row, made, :n])
+        ranking = rank_models(
+            peptide,
+            coordinates[row, made, :n],
+            plddt[row, made, :n],
+            None if log_rmsd is None else log_rmsd[row, made],
+        )
         order = made[ranking.order[:samples]]
         models = _without_absent_cb(peptide, coordinates[row, order, :n])
         scores = plddt[row, order, :n]

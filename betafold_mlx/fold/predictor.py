@@ -16,6 +16,8 @@ from betafold_mlx.fold.registry import CANDIDATES, find_embedder, find_model
 from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.inputs import padded_length
+from betafold_mlx.model.judge import Judge
+from betafold_mlx.model.judge_file import JUDGE_FILE, load_judge
 from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
 from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
 
@@ -47,6 +49,8 @@ class Predictor:
         Known structures to look peptides up in; none without.
     max_identity : float
         Templates that share more of their aligned residues with a peptide are not used.
+    judge : Judge, optional
+        Ranks the candidates; without it the network's own confidence does.
 
     Examples
     --------
@@ -62,12 +66,14 @@ class Predictor:
         embedder: EsmEmbedder | None = None,
         templates: TemplateLibrary | None = None,
         max_identity: float = 1.0,
+        judge: Judge | None = None,
     ) -> None:
         mx.eval(loaded.model.parameters())  # threads read them
         self.loaded = loaded
         self.embedder = embedder
         self.templates = templates
         self.max_identity = max_identity
+        self.judge = judge
         self.templates_from: str | None = None
         config = loaded.model.config
         frozen = config.embedder.kind != "residue"
@@ -113,6 +119,8 @@ class Predictor:
             predictor = cls(loaded, None, library)
         else:
             predictor = cls(loaded, _load_embedder(wanted, loaded.path, embedder), library)
+        judge = loaded.path / JUDGE_FILE
+        predictor.judge = load_judge(judge, loaded.sha256) if judge.is_file() else None
         predictor.templates_from = (
             AUTO if templates == AUTO else None if templates is None else str(Path(templates).absolute())
         )
@@ -244,6 +252,7 @@ class Predictor:
                 self.embedder,
                 chosen,
                 ids,
+                judge=self.judge,
                 templates=self.templates,
                 max_identity=self.max_identity,
                 samples=samples,

@@ -24,7 +24,6 @@ from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.train import checkpoint
-from betafold_mlx.train.checkpoint import Counters
 from betafold_mlx.train.microbatch import in_microbatches
 from betafold_mlx.train.muon import BlockMuon
 from betafold_mlx.train.run import Run
@@ -154,10 +153,8 @@ class GeneratorTrainer(Run):
             before.weight = mx.zeros_like(before.weight)
         self.optimizer = make_optimizer(config)
         self.optimizer.init(self.model.trainable_parameters())
-        self.progress = (
-            checkpoint.load_last(self.directory, self.model, self.optimizer) if resume else Counters()
-        )
-        mx.eval(self.model.parameters(), self.optimizer.state)
+        self.progress = self._restored(resume)
+        self._start_average()
 
     def _loss(self, *arguments: Any) -> tuple[mx.array, dict[str, mx.array]]:
         batch, keys = arguments

@@ -45,6 +45,8 @@ class Folded(NamedTuple):
         (B, L, bins).
     attention : list of mx.array
         One (B, H, L, L) map a block; empty unless asked for.
+    states : mx.array
+        (B, L, D) last states of the residues.
     """
 
     vectors: mx.array
@@ -54,6 +56,7 @@ class Folded(NamedTuple):
     distogram: mx.array
     plddt_logits: mx.array
     attention: list[mx.array]
+    states: mx.array
 
     @property
     def plddt(self) -> mx.array:
@@ -144,7 +147,7 @@ class FoldingModel(nn.Module):
         # The confidence judges the structure; it must not shape it.
         logits = self.confidence_head(mx.stop_gradient(states))
         mixture = self.ramachandran_head(states)
-        return Folded(vectors, torsions, coordinates, mixture, distogram, logits, attention)
+        return Folded(vectors, torsions, coordinates, mixture, distogram, logits, attention, states)
 
     def _embed(self, inputs: ModelInputs) -> mx.array:
         if self.config.embedder.kind == "residue":

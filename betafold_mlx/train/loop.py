@@ -24,7 +24,7 @@ from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.template_library import build_template_library
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.model.directory import LoadedModel, named_arrays, save_model
+from betafold_mlx.model.directory import LoadedModel, save_model
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.ramachandran import fit_states
@@ -119,8 +119,7 @@ class Trainer(Run):
         self.optimizer.init(self.model.trainable_parameters())
         started = dataclasses.asdict(self._start(resume, start)) if ranks.main else None
         self.progress = Counters(**ranks.value_from_main(started))
-        if config.average and not self.average:
-            self.average = named_arrays(self.model.parameters())
+        self._start_average()
         if ranks.size > 1:
             weights = ranks.from_main(dict(tree_flatten(self.model.parameters())))
             self.model.update(tree_unflatten(list(weights.items())))
@@ -128,15 +127,11 @@ class Trainer(Run):
                 self.average = ranks.from_main(self.average)
             state = ranks.from_main(dict(tree_flatten(self.optimizer.state)))
             self.optimizer.state = tree_unflatten(list(state.items()))
-        mx.eval(self.model.parameters(), self.optimizer.state, self.average)
+            mx.eval(self.model.parameters(), self.optimizer.state, self.average)
 
     def _start(self, resume: bool, start: LoadedModel | None) -> Counters:
         """Set weights and optimiser to what the run starts or goes on with; return how far it is."""
-        progress = Counters()
-        if resume:
-            progress = checkpoint.load_last(self.directory, self.model, self.optimizer)
-            if self.config.average and progress.step:
-                self.average = checkpoint.load_average(self.directory, self.model)
+        progress = self._restored(resume)
         if not progress.step and start is not None:
             start_from(self.model, start)
         elif not progress.step:

@@ -119,6 +119,21 @@ class Run(abc.ABC):
             self._save(log)
         return self.progress.finished
 
+    def _restored(self, resume: bool) -> Counters:
+        """Load the last checkpoint, where there is one to go on from; return how far the run is."""
+        if not resume:
+            return Counters()
+        progress = checkpoint.load_last(self.directory, self.model, self.optimizer)
+        if self.config.average and progress.step:
+            self.average = checkpoint.load_average(self.directory, self.model)
+        return progress
+
+    def _start_average(self) -> None:
+        """Begin the running mean, where one is asked for and none was restored; compute what a run starts with."""
+        if self.config.average and not self.average:
+            self.average = named_arrays(self.model.parameters())
+        mx.eval(self.model.parameters(), self.optimizer.state, self.average)
+
     def _save(self, log: MetricsLog) -> None:
         log.flush()
         checkpoint.save_last(self.directory, self.model, self.optimizer, self.progress, self.average)

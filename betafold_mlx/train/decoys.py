@@ -1,0 +1,152 @@
+"""Decoys: candidates that the folding network makes of training structures, and how right each is.
+
+The judge learns from them. They are made as `fold` makes candidates, but templates above an identity drawn for each
+batch are hidden, the structure itself always: what the judge sees must not be better than what a new peptide gets.
+
+``DECOYS/decoys_00000.safetensors`` ...  one batch each: the arrays of `JudgeInputs`, and ``lddt`` (B, S, L), ``rmsd``
+(B, S) in Angstrom, ``made`` (B, S) bool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.data.windows import Window, WindowSampler
+from betafold_mlx.files import atomic_path
+from betafold_mlx.fold.ensemble import NOTHING, refine
+from betafold_mlx.fold.judging import judge_inputs
+from betafold_mlx.fold.pipeline import find_templates
+from betafold_mlx.fold.settings import CANDIDATES
+from betafold_mlx.geometry.metrics import backbone_rmsd, lddt
+from betafold_mlx.model.directory import load_arrays, save_arrays
+from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.judge import JudgeInputs
+from betafold_mlx.templates.library import TemplateLibrary
+from betafold_mlx.train.batches import Batch, make_batch
+
+PEPTIDES = 48
+"""Training structures of a batch of decoys."""
+
+HIDDEN_IDENTITY = (0.3, 0.8)
+"""Templates above an identity drawn from this range are hidden."""
+
+WITHOUT_TEMPLATES = 0.25
+"""Share of the batches that see no templates at all."""
+
+
+class Decoys(NamedTuple):
+    """Candidates of B structures, S each, padded to L residues, with what they are worth.
+
+    Attributes
+    ----------
+    inputs : JudgeInputs
+        What the judge is shown.
+    lddt : mx.array
+        (B, S, L), 0 to 1.
+    rmsd : mx.array
+        (B, S) backbone RMSD, Angstrom.
+    made : mx.array
+        (B, S) bool; False where a structure has fewer candidates than others of the batch.
+    """
+
+    inputs: JudgeInputs
+    lddt: mx.array
+    rmsd: mx.array
+    made: mx.array
+
+
+def fold_decoys(
+    model: FoldingModel,
+    batch: Batch,
+    windows: list[Window],
+    templates: TemplateLibrary | None,
+    max_identity: float,
+    seed: int,
+) -> Decoys:
+    """Fold structures as `fold` does, and compare each candidate with the truth."""
+    answer = model(batch.inputs)
+    hits = None
+    if templates is not None:
+        hits = find_templates([window.peptide for window in windows], templates, max_identity)
+    ensemble = refine(answer, batch.inputs, seed, range(CANDIDATES), templates=hits)
+    shape = ensemble.coordinates.shape
+    mask = mx.broadcast_to(batch.inputs.mask[:, None], shape[:3])
+    truth = mx.broadcast_to(batch.targets.coordinates[:, None, :, :4], (*shape[:3], 4, 3))
+    found = Decoys(
+        judge_inputs(answer, batch.inputs, ensemble, hits),
+        lddt(ensemble.coordinates[..., 1, :], truth[..., 1, :], mask),
+        backbone_rmsd(ensemble.coordinates, truth, mask),
+        mx.array(ensemble.source != NOTHING),
+    )
+    mx.eval(found)
+    return found
+
+
+def make_decoys(
+    directory: Path,
+    model: FoldingModel,
+    sampler: WindowSampler,
+    templates: TemplateLibrary | None,
+    numbers: range,
+    told: Callable[[int], None] = lambda number: None,
+) -> None:
+    """Make batches of decoys, each from its number alone; those that are there are kept.
+
+    Parameters
+    ----------
+    directory : Path
+        Where they go.
+    model : FoldingModel
+        What folds.
+    sampler : WindowSampler
+        Draws the training structures.
+    templates : TemplateLibrary or None
+        Of the training split.
+    numbers : range
+        Of the batches.
+    told : callable
+        Is given the number of each batch that is there.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        path = decoy_file(directory, number)
+        if not path.exists():
+            rng = np.random.default_rng([sampler.seed, number, 1])
+            windows, padded = sampler.batch(number)
+            windows = windows[:PEPTIDES]
+            library = None if rng.random() < WITHOUT_TEMPLATES else templates
+            batch = make_batch(windows, padded)
+            decoys = fold_decoys(model, batch, windows, library, rng.uniform(*HIDDEN_IDENTITY), number)
+            save_decoys(path, decoys)
+        told(number)
+
+
+def decoy_file(directory: Path, number: int) -> Path:
+    """Return the file of a batch of decoys."""
+    return directory / f"decoys_{number:05d}.safetensors"
+
+
+def save_decoys(path: Path, decoys: Decoys) -> None:
+    """Write a batch of decoys, whole or not at all; numbers in half precision."""
+    arrays = {**decoys.inputs._asdict(), "lddt": decoys.lddt, "rmsd": decoys.rmsd, "made": decoys.made}
+    half = {
+        name: array.astype(mx.float16) if array.dtype == mx.float32 else array
+        for name, array in arrays.items()
+    }
+    with atomic_path(path) as temporary:
+        save_arrays(temporary, half)
+
+
+def load_decoys(path: Path) -> Decoys:
+    """Read a batch of decoys; BetafoldError where it is missing or damaged."""
+    arrays = {
+        name: array.astype(mx.float32) if array.dtype == mx.float16 else array
+        for name, array in load_arrays(path).items()
+    }
+    values = [arrays.pop(name) for name in ("lddt", "rmsd", "made")]
+    return Decoys(JudgeInputs(**arrays), *values)

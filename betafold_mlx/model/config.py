@@ -194,3 +194,36 @@ class ModelConfig:
             for name in ("trunk", *PAIR_SETTINGS):
                 del values[name]
         return values
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Sizes of the judge.
+
+    Attributes
+    ----------
+    states : int
+        Width of the folding network's states.
+    features : int
+        Numbers a residue of a structure (`betafold_mlx.fold.judging`).
+    width, layers, heads, ffn_width, pair_width : int
+        Of the judge's own states, blocks, and pairs.
+    dropout : float
+        Share of each residual branch set to zero in training.
+    """
+
+    states: int = setting(320, min=1, max=8192)
+    features: int = setting(16, min=1, max=256)
+    width: int = setting(128, min=8, max=1024)
+    layers: int = setting(3, min=1, max=32)
+    heads: int = setting(8, min=1, max=64)
+    ffn_width: int = setting(256, min=8, max=4096)
+    pair_width: int = setting(48, min=8, max=512)
+    dropout: float = setting(0.1, min=0, max=1, max_open=True)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "judge config")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as plain JSON values."""
+        return dataclasses.asdict(self)

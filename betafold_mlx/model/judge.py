@@ -7,14 +7,13 @@ a large number of decoys what right ones look like. For each residue it predicts
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from betafold_mlx.fields import check_settings, setting
 from betafold_mlx.geometry.frames import distances, from_three_points
+from betafold_mlx.model.config import JudgeConfig
 from betafold_mlx.model.positions import PairBias
 from betafold_mlx.model.transformer import TransformerBlock, dropout, relu, split_key
 
@@ -26,39 +25,6 @@ REACH = 32
 """Separations along the chain that the judge tells apart."""
 
 PAIR_FEATURES = len(SHELLS) + 17
-
-
-@dataclass(frozen=True)
-class JudgeConfig:
-    """Sizes of the judge.
-
-    Attributes
-    ----------
-    states : int
-        Width of the folding network's states.
-    features : int
-        Numbers a residue of a structure (`betafold_mlx.fold.judging`).
-    width, layers, heads, ffn_width, pair_width : int
-        Of the judge's own states, blocks, and pairs.
-    dropout : float
-        Share of each residual branch set to zero in training.
-    """
-
-    states: int = setting(320, min=1, max=8192)
-    features: int = setting(16, min=1, max=256)
-    width: int = setting(128, min=8, max=1024)
-    layers: int = setting(3, min=1, max=32)
-    heads: int = setting(8, min=1, max=64)
-    ffn_width: int = setting(256, min=8, max=4096)
-    pair_width: int = setting(48, min=8, max=512)
-    dropout: float = setting(0.1, min=0, max=1, max_open=True)
-
-    def __post_init__(self) -> None:
-        check_settings(self, "judge config")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the config as plain JSON values."""
-        return asdict(self)
 
 
 class JudgeInputs(NamedTuple):

@@ -10,8 +10,9 @@ import mlx.core as mx
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_path
+from betafold_mlx.model.config import JudgeConfig
 from betafold_mlx.model.directory import load_arrays, named_arrays, save_arrays, set_weights
-from betafold_mlx.model.judge import Judge, JudgeConfig
+from betafold_mlx.model.judge import Judge
 
 JUDGE_FILE = "judge.safetensors"
 SCHEMA_VERSION = 1

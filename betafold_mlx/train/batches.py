@@ -11,6 +11,7 @@ import numpy as np
 from betafold_mlx.data.windows import Window, WindowSampler
 from betafold_mlx.geometry import backbone_torsions
 from betafold_mlx.model.inputs import ModelInputs, collate
+from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 from betafold_mlx.train.losses import Targets
 
 Featurizer = Callable[[Sequence[str], int], mx.array]
@@ -62,3 +63,14 @@ def observed_torsions(sampler: WindowSampler, batches: int = 16) -> np.ndarray:
         known = np.array(batch.targets.defined)[..., :2].all(axis=-1)
         found.append(np.array(batch.targets.torsions)[..., :2][known])
     return np.concatenate(found)
+
+
+def peptides_of(inputs: ModelInputs) -> list[Peptide]:
+    """Return the peptides of a batch, with the chemistry that the network is given."""
+    rows = zip(*(np.array(array) for array in inputs[:4]), strict=True)
+    peptides = []
+    for residues, mask, cyclic, bonded in rows:
+        sequence = "".join(ALPHABET[residue] for residue in residues[mask])
+        pairs = tuple((int(i) + 1, int(j) + 1) for i, j in np.argwhere(np.triu(bonded)))
+        peptides.append(Peptide(sequence, bool(cyclic), pairs))
+    return peptides

@@ -15,10 +15,8 @@ from betafold_mlx.fold.registry import CANDIDATES
 from betafold_mlx.geometry.metrics import lddt
 from betafold_mlx.model.directory import CARD_FILE, CONFIG_FILE, load_model, save_model
 from betafold_mlx.model.folding import FoldingModel
-from betafold_mlx.model.inputs import ModelInputs
-from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
-from betafold_mlx.train.batches import Batch
+from betafold_mlx.train.batches import Batch, peptides_of
 
 
 def calibrate_directory(
@@ -60,7 +58,7 @@ def calibrate(
     wholes = np.concatenate([whole for _, whole in batches])
     for batch, whole in batches:
         folded = model(batch.inputs)
-        hits = None if templates is None else find_templates(_peptides(batch.inputs), templates)
+        hits = None if templates is None else find_templates(peptides_of(batch.inputs), templates)
         ensemble = refine(folded, batch.inputs, seed, range(CANDIDATES), templates=hits)
         mask = batch.inputs.mask[:, None] & mx.array(ensemble.source != NOTHING)[..., None]
         target = batch.targets.coordinates[:, None, :, 1]
@@ -75,17 +73,6 @@ def calibrate(
     weight, bias = fit_logistic(np.concatenate(features), np.concatenate(reached), np.concatenate(shares))
     model.calibration.weight = mx.array(weight.astype(np.float32))
     model.calibration.bias = mx.array(np.float32(bias))
-
-
-def _peptides(inputs: ModelInputs) -> list[Peptide]:
-    """Return the peptides of a batch, with the chemistry that the network is given."""
-    rows = zip(*(np.array(array) for array in inputs[:4]), strict=True)
-    peptides = []
-    for residues, mask, cyclic, bonded in rows:
-        sequence = "".join(ALPHABET[residue] for residue in residues[mask])
-        pairs = tuple((int(i) + 1, int(j) + 1) for i, j in np.argwhere(np.triu(bonded)))
-        peptides.append(Peptide(sequence, bool(cyclic), pairs))
-    return peptides
 
 
 def fit_logistic(

@@ -9,25 +9,35 @@ batch are hidden, the structure itself always: what the judge sees must not be b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.data.windows import Window, WindowSampler
+from betafold_mlx.data.sampling import SamplerConfig
+from betafold_mlx.data.store import Dataset
+from betafold_mlx.data.template_library import build_template_library
+from betafold_mlx.data.windows import WindowSampler
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_path
 from betafold_mlx.fold.ensemble import NOTHING, refine
 from betafold_mlx.fold.judging import judge_inputs
 from betafold_mlx.fold.pipeline import find_templates
-from betafold_mlx.fold.settings import CANDIDATES
+from betafold_mlx.fold.predictor import Predictor
+from betafold_mlx.fold.registry import CANDIDATES
 from betafold_mlx.geometry.metrics import backbone_rmsd, lddt
 from betafold_mlx.model.directory import load_arrays, save_arrays
 from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.judge import JudgeInputs
+from betafold_mlx.device import side_by_side
+from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.templates.library import TemplateLibrary
-from betafold_mlx.train.batches import Batch, make_batch
+from betafold_mlx.train.batches import Batch, Featurizer, make_batch, peptides_of
+from betafold_mlx.train.judge_settings import JudgeTrainConfig
+from betafold_mlx.train.validate import validation_batches
 
 PEPTIDES = 48
 """Training structures of a batch of decoys."""
@@ -63,7 +73,7 @@ class Decoys(NamedTuple):
 def fold_decoys(
     model: FoldingModel,
     batch: Batch,
-    windows: list[Window],
+    peptides: Sequence[Peptide],
     templates: TemplateLibrary | None,
     max_identity: float,
     seed: int,
@@ -72,7 +82,7 @@ def fold_decoys(
     answer = model(batch.inputs)
     hits = None
     if templates is not None:
-        hits = find_templates([window.peptide for window in windows], templates, max_identity)
+        hits = find_templates(peptides, templates, max_identity)
     ensemble = refine(answer, batch.inputs, seed, range(CANDIDATES), templates=hits)
     shape = ensemble.coordinates.shape
     mask = mx.broadcast_to(batch.inputs.mask[:, None], shape[:3])
@@ -93,9 +103,10 @@ def make_decoys(
     sampler: WindowSampler,
     templates: TemplateLibrary | None,
     numbers: range,
-    told: Callable[[int], None] = lambda number: None,
-) -> None:
-    """Make batches of decoys, each from its number alone; those that are there are kept.
+    featurizer: Featurizer | None = None,
+    told: Callable[[], None] = lambda: None,
+) -> list[Path]:
+    """Make batches of decoys, each from its number alone, and return their files; those that are there are kept.
 
     Parameters
     ----------
@@ -109,26 +120,79 @@ def make_decoys(
         Of the training split.
     numbers : range
         Of the batches.
+    featurizer : callable, optional
+        Makes the features of a frozen embedder.
     told : callable
-        Is given the number of each batch that is there.
+        Is called for each batch that is there.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    for number in numbers:
-        path = decoy_file(directory, number)
+
+    def make(number: int) -> Path:
+        path = directory / f"decoys_{number:05d}.safetensors"
         if not path.exists():
             rng = np.random.default_rng([sampler.seed, number, 1])
             windows, padded = sampler.batch(number)
             windows = windows[:PEPTIDES]
             library = None if rng.random() < WITHOUT_TEMPLATES else templates
-            batch = make_batch(windows, padded)
-            decoys = fold_decoys(model, batch, windows, library, rng.uniform(*HIDDEN_IDENTITY), number)
-            save_decoys(path, decoys)
-        told(number)
+            batch = make_batch(windows, padded, featurizer)
+            peptides, identity = [window.peptide for window in windows], rng.uniform(*HIDDEN_IDENTITY)
+            save_decoys(path, fold_decoys(model, batch, peptides, library, identity, number))
+        told()
+        return path
+
+    directory.mkdir(parents=True, exist_ok=True)
+    mx.eval(model.parameters())  # threads read them
+    return side_by_side(make, numbers)
 
 
-def decoy_file(directory: Path, number: int) -> Path:
-    """Return the file of a batch of decoys."""
-    return directory / f"decoys_{number:05d}.safetensors"
+def validation_decoys(
+    directory: Path,
+    model: FoldingModel,
+    batches: list[tuple[Batch, np.ndarray]],
+    templates: TemplateLibrary | None,
+    told: Callable[[], None] = lambda: None,
+) -> list[Path]:
+    """Make decoys of validation batches (`betafold_mlx.train.validate`), with all templates of the library."""
+
+    def make(number: int) -> Path:
+        path = directory / f"decoys_{number:05d}.safetensors"
+        if not path.exists():
+            batch, _ = batches[number]
+            save_decoys(path, fold_decoys(model, batch, peptides_of(batch.inputs), templates, 1.0, 0))
+        told()
+        return path
+
+    directory.mkdir(parents=True, exist_ok=True)
+    mx.eval(model.parameters())
+    return side_by_side(make, range(len(batches)))
+
+
+def all_decoys(
+    directory: Path,
+    predictor: Predictor,
+    dataset: Dataset,
+    config: JudgeTrainConfig,
+    told: Callable[[], None] = lambda: None,
+) -> tuple[list[Path], list[Path]]:
+    """Make what a judge is trained and validated on, in ``DIRECTORY/decoys``; return the files of both."""
+    model, featurizer = predictor.loaded.model, predictor.embedder
+    sampling = SamplerConfig(
+        tokens=PEPTIDES * max(PADDED_LENGTHS),
+        peptide_share=config.peptide_share,
+        disulfide_share=config.disulfide_share,
+    )
+    sampler = WindowSampler(dataset, PADDED_LENGTHS, config.seed, sampling)
+    try:
+        templates = build_template_library(dataset)
+    except BetafoldError:  # nothing that could be a template
+        templates = None
+    folder = directory / "decoys"
+    validation = validation_decoys(
+        folder / "validation", model, validation_batches(dataset, featurizer), templates, told
+    )
+    return (
+        make_decoys(folder / "train", model, sampler, templates, range(config.batches), featurizer, told),
+        validation,
+    )
 
 
 def save_decoys(path: Path, decoys: Decoys) -> None:

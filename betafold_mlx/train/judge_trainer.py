@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,14 @@ import mlx.optimizers as optim
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fields import check_settings, setting
-from betafold_mlx.model.judge import Judge, JudgeConfig, Verdict
-from betafold_mlx.model.judge_file import save_judge
+from betafold_mlx.model.calibration import fit_logistic
+from betafold_mlx.model.judge import Judge, Verdict, scale_features
+from betafold_mlx.model.judge_file import JUDGE_FILE, load_judge, save_judge
 from betafold_mlx.train import checkpoint
 from betafold_mlx.train.decoys import Decoys, load_decoys
+from betafold_mlx.train.judge_settings import JudgeTrainConfig
 from betafold_mlx.train.microbatch import in_microbatches
 from betafold_mlx.train.run import Run
-from betafold_mlx.train.schedule import Schedule
 
 MICROBATCH = 8
 """Structures of a microbatch, each with its candidates."""
@@ -30,53 +28,6 @@ RMSD_FLOOR = 0.5
 
 CHOICE = 0.5
 """Temperature of the choice between candidates, in natural logarithms of the RMSD."""
-
-
-@dataclass(frozen=True)
-class JudgeTrainConfig(Schedule):
-    """Everything that determines a run, with the decoys and the versions.
-
-    Attributes
-    ----------
-    network : JudgeConfig
-        Sizes of the judge.
-    seed : int
-        Of the initial weights, the order of the decoys and the dropout.
-    peptides, candidates : int
-        Structures of a step, and candidates of each.
-    """
-
-    network: JudgeConfig = field(default_factory=JudgeConfig)
-    seed: int = setting(0, min=0)
-    peptides: int = setting(24, "Structures of a step.", min=1)
-    candidates: int = setting(6, "Candidates of each that a step compares.", min=2)
-    steps: int = setting(3000, "Optimiser steps.", min=1)
-    learning_rate: float = setting(1e-3, "Learning rate at its peak.", min=0, min_open=True)
-    final_learning_rate: float = setting(1e-5, min=0)
-    warmup: int = setting(100, "Steps of warm-up.", min=0)
-    weight_decay: float = setting(0.05, min=0)
-    clip: float = setting(1.0, min=0, min_open=True)
-    evaluate_every: int = setting(500, "Steps between evaluations.", min=1)
-    patience: int = setting(100, min=1)
-    average: float = setting(0.995, min=0, max=1, max_open=True)
-
-    def __post_init__(self) -> None:
-        check_settings(self, "training the judge")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> JudgeTrainConfig:
-        """Build the settings from parsed JSON, as `to_dict` wrote them; BetafoldError for anything else."""
-        try:
-            rest = dict(values)
-            return cls(network=JudgeConfig(**rest.pop("network")), **rest)
-        except (KeyError, TypeError) as error:
-            raise BetafoldError(
-                f"training settings of another version, or not of a judge: {error}"
-            ) from error
 
 
 def judge_loss(verdict: Verdict, decoys: Decoys) -> tuple[mx.array, dict[str, mx.array]]:
@@ -163,6 +114,12 @@ class JudgeTrainer(Run):
     def _keep(self, figures: dict[str, float]) -> None:
         save_judge(self.directory / checkpoint.BEST, self.model, self.model_sha256)
 
+    def _complete(self) -> None:
+        path = self.directory / checkpoint.BEST
+        judge = load_judge(path / JUDGE_FILE, self.model_sha256)
+        fit_scale(judge, self.validation)
+        save_judge(path, judge, self.model_sha256)
+
 
 def some_candidates(decoys: Decoys, rng: np.random.Generator, config: JudgeTrainConfig) -> Decoys:
     """Return some of the structures of a batch, and some of the candidates of each."""
@@ -179,6 +136,20 @@ def some_candidates(decoys: Decoys, rng: np.random.Generator, config: JudgeTrain
     one["features"] = inputs.features[row, column]
     each = (array[row, column] for array in (decoys.lddt, decoys.rmsd, decoys.made))
     return Decoys(inputs._replace(**one), *each)
+
+
+def fit_scale(judge: Judge, validation: list[Decoys]) -> None:
+    """Put the pLDDT of a judge on the scale of the errors of validation decoys; each structure counts the same."""
+    features, reached, shares = [], [], []
+    for decoys in validation:
+        known = np.array(decoys.inputs.mask[:, None] & decoys.made[..., None])  # (B, S, L)
+        share = np.broadcast_to(1.0 / known.sum(axis=(1, 2), keepdims=True), known.shape)
+        features.append(np.array(scale_features(judge(decoys.inputs), decoys.inputs.mask))[known])
+        reached.append(np.array(decoys.lddt)[known])
+        shares.append(share[known])
+    numbers = (np.concatenate(each).astype(np.float64) for each in (features, reached, shares))
+    weight, bias = fit_logistic(*numbers)
+    judge.scale = mx.array(np.append(weight, bias).astype(np.float32))
 
 
 def judge_figures(judge: Judge, validation: list[Decoys]) -> dict[str, float]:

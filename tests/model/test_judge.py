@@ -6,13 +6,13 @@ import pytest
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import build_backbone
+from betafold_mlx.model.config import JudgeConfig
 from betafold_mlx.model.directory import save_arrays
 from betafold_mlx.model.judge import (
     PAIR_FEATURES,
     SHELL_WIDTH,
     SHELLS,
     Judge,
-    JudgeConfig,
     JudgeInputs,
     Verdict,
     pair_features,
@@ -63,7 +63,9 @@ def made_judge(seed=3) -> Judge:
 
 def close(found: Verdict, expected: Verdict, mask, tolerance=2e-4):
     kept = np.broadcast_to(np.array(mask)[:, None], found.lddt_logits.shape)
-    assert np.allclose(np.array(found.lddt_logits)[kept], np.array(expected.lddt_logits)[kept], atol=tolerance)
+    assert np.allclose(
+        np.array(found.lddt_logits)[kept], np.array(expected.lddt_logits)[kept], atol=tolerance
+    )
     assert np.allclose(found.log_rmsd, expected.log_rmsd, atol=tolerance)
 
 
@@ -82,7 +84,10 @@ def test_it_does_not_see_where_a_structure_is_but_it_sees_its_hand():
     verdict = judge(inputs)
     close(judge(turned(inputs, rotation())), verdict, inputs.mask, 2e-4)
     mirrored = judge(turned(inputs, -rotation()))
-    apart = np.abs(np.array(mirrored.lddt_logits) - np.array(verdict.lddt_logits)) * np.array(inputs.mask)[:, None]
+    apart = (
+        np.abs(np.array(mirrored.lddt_logits) - np.array(verdict.lddt_logits))
+        * np.array(inputs.mask)[:, None]
+    )
     assert apart.max(axis=-1).min() > 2e-3
 
 
@@ -91,7 +96,9 @@ def test_padding_and_company_change_nothing():
     verdict = judge(inputs)
     longer = make_inputs()
     noise = 5.0 * mx.random.normal(inputs.states.shape) * ~inputs.mask[..., None]
-    longer = longer._replace(states=inputs.states + noise, distance=inputs.distance + ~inputs.mask[:, None] * 4.0)
+    longer = longer._replace(
+        states=inputs.states + noise, distance=inputs.distance + ~inputs.mask[:, None] * 4.0
+    )
     close(judge(longer), verdict, inputs.mask)
     one = {name: array[1:] for name, array in inputs._asdict().items()}
     one["coordinates"], one["features"] = one["coordinates"][:, 2:], one["features"][:, 2:]
@@ -172,7 +179,9 @@ def test_a_judge_of_another_network_or_a_damaged_one_is_refused(tmp_path):
     save_arrays(path, arrays, {"schema_version": "9"})
     with pytest.raises(BetafoldError, match="another version"):
         load_judge(path, "a" * 64)
-    save_arrays(path, arrays, {"schema_version": "1", "model_sha256": "a" * 64, "config": '{"width": "wide"}'})
+    save_arrays(
+        path, arrays, {"schema_version": "1", "model_sha256": "a" * 64, "config": '{"width": "wide"}'}
+    )
     with pytest.raises(BetafoldError, match="judge"):
         load_judge(path, "a" * 64)
     path.write_bytes(path.read_bytes()[:100])

@@ -11,18 +11,19 @@ from train_helpers import TINY, all_bytes
 from betafold_mlx.data.template_library import build_template_library
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.model.config import JudgeConfig
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
-from betafold_mlx.model.judge import JudgeConfig, Verdict
+from betafold_mlx.model.judge import Verdict
 from betafold_mlx.model.judge_file import load_judge
 from betafold_mlx.train import decoys as making
 from betafold_mlx.train.batches import make_batch
 from betafold_mlx.train.checkpoint import start_run
-from betafold_mlx.train.decoys import decoy_file, fold_decoys, load_decoys, make_decoys
+from betafold_mlx.train.decoys import fold_decoys, load_decoys, make_decoys
+from betafold_mlx.train.judge_settings import JudgeTrainConfig
 from betafold_mlx.train.judge_trainer import (
     CHOICE,
     RMSD_FLOOR,
-    JudgeTrainConfig,
     JudgeTrainer,
     judge_figures,
     judge_loss,
@@ -57,10 +58,10 @@ def files(folder):
 
 
 def test_decoys_are_compared_with_the_truth(made):
-    folder, model, sampler = made
+    _, model, sampler = made
     windows, padded = sampler.batch(0)
     batch = make_batch(windows, padded)
-    decoys = fold_decoys(model, batch, windows, None, 1.0, 0)
+    decoys = fold_decoys(model, batch, [window.peptide for window in windows], None, 1.0, 0)
     assert np.array(decoys.made).all()
     points = np.array(decoys.inputs.coordinates, np.float64)
     for row, window in enumerate(windows):
@@ -77,14 +78,14 @@ def test_decoys_are_compared_with_the_truth(made):
 
 def test_decoys_come_back_from_their_files_and_are_made_once(made, monkeypatch):
     folder, model, sampler = made
-    first = load_decoys(decoy_file(folder, 0))
+    first = load_decoys(files(folder)[0])
     assert first.inputs.states.dtype == mx.float32 and first.made.dtype == mx.bool_
-    assert 0 <= first.lddt.min().item() and first.lddt.max().item() <= 1
+    assert first.lddt.min().item() >= 0 and first.lddt.max().item() <= 1
     before = all_bytes(folder)
     monkeypatch.setattr(making, "fold_decoys", None)  # would fail if called
     told = []
-    make_decoys(folder, model, sampler, None, range(3), told.append)
-    assert told == [0, 1, 2] and all_bytes(folder) == before
+    found = make_decoys(folder, model, sampler, None, range(3), told=lambda: told.append(1))
+    assert found == files(folder) and len(told) == 3 and all_bytes(folder) == before
 
 
 def test_the_structure_itself_is_hidden_from_its_decoys(made, monkeypatch):
@@ -96,7 +97,6 @@ def test_the_structure_itself_is_hidden_from_its_decoys(made, monkeypatch):
         raise InterruptedError
 
     monkeypatch.setattr(making, "find_templates", look_up)
-    windows, padded = sampler.batch(0)
     library = build_template_library(sampler.dataset)
     low, high = making.HIDDEN_IDENTITY
     monkeypatch.setattr(making, "WITHOUT_TEMPLATES", 0.0)
@@ -172,7 +172,9 @@ def test_a_stopped_and_resumed_training_ends_in_the_same_bytes(made, tmp_path):
 
 def test_it_learns_to_tell_good_decoys_from_bad(made, tmp_path):
     paths = files(made[0])
-    config = JudgeTrainConfig(network=SMALL.network, peptides=12, candidates=5, steps=60, evaluate_every=30, warmup=5)
+    config = JudgeTrainConfig(
+        network=SMALL.network, peptides=12, candidates=5, steps=60, evaluate_every=30, warmup=5
+    )
     start_run(tmp_path / "run", config, "d" * 64)
     trainer = JudgeTrainer(tmp_path / "run", paths, paths, config, "m" * 64)
     before = judge_figures(trainer.model, trainer.validation)["loss"]

@@ -1,0 +1,76 @@
+"""``betafold-mlx train-judge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from betafold_mlx.cli.options import (
+    DATASET,
+    FOLDER,
+    SEED,
+    complete_model,
+    device_option,
+    examples,
+    given_options,
+    panels,
+    settings_options,
+)
+from betafold_mlx.model.config import JudgeConfig
+from betafold_mlx.train.judge_settings import JudgeTrainConfig
+
+_TRAINING = "The training"
+
+
+@click.command(
+    epilog=examples(
+        "betafold-mlx train-judge datasets/mine --model runs/mine/best -o runs/judge",
+        "betafold-mlx train-judge datasets/mine --model runs/mine/best -o runs/judge --resume",
+    ),
+    panels=panels({"The run": ["model", "output", "resume", "seed"]}),
+)
+@click.argument("dataset", type=DATASET)
+@click.option("--model", required=True, metavar="NAME|DIR", shell_complete=complete_model, help="Who folds.")
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings.")
+@click.option("--seed", type=SEED, default=0, help="Random seed of decoys, weights, data order and dropout.")
+@settings_options(JudgeTrainConfig, _TRAINING)
+@device_option
+@click.pass_context
+def train_judge(
+    ctx: click.Context, dataset: Path, model: str, output: Path, resume: bool, **options: Any
+) -> None:
+    """Train the judge of a folding model.
+
+    The model folds structures of the training split as `fold` does; the judge learns how near each candidate comes to
+    the truth. RUN/decoys keeps the candidates, RUN/best/judge.safetensors becomes the judge: copy it into the model
+    directory, and `fold` ranks by it. Ctrl-C saves the run; --resume goes on.
+    """
+    from betafold_mlx.cli.progress import Progress
+    from betafold_mlx.cli.training import run_with_progress
+    from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.fold.predictor import Predictor
+    from betafold_mlx.train.checkpoint import check_free, read_run, start_run
+    from betafold_mlx.train.decoys import all_decoys
+    from betafold_mlx.train.judge_trainer import JudgeTrainer
+
+    given = given_options(ctx, options)
+    if resume and given:
+        raise click.UsageError(f"--resume takes the run's own settings: leave out {given[0]}")
+    data, fingerprint = Dataset.load(dataset), dataset_sha256(dataset)
+    predictor = Predictor.load(model, templates=None)
+    if resume:
+        config = read_run(output, fingerprint, JudgeTrainConfig)
+    else:
+        check_free(output)
+        network = JudgeConfig(states=predictor.loaded.model.config.width)
+        config = JudgeTrainConfig(network=network, **options)
+        start_run(output, config, fingerprint)
+    with Progress("batches of decoys", config.batches) as progress:
+        decoys, validation = all_decoys(output, predictor, data, config, lambda: progress.advance(1))
+    trainer = JudgeTrainer(output, decoys, validation, config, predictor.loaded.sha256, resume)
+    run_with_progress(trainer)
+    figures = f"validation RMSD of its first choice {trainer.progress.best_score:.2f} A"
+    click.echo(f"{output / 'best'}: {figures} at step {trainer.progress.best_step}")

@@ -9,7 +9,8 @@ import numpy as np
 from betafold_mlx.data.store import Dataset, Record
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import residue_ids
-from betafold_mlx.templates.library import MAX_ENTRY_LENGTH, TemplateLibrary
+from betafold_mlx.templates.chains import CIS, MAX_ENTRY_LENGTH, STEPS, ChainLibrary
+from betafold_mlx.templates.library import TemplateLibrary
 
 MIN_ENTRY_LENGTH = 8
 MARGIN = 4
@@ -17,6 +18,12 @@ MARGIN = 4
 
 MIN_DISULFIDES = 2
 """Disulfides of a stretch of a chain."""
+
+MAX_RESIDUES = 3_600_000
+"""Residues of the chain library: three bytes each."""
+
+WORD, MAX_KNOWN = 8, 0.3
+"""A chain is left out where more than so many of its words of so many residues are known."""
 
 LEFT_OUT = frozenset({"mhc_bound", "tcr_mhc"})
 """Kinds that no peptide has by itself: an MHC groove stretches its peptides by force."""
@@ -41,6 +48,46 @@ def build_template_library(dataset: Dataset, splits: Collection[str] = ("train",
         cyclic=np.array([record.cyclic and b - a == record.length for record, a, b in entries]),
         ca=np.concatenate([_ca(dataset, *entry) for entry in entries]),
         torsions=np.concatenate([_torsions(dataset, *entry) for entry in entries]),
+        chains=build_chain_library(dataset, splits),
+    )
+
+
+def build_chain_library(dataset: Dataset, splits: Collection[str] = ("train",)) -> ChainLibrary | None:
+    """Round the chains that are too long for entries; None where there are none.
+
+    The shortest come first, up to `MAX_RESIDUES`; a chain of whose words many stand in those before is left out.
+    """
+    chains: list[Record] = []
+    seen: set[str] = set()
+    total = 0
+    for record in sorted(dataset.records, key=lambda record: (record.length, record.id)):
+        if record.split not in splits or record.length <= MAX_ENTRY_LENGTH or record.kind in LEFT_OUT:
+            continue
+        words = [record.sequence[k : k + WORD] for k in range(record.length - WORD + 1)]
+        known = sum(word in seen for word in words)
+        if known > MAX_KNOWN * len(words) or total + record.length > MAX_RESIDUES:
+            continue
+        seen.update(words)
+        chains.append(record)
+        total += record.length
+    if not chains:
+        return None
+    offsets = np.cumsum([0] + [record.length for record in chains])
+    rows = np.concatenate([np.arange(record.start, record.start + record.length) for record in chains])
+    torsions = np.where(dataset.torsion_mask[rows], dataset.torsions[rows], np.pi)
+    cis = np.abs(torsions[:, 2]) < np.pi / 2
+    turns = np.round((torsions[:, :2] + np.pi) * (STEPS / (2 * np.pi))).astype(np.int64) % STEPS
+    pairs = [
+        (start + i - 1, start + j - 1)
+        for record, start in zip(chains, offsets.tolist(), strict=False)
+        for i, j in record.disulfides
+    ]
+    return ChainLibrary(
+        names=tuple(record.id for record in chains),
+        offsets=offsets.astype(np.int32),
+        residues=(residue_ids("".join(record.sequence for record in chains)) + CIS * cis).astype(np.uint8),
+        torsions=turns.astype(np.uint8),
+        disulfides=np.array(pairs, dtype=np.int32).reshape(-1, 2),
     )
 
 

@@ -164,7 +164,7 @@ def _with_fewer_templates(
             DISTANT,
         ),
     ):
-        other = Predictor(predictor.loaded, predictor.embedder, library, limit)
+        other = Predictor(predictor.loaded, predictor.embedder, library, limit, predictor.judge)
         lost = [
             index
             for index, prediction in enumerate(predictions)

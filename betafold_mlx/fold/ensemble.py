@@ -19,6 +19,7 @@ from betafold_mlx.fold.minimise import (
     minimise,
 )
 from betafold_mlx.fold.restraints import Restraints, restraints_from, take
+from betafold_mlx.templates.search import Hits
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
@@ -32,9 +33,6 @@ MULTIPLE = 8
 
 ATTEMPTS = 4
 """Draws of a start for a sample whose stated bonds are not made."""
-
-THREADS_OF_A_HIT = 2
-"""Candidates threaded through each template: they differ where it is silent."""
 
 NETWORK, NOTHING = -1, -2
 
@@ -73,7 +71,7 @@ def refine(
     seed: int,
     numbers: Sequence[int],
     effort: int = 1,
-    templates: Templates | None = None,
+    templates: Hits | None = None,
 ) -> Ensemble:
     """Draw structures of a batch of peptides and fit them to the network's answer and the stated chemistry.
 
@@ -91,17 +89,17 @@ def refine(
         Numbers of the samples to make; sample i is the same whatever else is made.
     effort : int
         Multiple of the usual number of steps.
-    templates : Templates, optional
+    templates : Hits, optional
         Known folds of the peptides: further candidates, behind those of the network.
     """
     probability = softmax(folded.distogram)
     restraints = restraints_from(folded, inputs, probability)
     share = mx.zeros(inputs.mask.shape)
     threads = None
-    if templates is not None and any(templates.hits):
+    if templates is not None and any(templates):
         from betafold_mlx.fold.threads import blend, thread
 
-        threads = thread(templates, restraints, seed, THREADS_OF_A_HIT)
+        threads = thread(templates, restraints, seed)
         probability, share = blend(probability, templates)
         restraints = restraints_from(folded, inputs, probability)
     batch, samples = len(inputs.mask), len(numbers)

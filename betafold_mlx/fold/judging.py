@@ -7,7 +7,7 @@ import numpy as np
 
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import Ensemble
-from betafold_mlx.fold.threads import Templates
+from betafold_mlx.fold.threads import Hits
 from betafold_mlx.model.distogram import CENTRES
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.inputs import ModelInputs
@@ -22,7 +22,7 @@ SPREAD_FLOOR = 0.25
 
 
 def judge_inputs(
-    folded: Folded, inputs: ModelInputs, ensemble: Ensemble, templates: Templates | None = None
+    folded: Folded, inputs: ModelInputs, ensemble: Ensemble, templates: Hits | None = None
 ) -> JudgeInputs:
     """Return what the judge is shown of all candidates of a batch.
 
@@ -34,14 +34,14 @@ def judge_inputs(
         Its input.
     ensemble : Ensemble
         S candidates of each of the B peptides.
-    templates : Templates, optional
+    templates : Hits, optional
         What the threaded ones were threaded through.
     """
     batch, samples, length = ensemble.coordinates.shape[:3]
     trust = np.zeros((batch, samples, length, 1), dtype=np.float32)
     if templates is not None:
         for row, candidate in np.argwhere(ensemble.source >= 0):
-            trust[row, candidate] = templates.hits[row][ensemble.source[row, candidate]].trust
+            trust[row, candidate] = templates[row][ensemble.source[row, candidate]].trust
     torsions = ensemble.torsions
     angles = mx.concatenate([mx.cos(torsions), mx.sin(torsions)], axis=-1)
     features = mx.concatenate([confidence_features(folded, ensemble), angles, mx.array(trust)], axis=-1)

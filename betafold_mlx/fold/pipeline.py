@@ -31,15 +31,14 @@ from betafold_mlx.model.judge import Judge
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.templates.library import TemplateLibrary
-from betafold_mlx.templates.search import Templates, search
+from betafold_mlx.templates.search import MIN_TRUST, Hits, search
 
 if TYPE_CHECKING:
     from betafold_mlx.esm.embedder import EsmEmbedder
     from betafold_mlx.fold.disulfides import DisulfidePattern
 
-MAX_TEMPLATES = 4
-MIN_TRUST = 0.6
-"""Templates of a peptide: at most so many, and none that is right with a smaller probability."""
+MAX_TEMPLATES, CHAIN_TEMPLATES = 4, 3
+"""Templates of a peptide, at most: entries of the library with `MIN_TRUST`, and stretches of its chains with any."""
 
 
 def fold_batch(
@@ -139,7 +138,7 @@ def fold_batch(
             bonds=ranking.bonds[:samples],
             clashes=ranking.clashes[:samples],
             through=ranking.through[:samples],
-            templates=tuple(hits.hits[row]) if hits else (),
+            templates=tuple(hits[row]) if hits else (),
             threaded=tuple(None if k == NETWORK else k for k in ensemble.source[row, order].tolist()),
             seed=seed,
             model_name=loaded.name,
@@ -156,12 +155,19 @@ def fold_batch(
     ]
 
 
-def find_templates(
-    peptides: Sequence[Peptide], library: TemplateLibrary, max_identity: float = 1.0
-) -> Templates:
+def find_templates(peptides: Sequence[Peptide], library: TemplateLibrary, max_identity: float = 1.0) -> Hits:
     """Look peptides up in a template library."""
-    hits = [search(peptide, library, MAX_TEMPLATES, max_identity=max_identity) for peptide in peptides]
-    return Templates([[hit for hit in found if hit.trust >= MIN_TRUST] for found in hits], library)
+    found = []
+    for peptide in peptides:
+        hits = search(peptide, library, MAX_TEMPLATES, max_identity=max_identity)
+        hits = [hit for hit in hits if hit.trust >= MIN_TRUST]
+        near = None if library.chains is None else cut_stretches(library.chains, peptide)
+        if near is not None:
+            known = {hit.name.split(":")[0] for hit in hits}
+            more = search(peptide, near, MAX_TEMPLATES + CHAIN_TEMPLATES, None, max_identity, of_chains=True)
+            hits += [hit for hit in more if hit.name.split(":")[0] not in known][:CHAIN_TEMPLATES]
+        found.append(sorted(hits, key=lambda hit: -hit.trust))
+    return found
 
 
 def describe_embedder(loaded: LoadedModel, embedder: EsmEmbedder | None) -> dict[str, Any]:

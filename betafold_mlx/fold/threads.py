@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -12,8 +13,7 @@ from betafold_mlx.fold.fitting import FitTargets, fit_torsions
 from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import VARIANCE_FLOOR, Restraints, take
 from betafold_mlx.model.heads import EDGES, OUTERMOST
-from betafold_mlx.templates.library import TemplateLibrary
-from betafold_mlx.templates.search import Hit, Templates
+from betafold_mlx.templates.search import MIN_TRUST, Hit, Hits
 
 DISTANCE_WIDTH = 1.0
 """Angstrom: standard deviation of a distance about that of a template that is right."""
@@ -23,6 +23,10 @@ TARGET_WIDTH = 0.5
 
 KNOWN_FREEDOM, UNKNOWN_FREEDOM, OMEGA_FREEDOM = math.radians(12.0), math.radians(40.0), math.radians(6.0)
 """How readily torsions turn that the template has, and those that it lacks."""
+
+
+THREADS = 2
+"""Candidates threaded through a template that counts: they differ where it is silent. Through others it is one."""
 
 
 class Threads(NamedTuple):
@@ -46,15 +50,14 @@ class Threads(NamedTuple):
     restraints: Restraints
 
 
-def template_distances(hit: Hit, library: TemplateLibrary, length: int) -> np.ndarray:
+def template_distances(hit: Hit, length: int) -> np.ndarray:
     """Return the C-alpha distances of a template between the residues it is aligned to: (L, L) Angstrom, else NaN."""
-    ca = library.ca[library.rows(hit.entry)][hit.template].astype(np.float32)
     distances = np.full((length, length), np.nan, dtype=np.float32)
-    distances[np.ix_(hit.query, hit.query)] = np.linalg.norm(ca[:, None] - ca[None], axis=-1)
+    distances[np.ix_(hit.query, hit.query)] = np.linalg.norm(hit.ca[:, None] - hit.ca[None], axis=-1)
     return distances
 
 
-def blend(probability: mx.array, templates: Templates) -> tuple[mx.array, mx.array]:
+def blend(probability: mx.array, hits: Hits) -> tuple[mx.array, mx.array]:
     """Blend the distances of templates into a distogram.
 
     Each template is right with the probability of its trust, or else the next one, or else the network.
@@ -63,8 +66,8 @@ def blend(probability: mx.array, templates: Templates) -> tuple[mx.array, mx.arr
     ----------
     probability : mx.array
         (B, L, L, bins), from the network.
-    templates : Templates
-        Of the B peptides.
+    hits : Hits
+        Of the B peptides; those below `MIN_TRUST` do not count.
 
     Returns
     -------
@@ -73,14 +76,12 @@ def blend(probability: mx.array, templates: Templates) -> tuple[mx.array, mx.arr
     share : mx.array
         (B, L) of each residue's distances that is of templates.
     """
-    hits, library = templates
-    rows = [row for row, found in enumerate(hits) if found]
     length = probability.shape[1]
     share = np.ones((len(hits), length, length), dtype=np.float32)  # of the network
     known = np.zeros((len(hits), length, length, probability.shape[-1]), dtype=np.float32)
-    for row in rows:
-        for hit in hits[row]:
-            distances = template_distances(hit, library, length)
+    for row, found in enumerate(hits):
+        for hit in (hit for hit in found if hit.trust >= MIN_TRUST):
+            distances = template_distances(hit, length)
             weight = np.where(np.isnan(distances), 0.0, hit.trust * share[row])
             known[row] += weight[..., None] * _bins_around(np.nan_to_num(distances))
             share[row] -= weight
@@ -98,7 +99,7 @@ def _bins_around(distances: np.ndarray) -> np.ndarray:
     return inside / inside.sum(axis=-1, keepdims=True)
 
 
-def thread(templates: Templates, restraints: Restraints, seed: int, each: int) -> Threads | None:
+def thread(hits: Hits, restraints: Restraints, seed: int) -> Threads | None:
     """Thread peptides through their templates.
 
     Where a template is aligned a candidate starts from its torsions and is fitted to its C-alphas; elsewhere it starts
@@ -106,26 +107,23 @@ def thread(templates: Templates, restraints: Restraints, seed: int, each: int) -
 
     Parameters
     ----------
-    templates : Templates
+    hits : Hits
         Of the B peptides of a batch.
     restraints : Restraints
         Of the B peptides, from the network.
     seed : int
         Of the draws.
-    each : int
-        Candidates of each hit.
 
     Returns
     -------
     Threads or None
         None where no peptide has a hit.
     """
-    hits, library = templates
     jobs = [
         (row, number, k)
         for row, found in enumerate(hits)
-        for number in range(len(found))
-        for k in range(each)
+        for number, hit in enumerate(found)
+        for k in range(THREADS if hit.trust >= MIN_TRUST else 1)
     ]
     if not jobs:
         return None
@@ -142,15 +140,14 @@ def thread(templates: Templates, restraints: Restraints, seed: int, each: int) -
     count = np.array(own.bonds.mask).sum(axis=1)
     for c, (row, number, _) in enumerate(jobs):
         hit = hits[row][number]
-        entry = library.rows(hit.entry)
-        torsions = library.torsions[entry][hit.template].astype(np.float64)  # (A, 3)
+        torsions = hit.torsions.astype(np.float64)  # (A, 3)
         known = ~np.isnan(torsions) & _beside_aligned(hit)
         start[c, hit.query] = np.where(known, torsions, start[c, hit.query])
         freedom[c, hit.query, :2] = np.where(known[:, :2], KNOWN_FREEDOM, UNKNOWN_FREEDOM)
         omega[c, hit.query] = np.where(known[:, 2], torsions[:, 2], omega[c, hit.query])
-        ca[c, hit.query] = library.ca[entry][hit.template]
+        ca[c, hit.query] = hit.ca
         weight[c, hit.query] = 1.0
-        between = template_distances(hit, library, length)
+        between = template_distances(hit, length)
         told = ~np.isnan(between)
         distance[c][told] = between[told]
         tightness[c][told & (tightness[c] > 0)] = 1.0 / ((DISTANCE_WIDTH**2 + VARIANCE_FLOOR) * count[c])

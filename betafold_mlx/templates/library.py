@@ -20,10 +20,11 @@ import numpy as np
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_path
 from betafold_mlx.peptide.sequence import ALPHABET
+from betafold_mlx.templates.chains import ChainLibrary
 
 LIBRARY_FILE = "templates.safetensors"
 SCHEMA_VERSION = 1
-MAX_ENTRY_LENGTH = 64
+_OF_CHAINS = "chains."
 
 GAP_CODE = 60
 """Code of a place past the end of an entry; smaller ones are residue id + 20 x side (0: no disulfide, 1: first, 2:
@@ -52,6 +53,8 @@ class TemplateLibrary:
         (R, 3) float16 Angstrom, C-alpha, about the entry's centre.
     torsions : numpy.ndarray
         (R, 3) float16 radians phi, psi, omega; NaN where undefined.
+    chains : ChainLibrary, optional
+        Whole chains to look in beside the entries.
     """
 
     names: tuple[str, ...]
@@ -62,6 +65,7 @@ class TemplateLibrary:
     cyclic: np.ndarray
     ca: np.ndarray
     torsions: np.ndarray
+    chains: ChainLibrary | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,7 +82,7 @@ class TemplateLibrary:
     def fingerprint(self) -> str:
         """SHA-256 of what is in the library, as hexadecimal text."""
         digest = hashlib.sha256("\n".join(self.names).encode())
-        for array in (self.offsets, self.residues, self.partner, self.cyclic, self.ca, self.torsions):
+        for array in self._arrays().values():
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -115,18 +119,17 @@ class TemplateLibrary:
             self.cyclic[keep],
             self.ca[rows],
             self.torsions[rows],
+            self.chains,
         )
 
     def save(self, path: Path) -> None:
         """Write the library, whole or not at all, to a file whose name ends in ``.safetensors``."""
         if Path(path).suffix != ".safetensors":
             raise BetafoldError(f"cannot save {Path(path).name}: the name must end in .safetensors")
-        arrays = {
-            field.name: mx.array(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if field.name != "names"
-        }
+        arrays = {name: mx.array(array) for name, array in self._arrays().items()}
         metadata = {"schema_version": str(SCHEMA_VERSION), "names": json.dumps(self.names)}
+        if self.chains is not None:
+            metadata["chain_names"] = json.dumps(self.chains.names)
         with atomic_path(path) as temporary:
             mx.save_safetensors(str(temporary), arrays, metadata)
 
@@ -147,17 +150,31 @@ class TemplateLibrary:
             arrays, metadata = loaded
             if metadata["schema_version"] != str(SCHEMA_VERSION):
                 raise BetafoldError(f"{path} is a template library of another version")
-            columns = {name: np.array(array) for name, array in arrays.items()}
-            names = json.loads(metadata["names"])
-            if not isinstance(names, list):
-                raise ValueError("names that are no list")
-            library = cls(tuple(names), **columns)
+            columns = {name: np.array(array) for name, array in arrays.items() if "." not in name}
+            of_chains = {
+                name[len(_OF_CHAINS) :]: np.array(array) for name, array in arrays.items() if "." in name
+            }
+            chains = None
+            if of_chains:
+                chains = ChainLibrary(_names(metadata["chain_names"]), **of_chains)
+                chains.check()
+            library = cls(_names(metadata["names"]), **columns, chains=chains)
             library._check()
         except BetafoldError:
             raise
         except Exception as error:  # MLX raises RuntimeError or ValueError, by the place of the damage
             raise BetafoldError(f"{path} is not a whole template library") from error
         return library
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Return all arrays by name, those of the chains with a prefix."""
+        fields = dataclasses.fields(self)
+        arrays = {f.name: getattr(self, f.name) for f in fields if f.name not in ("names", "chains")}
+        if self.chains is not None:
+            for field in dataclasses.fields(self.chains):
+                if field.name != "names":
+                    arrays[_OF_CHAINS + field.name] = getattr(self.chains, field.name)
+        return arrays
 
     def _check(self) -> None:
         count, rows = len(self), len(self.residues)
@@ -189,3 +206,10 @@ class TemplateLibrary:
             raise ValueError("a disulfide that leaves its entry")
         if (self.partner[first[bonded] + self.partner[bonded]] != bonded - first[bonded]).any():
             raise ValueError("a disulfide of one end")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list):
+        raise ValueError("names that are no list")
+    return tuple(names)

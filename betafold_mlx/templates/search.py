@@ -8,7 +8,7 @@ second of its pair), and `BONDED_MISMATCH` on anything else.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,10 +28,14 @@ ALIGNED = 40
 
 MIN_ALIGNED_RESIDUES = 6
 
+MIN_TRUST = 0.6
+"""Templates that are right with a smaller probability do not count in the distogram."""
+
 _NEVER = np.int16(-8000)  # less than any score, far from the end of int16
 
 TRUST_RICH = (-5.34, 2.68, 1.33, -1.96, -3.74)
 TRUST_OTHER = (-6.38, 3.93, 1.94, -1.76, 0.0)
+TRUST_CHAIN = (-11.12, 3.25, 6.75, -2.71, 0.0)
 """Logistic models of the probability that a hit's C-alpha RMSD to the truth, over the aligned residues, is below 3
 Angstrom: of peptides with two stated disulfides or more, and of others. Weights of 1, score / 50, coverage,
 log(aligned residues / 20) and the share of disulfides that are not matched. Fitted by
@@ -59,7 +63,11 @@ class Hit:
     matched : float
         Share of the peptide's stated disulfides that stand on a disulfide of the entry; 0 where none is stated.
     trust : float
-        Probability that the template is right (`TRUST_RICH`, `TRUST_OTHER`).
+        Probability that the template is right (`TRUST_RICH`, `TRUST_OTHER`, `TRUST_CHAIN`).
+    ca : numpy.ndarray
+        (A, 3) C-alphas of the aligned residues of the entry, Angstrom.
+    torsions : numpy.ndarray
+        (A, 3) their phi, psi, omega in radians; NaN where undefined.
     """
 
     entry: int
@@ -71,13 +79,12 @@ class Hit:
     coverage: float
     matched: float
     trust: float
+    ca: np.ndarray
+    torsions: np.ndarray
 
 
-class Templates(NamedTuple):
-    """The hits of each of B peptides in a library, the most trusted first."""
-
-    hits: list[list[Hit]]
-    library: TemplateLibrary
+Hits = Sequence[Sequence[Hit]]
+"""The templates of each of some peptides, the most trusted first."""
 
 
 def search(
@@ -86,6 +93,7 @@ def search(
     count: int,
     hidden: np.ndarray | None = None,
     max_identity: float = 1.0,
+    of_chains: bool = False,
 ) -> list[Hit]:
     """Find the templates of a peptide, the most trusted first.
 
@@ -101,6 +109,8 @@ def search(
         (E,) bool, entries that must not be found.
     max_identity : float
         Hits that share more of their aligned residues with the peptide are left out.
+    of_chains : bool
+        Whether the entries were cut from chains for this peptide (`betafold_mlx.templates.chains`).
 
     Returns
     -------
@@ -120,7 +130,7 @@ def search(
             continue
         of_entry = library.rows(int(entry[row]))
         template = (place + first[row]) % (of_entry.stop - of_entry.start)
-        hits.append(_judged(peptide, library, int(entry[row]), score, query, template))
+        hits.append(_judged(peptide, library, int(entry[row]), score, query, template, of_chains))
     hits = [hit for hit in hits if hit.identity <= max_identity]
     return sorted(hits, key=lambda hit: -hit.trust)[:count]
 
@@ -132,16 +142,27 @@ def _judged(
     score: float,
     query: np.ndarray,
     template: np.ndarray,
+    of_chains: bool,
 ) -> Hit:
     rows = library.rows(entry)
     same = library.residues[rows][template] == peptide.ids[query]
     coverage = len(query) / len(peptide)
     matched = matched_disulfides(peptide, library.partner[rows], query, template)
-    weights = TRUST_RICH if len(peptide.disulfides) >= 2 else TRUST_OTHER
+    weights = TRUST_RICH if len(peptide.disulfides) >= 2 else TRUST_CHAIN if of_chains else TRUST_OTHER
     terms = (1.0, score / 50, coverage, math.log(len(query) / 20), 1 - matched)
     trust = 1 / (1 + math.exp(-sum(weight * term for weight, term in zip(weights, terms, strict=True))))
     return Hit(
-        entry, library.names[entry], score, query, template, float(same.mean()), coverage, matched, trust
+        entry,
+        library.names[entry],
+        score,
+        query,
+        template,
+        float(same.mean()),
+        coverage,
+        matched,
+        trust,
+        library.ca[rows][template].astype(np.float32),
+        library.torsions[rows][template].astype(np.float32),
     )
 
 

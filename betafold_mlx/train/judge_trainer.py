@@ -11,7 +11,7 @@ import mlx.optimizers as optim
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.model.calibration import fit_logistic
+from betafold_mlx.train.calibrate import fit_logistic
 from betafold_mlx.model.judge import Judge, Verdict, scale_features
 from betafold_mlx.model.judge_file import JUDGE_FILE, load_judge, save_judge
 from betafold_mlx.train import checkpoint

@@ -16,7 +16,8 @@ from betafold_mlx.data.template_library import (
 )
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import ALPHABET
-from betafold_mlx.templates.library import MAX_ENTRY_LENGTH, TemplateLibrary
+from betafold_mlx.templates.chains import MAX_ENTRY_LENGTH
+from betafold_mlx.templates.library import TemplateLibrary
 
 DATASET = make_dataset(chains=30)
 

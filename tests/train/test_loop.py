@@ -24,7 +24,8 @@ from betafold_mlx.model.config import EmbedderConfig, ModelConfig
 from betafold_mlx.model.directory import load_model, save_arrays
 from betafold_mlx.model.heads import Calibration
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
-from betafold_mlx.templates.library import LIBRARY_FILE, MAX_ENTRY_LENGTH, TemplateLibrary
+from betafold_mlx.templates.chains import MAX_ENTRY_LENGTH
+from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
 from betafold_mlx.train import loop
 from betafold_mlx.train.checkpoint import read_run, start_run
 from betafold_mlx.train.loop import Trainer

@@ -19,11 +19,11 @@ from betafold_mlx.fold.minimise import (
     minimise,
 )
 from betafold_mlx.fold.restraints import Restraints, restraints_from, take
-from betafold_mlx.templates.search import Hits
+from betafold_mlx.fold.traces import trace_starts
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
-from betafold_mlx.templates.search import Templates
+from betafold_mlx.templates.search import Hits
 
 TOGETHER = 128
 """Structures minimised at a time: more of them fall out of the processor's cache."""
@@ -34,7 +34,8 @@ MULTIPLE = 8
 ATTEMPTS = 4
 """Draws of a start for a sample whose stated bonds are not made."""
 
-NETWORK, NOTHING = -1, -2
+NETWORK, NOTHING, TRACE = -1, -2, -3
+"""Where a candidate comes from, if not from a template."""
 
 
 class Ensemble(NamedTuple):
@@ -53,8 +54,8 @@ class Ensemble(NamedTuple):
     template_share : mx.array
         (B, L) of each residue's distances that is of templates.
     source : numpy.ndarray
-        (B, S) int: `NETWORK`, the number of the hit that the candidate was threaded through, or `NOTHING`, where a
-        peptide has fewer candidates than others of the batch.
+        (B, S) int: `NETWORK`, `TRACE` (`betafold_mlx.fold.traces`), the number of the hit that the candidate was
+        threaded through, or `NOTHING`, where a peptide has fewer candidates than others of the batch.
     """
 
     torsions: mx.array
@@ -72,6 +73,7 @@ def refine(
     numbers: Sequence[int],
     effort: int = 1,
     templates: Hits | None = None,
+    traced: bool = True,
 ) -> Ensemble:
     """Draw structures of a batch of peptides and fit them to the network's answer and the stated chemistry.
 
@@ -91,6 +93,8 @@ def refine(
         Multiple of the usual number of steps.
     templates : Hits, optional
         Known folds of the peptides: further candidates, behind those of the network.
+    traced : bool
+        Whether there is one more candidate that follows the distances from the start.
     """
     probability = softmax(folded.distogram)
     restraints = restraints_from(folded, inputs, probability)
@@ -119,6 +123,10 @@ def refine(
 
     grouped = torsions.reshape(batch, samples, *torsions.shape[1:])
     source = np.full((batch, samples), NETWORK)
+    if traced:
+        following, _ = fit(trace_starts(restraints, seed), restraints, np.arange(batch), effort, GENTLE)
+        grouped = np.concatenate([grouped, following[:, None]], axis=1)
+        source = np.concatenate([source, np.full((batch, 1), TRACE)], axis=1)
     if threads is not None:
         threaded, _ = fit(threads.torsions, threads.restraints, np.arange(len(threads.rows)), effort, GENTLE)
         grouped, source = _beside(grouped, source, threaded, threads.rows, threads.hits)

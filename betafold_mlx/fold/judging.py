@@ -8,11 +8,11 @@ import numpy as np
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import Ensemble
 from betafold_mlx.fold.threads import Hits
-from betafold_mlx.model.distogram import CENTRES
+from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.model.judge import JudgeInputs
-from betafold_mlx.model.positions import relative_positions
 
 JUDGE_FEATURES = 16
 """Numbers of a residue: those of the confidence, cosine and sine of the torsions, and the trust in the template."""

@@ -2,7 +2,8 @@
 
 1. The network answers: torsion and distance distributions, given the sequence and its stated chemistry. The template
    library is searched for known folds (`betafold_mlx.templates.search`).
-2. Candidate starts are drawn from the torsion distributions (`minimise`) and threaded through templates (`threads`).
+2. Candidate starts are drawn from the torsion distributions (`minimise`), follow the distances (`traces`), and are
+   threaded through templates (`threads`).
 3. All candidates are minimised together (`minimise`), against the distances, clashes and stated bonds.
 4. Rings and disulfides are closed exactly (`closing`). Steps 2 to 4 are `ensemble.refine`.
 5. Candidates are scored (`judging`, or `confidence` without a judge) and ranked (`ranking`): the `Prediction` of each
@@ -20,7 +21,7 @@ import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
-from betafold_mlx.fold.ensemble import NETWORK, NOTHING, refine
+from betafold_mlx.fold.ensemble import NOTHING, refine
 from betafold_mlx.fold.judging import judge_inputs
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.ranking import collect_warnings, rank_models
@@ -32,6 +33,7 @@ from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.templates.library import TemplateLibrary
 from betafold_mlx.templates.search import MIN_TRUST, Hits, search
+from betafold_mlx.templates.stretches import cut_stretches
 
 if TYPE_CHECKING:
     from betafold_mlx.esm.embedder import EsmEmbedder
@@ -98,7 +100,8 @@ def fold_batch(
     hits = None if templates is None else find_templates(peptides, templates, max_identity)
 
     # 2. - 4. Candidates: drawn and threaded, minimised and closed.
-    ensemble = refine(answer, inputs, seed, range(max(samples, candidates)), templates=hits)
+    several = max(samples, candidates)
+    ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=several > 1)
 
     # 5. Confidence, ranking, and what else a prediction says.
     verdict = None
@@ -139,7 +142,7 @@ def fold_batch(
             clashes=ranking.clashes[:samples],
             through=ranking.through[:samples],
             templates=tuple(hits[row]) if hits else (),
-            threaded=tuple(None if k == NETWORK else k for k in ensemble.source[row, order].tolist()),
+            threaded=tuple(k if k >= 0 else None for k in ensemble.source[row, order].tolist()),
             seed=seed,
             model_name=loaded.name,
             model_sha256=loaded.sha256,

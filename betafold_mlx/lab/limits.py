@@ -28,7 +28,7 @@ SHARP = 0.5  # standard deviation of given native distances, Angstrom: a bin of 
 EFFORT = 4
 SAMPLES = 20
 _TOGETHER = 32
-BASELINE = "as folded"
+BASELINE, FOLLOWED = "as folded", ", distances followed"
 GROUPS = (
     *("fragments", "fragments 10-15", "fragments 16-22", "fragments 23-30"),
     *("peptides free+oligomer", "peptides bound"),
@@ -49,8 +49,11 @@ def run_limits(lab: Lab) -> LabReport:
         ("both", 1, lambda folded, targets: native_distances(native_regions(folded, targets), targets)),
     ):
         lab.say(name)
-        models = _fold_changed(predictor, items, lab.seed, 1, effort, change)
+        models = _fold_changed(predictor, items, lab.seed, 1, effort, change, traced=effort == 1)
         found[name] = score_structures(items, [each[0] for each in models]).rmsd
+        if effort == 1:  # the last candidate follows the distances from the start
+            followed = name + FOLLOWED if change else FOLLOWED.removeprefix(", ")
+            found[followed] = score_structures(items, [each[-1] for each in models]).rmsd
     lab.say(f"{SAMPLES} samples")
     models = _fold_changed(predictor, items, lab.seed, SAMPLES, 1, None)
     samples = zip(*models, strict=True)
@@ -131,7 +134,13 @@ def native_regions(folded: Folded, targets: Targets) -> Folded:
 
 
 def _fold_changed(
-    predictor: Predictor, items: Sequence[Item], seed: int, samples: int, effort: int, change: Change | None
+    predictor: Predictor,
+    items: Sequence[Item],
+    seed: int,
+    samples: int,
+    effort: int,
+    change: Change | None,
+    traced: bool = False,
 ) -> list[np.ndarray]:
     """Return the models of each item: (S, L, 5, 3) Angstrom."""
     models: dict[int, np.ndarray] = {}
@@ -139,7 +148,8 @@ def _fold_changed(
         answer = predictor.loaded.model(batch.inputs)
         if change is not None:
             answer = change(answer, batch.targets)
-        coordinates = np.array(refine(answer, batch.inputs, seed, range(samples), effort).coordinates)
+        made = refine(answer, batch.inputs, seed, range(samples), effort, traced=traced)
+        coordinates = np.array(made.coordinates)
         models |= {index: coordinates[row, :, : len(items[index])] for row, index in enumerate(part)}
     return [models[index] for index in range(len(items))]
 

@@ -13,8 +13,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from betafold_mlx.geometry.frames import distances, from_three_points
+from betafold_mlx.model.attention import PairBias
 from betafold_mlx.model.config import JudgeConfig
-from betafold_mlx.model.positions import PairBias
 from betafold_mlx.model.transformer import TransformerBlock, dropout, relu, split_key
 
 SHELLS = tuple(2.0 + 1.5 * k for k in range(16))

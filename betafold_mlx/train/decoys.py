@@ -20,6 +20,7 @@ from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.template_library import build_template_library
 from betafold_mlx.data.windows import WindowSampler
+from betafold_mlx.device import side_by_side
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import atomic_path
 from betafold_mlx.fold.ensemble import NOTHING, refine
@@ -32,7 +33,6 @@ from betafold_mlx.model.directory import load_arrays, save_arrays
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.judge import JudgeInputs
-from betafold_mlx.device import side_by_side
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.templates.library import TemplateLibrary
 from betafold_mlx.train.batches import Batch, Featurizer, make_batch, peptides_of

@@ -11,10 +11,10 @@ import mlx.optimizers as optim
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.train.calibrate import fit_logistic
 from betafold_mlx.model.judge import Judge, Verdict, scale_features
 from betafold_mlx.model.judge_file import JUDGE_FILE, load_judge, save_judge
 from betafold_mlx.train import checkpoint
+from betafold_mlx.train.calibrate import fit_logistic
 from betafold_mlx.train.decoys import Decoys, load_decoys
 from betafold_mlx.train.judge_settings import JudgeTrainConfig
 from betafold_mlx.train.microbatch import in_microbatches

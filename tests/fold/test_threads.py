@@ -9,9 +9,9 @@ import pytest
 from synthetic import HELIX, STRAND, toy_model
 from template_helpers import library_of
 
-from betafold_mlx.fold.ensemble import NETWORK, NOTHING, refine
+from betafold_mlx.fold.ensemble import NETWORK, NOTHING, TRACE, refine
 from betafold_mlx.fold.restraints import restraints_from
-from betafold_mlx.fold.threads import Templates, blend, template_distances, thread
+from betafold_mlx.fold.threads import MIN_TRUST, THREADS, blend, template_distances, thread
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.heads import BINS, CENTRES, EDGES
 from betafold_mlx.model.inputs import collate
@@ -53,7 +53,7 @@ def hits_of(*peptides, trust=None):
     found = [search(peptide, LIBRARY, 1) for peptide in peptides]
     if trust is not None:
         found = [[dataclasses.replace(hit, trust=trust) for hit in hits] for hits in found]
-    return Templates(found, LIBRARY)
+    return found
 
 
 def off(torsions, peptide, entry):
@@ -66,15 +66,15 @@ def test_a_peptide_threaded_through_its_own_structure_comes_back():
     peptides = [Peptide(HAIRPIN), Peptide("GKWTEYNPATGK"), Peptide(HELICAL)]
     answer, inputs = folded(peptides)
     templates = hits_of(*peptides)
-    templates.hits[1].clear()
-    threads = thread(templates, restraints_from(answer, inputs), 0, 2)
+    templates[1].clear()
+    threads = thread(templates, restraints_from(answer, inputs), 0)
     assert threads.rows.tolist() == [0, 0, 2, 2] and threads.hits.tolist() == [0] * 4
     for candidate, row in enumerate(threads.rows.tolist()):
-        entry = templates.hits[row][0].entry
+        entry = templates[row][0].entry
         assert off(threads.torsions[candidate], peptides[row], entry) < 0.3
         # Its restraints are the distances of the template; where nothing is restrained nothing is now.
         n = len(peptides[row])
-        distances = template_distances(templates.hits[row][0], LIBRARY, inputs.mask.shape[1])
+        distances = template_distances(templates[row][0], inputs.mask.shape[1])
         np.testing.assert_allclose(
             threads.restraints.distance[candidate, :n, :n], distances[:n, :n], rtol=1e-5
         )
@@ -87,12 +87,12 @@ def test_a_peptide_threaded_through_its_own_structure_comes_back():
     # And through the whole of the fold, as its last candidates.
     made = refine(answer, inputs, 0, range(3), templates=templates)
     assert made.source.tolist() == [
-        [NETWORK] * 3 + [0] * 2,
-        [NETWORK] * 3 + [NOTHING] * 2,
-        [NETWORK] * 3 + [0] * 2,
+        [NETWORK] * 3 + [TRACE] + [0] * 2,
+        [NETWORK] * 3 + [TRACE] + [NOTHING] * 2,
+        [NETWORK] * 3 + [TRACE] + [0] * 2,
     ]
     for row in (0, 2):
-        best = [off(made.torsions[row, k], peptides[row], templates.hits[row][0].entry) for k in (3, 4)]
+        best = [off(made.torsions[row, k], peptides[row], templates[row][0].entry) for k in (4, 5)]
         assert max(best) < 0.6
     assert np.isfinite(np.array(made.coordinates)).all() and np.isfinite(np.array(made.probability)).all()
 
@@ -105,7 +105,7 @@ def test_a_cis_bond_of_a_template_stays():
     library = library_of([(sequence, (), False, angles)])
     peptide = Peptide(sequence)
     answer, inputs = folded([peptide])
-    made = refine(answer, inputs, 0, [0], templates=Templates([search(peptide, library, 1)], library))
+    made = refine(answer, inputs, 0, [0], templates=[search(peptide, library, 1)])
     omega = np.abs(np.angle(np.exp(1j * np.array(made.torsions)[0, made.source[0] >= 0, :16, 2])))
     assert (omega[:, 6] < np.radians(30)).all() and (np.delete(omega, 6, axis=1) > np.radians(150)).all()
 
@@ -114,7 +114,7 @@ def test_a_bonded_peptide_keeps_its_disulfide_on_a_template():
     peptide = Peptide(BUNDLE, disulfides=((2, 18),))
     answer, inputs = folded([peptide])
     templates = hits_of(peptide)
-    assert templates.hits[0][0].matched == 1
+    assert templates[0][0].matched == 1
     made = refine(answer, inputs, 0, [0], templates=templates)
     threaded = np.array(made.coordinates)[0, made.source[0] >= 0]
     assert len(threaded) == 2
@@ -127,9 +127,9 @@ def test_where_a_template_is_silent_candidates_differ():
     peptide = Peptide("GSDPN" + HELICAL + "GTWQH")
     answer, inputs = folded([peptide])
     templates = hits_of(peptide)
-    (hit,) = templates.hits[0]
+    (hit,) = templates[0]
     assert hit.query.min() in (4, 5) and hit.query.max() in (22, 23)
-    threads = thread(templates, restraints_from(answer, inputs), 0, 2)
+    threads = thread(templates, restraints_from(answer, inputs), 0)
     first, second = np.array(threads.torsions, dtype=float)
     apart = np.abs(np.angle(np.exp(1j * (first - second))))
     assert apart[6:22].max() < 0.3 and apart[:4, :2].max() > 0.5 and apart[24:28, :2].max() > 0.5
@@ -137,7 +137,7 @@ def test_where_a_template_is_silent_candidates_differ():
     for torsions in (first, second):
         built = oracles.build_backbone(torsions[:28], peptide.sequence)[hit.query, 1]
         assert oracles.kabsch(built, ca)[2] < 0.3
-    assert thread(Templates([[]], LIBRARY), restraints_from(answer, inputs), 0, 2) is None
+    assert thread([[]], restraints_from(answer, inputs), 0) is None
 
 
 def probabilities(rows, length, seed=0):
@@ -145,12 +145,12 @@ def probabilities(rows, length, seed=0):
     return softmax(logits)
 
 
-@pytest.mark.parametrize("trust", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("trust", [0.0, 0.7, 1.0])
 def test_blended_probabilities(trust):
     peptides = [Peptide("GGWGG" + HAIRPIN), Peptide("GKWTEYNPATGK")]
     templates = hits_of(*peptides, trust=trust)
-    templates.hits[1].clear()
-    (hit,) = templates.hits[0]
+    templates[1].clear()
+    (hit,) = templates[0]
     network = np.array(probabilities(2, 32))
     got, share_of_templates = map(np.array, blend(mx.array(network), templates))
     in_template = np.isin(np.arange(32), hit.query)
@@ -184,17 +184,29 @@ def test_the_first_template_is_believed_before_the_second():
     """Two templates on one another: of what the first leaves, the second takes its part, the network the rest."""
     peptide = Peptide(HELICAL)
     (hit,) = search(peptide, LIBRARY, 1)
-    first, second = (dataclasses.replace(hit, trust=trust) for trust in (0.6, 0.5))
-    other = dataclasses.replace(second, template=hit.template[::-1].copy())  # backwards: other distances
+    first, second = (dataclasses.replace(hit, trust=trust) for trust in (0.7, 0.65))
+    other = dataclasses.replace(second, ca=hit.ca[::-1].copy())  # backwards: other distances
     network = probabilities(1, 24)
 
     def blended(*hits):
-        return np.array(blend(network, Templates([list(hits)], LIBRARY))[0]).astype(float)
+        return np.array(blend(network, [list(hits)])[0]).astype(float)
 
     alone = [blended(dataclasses.replace(each, trust=1.0)) for each in (first, other)]
-    want = 0.6 * alone[0] + 0.4 * (0.5 * alone[1] + 0.5 * np.array(network))
+    want = 0.7 * alone[0] + 0.3 * (0.65 * alone[1] + 0.35 * np.array(network))
     got = blended(first, other)
     n = len(peptide)
     np.testing.assert_allclose(got[0, :n, :n], want[0, :n, :n], atol=1e-5)
-    untouched, share = blend(network, Templates([[]], LIBRARY))
+    untouched, share = blend(network, [[]])
     assert mx.array_equal(untouched, network).item() and not share.any().item()
+
+
+def test_a_template_of_little_trust_is_tried_once_and_does_not_count_in_the_distogram():
+    peptides = [Peptide(HAIRPIN)]
+    answer, inputs = folded(peptides)
+    network = probabilities(1, 24)
+    for trust, candidates in ((MIN_TRUST - 0.01, 1), (MIN_TRUST + 0.01, THREADS)):
+        templates = hits_of(*peptides, trust=trust)
+        threads = thread(templates, restraints_from(answer, inputs), 0)
+        assert threads.hits.tolist() == [0] * candidates
+        blended, share = blend(network, templates)
+        assert mx.array_equal(blended, network).item() == (trust < MIN_TRUST) == (not share.any().item())

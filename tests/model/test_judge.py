@@ -6,6 +6,7 @@ import pytest
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import build_backbone
+from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.config import JudgeConfig
 from betafold_mlx.model.directory import save_arrays
 from betafold_mlx.model.judge import (
@@ -19,7 +20,6 @@ from betafold_mlx.model.judge import (
     scale_features,
 )
 from betafold_mlx.model.judge_file import JUDGE_FILE, load_judge, save_judge
-from betafold_mlx.model.positions import relative_positions
 
 CONFIG = JudgeConfig(states=12, features=5, width=16, layers=2, heads=4, ffn_width=24, pair_width=8)
 LENGTHS = [9, 6]

@@ -14,7 +14,9 @@ from betafold_mlx.templates.search import search
 
 RING = ("GRCTKSIPPICFPD", ((3, 11),), True)
 LIBRARY = library_of(["ACDEFGHIKL", RING, ("CACDEFGC", ((1, 8),)), ("GVPGAVGPLK", (), True)])
-ARRAYS = [field.name for field in dataclasses.fields(TemplateLibrary) if field.name != "names"]
+ARRAYS = [
+    field.name for field in dataclasses.fields(TemplateLibrary) if field.name not in ("names", "chains")
+]
 
 
 def damaged(path, metadata=None, **changes):

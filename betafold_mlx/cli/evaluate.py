@@ -186,10 +186,7 @@ def _of_model(
 
 def _without_held_out(library: TemplateLibrary, data: Dataset) -> TemplateLibrary:
     """Return a template library without the structures that are measured on, and their validation kin."""
-    import numpy as np
-
-    held_out = {record.id for record in data.records if record.split != "train"}
-    return library.subset(np.array([name.split(":")[0] not in held_out for name in library.names]))
+    return library.without({record.id for record in data.records if record.split != "train"})
 
 
 def _named(predictor: Predictor) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class Teacher:
         folded = mean_answer(
             [self._answer(predictor, peptides, inputs) for predictor in self.predictors], inputs
         )
-        ensemble = refine(folded, inputs, seed, range(samples), traced=False)
+        ensemble = refine(folded, inputs, seed, range(samples))
         features = confidence_features(folded, ensemble)
         judged = [predictor.loaded.model.calibration(features) for predictor in self.predictors]
         plddt = np.array(sum(judged[1:], judged[0]) / len(judged))  # (B, S, L)

@@ -73,7 +73,7 @@ def refine(
     numbers: Sequence[int],
     effort: int = 1,
     templates: Hits | None = None,
-    traced: bool = True,
+    traced: bool = False,
 ) -> Ensemble:
     """Draw structures of a batch of peptides and fit them to the network's answer and the stated chemistry.
 

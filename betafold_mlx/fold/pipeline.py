@@ -17,6 +17,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
@@ -97,11 +98,16 @@ def fold_batch(
         inputs = collate(peptides)._replace(features=inputs.features)
         answer = network(inputs, return_attention=details)
 
+    damaged = f"model {loaded.name} gives no finite numbers: its weights are damaged"
+    if not all(mx.isfinite(array).all().item() for array in (answer.distogram, answer.torsions)):
+        raise BetafoldError(damaged)
     hits = None if templates is None else find_templates(peptides, templates, max_identity)
 
     # 2. - 4. Candidates: drawn and threaded, minimised and closed.
     several = max(samples, candidates)
-    ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=several > 1)
+    # The network's own confidence believes what follows its own distances, right or wrong: it takes a judge to choose.
+    traced = judge is not None and several > 1
+    ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=traced)
 
     # 5. Confidence, ranking, and what else a prediction says.
     verdict = None
@@ -115,7 +121,7 @@ def fold_batch(
     coordinates, plddt, torsions = (np.array(array) for array in arrays)  # (B, S, L, ...)
     finite = np.isfinite(plddt).all(axis=1) & np.isfinite(coordinates).all(axis=(1, 3, 4))  # (B, L)
     if not finite[np.array(inputs.mask)].all():
-        raise BetafoldError(f"model {loaded.name} gives no finite numbers: its weights are damaged")
+        raise BetafoldError(damaged)
     if details:
         from betafold_mlx.fold.details import read_details
     predictions = []

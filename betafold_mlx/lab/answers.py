@@ -65,9 +65,7 @@ def ask(
         losses[part] = np.array(loss)
         made = [(structures, np.array(answer.coordinates))]
         if fold:
-            made.append(
-                (refined, np.array(refine(answer, batch.inputs, 0, [0], traced=False).coordinates[:, 0]))
-            )
+            made.append((refined, np.array(refine(answer, batch.inputs, 0, [0]).coordinates[:, 0])))
         for known, coordinates in made:
             known |= {index: coordinates[row, : len(items[index])] for row, index in enumerate(part)}
     first, second = ([known[index] for index in sorted(known)] for known in (structures, refined))

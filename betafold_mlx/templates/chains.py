@@ -125,6 +125,19 @@ class ChainLibrary:
         start = int(self.offsets[stretch.chain])
         return f"{self.names[stretch.chain]}:{stretch.first - start + 1}-{stretch.last - start}"
 
+    def subset(self, keep: np.ndarray) -> ChainLibrary:
+        """Return a library of some of the chains: `keep` is (C,) bool."""
+        lengths = np.diff(self.offsets)
+        rows = np.repeat(keep, lengths)
+        new_row = np.cumsum(rows) - 1
+        return ChainLibrary(
+            tuple(name for name, kept in zip(self.names, keep, strict=True) if kept),
+            np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int32),
+            self.residues[rows],
+            self.torsions[rows],
+            new_row[self.disulfides[rows[self.disulfides].all(axis=1)]].astype(np.int32),
+        )
+
     def check(self) -> None:
         """Raise ValueError where the arrays do not fit together."""
         rows = len(self.residues)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +122,14 @@ class TemplateLibrary:
             self.torsions[rows],
             self.chains,
         )
+
+    def without(self, records: Collection[str]) -> TemplateLibrary:
+        """Return the library without what comes of some records (PDB entry and chain)."""
+        kept = self.subset(np.array([name.split(":")[0] not in records for name in self.names]))
+        if self.chains is None:
+            return kept
+        chains = self.chains.subset(np.array([name not in records for name in self.chains.names]))
+        return dataclasses.replace(kept, chains=chains)
 
     def save(self, path: Path) -> None:
         """Write the library, whole or not at all, to a file whose name ends in ``.safetensors``."""

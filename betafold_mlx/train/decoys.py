@@ -83,7 +83,7 @@ def fold_decoys(
     hits = None
     if templates is not None:
         hits = find_templates(peptides, templates, max_identity)
-    ensemble = refine(answer, batch.inputs, seed, range(CANDIDATES), templates=hits)
+    ensemble = refine(answer, batch.inputs, seed, range(CANDIDATES), templates=hits, traced=True)
     shape = ensemble.coordinates.shape
     mask = mx.broadcast_to(batch.inputs.mask[:, None], shape[:3])
     truth = mx.broadcast_to(batch.targets.coordinates[:, None, :, :4], (*shape[:3], 4, 3))

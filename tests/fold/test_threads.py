@@ -85,7 +85,7 @@ def test_a_peptide_threaded_through_its_own_structure_comes_back():
     np.testing.assert_array_equal(after > 0, before[threads.rows] > 0)
 
     # And through the whole of the fold, as its last candidates.
-    made = refine(answer, inputs, 0, range(3), templates=templates)
+    made = refine(answer, inputs, 0, range(3), templates=templates, traced=True)
     assert made.source.tolist() == [
         [NETWORK] * 3 + [TRACE] + [0] * 2,
         [NETWORK] * 3 + [TRACE] + [NOTHING] * 2,

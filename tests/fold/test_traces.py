@@ -107,7 +107,7 @@ def test_told_the_distances_of_a_structure_the_fold_ends_there():
     peptides = [Peptide(sequence) for sequence in SEQUENCES]
     structures = [backbone(len(peptide), seed) for seed, peptide in enumerate(peptides)]
     answer, inputs = told(peptides, structures)
-    made = refine(answer, inputs, 0, [0])
+    made = refine(answer, inputs, 0, [0], traced=True)
     assert made.source.tolist() == [[NETWORK, TRACE]] * 2
     for row, (peptide, torsions) in enumerate(zip(peptides, structures, strict=True)):
         assert off(made.coordinates[row, 1], torsions, peptide) < 1.2
@@ -126,7 +126,7 @@ def test_torsions_choose_the_hand(hand):
 
 def test_without_a_trace_there_is_none():
     answer, inputs = told([Peptide(SEQUENCES[1])], [backbone(len(SEQUENCES[1]), 0)])
-    with_trace = refine(answer, inputs, 0, range(2))
-    without = refine(answer, inputs, 0, range(2), traced=False)
+    with_trace = refine(answer, inputs, 0, range(2), traced=True)
+    without = refine(answer, inputs, 0, range(2))
     assert without.source.tolist() == [[NETWORK] * 2]
     assert mx.array_equal(without.torsions, with_trace.torsions[:, :2]).item()

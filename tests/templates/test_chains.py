@@ -103,6 +103,23 @@ def test_a_library_with_chains_comes_back_from_its_file(tmp_path):
     assert again.subset(np.array([True])).chains is again.chains
 
 
+def test_records_that_are_left_out_are_found_no_more():
+    sequences = ["ACDEFGHIKLMNPQ" * 5, "GIGKFLHSAKKFGKAFVGEIMNS" * 3, "WYWYWHHKWYWY" * 6]
+    chains = chains_of(sequences, disulfides=[(1, 15), (140, 145)], cis=[71])
+    library = dataclasses.replace(library_of(["GIGKFLHSAKKFGK", "AAAAAAAAAA"]), chains=chains)
+    less = library.without({"1abc_0", "0ABC_A"})
+    assert less.names == ("1ABC_A",) and less.chains.names == ("1abc_1", "1abc_2")
+    less.chains.check()
+    assert less.chains.disulfides.tolist() == [[70, 75]] and less.chains.residues[1] >= CIS
+    for peptide in (Peptide(sequences[1][10:30]), Peptide(sequences[2][3:23])):
+        found, expected = cut_stretches(less.chains, peptide), cut_stretches(library.chains, peptide)
+        assert found.names[0] == expected.names[0] and found.sequence(0) == expected.sequence(0)
+        np.testing.assert_array_equal(found.ca[found.rows(0)], expected.ca[expected.rows(0)])
+    assert not any(
+        name.startswith("1abc_0") for name in cut_stretches(less.chains, Peptide("ACDEFGHIKLMN")).names
+    )
+
+
 @pytest.mark.parametrize(
     "damage",
     [

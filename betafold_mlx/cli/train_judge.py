@@ -15,7 +15,7 @@ from betafold_mlx.cli.options import (
     device_option,
     examples,
     given_options,
-    panels,
+    option_panels,
     settings_options,
 )
 from betafold_mlx.model.config import JudgeConfig
@@ -29,7 +29,7 @@ _TRAINING = "The training"
         "betafold-mlx train-judge datasets/mine --model runs/mine/best -o runs/judge",
         "betafold-mlx train-judge datasets/mine --model runs/mine/best -o runs/judge --resume",
     ),
-    panels=panels({"The run": ["model", "output", "resume", "seed"]}),
+    panels=option_panels({"The run": ["model", "output", "resume", "seed"]}),
 )
 @click.argument("dataset", type=DATASET)
 @click.option("--model", required=True, metavar="NAME|DIR", shell_complete=complete_model, help="Who folds.")

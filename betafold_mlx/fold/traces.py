@@ -13,7 +13,7 @@ import math
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.fitting import Targets, fit_torsions
+from betafold_mlx.fold.fitting import FitTargets, fit_torsions
 from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import Restraints, take
 
@@ -42,7 +42,7 @@ def trace_starts(restraints: Restraints, seed: int) -> mx.array:
     freedom[..., 2] = OMEGA_FREEDOM
     real = np.array(own.bonds.mask)
     fitted = mx.array(
-        fit_torsions(start, freedom, Targets(both, real, TRACE_WIDTH), own.bonds).astype(np.float32)
+        fit_torsions(start, freedom, FitTargets(both, real, TRACE_WIDTH), own.bonds).astype(np.float32)
     )
     density = own.mixture.log_density(fitted[..., :2], own.defined)
     likely = np.array((density * own.bonds.mask).sum(axis=1)).reshape(batch, 2)

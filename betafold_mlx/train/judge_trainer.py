@@ -147,8 +147,8 @@ def fit_scale(judge: Judge, validation: list[Decoys]) -> None:
         features.append(np.array(scale_features(judge(decoys.inputs), decoys.inputs.mask))[known])
         reached.append(np.array(decoys.lddt)[known])
         shares.append(share[known])
-    numbers = (np.concatenate(each).astype(np.float64) for each in (features, reached, shares))
-    weight, bias = fit_logistic(*numbers)
+    x, y, share = (np.concatenate(each).astype(np.float64) for each in (features, reached, shares))
+    weight, bias = fit_logistic(x, y, share)
     judge.scale = mx.array(np.append(weight, bias).astype(np.float32))
 
 
@@ -162,7 +162,7 @@ def judge_figures(judge: Judge, validation: list[Decoys]) -> dict[str, float]:
         first.append(rmsd[np.arange(len(rmsd)), predicted.argmin(axis=1)])
         mean.append((rmsd * made).sum(axis=1) / made.sum(axis=1))
         best.append(np.where(made, rmsd, np.inf).min(axis=1))
-        losses.append((len(rmsd), judge_loss(verdict, decoys)[0].item()))
+        losses.append((len(rmsd), float(np.array(judge_loss(verdict, decoys)[0]))))
     total = sum(count for count, _ in losses)
     return {
         "score": float(np.concatenate(first).mean()),

@@ -110,13 +110,10 @@ def fold_batch(
     ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=traced)
 
     # 5. Confidence, ranking, and what else a prediction says.
-    verdict = None
     if judge is None:
         confidence = network.calibration(confidence_features(answer, ensemble))
     else:
-        verdict = judge(judge_inputs(answer, inputs, ensemble, hits))
-        confidence = judge.plddt(verdict, inputs.mask)
-    log_rmsd = None if verdict is None else np.array(verdict.log_rmsd)
+        confidence = judge.plddt(judge(judge_inputs(answer, inputs, ensemble, hits)), inputs.mask)
     arrays = (ensemble.coordinates, confidence, ensemble.torsions)
     coordinates, plddt, torsions = (np.array(array) for array in arrays)  # (B, S, L, ...)
     finite = np.isfinite(plddt).all(axis=1) & np.isfinite(coordinates).all(axis=(1, 3, 4))  # (B, L)
@@ -128,12 +125,7 @@ def fold_batch(
     for row, peptide in enumerate(peptides):
         n = len(peptide)
         made = np.flatnonzero(ensemble.source[row] != NOTHING)
-        ranking = rank_models(
-            peptide,
-            coordinates[row, made, :n],
-            plddt[row, made, :n],
-            None if log_rmsd is None else log_rmsd[row, made],
-        )
+        ranking = rank_models(peptide, coordinates[row, made, :n], plddt[row, made, :n])
         order = made[ranking.order[:samples]]
         models = _without_absent_cb(peptide, coordinates[row, order, :n])
         scores = plddt[row, order, :n]

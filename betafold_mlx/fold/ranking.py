@@ -20,9 +20,6 @@ UNCERTAIN = 50.0
 CLASH_COST = 30.0
 """pLDDT that a clash for each residue costs a model in the ranking."""
 
-JUDGED_CLASH_COST = 0.5
-"""The same, in natural logarithms of the RMSD."""
-
 
 class Ranking(NamedTuple):
     """Order of S models, and what it looked at, best first.
@@ -45,10 +42,8 @@ class Ranking(NamedTuple):
     through: tuple[bool, ...]
 
 
-def rank_models(
-    peptide: Peptide, coordinates: np.ndarray, plddt: np.ndarray, log_rmsd: np.ndarray | None = None
-) -> Ranking:
-    """Rank models: first those that have their stated bonds and do not run through themselves, then by confidence.
+def rank_models(peptide: Peptide, coordinates: np.ndarray, plddt: np.ndarray) -> Ranking:
+    """Rank models: first those that have their stated bonds and do not run through themselves, then by mean pLDDT.
 
     Parameters
     ----------
@@ -57,18 +52,13 @@ def rank_models(
     coordinates : numpy.ndarray
         (S, L, 5, 3) Angstrom.
     plddt : numpy.ndarray
-        (S, L), 0 to 100: its mean ranks the models.
-    log_rmsd : numpy.ndarray, optional
-        (S,) the judge's, which ranks them where there is one.
+        (S, L), 0 to 100.
     """
     bonds = [measure_bonds(peptide, model) for model in coordinates]
     broken = np.array([not all(bond.formed for bond in model) for model in bonds])
     glycine = np.array([letter == "G" for letter in peptide.sequence])
     clashes, through = count_clashes(coordinates, glycine, peptide.cyclic, peptide.disulfides)
-    crowded = clashes / len(peptide)
-    score = plddt.mean(axis=1) - CLASH_COST * crowded
-    if log_rmsd is not None:
-        score = -log_rmsd - JUDGED_CLASH_COST * crowded
+    score = plddt.mean(axis=1) - CLASH_COST * clashes / len(peptide)
     order = np.lexsort((-score, broken.astype(int) + through))
     return Ranking(
         order,

@@ -58,6 +58,7 @@ ELSEWHERE = {
 NETWORK = ["--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64"]
 SMALL = {
     "train": ["--steps", "2", "--warmup", "1", "--evaluate-every", "2", "--tokens", "192", *NETWORK],
+    "train-judge": ["--batches", "1", "--steps", "2", "--warmup", "1", "--evaluate-every", "2"],
     "evaluate": ["--limit", "1", "--samples", "1"],
     "train-generator": [
         *("--steps", "2", "--warmup", "1", "--evaluate-every", "2", "--tokens", "192"),

@@ -48,7 +48,7 @@ ELSEWHERE = {
     f"{PROGRAM} fold library.fasta.gz -o library --scheduler": (
         "library/test_work.py::test_a_cluster_that_loses_a_worker_writes_the_same_bytes"
     ),
-    f"{PROGRAM} viewer install": "report/test_viewer.py::test_npm_fetches_exactly_the_release",
+    f"{PROGRAM} viewer install": "report/test_threedmol.py::test_npm_fetches_exactly_the_release",
     f"{PROGRAM} serve": "cli/test_serve.py::test_a_signal_ends_it_when_all_that_was_asked_is_answered",
     f"{PROGRAM} lab": "cli/test_lab.py::test_a_verdict_is_printed_and_a_page_written",
     "pip install .": "test_packaging.py::test_name_version_and_licence",

@@ -7,6 +7,7 @@ Results do not depend, in their last digits, on the number of processors, nor on
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -55,7 +56,8 @@ def use_device(name: str | None) -> None:
 
 def advice() -> str | None:
     """Return how to make this machine faster, or None where nothing is missing."""
-    slow = sys.platform.startswith("linux") and not has_openblas() and _on_cpu()
+    first = os.environ.get("MLX_RANK", "0") == "0"  # of ranks that train together one says it
+    slow = first and sys.platform.startswith("linux") and not has_openblas() and _on_cpu()
     return HOW_TO_GET if slow else None
 
 

@@ -81,6 +81,9 @@ def test_nothing_is_advised_where_nothing_is_computed(capsys, without_openblas):
 
 def test_nothing_is_advised_where_nothing_is_missing(monkeypatch, without_openblas):
     assert advice() == HOW_TO_GET
+    monkeypatch.setenv("MLX_RANK", "1")
+    assert advice() is None  # rank 0 says it
+    monkeypatch.delenv("MLX_RANK")
     monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu, 0))
     assert advice() is None
     monkeypatch.undo()

@@ -17,7 +17,7 @@ UNCERTAIN = 50.0
 """Mean pLDDT below which a prediction carries a warning."""
 
 
-CLASH_COST = 100.0
+CLASH_COST = 30.0
 """pLDDT that a clash for each residue costs a model in the ranking."""
 
 

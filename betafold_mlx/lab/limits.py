@@ -28,7 +28,7 @@ SHARP = 0.5  # standard deviation of given native distances, Angstrom: a bin of 
 EFFORT = 4
 SAMPLES = 20
 _TOGETHER = 32
-BASELINE, FOLLOWED = "as folded", ", distances followed"
+BASELINE, FOLLOWED = "as folded", "followed: "
 GROUPS = (
     *("fragments", "fragments 10-15", "fragments 16-22", "fragments 23-30", "fragments 31-50"),
     *("peptides free+oligomer", "peptides bound"),
@@ -52,8 +52,9 @@ def run_limits(lab: Lab) -> LabReport:
         models = _fold_changed(predictor, items, lab.seed, 1, effort, change, traced=effort == 1)
         found[name] = score_structures(items, [each[0] for each in models]).rmsd
         if effort == 1:  # the last candidate follows the distances from the start
-            followed = name + FOLLOWED if change else FOLLOWED.removeprefix(", ")
-            found[followed] = score_structures(items, [each[-1] for each in models]).rmsd
+            found[FOLLOWED + (name if change else "distances")] = score_structures(
+                items, [each[-1] for each in models]
+            ).rmsd
     lab.say(f"{SAMPLES} samples")
     models = _fold_changed(predictor, items, lab.seed, SAMPLES, 1, None)
     samples = zip(*models, strict=True)
@@ -161,7 +162,7 @@ def draw_shares(found: dict[str, np.ndarray]) -> Figure:
     for number, (name, rmsd) in enumerate(found.items()):
         oracle = name.startswith(("best", "native", "both"))
         share = 100 * np.arange(1, len(rmsd) + 1) / len(rmsd)
-        line = ":" if name.endswith("followed") else "--" if oracle else "-"
+        line = ":" if name.startswith(FOLLOWED) else "--" if oracle else "-"
         axis.plot(np.sort(rmsd), share, line, color=COLOURS[number % len(COLOURS)], label=name)
     axis.set(xlim=(0, 10), ylim=(0, 100), xlabel="backbone RMSD (Å)", ylabel="fragments within (%)")
     axis.grid(color="0.9")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,9 @@ MARGIN = 6
 MAX_ENTRY_LENGTH = 64
 """Residues of a template."""
 
+WORD = 3
+"""Residues that are scored at a time."""
+
 CIS = 20
 """Added to the id of a residue whose omega, to the next one, is nearer to 0 than to 180 degrees."""
 
@@ -31,8 +35,7 @@ STEPS = 256
 """Steps of a full turn that torsions are rounded to."""
 
 _WINDOWS = 400  # best windows that are looked through for stretches apart from one another
-_CHUNK = 32_768  # positions scored at a time: their sums stay in the cache
-_NO_ROOM = np.int16(-16_384)
+_CHUNK = 16_384  # positions scored at a time: their sums stay in the cache
 
 
 class Stretch(NamedTuple):
@@ -85,26 +88,39 @@ class ChainLibrary:
                 break
         return chosen
 
+    @cached_property
+    def _words(self) -> np.ndarray:
+        """(R,) uint16, each residue with the two after it as one number."""
+        ids = np.concatenate([self.residues % CIS, np.zeros(WORD - 1, dtype=np.uint8)]).astype(np.uint16)
+        return ids[:-2] * 400 + ids[1:-1] * 20 + ids[2:]
+
     def _windows(self, peptide: Peptide) -> np.ndarray:
-        """Return the first rows of the best windows, the best first."""
+        """Return the first rows of the best windows, the best first, of equal ones the first.
+
+        Three residues are scored at a time, by a table of all words.
+        """
         length, count = len(peptide), len(self.residues) - len(peptide) + 1
-        if count < 1:
-            return np.zeros(0, dtype=np.int64)
-        types, place = np.unique(peptide.ids, return_inverse=True)
-        table = np.tile(BLOSUM62[types], 2).astype(np.int16)  # (types, 40)
-        scores = np.empty(count, dtype=np.int16)
+        tables = []
+        for start in range(0, length, WORD):
+            one = [BLOSUM62[residue] for residue in peptide.ids[start : start + WORD]]
+            one += [np.zeros(20, dtype=np.int16)] * (WORD - len(one))
+            tables.append((one[0][:, None, None] + one[1][:, None] + one[2]).ravel().astype(np.int16))
+        best, scores = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int16)
         for first in range(0, count, _CHUNK):
-            last = min(first + _CHUNK, count)
-            similarity = table[:, self.residues[first : last + length - 1]]
-            total = np.zeros(last - first, dtype=np.int16)
-            for offset, row in enumerate(place):
-                total += similarity[row, offset : offset + len(total)]
-            scores[first:last] = total
-        for end in self.offsets[1:].tolist():  # no window leaves its chain
-            scores[max(0, end - length + 1) : end] = _NO_ROOM
-        best = np.argpartition(-scores, min(_WINDOWS, count - 1))[:_WINDOWS]
-        best = best[scores[best] > _NO_ROOM]
-        return best[np.lexsort((best, -scores[best]))]
+            number = min(_CHUNK, count - first)
+            words = self._words[first : first + number + length].astype(np.intp)
+            total = np.zeros(number, dtype=np.int16)
+            for part, table in enumerate(tables):
+                total += table.take(words[WORD * part : WORD * part + number])
+            found = np.flatnonzero(total > scores[-1]) if len(best) == _WINDOWS else np.arange(number)
+            rows = found + first
+            end = self.offsets[np.searchsorted(self.offsets, rows, side="right")]
+            inside = rows + length <= end  # no window leaves its chain
+            best = np.concatenate([best, rows[inside]])
+            scores = np.concatenate([scores, total[found[inside]]])
+            order = np.lexsort((best, -scores))[:_WINDOWS]
+            best, scores = best[order], scores[order]
+        return best
 
     def angles(self, rows: np.ndarray) -> np.ndarray:
         """Return phi, psi, omega of rows: (n, 3) float32 radians."""

@@ -60,7 +60,7 @@ def bench_library(
     benchmark: BenchmarkFixture, fold_command: list[str], tmp_path: Path, quick: bool, count: int
 ) -> None:
     if quick:
-        count //= 20
+        count //= 100
     draw, fasta, out = random.Random(count), tmp_path / "library.fasta", tmp_path / "out"
     fasta.write_text(
         "".join(f">p{n}\n{''.join(draw.choices(LETTERS, k=draw.randint(10, 30)))}\n" for n in range(count))

@@ -63,14 +63,16 @@ def train_judge(
     predictor = Predictor.load(model, templates=None)
     if resume:
         config = read_run(output, fingerprint, JudgeTrainConfig)
+        if config.model_sha256 != predictor.loaded.sha256:
+            raise click.UsageError(f"the candidates in {output} are those of another model: name that one")
     else:
         check_free(output)
         network = JudgeConfig(states=predictor.loaded.model.config.width)
-        config = JudgeTrainConfig(network=network, **options)
+        config = JudgeTrainConfig(network=network, model_sha256=predictor.loaded.sha256, **options)
         start_run(output, config, fingerprint)
     with Progress("batches of decoys", config.batches) as progress:
         decoys, validation = all_decoys(output, predictor, data, config, lambda: progress.advance(1))
-    trainer = JudgeTrainer(output, decoys, validation, config, predictor.loaded.sha256, resume)
+    trainer = JudgeTrainer(output, decoys, validation, config, resume)
     run_with_progress(trainer)
     figures = f"validation RMSD of its first choice {trainer.progress.best_score:.2f} A"
     click.echo(f"{output / 'best'}: {figures} at step {trainer.progress.best_step}")

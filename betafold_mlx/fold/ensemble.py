@@ -19,6 +19,7 @@ from betafold_mlx.fold.minimise import (
     minimise,
 )
 from betafold_mlx.fold.restraints import Restraints, restraints_from, take
+from betafold_mlx.fold.threads import blend, thread
 from betafold_mlx.fold.traces import trace_starts
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
@@ -101,8 +102,6 @@ def refine(
     share = mx.zeros(inputs.mask.shape)
     threads = None
     if templates is not None and any(templates):
-        from betafold_mlx.fold.threads import blend, thread
-
         threads = thread(templates, restraints, seed)
         probability, share = blend(probability, templates)
         restraints = restraints_from(folded, inputs, probability)

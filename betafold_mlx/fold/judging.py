@@ -7,24 +7,20 @@ import numpy as np
 
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import Ensemble
-from betafold_mlx.fold.threads import Hits
+from betafold_mlx.fold.restraints import distance_moments
 from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.folding import Folded
-from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.model.judge import JudgeInputs
-
-JUDGE_FEATURES = 16
-"""Numbers of a residue: those of the confidence, cosine and sine of the torsions, and the trust in the template."""
-
-SPREAD_FLOOR = 0.25
-"""Angstrom^2, added to each variance: half a bin's width, squared."""
+from betafold_mlx.templates.search import Hits
 
 
 def judge_inputs(
     folded: Folded, inputs: ModelInputs, ensemble: Ensemble, templates: Hits | None = None
 ) -> JudgeInputs:
     """Return what the judge is shown of all candidates of a batch.
+
+    The features of a residue: those of the confidence, cosine and sine of the torsions, the trust in the template.
 
     Parameters
     ----------
@@ -45,9 +41,7 @@ def judge_inputs(
     torsions = ensemble.torsions
     angles = mx.concatenate([mx.cos(torsions), mx.sin(torsions)], axis=-1)
     features = mx.concatenate([confidence_features(folded, ensemble), angles, mx.array(trust)], axis=-1)
-    moments = ensemble.probability @ mx.array(np.stack([CENTRES, CENTRES**2], axis=-1).astype(np.float32))
-    mean = moments[..., 0]
-    spread = mx.sqrt(mx.maximum(moments[..., 1] - mx.square(mean), 0.0) + SPREAD_FLOOR)
+    mean, variance = distance_moments(ensemble.probability)
     count = inputs.mask.sum(axis=1)
     return JudgeInputs(
         states=folded.states,
@@ -55,7 +49,7 @@ def judge_inputs(
         relative=relative_positions(count, inputs.cyclic, length),
         bonded=inputs.bonded,
         distance=mean,
-        spread=spread,
+        spread=mx.sqrt(variance),
         coordinates=ensemble.coordinates[..., :4, :],
         features=features * inputs.mask[:, None, :, None],
     )

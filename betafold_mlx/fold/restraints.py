@@ -83,6 +83,13 @@ class Restraints(NamedTuple):
     inside: mx.array
 
 
+def distance_moments(probability: mx.array) -> tuple[mx.array, mx.array]:
+    """Return the mean (..., L, L) and the variance of C-alpha distances, Angstrom, of bins (..., L, L, bins)."""
+    moments = probability @ mx.array(np.stack([CENTRES, CENTRES**2], axis=-1).astype(np.float32))
+    mean = moments[..., 0]
+    return mean, mx.maximum(moments[..., 1] - mx.square(mean), 0.0) + VARIANCE_FLOOR
+
+
 def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array | None = None) -> Restraints:
     """Read the restraints off the network's answer for a batch.
 
@@ -105,9 +112,7 @@ def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array |
     around = mx.where(inputs.cyclic[:, None, None], count[:, None, None] - separation, separation)
     forward = pairs & (separation >= CLOSE_IN_SEQUENCE)
 
-    moments = probability @ mx.array(np.stack([CENTRES, CENTRES**2], axis=-1).astype(np.float32))
-    mean = moments[..., 0]
-    variance = mx.maximum(moments[..., 1] - mx.square(mean), 0.0) + VARIANCE_FLOOR
+    mean, variance = distance_moments(probability)
     inside = mask & (place < count[:, None] - 1)
     bonds = Bonds(
         residues=inputs.residues,

@@ -126,22 +126,17 @@ def make_decoys(
         Is called for each batch that is there.
     """
 
-    def make(number: int) -> Path:
-        path = directory / f"decoys_{number:05d}.safetensors"
-        if not path.exists():
-            rng = np.random.default_rng([sampler.seed, number, 1])
-            windows, padded = sampler.batch(number)
-            windows = windows[:PEPTIDES]
-            library = None if rng.random() < WITHOUT_TEMPLATES else templates
-            batch = make_batch(windows, padded, featurizer)
-            peptides, identity = [window.peptide for window in windows], rng.uniform(*HIDDEN_IDENTITY)
-            save_decoys(path, fold_decoys(model, batch, peptides, library, identity, number))
-        told()
-        return path
+    def make(number: int) -> Decoys:
+        rng = np.random.default_rng([sampler.seed, number, 1])
+        windows, padded = sampler.batch(number)
+        windows = windows[:PEPTIDES]
+        library = None if rng.random() < WITHOUT_TEMPLATES else templates
+        batch = make_batch(windows, padded, featurizer)
+        peptides, identity = [window.peptide for window in windows], rng.uniform(*HIDDEN_IDENTITY)
+        return fold_decoys(model, batch, peptides, library, identity, number)
 
-    directory.mkdir(parents=True, exist_ok=True)
     mx.eval(model.parameters())  # threads read them
-    return side_by_side(make, numbers)
+    return _files_of(directory, numbers, make, told)
 
 
 def validation_decoys(
@@ -153,17 +148,28 @@ def validation_decoys(
 ) -> list[Path]:
     """Make decoys of validation batches (`betafold_mlx.train.validate`), with all templates of the library."""
 
-    def make(number: int) -> Path:
+    def make(number: int) -> Decoys:
+        batch, _ = batches[number]
+        return fold_decoys(model, batch, peptides_of(batch.inputs), templates, 1.0, 0)
+
+    mx.eval(model.parameters())  # threads read them
+    return _files_of(directory, range(len(batches)), make, told)
+
+
+def _files_of(
+    directory: Path, numbers: range, make: Callable[[int], Decoys], told: Callable[[], None]
+) -> list[Path]:
+    """Return the files of batches of decoys, having made those that are not there, several at a time."""
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def file_of(number: int) -> Path:
         path = directory / f"decoys_{number:05d}.safetensors"
         if not path.exists():
-            batch, _ = batches[number]
-            save_decoys(path, fold_decoys(model, batch, peptides_of(batch.inputs), templates, 1.0, 0))
+            save_decoys(path, make(number))
         told()
         return path
 
-    directory.mkdir(parents=True, exist_ok=True)
-    mx.eval(model.parameters())
-    return side_by_side(make, range(len(batches)))
+    return side_by_side(file_of, numbers)
 
 
 def all_decoys(

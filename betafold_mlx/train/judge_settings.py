@@ -20,6 +20,8 @@ class JudgeTrainConfig(Schedule):
     ----------
     network : JudgeConfig
         Sizes of the judge.
+    model_sha256 : str
+        Of the weights of the folding network that makes the decoys.
     seed : int
         Of the initial weights, the order of the decoys and the dropout.
     batches : int
@@ -31,6 +33,7 @@ class JudgeTrainConfig(Schedule):
     """
 
     network: JudgeConfig = field(default_factory=JudgeConfig)
+    model_sha256: str = ""
     seed: int = setting(0, min=0)
     batches: int = setting(300, "Batches of decoys.", min=1)
     peptide_share: float = setting(0.3, min=0, max=1)

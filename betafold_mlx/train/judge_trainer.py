@@ -61,8 +61,6 @@ class JudgeTrainer(Run):
         Files of decoys (`betafold_mlx.train.decoys`) of training and of validation structures.
     config : JudgeTrainConfig
         Settings.
-    model_sha256 : str
-        Of the folding network that made them.
     resume : bool
         Go on from the folder's last checkpoint.
 
@@ -81,13 +79,11 @@ class JudgeTrainer(Run):
         decoys: list[Path],
         validation: list[Path],
         config: JudgeTrainConfig,
-        model_sha256: str,
         resume: bool = False,
     ) -> None:
         if not decoys or not validation:
             raise BetafoldError("there are no decoys to learn from")
         self.directory, self.decoys, self.config = Path(directory), decoys, config
-        self.model_sha256 = model_sha256
         self.validation = [load_decoys(path) for path in validation]
         mx.random.seed(config.seed)
         self.model = Judge(config.network)
@@ -112,13 +108,13 @@ class JudgeTrainer(Run):
         return judge_figures(self.model, self.validation)
 
     def _keep(self, figures: dict[str, float]) -> None:
-        save_judge(self.directory / checkpoint.BEST, self.model, self.model_sha256)
+        save_judge(self.directory / checkpoint.BEST, self.model, self.config.model_sha256)
 
     def _complete(self) -> None:
         path = self.directory / checkpoint.BEST
-        judge = load_judge(path / JUDGE_FILE, self.model_sha256)
+        judge = load_judge(path / JUDGE_FILE, self.config.model_sha256)
         fit_scale(judge, self.validation)
-        save_judge(path, judge, self.model_sha256)
+        save_judge(path, judge, self.config.model_sha256)
 
 
 def some_candidates(decoys: Decoys, rng: np.random.Generator, config: JudgeTrainConfig) -> Decoys:

@@ -32,6 +32,7 @@ from betafold_mlx.train.judge_trainer import (
 
 SMALL = JudgeTrainConfig(
     network=JudgeConfig(states=TINY.network.width, width=16, layers=1, heads=2, ffn_width=16, pair_width=8),
+    model_sha256="m" * 64,
     peptides=3,
     candidates=4,
     steps=6,
@@ -157,7 +158,7 @@ def test_a_stopped_and_resumed_training_ends_in_the_same_bytes(made, tmp_path):
     paths = files(made[0])
 
     def trainer(run, resume=False):
-        return JudgeTrainer(tmp_path / run, paths[:2], paths[2:], SMALL, "m" * 64, resume)
+        return JudgeTrainer(tmp_path / run, paths[:2], paths[2:], SMALL, resume)
 
     for run in ("whole", "parts"):
         start_run(tmp_path / run, SMALL, "d" * 64)
@@ -176,7 +177,7 @@ def test_it_learns_to_tell_good_decoys_from_bad(made, tmp_path):
         network=SMALL.network, peptides=12, candidates=5, steps=60, evaluate_every=30, warmup=5
     )
     start_run(tmp_path / "run", config, "d" * 64)
-    trainer = JudgeTrainer(tmp_path / "run", paths, paths, config, "m" * 64)
+    trainer = JudgeTrainer(tmp_path / "run", paths, paths, config)
     before = judge_figures(trainer.model, trainer.validation)["loss"]
     trainer.run()
     assert judge_figures(trainer.model, trainer.validation)["loss"] < before - 0.2
@@ -184,4 +185,4 @@ def test_it_learns_to_tell_good_decoys_from_bad(made, tmp_path):
 
 def test_without_decoys_there_is_nothing_to_learn_from(tmp_path):
     with pytest.raises(BetafoldError, match="no decoys"):
-        JudgeTrainer(tmp_path, [], [], SMALL, "m" * 64)
+        JudgeTrainer(tmp_path, [], [], SMALL)

@@ -106,8 +106,8 @@ class Teacher:
     ) -> list[Label]:
         """Label peptides, on a CPU several batches at a time.
 
-        The label is the sample that `fold` would put first (`betafold_mlx.fold.ranking.rank_models`). On validation
-        structures the most central of eight is as near to the experiment.
+        The label is the sample that the networks' own confidence puts first (`betafold_mlx.fold.ranking.rank_models`):
+        no judge chooses. On validation structures the most central of eight is as near to the experiment.
 
         Parameters
         ----------

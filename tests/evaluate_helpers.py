@@ -25,7 +25,7 @@ def make_item(
         torsions = rng.uniform(-np.pi, np.pi, size=(len(sequence), 3))
     else:
         torsions = np.radians(np.broadcast_to(degrees, (len(sequence), 3)))
-    peptide = Peptide(sequence, **chemistry)
+    peptide = Peptide.of(sequence, **chemistry)
     built = build_backbone(mx.array(torsions[None].astype(np.float32)), mx.array(peptide.ids[None]))
     return Item(name, kind, peptide, np.array(built)[0, :, :4], cluster)
 

@@ -35,7 +35,7 @@ class Quick:
         self.embedder = self.templates = self.templates_from = None
         self._long = Prediction(
             id="long",
-            peptide=Peptide("A" * MAX_LENGTH),
+            peptide=Peptide.of("A" * MAX_LENGTH),
             coordinates=np.stack([ideal("A" * MAX_LENGTH, seed=seed) for seed in range(3)]).astype(
                 np.float32
             ),

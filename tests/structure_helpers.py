@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import biotite.structure.io.pdb as biotite_pdb
 import biotite.structure.io.pdbx as biotite_pdbx
@@ -16,8 +16,7 @@ from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.geometry.spread import superpose_models
-from betafold_mlx.peptide.sequence import THREE_LETTER, Peptide, residue_ids
-from betafold_mlx.structure.components import D_THREE_LETTER
+from betafold_mlx.peptide.sequence import D_THREE_LETTER, THREE_LETTER, Peptide, residue_ids
 from betafold_mlx.structure.writer import _title, block_name, to_pdb
 
 NAMES = ("N", "CA", "C", "O", "CB")
@@ -135,8 +134,9 @@ def prediction(sequence=SEQUENCE, models=3, seed=0, **changes):
     generator = np.random.default_rng(seed)
     coordinates = np.stack([ideal(sequence, seed=seed + model) for model in range(models)])
     coordinates[:, [letter == "G" for letter in sequence], 4] = np.nan
-    stated = {field.name: changes.pop(field.name) for field in fields(Peptide) if field.name in changes}
-    peptide = Peptide(sequence, **stated)
+    names = ("cyclic", "disulfides", "d_amino_acids", "n_cap", "c_cap")
+    stated = {name: changes.pop(name) for name in names if name in changes}
+    peptide = Peptide.of(sequence, **stated)
     bonds = [Bond("ring", (1, len(sequence)), 1.33, True)] if peptide.cyclic else []
     bonds += [Bond("disulfide", pair, 3.9, True) for pair in peptide.disulfides]
     made = {

@@ -26,7 +26,8 @@ from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name
 from betafold_mlx.fold.registry import CANDIDATES, DEFAULT_MODEL
-from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, parse_pair
+from betafold_mlx.peptide.bonds import parse_pair
+from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP
 
 if TYPE_CHECKING:
     from betafold_mlx.fold.prediction import Prediction
@@ -215,11 +216,12 @@ def fold(
             raise click.UsageError(f"--output-format {output_format} is for FASTA")
         if scheduler is not None:
             raise click.UsageError("--scheduler is for FASTA")
+        from betafold_mlx.fold.foldable import check_foldable
         from betafold_mlx.peptide.sequence import Peptide
 
         try:
             pairs = [] if auto else [parse_pair(pair) for pair in disulfides]
-            checked = Peptide.parse(peptide, cyclic, pairs, d_amino_acids, n_cap, c_cap)
+            checked = check_foldable(Peptide.parse(peptide, cyclic, pairs, d_amino_acids, n_cap, c_cap))
         except BetafoldError as error:
             raise click.UsageError(str(error)) from error
         predictor = _load(model, embedder, templates)

@@ -50,13 +50,13 @@ def cut_window(dataset: Dataset, record: Record, start: int, length: int) -> Win
     stop = start + length
     pairs = tuple((i - start, j - start) for i, j in record.disulfides if i > start and j <= stop)
     rows = slice(record.start + start, record.start + stop)
-    return Window(Peptide(record.sequence[start:stop], False, pairs), dataset.coordinates[rows])
+    return Window(Peptide.of(record.sequence[start:stop], False, pairs), dataset.coordinates[rows])
 
 
 def whole_window(dataset: Dataset, record: Record) -> Window:
     """Return a whole peptide with all its chemistry."""
     rows = slice(record.start, record.start + record.length)
-    return Window(Peptide(record.sequence, record.cyclic, record.disulfides), dataset.coordinates[rows])
+    return Window(Peptide.of(record.sequence, record.cyclic, record.disulfides), dataset.coordinates[rows])
 
 
 def turned(window: Window, turn: int) -> Window:
@@ -68,7 +68,7 @@ def turned(window: Window, turn: int) -> Window:
     )
     sequence = peptide.sequence[turn:] + peptide.sequence[:turn]
     return Window(
-        Peptide(sequence, peptide.cyclic, tuple(sorted((i, j) for i, j in pairs))),
+        Peptide.of(sequence, peptide.cyclic, tuple(sorted((i, j) for i, j in pairs))),
         np.roll(window.coordinates, -turn, axis=0),
     )
 
@@ -198,14 +198,16 @@ class WindowSampler:
         if record.cyclic:  # a ring has no first residue: start anywhere
             window = turned(window, int(rng.integers(0, record.length)))
             if rng.random() < self.config.unstated_ring:
-                window = replace(window, peptide=replace(window.peptide, cyclic=False))
+                window = replace(
+                    window, peptide=Peptide.of(window.peptide.sequence, False, window.peptide.disulfides)
+                )
         return self._state(window, rng)
 
     def _state(self, window: Window, rng: np.random.Generator) -> Window:
         """Return a window as the network gets it: a likely mutant, and the disulfides not always."""
         window = self._substitute(window, rng)
         if window.peptide.disulfides and rng.random() < self.config.unstated_disulfides:
-            return replace(window, peptide=replace(window.peptide, disulfides=()))
+            return replace(window, peptide=window.peptide.with_disulfides(()))
         return window
 
     def _substitute(self, window: Window, rng: np.random.Generator) -> Window:
@@ -220,4 +222,4 @@ class WindowSampler:
             # The row's last sum may be a rounding error short of 1.
             drawn = np.searchsorted(self._substitutes[peptide.ids[place]][:-1], rng.random(), side="right")
             letters[place] = ALPHABET[drawn]
-        return replace(window, peptide=replace(peptide, sequence="".join(letters)))
+        return replace(window, peptide=Peptide.of("".join(letters), peptide.cyclic, peptide.disulfides))

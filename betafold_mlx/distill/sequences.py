@@ -64,13 +64,17 @@ def trainable(peptide: Peptide) -> Peptide:
     BetafoldError
         D residues, or a length that is not trained on.
     """
-    if peptide.d_amino_acids:
+    if peptide.d_residues.any():
         raise BetafoldError("D residues: a data set holds L peptides")
+    if peptide.modified or peptide.other_bonds:
+        raise BetafoldError(
+            "modified residues or side-chain bonds: a data set holds the 20 standard residues, rings and disulfides"
+        )
     if not MIN_PEPTIDE <= len(peptide) <= MAX_PEPTIDE:
         raise BetafoldError(
             f"{len(peptide)} residues: peptides of {MIN_PEPTIDE} to {MAX_PEPTIDE} are trained on"
         )
-    return replace(peptide, n_cap=None, c_cap=None)
+    return replace(peptide, n_cap=None, c_cap=None, notes=())
 
 
 def mutants(

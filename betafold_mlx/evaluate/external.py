@@ -80,7 +80,7 @@ def load_references(path: Path, split: str) -> ReferenceSet:
         return ReferenceSet(items, {path.name: dataset_sha256(path)}, dataset)
     reading = read_sources([path])
     items = [
-        Item(one.id, one.kind, Peptide(one.sequence, one.cyclic, one.disulfides), one.coordinates, number)
+        Item(one.id, one.kind, Peptide.of(one.sequence, one.cyclic, one.disulfides), one.coordinates, number)
         for number, one in enumerate(reading.backbones)
     ]
     notes = [": ".join(parts) for parts in reading.dropped]

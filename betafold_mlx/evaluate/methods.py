@@ -101,7 +101,7 @@ def evaluate_model(
     predictions = fold_all(predictor, [item.peptide for item in items], samples, seed, say)
     # Some of the disulfides were read off the native structure, and no baseline uses any: what are they worth?
     stated = [n for n, item in enumerate(items) if item.peptide.cyclic or item.peptide.disulfides]
-    bare = [Peptide(items[index].peptide.sequence) for index in stated]
+    bare = [Peptide.of(items[index].peptide.sequence) for index in stated]
     again = dict(zip(stated, fold_all(predictor, bare, samples, seed, say, "folded, not told:"), strict=True))
     plain = [again.get(index, prediction) for index, prediction in enumerate(predictions)]
     baselines = predict_baselines(items, dataset, say)

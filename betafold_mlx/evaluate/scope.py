@@ -55,14 +55,14 @@ def random_peptides(dataset: Dataset, count: int, rng: np.random.Generator) -> l
     shares = np.bincount(residue_ids(text), minlength=len(ALPHABET)) / len(text)
     shortest, longest = TRAINED_LENGTHS
     lengths = rng.integers(shortest, longest + 1, size=count)
-    return [Peptide("".join(rng.choice(list(ALPHABET), size=length, p=shares))) for length in lengths]
+    return [Peptide.of("".join(rng.choice(list(ALPHABET), size=length, p=shares))) for length in lengths]
 
 
 def shuffled_peptides(items: Sequence[Item], count: int, rng: np.random.Generator) -> list[Peptide]:
     """Shuffle the residues of fragments, at most `count`, evenly spread over their order."""
     fragments = [item.peptide.sequence for item in items if item.kind == FRAGMENT]
     chosen = evenly_spread(fragments, count)
-    return [Peptide("".join(rng.permutation(list(sequence)))) for sequence in chosen]
+    return [Peptide.of("".join(rng.permutation(list(sequence)))) for sequence in chosen]
 
 
 def measure_scope(
@@ -96,7 +96,7 @@ def measure_scope(
     peptides = {
         "random": random_peptides(dataset, count, rng),
         "shuffled": shuffled_peptides(items, count, rng),
-        "disordered": [Peptide(piece["sequence"]) for piece in pieces],
+        "disordered": [Peptide.of(piece["sequence"]) for piece in pieces],
     }
     pairs = list(zip(items, predictions, strict=True))
     members = {

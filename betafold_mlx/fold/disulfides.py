@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from betafold_mlx.model.heads import EDGES
-from betafold_mlx.peptide.chemistry import Disulfides
+from betafold_mlx.peptide.bonds import Disulfides
 
 BONDED_DISTANCE = 7.0
 """CA-CA of a disulfide lies below this, Angstrom (Hazes & Dijkstra 1988: 3.8 to 6.8)."""

@@ -92,7 +92,7 @@ def fold_batch(
     patterns = [_rank_disulfides(peptide, answer, row) for row, peptide in enumerate(peptides)]
     if auto_disulfides and any(patterns):
         peptides = [
-            replace(peptide, disulfides=ranked[0].disulfides) if ranked else peptide
+            peptide.with_disulfides(ranked[0].disulfides) if ranked else peptide
             for peptide, ranked in zip(peptides, patterns, strict=True)
         ]
         inputs = collate(peptides)._replace(features=inputs.features)

@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from betafold_mlx.device import side_by_side
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.foldable import check_foldable
 from betafold_mlx.fold.pipeline import describe_embedder, fold_batch
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.registry import CANDIDATES, find_embedder, find_model
@@ -230,7 +231,8 @@ class Predictor:
         Raises
         ------
         BetafoldError
-            For numbers out of range, or a model whose weights give no finite numbers.
+            For numbers out of range, a peptide that cannot be folded (`betafold_mlx.fold.foldable.unfoldable`), or
+            a model whose weights give no finite numbers.
         """
         if samples < 1:
             raise BetafoldError(f"samples must be at least 1, not {samples}")
@@ -243,7 +245,7 @@ class Predictor:
         names = [peptide.sequence for peptide in peptides] if ids is None else ids
         if len(names) != len(peptides):
             raise BetafoldError(f"{len(names)} ids for {len(peptides)} peptides: give one for each")
-        named = list(zip(peptides, names, strict=True))
+        named = list(zip(map(check_foldable, peptides), names, strict=True))
 
         def fold(batch: Sequence[tuple[Peptide, str]]) -> list[Prediction]:
             chosen, ids = zip(*batch, strict=True)

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.foldable import check_foldable
 from betafold_mlx.fold.output import safe_name
 from betafold_mlx.peptide.fasta import FastaRecord, checked_records
 from betafold_mlx.peptide.sequence import Peptide
@@ -66,7 +67,7 @@ def read_entries(records: Iterable[FastaRecord]) -> Iterator[Entry]:
         A `BetafoldError` that it raises (the file is broken from there on) becomes the last entry.
     """
     names = UniqueNames()
-    for record, checked in checked_records(records, FastaRecord.peptide):
+    for record, checked in checked_records(records, lambda record: check_foldable(record.peptide())):
         if record is None:
             yield Entry("input", None, "", checked, "")
         elif isinstance(checked, BetafoldError):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TypedDict
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.peptide.bonds import Disulfides, StatedBond, parse_bond, parse_pair
 
 N_CAPS, C_CAPS = ("ACE",), ("NH2",)
 """Terminal caps by their names in the wwPDB Chemical Component Dictionary: acetyl and amide."""
 
 NO_CAP = "none"
 """What stands for a free end."""
-
-Disulfides = tuple[tuple[int, int], ...]
 
 
 class Chemistry(TypedDict, total=False):
@@ -26,54 +24,8 @@ class Chemistry(TypedDict, total=False):
     d_amino_acids: bool
     n_cap: str
     c_cap: str
-
-
-def parse_pair(text: str) -> tuple[int, int]:
-    """Return the 1-based residue pair written as ``I-J``.
-
-    Raises
-    ------
-    BetafoldError
-        Where the text has another form.
-    """
-    match = re.fullmatch(r"\s*([0-9]{1,4})\s*-\s*([0-9]{1,4})\s*", text, flags=re.ASCII)
-    if match is None:
-        raise BetafoldError(f"disulfide {text!r}: write a pair of positions as I-J, for example 1-15")
-    return int(match[1]), int(match[2])
-
-
-def checked_disulfides(sequence: str, pairs: Iterable[tuple[int, int]]) -> Disulfides:
-    """Return the disulfides of a sequence, i < j, sorted.
-
-    Parameters
-    ----------
-    sequence : str
-        One-letter codes.
-    pairs : iterable of (int, int)
-        1-based residue pairs in any order.
-
-    Raises
-    ------
-    BetafoldError
-        For a pair that is not between two different cysteines of the sequence, or a cysteine in two pairs.
-    """
-    seen: set[int] = set()
-    checked = []
-    for first, second in pairs:
-        i, j = sorted((first, second))
-        name = f"disulfide {first}-{second}"
-        if i < 1 or j > len(sequence):
-            raise BetafoldError(f"{name}: positions run from 1 to {len(sequence)}")
-        if i == j:
-            raise BetafoldError(f"{name}: a residue cannot bond to itself")
-        for position in (i, j):
-            if sequence[position - 1] != "C":
-                raise BetafoldError(f"{name}: residue {position} is {sequence[position - 1]}, not C")
-            if position in seen:
-                raise BetafoldError(f"{name}: cysteine {position} is already in another disulfide")
-            seen.add(position)
-        checked.append((i, j))
-    return tuple(sorted(checked))
+    bonds: list[StatedBond]
+    residues: dict[int, str]
 
 
 def checked_caps(n_cap: str | None, c_cap: str | None, cyclic: bool) -> tuple[str | None, str | None]:
@@ -105,7 +57,7 @@ def _checked_cap(key: str, name: str | None, known: tuple[str, ...]) -> str | No
     return name.upper()
 
 
-_KEYS = ("cyclic", "disulfides", "disulfide", "all-d", "n-cap", "c-cap")
+_KEYS = ("cyclic", "disulfides", "disulfide", "all-d", "n-cap", "c-cap", "bond", "residues")
 _TRUE, _FALSE = ("", "true", "yes", "1"), ("false", "no", "0")
 _ALIKE = 0.75  # `difflib` ratio: "ncap", "disulphides" and "all.d" are meant, "type", "len" and UniProt's "OX" are not
 
@@ -113,9 +65,9 @@ _ALIKE = 0.75  # `difflib` ratio: "ncap", "disulphides" and "all.d" are meant, "
 def header_chemistry(description: str) -> Chemistry:
     """Return the chemistry that the words of a FASTA header state.
 
-    The words are ``cyclic``, ``disulfides=1-15,5-19``, ``all-d``, ``n-cap=ACE`` and ``c-cap=NH2``, in either case and
-    with ``_`` for ``-``. Headers hold free text: other words mean nothing here, but for ``key=value`` where the
-    key is almost one of these.
+    The words are ``cyclic``, ``disulfides=1-15,5-19``, ``all-d``, ``n-cap=ACE``, ``c-cap=NH2``, ``bond=3:NZ-7:CD`` and
+    ``residues=3:DPN,5:AIB``, in either case and with ``_`` for ``-``. Headers hold free text: other words mean nothing
+    here, but for ``key=value`` where the key is almost one of these.
 
     Parameters
     ----------
@@ -142,6 +94,14 @@ def header_chemistry(description: str) -> Chemistry:
             stated["n_cap"] = value
         elif key == "c-cap" and equals:
             stated["c_cap"] = value
+        elif key in ("bond", "bonds") and equals:
+            stated["bonds"] = stated.get("bonds", []) + [
+                parse_bond(bond) for bond in value.split(",") if bond
+            ]
+        elif key == "residues" and equals:
+            stated["residues"] = stated.get("residues", {}) | dict(
+                _parse_residue(one) for one in value.split(",") if one
+            )
         elif equals and (meant := difflib.get_close_matches(key, _KEYS, n=1, cutoff=_ALIKE)):
             raise BetafoldError(f"{word[:60]!r} in the header: is {meant[0]} meant?")
     return stated
@@ -153,8 +113,21 @@ def _flag(word: str, key: str, value: str) -> bool:
     return value.lower() in _TRUE
 
 
+def _parse_residue(text: str) -> tuple[int, str]:
+    place, colon, code = text.partition(":")
+    if not (colon and code and place.isascii() and place.isdigit() and len(place) < 5):
+        raise BetafoldError(f"residues={text[:40]!r}: write position and CCD code, for example 5:AIB")
+    return int(place), code.upper()
+
+
 def chemistry_words(
-    cyclic: bool, disulfides: Disulfides, d_amino_acids: bool, n_cap: str | None, c_cap: str | None
+    cyclic: bool,
+    disulfides: Disulfides,
+    d_amino_acids: bool,
+    n_cap: str | None,
+    c_cap: str | None,
+    bonds: tuple[StatedBond, ...] = (),
+    residues: Mapping[int, str] | None = None,
 ) -> str:
     """Return the words by which `header_chemistry` reads this chemistry; empty where there is none."""
     words = [
@@ -163,5 +136,7 @@ def chemistry_words(
         "all-d" if d_amino_acids else "",
         f"n-cap={n_cap}" if n_cap else "",
         f"c-cap={c_cap}" if c_cap else "",
+        "bond=" + ",".join(map(str, bonds)) if bonds else "",
+        "residues=" + ",".join(f"{place}:{code}" for place, code in residues.items()) if residues else "",
     ]
     return " ".join(word for word in words if word)

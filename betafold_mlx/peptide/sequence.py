@@ -1,19 +1,24 @@
-"""Peptides: the alphabet, allowed lengths, and a sequence with its stated chemistry."""
+"""Peptides: the alphabet, allowed lengths, and residues with their caps and bonds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.chemistry import (
+from betafold_mlx.peptide.bonds import (
     Disulfides,
-    checked_caps,
+    StatedBond,
+    checked_bonds,
     checked_disulfides,
-    chemistry_words,
+    disulfide_bond,
+    ring_bond,
 )
+from betafold_mlx.peptide.chemistry import checked_caps, chemistry_words
+from betafold_mlx.peptide.known_residues import KNOWN_RESIDUES
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
 """The 20 standard amino acids; the position of a letter is its residue id everywhere in the package."""
@@ -29,6 +34,20 @@ THREE_LETTER = dict(
     )
 )
 """One-letter code -> three-letter code."""
+
+D_THREE_LETTER = dict(
+    zip(
+        ALPHABET,
+        [
+            *("DAL", "DCY", "DAS", "DGL", "DPN", "GLY", "DHI", "DIL", "DLY", "DLE"),
+            *("MED", "DSG", "DPR", "DGN", "DAR", "DSN", "DTH", "DVA", "DTR", "DTY"),
+        ],
+        strict=True,
+    )
+)
+"""One-letter code -> name of the D amino acid in the wwPDB Chemical Component Dictionary. Glycine has no hand."""
+
+_STANDARD = frozenset(THREE_LETTER.values()) | frozenset(D_THREE_LETTER.values())
 
 MIN_LENGTH, MAX_LENGTH = 4, 50
 """Accepted peptide lengths."""
@@ -100,30 +119,51 @@ def clean_letters(text: str, letters: str, what: str) -> str:
 
 @dataclass(frozen=True)
 class Peptide:
-    """A peptide and the chemistry that its letters do not show.
+    """A peptide: residues, terminal caps, and covalent bonds beyond those of the chain.
 
-    Use `Peptide.parse` for text from outside: it cleans and checks.
+    Use `Peptide.parse` for text from outside: it cleans and checks. `Peptide.of` makes one of the 20 standard
+    residues without a check.
 
     Attributes
     ----------
-    sequence : str
-        4 to 50 letters of `ALPHABET`.
-    cyclic : bool
-        Closed head to tail: the C of the last residue is bonded to the N of the first.
-    disulfides : tuple of (int, int)
-        1-based pairs of cysteines, i < j, sorted, no cysteine twice.
-    d_amino_acids : bool
-        Every residue but glycine is the D amino acid of its letter: the mirror image of the L peptide.
+    residues : tuple of str
+        Codes of the wwPDB Chemical Component Dictionary, 4 to 50: ``ALA``, ``DPN``, ``AIB``.
     n_cap, c_cap : str or None
-        ``ACE`` before the first residue, ``NH2`` after the last; None for free ends. A ring has none.
+        Codes of the groups before the first residue and after the last, ``ACE`` and ``NH2``; None for free ends.
+    bonds : tuple of StatedBond
+        Sorted: a ring, disulfides, and any other pair of atoms.
+    notes : tuple of str
+        What a reader of the text should know of how it was read, a line each; not a part of the molecule.
     """
 
-    sequence: str
-    cyclic: bool = False
-    disulfides: Disulfides = ()
-    d_amino_acids: bool = False
+    residues: tuple[str, ...]
     n_cap: str | None = None
     c_cap: str | None = None
+    bonds: tuple[StatedBond, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.residues, str):
+            raise TypeError("residues are CCD codes: for letters use Peptide.of or Peptide.parse")
+
+    @classmethod
+    def of(
+        cls,
+        sequence: str,
+        cyclic: bool = False,
+        disulfides: Iterable[tuple[int, int]] = (),
+        d_amino_acids: bool = False,
+        n_cap: str | None = None,
+        c_cap: str | None = None,
+    ) -> Peptide:
+        """Return the peptide of standard residues with these letters of `ALPHABET`; nothing is checked.
+
+        The arguments are those of `Peptide.parse`.
+        """
+        names = D_THREE_LETTER if d_amino_acids else THREE_LETTER
+        bonds = [disulfide_bond(i, j) for i, j in disulfides]
+        bonds += [ring_bond(len(sequence))] if cyclic else []
+        return cls(tuple(names[letter] for letter in sequence), n_cap, c_cap, tuple(sorted(bonds)))
 
     @classmethod
     def parse(
@@ -134,6 +174,8 @@ class Peptide:
         d_amino_acids: bool = False,
         n_cap: str | None = None,
         c_cap: str | None = None,
+        bonds: Iterable[StatedBond] = (),
+        residues: Mapping[int, str] | None = None,
     ) -> Peptide:
         """Clean and check a sequence and its stated chemistry.
 
@@ -149,6 +191,10 @@ class Peptide:
             The letters stand for D amino acids.
         n_cap, c_cap : str, optional
             ``ACE`` and ``NH2`` in either case; ``none`` is the same as None.
+        bonds : iterable of StatedBond
+            Further bonds between named atoms.
+        residues : mapping of int to str, optional
+            CCD codes of residues that are others than their letters say, by 1-based positions.
 
         Returns
         -------
@@ -158,18 +204,39 @@ class Peptide:
         ------
         BetafoldError
             Empty, too short or too long, a letter that is not one of the 20, a disulfide that is not between two
-            different cysteines of the sequence, a cysteine in two disulfides, an unknown cap or one on a ring.
+            different cysteines of the sequence, a cysteine in two disulfides, an unknown cap or one on a ring, an
+            unknown residue, or a bond that cannot be.
         """
         sequence = clean_letters(text, ALPHABET, f"one of the 20 standard residues ({ALPHABET})")
         if not MIN_LENGTH <= len(sequence) <= MAX_LENGTH:
             raise BetafoldError(
                 f"{len(sequence)} residues: a peptide has {MIN_LENGTH} to {MAX_LENGTH} residues here"
             )
-        pairs = checked_disulfides(sequence, disulfides)
-        return cls(sequence, cyclic, pairs, d_amino_acids, *checked_caps(n_cap, c_cap, cyclic))
+        names = D_THREE_LETTER if d_amino_acids else THREE_LETTER
+        codes = [names[letter] for letter in sequence]
+        for place, code in (residues or {}).items():
+            if not 1 <= place <= len(codes):
+                raise BetafoldError(f"residue {place} {code}: positions run from 1 to {len(codes)}")
+            if code not in KNOWN_RESIDUES:
+                raise BetafoldError(f"residue {place}: {code[:20]!r} is not a known residue")
+            codes[place - 1] = code
+        caps = checked_caps(n_cap, c_cap, cyclic)
+        stated = [disulfide_bond(i, j) for i, j in checked_disulfides(codes, disulfides)]
+        stated += [ring_bond(len(codes))] if cyclic else []
+        return cls(tuple(codes), *caps, checked_bonds(codes, *caps, [*stated, *bonds]))
+
+    def with_disulfides(self, pairs: Iterable[tuple[int, int]]) -> Peptide:
+        """Return the peptide with these disulfides instead of its own."""
+        others = [bond for bond in self.bonds if not bond.disulfide]
+        return replace(self, bonds=tuple(sorted([*others, *(disulfide_bond(i, j) for i, j in pairs)])))
 
     def __len__(self) -> int:
-        return len(self.sequence)
+        return len(self.residues)
+
+    @cached_property
+    def sequence(self) -> str:
+        """Letters of `ALPHABET`: the standard residues that stand for these, which is what a network sees."""
+        return "".join(KNOWN_RESIDUES[code][0] for code in self.residues)
 
     @property
     def ids(self) -> np.ndarray:
@@ -177,6 +244,48 @@ class Peptide:
         return residue_ids(self.sequence)
 
     @property
+    def cyclic(self) -> bool:
+        """Closed head to tail: the C of the last residue is bonded to the N of the first."""
+        return ring_bond(len(self)) in self.bonds
+
+    @property
+    def disulfides(self) -> Disulfides:
+        """1-based pairs of residues bonded by their sulfurs, i < j, sorted."""
+        return tuple((bond.i, bond.j) for bond in self.bonds if bond.disulfide)
+
+    @property
+    def other_bonds(self) -> tuple[StatedBond, ...]:
+        """The stated bonds that are neither a disulfide nor the ring."""
+        ring = ring_bond(len(self))
+        return tuple(bond for bond in self.bonds if bond != ring and not bond.disulfide)
+
+    @property
+    def d_residues(self) -> np.ndarray:
+        """(L,) bool: which residues are D."""
+        return np.array([KNOWN_RESIDUES[code][1] == "D" for code in self.residues], dtype=bool)
+
+    @property
+    def d_amino_acids(self) -> bool:
+        """Every residue that has a hand is D, and there is one: the mirror image of an L peptide."""
+        hands = {KNOWN_RESIDUES[code][1] for code in self.residues}
+        return "D" in hands and "L" not in hands
+
+    @property
+    def modified(self) -> tuple[int, ...]:
+        """1-based positions of residues that are not one of the 20 standard ones or their D forms."""
+        return tuple(place for place, code in enumerate(self.residues, start=1) if code not in _STANDARD)
+
+    @property
     def chemistry(self) -> str:
-        """The stated chemistry in the words of a FASTA header; empty for a plain chain of L residues."""
-        return chemistry_words(self.cyclic, self.disulfides, self.d_amino_acids, self.n_cap, self.c_cap)
+        """What the letters do not show, in the words of a FASTA header; empty for a plain chain of L residues."""
+        names = D_THREE_LETTER if self.d_amino_acids else THREE_LETTER
+        codes = enumerate(zip(self.residues, self.sequence, strict=True), start=1)
+        return chemistry_words(
+            self.cyclic,
+            self.disulfides,
+            self.d_amino_acids,
+            self.n_cap,
+            self.c_cap,
+            self.other_bonds,
+            {place: code for place, (code, letter) in codes if code != names[letter]},
+        )

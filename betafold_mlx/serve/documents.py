@@ -18,7 +18,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, checked_caps, checked_disulfides
+from betafold_mlx.peptide.bonds import checked_disulfides
+from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, checked_caps
 from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide
 from betafold_mlx.serve.server import MAX_BATCH_BODY
 
@@ -101,7 +102,7 @@ class FoldRequest(_Request):
             raise PydanticCustomError("betafold", message) from error
         if pairs != AUTO and "sequence" in info.data:
             with _as_field_error():
-                checked_disulfides(info.data["sequence"], [(i, j) for i, j in pairs])
+                checked_disulfides(Peptide.of(info.data["sequence"]).residues, [(i, j) for i, j in pairs])
         return pairs
 
     @field_validator("n_cap", "c_cap")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import secrets
 import tempfile
@@ -137,7 +136,14 @@ class FastaBatch:
             "id": result.id,
             "status": "ok" if result.constraints_met else "constraints not met",
             "message": "; ".join(result.warnings),
-            **dataclasses.asdict(result.peptide),
+            "sequence": result.peptide.sequence,
+            "residues": result.peptide.residues,
+            "cyclic": result.peptide.cyclic,
+            "disulfides": result.peptide.disulfides,
+            "d_amino_acids": result.peptide.d_amino_acids,
+            "n_cap": result.peptide.n_cap,
+            "c_cap": result.peptide.c_cap,
+            "bonds": list(map(str, result.peptide.other_bonds)),
             "mean_plddt": round(float(result.plddt[0].mean()), 2),
             "secondary_structure": result.secondary_structure[0],
         }

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from betafold_mlx.peptide.chemistry import Disulfides
+from betafold_mlx.peptide.bonds import Disulfides
 
 SULFUR_LIMITS = (1.5, 2.5)
 """Angstrom, SG-SG of a disulfide. In the project's original files the 131 bonds measure 1.98 to 2.13 A and

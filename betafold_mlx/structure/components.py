@@ -8,22 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from betafold_mlx.peptide.chemistry import Disulfides
-from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER
+from betafold_mlx.peptide.bonds import Disulfides
+from betafold_mlx.peptide.sequence import D_THREE_LETTER, THREE_LETTER
 
 CHAIN = "A"
-
-D_THREE_LETTER = dict(
-    zip(
-        ALPHABET,
-        [
-            *("DAL", "DCY", "DAS", "DGL", "DPN", "GLY", "DHI", "DIL", "DLY", "DLE"),
-            *("MED", "DSG", "DPR", "DGN", "DAR", "DSN", "DTH", "DVA", "DTR", "DTY"),
-        ],
-        strict=True,
-    )
-)
-"""One-letter code -> name of the D amino acid in the wwPDB Chemical Component Dictionary. Glycine has no hand."""
 
 RESIDUE_ATOMS = ("N", "CA", "C", "O", "CB")
 CAP_ATOMS = {"ACE": ("C", "O", "CH3"), "NH2": ("N",)}

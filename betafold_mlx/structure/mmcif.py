@@ -11,7 +11,7 @@ import gemmi
 import numpy as np
 
 from betafold_mlx._version import __version__
-from betafold_mlx.peptide.chemistry import Disulfides
+from betafold_mlx.peptide.bonds import Disulfides
 from betafold_mlx.structure.components import CHAIN, Link, Monomer, WrittenAtom, WrittenChain
 
 _DICTIONARY = (

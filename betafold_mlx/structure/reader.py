@@ -12,7 +12,7 @@ import gemmi
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.chemistry import Disulfides
+from betafold_mlx.peptide.bonds import Disulfides
 from betafold_mlx.peptide.sequence import MAX_LENGTH
 from betafold_mlx.structure.backbone import Backbone, peptide_bonds, ring_closed
 from betafold_mlx.structure.bonds import infer_disulfides, sulfur_disulfides

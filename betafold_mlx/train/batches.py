@@ -72,5 +72,5 @@ def peptides_of(inputs: ModelInputs) -> list[Peptide]:
     for residues, mask, cyclic, bonded in rows:
         sequence = "".join(ALPHABET[residue] for residue in residues[mask])
         pairs = tuple((int(i) + 1, int(j) + 1) for i, j in np.argwhere(np.triu(bonded)))
-        peptides.append(Peptide(sequence, bool(cyclic), pairs))
+        peptides.append(Peptide.of(sequence, bool(cyclic), pairs))
     return peptides

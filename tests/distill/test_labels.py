@@ -55,12 +55,12 @@ def test_records_of_a_file_and_what_is_wrong_with_them(tmp_path):
     path.write_bytes(gzip.compress(FASTA.encode()))
     found = {each.id: each for each in read_unlabelled(path)}
     assert list(found) == ["good", "ring", "bad", "short", "mirror", "capped", "record-7"]
-    assert found["ring"].peptide == Peptide("GRCTKSIPPICFPD", True, ((3, 11),))
+    assert found["ring"].peptide == Peptide.of("GRCTKSIPPICFPD", True, ((3, 11),))
     assert found["bad"].peptide is None and "'X' at position 4" in found["bad"].problem
     assert f"6 residues: peptides of {MIN_PEPTIDE} to {MAX_PEPTIDE} are trained on" in found["short"].problem
     assert found["mirror"].peptide is None and found["mirror"].problem
-    assert found["good"].peptide == Peptide("KLAKLAKKLAKLAKWW") and not found["good"].problem
-    assert found["capped"].peptide == Peptide("GEWTYDDATKTFTVTE")
+    assert found["good"].peptide == Peptide.of("KLAKLAKKLAKLAKWW") and not found["good"].problem
+    assert found["capped"].peptide == Peptide.of("GEWTYDDATKTFTVTE")
     with pytest.raises(BetafoldError, match="cannot read"):
         list(read_unlabelled(tmp_path / "nowhere.fasta"))
 
@@ -96,17 +96,17 @@ def test_there_are_only_so_many_mutants(dataset, guard):
 def test_what_is_left_out_and_why(dataset, guard, teacher):
     test = next(r for r in dataset.peptides("test") if not r.cyclic)
     train = dataset.chains("train")[0].sequence
-    ring = Peptide("GRCTKSIPPICFPD", True)
-    turned = Peptide(ring.sequence[5:] + ring.sequence[:5], True)
+    ring = Peptide.of("GRCTKSIPPICFPD", True)
+    turned = Peptide.of(ring.sequence[5:] + ring.sequence[:5], True)
     sequences = [
-        Unlabelled("good", Peptide("KLAKLAKKLAKLAKWW")),
+        Unlabelled("good", Peptide.of("KLAKLAKKLAKLAKWW")),
         Unlabelled("bad", None, "nothing good"),
-        Unlabelled("again", Peptide("KLAKLAKKLAKLAKWW")),
-        Unlabelled("test", Peptide(test.sequence)),
-        Unlabelled("known", Peptide(train[3:23])),
+        Unlabelled("again", Peptide.of("KLAKLAKKLAKLAKWW")),
+        Unlabelled("test", Peptide.of(test.sequence)),
+        Unlabelled("known", Peptide.of(train[3:23])),
         Unlabelled("ring", ring),
         Unlabelled("turned", turned),
-        Unlabelled("open", Peptide(ring.sequence)),
+        Unlabelled("open", Peptide.of(ring.sequence)),
     ]
     done = []
     found = label_sequences(sequences, teacher, guard, Labelling(0.0, 2), done.append)
@@ -123,7 +123,7 @@ def test_what_is_left_out_and_why(dataset, guard, teacher):
 
 
 def test_only_what_the_teacher_is_sure_of_is_kept(guard, teacher):
-    peptides = [Peptide("KLAKLAKKLAKLAKWW"), Peptide("GEWTYDDATKTFTVTE"), Peptide("GGSGGSGGSGGS")]
+    peptides = [Peptide.of("KLAKLAKKLAKLAKWW"), Peptide.of("GEWTYDDATKTFTVTE"), Peptide.of("GGSGGSGGSGGS")]
     sequences = [Unlabelled(p.sequence, p) for p in peptides]
     sure = [float(label.plddt.mean()) for label in teacher.label(peptides, 2)]
     between = (min(sure) + max(sure)) / 2
@@ -146,7 +146,7 @@ def test_a_structure_without_its_stated_bonds_is_no_label(guard):
                 for n, p in enumerate(peptides)
             ]
 
-    rings = [Peptide("KLAKLAKKLAKLAKWW", True), Peptide("GEWTYDDATKTFTVTE", True)]
+    rings = [Peptide.of("KLAKLAKKLAKLAKWW", True), Peptide.of("GEWTYDDATKTFTVTE", True)]
     found = label_sequences([Unlabelled(p.sequence, p) for p in rings], Clumsy(), guard, Labelling(0.0, 2))
     assert [b.id for b in found.backbones] == [rings[0].sequence]
     assert found.dropped == [(rings[1].sequence, "bonds not made", "cyclic")]
@@ -176,7 +176,7 @@ def test_a_data_set_of_labels(tmp_path, folder, dataset, guard, teacher):
     assert loaded.report["dropped"] == {"bad records": 3} and loaded.sources[0]["name"] == "a.fasta"
     for record, label in zip(
         loaded.records,
-        teacher.label([Peptide(r.sequence, r.cyclic, r.disulfides) for r in loaded.records], 2, 3),
+        teacher.label([Peptide.of(r.sequence, r.cyclic, r.disulfides) for r in loaded.records], 2, 3),
         strict=True,
     ):
         rows = slice(record.start, record.start + record.length)

@@ -12,10 +12,10 @@ from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 
 PEPTIDES = [
-    Peptide("GIGKFLHSAKKFGKAFVGEIMNS"),
-    Peptide("KLAKLAKKLAKLAK"),
-    Peptide("GRCTKSIPPICFPD", True, ((3, 11),)),
-    Peptide("GEWTYDDATKTFTVTE"),
+    Peptide.of("GIGKFLHSAKKFGKAFVGEIMNS"),
+    Peptide.of("KLAKLAKKLAKLAK"),
+    Peptide.of("GRCTKSIPPICFPD", True, ((3, 11),)),
+    Peptide.of("GEWTYDDATKTFTVTE"),
 ]
 
 

@@ -61,13 +61,13 @@ def test_ways_of_many_cysteines():
 
 
 def test_what_the_model_prefers_is_set_beside_the_native_bonds():
-    peptide = Peptide("CACACAC", disulfides=((1, 5), (3, 7)))
+    peptide = Peptide.of("CACACAC", disulfides=((1, 5), (3, 7)))
     ranked = [DisulfidePattern(((3, 7), (1, 5)), 0.6), DisulfidePattern(((1, 3), (5, 7)), 0.3)]
     found = disulfide_record(peptide, ranked)
     assert found["right"] and found["answerable"] and found["ways"] == 3 and found["probability"] == 0.6
     assert not disulfide_record(peptide, ranked[1:])["right"]
     assert disulfide_record(peptide, []) is None
-    assert disulfide_record(Peptide("CACACAC"), ranked) is None  # nothing to be right about
+    assert disulfide_record(Peptide.of("CACACAC"), ranked) is None  # nothing to be right about
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_what_the_model_prefers_is_set_beside_the_native_bonds():
     ],
 )
 def test_only_what_can_be_right_is_asked(cysteines, native, answerable, ways):
-    found = disulfide_record(Peptide("CA" * cysteines, disulfides=native), [DisulfidePattern(native, 1.0)])
+    found = disulfide_record(Peptide.of("CA" * cysteines, disulfides=native), [DisulfidePattern(native, 1.0)])
     assert (found["answerable"], found["ways"]) == (answerable, ways)
 
 
 def asked_of(cysteines, native, preferred, probability):
-    peptide = Peptide("C" * cysteines, disulfides=native)
+    peptide = Peptide.of("C" * cysteines, disulfides=native)
     return disulfide_record(peptide, [DisulfidePattern(preferred, probability)])
 
 

@@ -93,7 +93,7 @@ def logit(share):
 def test_features_are_what_they_say():
     mx.random.seed(0)
     model = FoldingModel(ModelConfig(width=32, layers=1, heads=4, ffn_width=64))
-    peptides = [Peptide("GIGKFLHSAKKF"), Peptide("ACDEFGHIKLMNPQ", cyclic=True)]
+    peptides = [Peptide.of("GIGKFLHSAKKF"), Peptide.of("ACDEFGHIKLMNPQ", cyclic=True)]
     inputs = collate(peptides, 16)
     folded = model(inputs)
     ensemble = refine(folded, inputs, 0, range(2))
@@ -140,7 +140,7 @@ def test_features_are_what_they_say():
 def test_features_do_not_feel_the_batch(cyclic):
     mx.random.seed(0)
     model = FoldingModel(ModelConfig(width=32, layers=1, heads=4, ffn_width=64))
-    peptides = [Peptide("GIGKFLHSAKKF", cyclic=cyclic), Peptide("ACDEFGHIKLMNPQ")]
+    peptides = [Peptide.of("GIGKFLHSAKKF", cyclic=cyclic), Peptide.of("ACDEFGHIKLMNPQ")]
 
     def features(chosen, numbers):
         inputs = collate(chosen, 16)

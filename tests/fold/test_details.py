@@ -17,7 +17,11 @@ from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 
-PEPTIDES = [Peptide("GIGKFLHSAKKF"), Peptide("GRCTKSIPPICFPD", True, ((3, 11),)), Peptide("ACDEFGHIKLMN")]
+PEPTIDES = [
+    Peptide.of("GIGKFLHSAKKF"),
+    Peptide.of("GRCTKSIPPICFPD", True, ((3, 11),)),
+    Peptide.of("ACDEFGHIKLMN"),
+]
 
 
 @pytest.fixture(scope="module")

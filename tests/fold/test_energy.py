@@ -18,9 +18,9 @@ from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 
 PEPTIDES = [
-    Peptide("GRCTKSIPPICFPD", cyclic=True, disulfides=((3, 11),)),
-    Peptide("GIGKFLHSAKKF"),
-    Peptide("CCGPACKC", disulfides=((1, 6), (2, 8))),
+    Peptide.of("GRCTKSIPPICFPD", cyclic=True, disulfides=((3, 11),)),
+    Peptide.of("GIGKFLHSAKKF"),
+    Peptide.of("CCGPACKC", disulfides=((1, 6), (2, 8))),
 ]
 N, CA, C, _, CB = range(5)
 

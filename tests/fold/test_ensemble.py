@@ -20,14 +20,14 @@ from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 
 RINGS = [
-    Peptide("GRCTKSIPPICFPD", cyclic=True, disulfides=((3, 11),)),
-    Peptide("PGAVLIKFGT", cyclic=True),
-    Peptide("GVPGAVGP", cyclic=True),
+    Peptide.of("GRCTKSIPPICFPD", cyclic=True, disulfides=((3, 11),)),
+    Peptide.of("PGAVLIKFGT", cyclic=True),
+    Peptide.of("GVPGAVGP", cyclic=True),
 ]
 OPEN = [
-    Peptide("GIGKFLHSAKKFGK"),
-    Peptide("GCCSDPRCAWRC", disulfides=((2, 8), (3, 12))),
-    Peptide("ACDEFGHIKC", disulfides=((2, 10),)),
+    Peptide.of("GIGKFLHSAKKFGK"),
+    Peptide.of("GCCSDPRCAWRC", disulfides=((2, 8), (3, 12))),
+    Peptide.of("ACDEFGHIKC", disulfides=((2, 10),)),
 ]
 
 
@@ -189,7 +189,7 @@ def test_nothing_stated_is_left_as_it_is(model):
 def test_what_cannot_close_ends_as_near_as_it_came(model, monkeypatch):
     """Two bridges between neighbours, and a ring of four residues around them: no chain can do that."""
     monkeypatch.setattr(module, "ATTEMPTS", 2)
-    peptide = Peptide("CCCC", cyclic=True, disulfides=((1, 2), (3, 4)))
+    peptide = Peptide.of("CCCC", cyclic=True, disulfides=((1, 2), (3, 4)))
     made = ensemble(model, [peptide])
     x = np.array(made.coordinates[0, :, :4])
     assert np.isfinite(x).all()

@@ -22,8 +22,8 @@ from betafold_mlx.geometry.checks import count_clashes
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 
-RING = Peptide("GRCTKSIPPICFPD", cyclic=True, disulfides=((3, 11),))
-PEPTIDES = [RING, Peptide("AIGKFLHSAKKF"), Peptide("CCGPACKC", disulfides=((1, 6), (2, 8)))]
+RING = Peptide.of("GRCTKSIPPICFPD", cyclic=True, disulfides=((3, 11),))
+PEPTIDES = [RING, Peptide.of("AIGKFLHSAKKF"), Peptide.of("CCGPACKC", disulfides=((1, 6), (2, 8)))]
 WIDE = math.radians(40)
 ALL_TERMS = Stage(1, clash=30.0, ring=0.05, disulfide=0.2)
 
@@ -85,7 +85,7 @@ def off(peptide, torsions, target, kept=slice(None)):
 
 
 def test_targets_are_reached_from_a_disturbed_start_in_their_own_hand():
-    peptide = Peptide("AIGKFLHSAKKFAKVY")
+    peptide = Peptide.of("AIGKFLHSAKKFAKVY")
     rng = np.random.default_rng(1)
     mirrored = []
     shapes = [shape_of(len(peptide), rng) for _ in range(20)]

@@ -57,7 +57,7 @@ def test_nothing_folds_to_nothing(predictor):
 def test_every_length_at_once_comes_back_in_order(predictor):
     rng = np.random.default_rng(0)
     lengths = rng.permutation(np.arange(MIN_LENGTH, MAX_LENGTH + 1))
-    peptides = [Peptide("".join(rng.choice(list(ALPHABET), size=length))) for length in lengths]
+    peptides = [Peptide.of("".join(rng.choice(list(ALPHABET), size=length))) for length in lengths]
     predictions = predictor.fold_many(peptides, ids=[f"p{n}" for n in range(len(peptides))], samples=2)
     assert [p.id for p in predictions] == [f"p{n}" for n in range(len(peptides))]
     for peptide, prediction in zip(peptides, predictions, strict=True):
@@ -80,7 +80,7 @@ def test_every_length_at_once_comes_back_in_order(predictor):
 
 
 def test_many_peptides_go_in_several_batches(predictor, monkeypatch):
-    peptides = [Peptide("ACDEFGHIKL"[n:] + "ACDEFGHIKL"[:n]) for n in range(7)]
+    peptides = [Peptide.of("ACDEFGHIKL"[n:] + "ACDEFGHIKL"[:n]) for n in range(7)]
     whole = predictor.fold_many(peptides)
     sizes = []
     model = predictor.loaded.model
@@ -117,7 +117,7 @@ def test_a_peptide_states_its_own_chemistry(predictor):
 
 def test_each_peptide_has_one_id(predictor):
     with pytest.raises(BetafoldError, match="1 ids for 2 peptides"):
-        predictor.fold_many([Peptide("ACDEFG"), Peptide("GHIKLM")], ids=["a"])
+        predictor.fold_many([Peptide.of("ACDEFG"), Peptide.of("GHIKLM")], ids=["a"])
 
 
 def test_a_model_that_gives_no_numbers_is_one_line(tmp_path):
@@ -174,7 +174,7 @@ def test_a_sample_does_not_depend_on_how_many_there_are(predictor):
 
 
 def test_a_sample_does_not_depend_on_its_company(predictor):
-    peptides = [Peptide(s) for s in ("GIGKFLHSAKKF", "ACDEFGHIKLMNPQRSTVWY", "WWWW")]
+    peptides = [Peptide.of(s) for s in ("GIGKFLHSAKKF", "ACDEFGHIKLMNPQRSTVWY", "WWWW")]
     together = predictor.fold_many(peptides, samples=2)
     for peptide, prediction in zip(peptides, together, strict=True):
         alone = predictor.fold(peptide, samples=2)
@@ -240,7 +240,7 @@ def test_a_d_peptide_is_the_mirror_image_to_the_last_bit(predictor, sequence, cy
 
 
 def test_secondary_structures_are_in_the_order_of_the_models(predictor):
-    peptides = [Peptide("GIGKFLHSAKKF"), Peptide("A" * 12, d_amino_acids=True), Peptide("GIGK")]
+    peptides = [Peptide.of("GIGKFLHSAKKF"), Peptide.of("A" * 12, d_amino_acids=True), Peptide.of("GIGK")]
     for prediction in predictor.fold_many(peptides, samples=6):
         mirror = [1, 1, -1 if prediction.peptide.d_amino_acids else 1]
         traces = prediction.coordinates[:, :, 1] * np.float32(mirror)

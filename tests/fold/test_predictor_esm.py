@@ -62,7 +62,7 @@ def test_the_model_reads_the_states_of_esm_in_half_precision(folder, predictor):
     reference = reference_forward(source_tensor(arrays), checkpoint.config, tokenize(MAGAININ))
     features = np.zeros((1, 24, 24), np.float32)
     features[0, :23] = reference.states[1:-1].astype(np.float16)
-    inputs = collate([Peptide(MAGAININ)], 24)._replace(features=mx.array(features))
+    inputs = collate([Peptide.of(MAGAININ)], 24)._replace(features=mx.array(features))
     model = load_model(folder / "run" / "best").model
     folded = model(inputs)
     expected = refine(folded, inputs, 0, [0])
@@ -84,7 +84,7 @@ def test_it_is_not_blind_to_its_features(folder):
 
 def test_a_batch_and_its_peptides_alone(predictor):
     rng = np.random.default_rng(0)
-    peptides = [Peptide("".join(rng.choice(list(ALPHABET), size=n))) for n in (4, 12, 16, 17, 24, 30, 32)]
+    peptides = [Peptide.of("".join(rng.choice(list(ALPHABET), size=n))) for n in (4, 12, 16, 17, 24, 30, 32)]
     together = predictor.fold_many(peptides, samples=3)
     for peptide, prediction in zip(peptides, together, strict=True):
         alone = predictor.fold(peptide, samples=3)
@@ -97,7 +97,7 @@ def test_samples_do_not_run_esm_again(predictor, monkeypatch):
     calls = []
     embed = Esm2.embed
     monkeypatch.setattr(Esm2, "embed", lambda self, tokens: calls.append(len(tokens)) or embed(self, tokens))
-    predictor.fold_many([Peptide(MAGAININ), Peptide("ACDEFGHIKLMNPQRSTVWY")], samples=5)
+    predictor.fold_many([Peptide.of(MAGAININ), Peptide.of("ACDEFGHIKLMNPQRSTVWY")], samples=5)
     assert calls == [2]
 
 

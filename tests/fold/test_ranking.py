@@ -14,7 +14,7 @@ from betafold_mlx.geometry import build_backbone
 from betafold_mlx.peptide.sequence import Peptide, residue_ids
 
 SEQUENCE = "ACDEFAHIKLAC"
-BRIDGED = Peptide(SEQUENCE, disulfides=((2, 12),))
+BRIDGED = Peptide.of(SEQUENCE, disulfides=((2, 12),))
 HELIX = np.tile(np.radians([-63.0, -42.0, 180.0]), (12, 1))
 
 
@@ -85,7 +85,7 @@ def test_clashes_cost_confidence():
     crowded[-1, 3] = nearby(
         clear, clear[6, 3], 2.4
     )  # O to O, nearer than 2.54 and farther than what runs through
-    peptide = Peptide(SEQUENCE)
+    peptide = Peptide.of(SEQUENCE)
     both = np.stack([crowded, clear])
     got = rank_models(peptide, both, np.full((2, 12), 50.0))
     assert got.order.tolist() == [1, 0] and got.clashes[0] == 0 and not any(got.through)
@@ -98,7 +98,7 @@ def test_clashes_cost_confidence():
 
 
 def test_one_model_and_equal_ones_keep_their_order():
-    peptide = Peptide(SEQUENCE)
+    peptide = Peptide.of(SEQUENCE)
     model = helix()
     assert rank_models(peptide, model[None], np.full((1, 12), 10.0)).order.tolist() == [0]
     same = rank_models(peptide, np.stack([model] * 4), np.full((4, 12), 10.0))
@@ -106,7 +106,7 @@ def test_one_model_and_equal_ones_keep_their_order():
 
 
 def test_a_ring_that_is_open_ranks_last():
-    peptide = Peptide(SEQUENCE, cyclic=True)
+    peptide = Peptide.of(SEQUENCE, cyclic=True)
     closed = ideal(SEQUENCE, seed=0)[:, :5].copy()
     closed[-1, 2] = closed[0, 0] + [1.33, 0, 0]
     ranked = rank_models(

@@ -63,7 +63,7 @@ def off(torsions, peptide, entry):
 
 
 def test_a_peptide_threaded_through_its_own_structure_comes_back():
-    peptides = [Peptide(HAIRPIN), Peptide("GKWTEYNPATGK"), Peptide(HELICAL)]
+    peptides = [Peptide.of(HAIRPIN), Peptide.of("GKWTEYNPATGK"), Peptide.of(HELICAL)]
     answer, inputs = folded(peptides)
     templates = hits_of(*peptides)
     templates[1].clear()
@@ -103,7 +103,7 @@ def test_a_cis_bond_of_a_template_stays():
     angles = bent(len(sequence), 3)
     angles[6, 2] = np.radians(9.0)
     library = library_of([(sequence, (), False, angles)])
-    peptide = Peptide(sequence)
+    peptide = Peptide.of(sequence)
     answer, inputs = folded([peptide])
     made = refine(answer, inputs, 0, [0], templates=[search(peptide, library, 1)])
     omega = np.abs(np.angle(np.exp(1j * np.array(made.torsions)[0, made.source[0] >= 0, :16, 2])))
@@ -111,7 +111,7 @@ def test_a_cis_bond_of_a_template_stays():
 
 
 def test_a_bonded_peptide_keeps_its_disulfide_on_a_template():
-    peptide = Peptide(BUNDLE, disulfides=((2, 18),))
+    peptide = Peptide.of(BUNDLE, disulfides=((2, 18),))
     answer, inputs = folded([peptide])
     templates = hits_of(peptide)
     assert templates[0][0].matched == 1
@@ -124,7 +124,7 @@ def test_a_bonded_peptide_keeps_its_disulfide_on_a_template():
 
 def test_where_a_template_is_silent_candidates_differ():
     """Ends that are not aligned are drawn; what lies between is the same in both candidates."""
-    peptide = Peptide("GSDPN" + HELICAL + "GTWQH")
+    peptide = Peptide.of("GSDPN" + HELICAL + "GTWQH")
     answer, inputs = folded([peptide])
     templates = hits_of(peptide)
     (hit,) = templates[0]
@@ -147,7 +147,7 @@ def probabilities(rows, length, seed=0):
 
 @pytest.mark.parametrize("trust", [0.0, 0.7, 1.0])
 def test_blended_probabilities(trust):
-    peptides = [Peptide("GGWGG" + HAIRPIN), Peptide("GKWTEYNPATGK")]
+    peptides = [Peptide.of("GGWGG" + HAIRPIN), Peptide.of("GKWTEYNPATGK")]
     templates = hits_of(*peptides, trust=trust)
     templates[1].clear()
     (hit,) = templates[0]
@@ -182,7 +182,7 @@ def test_blended_probabilities(trust):
 
 def test_the_first_template_is_believed_before_the_second():
     """Two templates on one another: of what the first leaves, the second takes its part, the network the rest."""
-    peptide = Peptide(HELICAL)
+    peptide = Peptide.of(HELICAL)
     (hit,) = search(peptide, LIBRARY, 1)
     first, second = (dataclasses.replace(hit, trust=trust) for trust in (0.7, 0.65))
     other = dataclasses.replace(second, ca=hit.ca[::-1].copy())  # backwards: other distances
@@ -201,7 +201,7 @@ def test_the_first_template_is_believed_before_the_second():
 
 
 def test_a_template_of_little_trust_is_tried_once_and_does_not_count_in_the_distogram():
-    peptides = [Peptide(HAIRPIN)]
+    peptides = [Peptide.of(HAIRPIN)]
     answer, inputs = folded(peptides)
     network = probabilities(1, 24)
     for trust, candidates in ((MIN_TRUST - 0.01, 1), (MIN_TRUST + 0.01, THREADS)):

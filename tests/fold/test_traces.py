@@ -92,7 +92,7 @@ def test_each_round_lowers_the_weighted_error():
 
 
 def test_a_ring_is_closed_in_its_distances():
-    peptides = [Peptide("GRCTKSIPPICFPD", cyclic=True), Peptide("GRCTKSIPPICF")]
+    peptides = [Peptide.of("GRCTKSIPPICFPD", cyclic=True), Peptide.of("GRCTKSIPPICF")]
     answer, inputs = told(peptides, [backbone(len(peptide), 0) for peptide in peptides])
     distance, weight = trace_distances(restraints_from(answer, inputs))
     np.testing.assert_array_equal(distance, distance.swapaxes(1, 2))
@@ -104,7 +104,7 @@ def test_a_ring_is_closed_in_its_distances():
 
 def test_told_the_distances_of_a_structure_the_fold_ends_there():
     """A descent from the network's torsions may not: this is what traces are for."""
-    peptides = [Peptide(sequence) for sequence in SEQUENCES]
+    peptides = [Peptide.of(sequence) for sequence in SEQUENCES]
     structures = [backbone(len(peptide), seed) for seed, peptide in enumerate(peptides)]
     answer, inputs = told(peptides, structures)
     made = refine(answer, inputs, 0, [0], traced=True)
@@ -116,7 +116,7 @@ def test_told_the_distances_of_a_structure_the_fold_ends_there():
 @pytest.mark.parametrize("hand", [1, -1])
 def test_torsions_choose_the_hand(hand):
     """The distances of a structure and of its mirror image are the same; the torsions are not."""
-    peptide = Peptide(SEQUENCES[1])
+    peptide = Peptide.of(SEQUENCES[1])
     torsions = np.tile(hand * HELIX, (len(peptide), 1))
     torsions[:, 2] = np.pi
     answer, inputs = told([peptide], [torsions])
@@ -125,7 +125,7 @@ def test_torsions_choose_the_hand(hand):
 
 
 def test_without_a_trace_there_is_none():
-    answer, inputs = told([Peptide(SEQUENCES[1])], [backbone(len(SEQUENCES[1]), 0)])
+    answer, inputs = told([Peptide.of(SEQUENCES[1])], [backbone(len(SEQUENCES[1]), 0)])
     with_trace = refine(answer, inputs, 0, range(2), traced=True)
     without = refine(answer, inputs, 0, range(2))
     assert without.source.tolist() == [[NETWORK] * 2]

@@ -30,7 +30,9 @@ def coordinates(**atoms):
 
 @pytest.mark.parametrize("distance", [RING_DISTANCE[0] - 0.005, 1.33, RING_DISTANCE[1] + 0.005])
 def test_a_ring_is_closed_from_the_last_c_to_the_first_n(distance):
-    (bond,) = measure_bonds(Peptide("CGGC", cyclic=True), coordinates(n1=(1, 2, 3), c4=(1, 2, 3 + distance)))
+    (bond,) = measure_bonds(
+        Peptide.of("CGGC", cyclic=True), coordinates(n1=(1, 2, 3), c4=(1, 2, 3 + distance))
+    )
     assert (bond.kind, bond.residues, bond.formed) == ("ring", (1, 4), distance == 1.33)
     assert bond.distance == pytest.approx(distance, abs=1e-3)
     assert bond.describe() == f"head-to-tail bond, C-N {bond.distance:.2f} A, wanted 1.31 to 1.35"
@@ -38,7 +40,7 @@ def test_a_ring_is_closed_from_the_last_c_to_the_first_n(distance):
 
 @pytest.mark.parametrize("distance", [DISULFIDE_DISTANCE[0] - 0.05, 3.9, DISULFIDE_DISTANCE[1] + 0.05])
 def test_a_disulfide_is_measured_between_the_cbs(distance):
-    peptide = Peptide("CGGC", disulfides=((1, 4),))
+    peptide = Peptide.of("CGGC", disulfides=((1, 4),))
     (bond,) = measure_bonds(peptide, coordinates(cb1=(1, 2, 3), cb4=(1 + distance, 2, 3)))
     assert (bond.kind, bond.residues, bond.formed) == ("disulfide", (1, 4), distance == 3.9)
     assert bond.distance == pytest.approx(distance, abs=1e-3)
@@ -46,9 +48,9 @@ def test_a_disulfide_is_measured_between_the_cbs(distance):
 
 
 def test_the_ring_comes_first_and_nothing_stated_is_nothing():
-    both = measure_bonds(Peptide("CGGC", cyclic=True, disulfides=((1, 4),)), coordinates())
+    both = measure_bonds(Peptide.of("CGGC", cyclic=True, disulfides=((1, 4),)), coordinates())
     assert [bond.kind for bond in both] == ["ring", "disulfide"] and not any(bond.formed for bond in both)
-    assert measure_bonds(Peptide("CGGC"), coordinates()) == ()
+    assert measure_bonds(Peptide.of("CGGC"), coordinates()) == ()
 
 
 RADII = {"N": 1.55, "CA": 1.70, "C": 1.70, "O": 1.52, "CB": 1.70}

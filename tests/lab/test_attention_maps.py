@@ -18,7 +18,7 @@ from betafold_mlx.structure.secondary import assign_secondary_structure
 def test_maps_are_those_of_each_peptide_by_itself():
     mx.random.seed(7)
     model = toy_model()
-    peptides = [Peptide("GIGKFLHSAKKFGKAFV"), Peptide("GEWTY"), Peptide("GEWTYDDATKTF")]
+    peptides = [Peptide.of("GIGKFLHSAKKFGKAFV"), Peptide.of("GEWTY"), Peptide.of("GEWTYDDATKTF")]
     for peptide, found in zip(peptides, network_maps(model, None, peptides), strict=True):
         alone = model(collate([peptide], 24), return_attention=True).attention
         length = len(peptide)

@@ -138,5 +138,5 @@ def test_a_lever_is_found():
     torsions = np.array(backbone_torsions(mx.array(native[None]))[0])
     torsions[0, 9, 1] += 1.5
     bent = np.array(build_backbone(mx.array(torsions), mx.array(residue_ids(sequence))[None]))[0]
-    place, left = lever(Item("x", "free", Peptide(sequence), native, 0), bent)
+    place, left = lever(Item("x", "free", Peptide.of(sequence), native, 0), bent)
     assert place == 9 and left < 0.05

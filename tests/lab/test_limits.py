@@ -24,7 +24,7 @@ def told():
     """A toy network's answer, and what it should have been."""
     rng = np.random.default_rng(1)
     windows = [
-        Window(Peptide(sequence := random_sequence(rng, LENGTH)), backbone_of(sequence, rng, noise=10))
+        Window(Peptide.of(sequence := random_sequence(rng, LENGTH)), backbone_of(sequence, rng, noise=10))
         for _ in range(3)
     ]
     batch = make_batch(windows, 16)

@@ -142,7 +142,7 @@ def test_lddt_of_a_structure_is_that_of_the_metric():
     native, found, folded = (
         backbone_of(sequence, rng, noise=noise).astype(np.float32) for noise in (0.0, 10.0, 20.0)
     )
-    item = Item("x", "free", Peptide(sequence), native[:, :4], 0)
+    item = Item("x", "free", Peptide.of(sequence), native[:, :4], 0)
     (row,) = structure_rows([item], [found], np.zeros(1), [folded])
     for name, structure in (("lddt", found), ("folded_lddt", folded)):
         ca = [mx.array(points[:, 1]) for points in (structure, native)]

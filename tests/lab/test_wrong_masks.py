@@ -17,7 +17,7 @@ SEQUENCE = "GIGKFLHSAKKF"  # 12 residues
 def attention(change, padded=16):
     mx.random.seed(3)
     model = mask_wrongly(toy_model(), change)
-    folded = model(collate([Peptide(SEQUENCE)], padded), return_attention=True)
+    folded = model(collate([Peptide.of(SEQUENCE)], padded), return_attention=True)
     return np.array(folded.attention[0])[0]  # (H, L, L)
 
 
@@ -41,7 +41,7 @@ def test_only_a_wrong_mask_makes_padding_matter():
     for change in (None, *CHANGES):
         mx.random.seed(3)
         model = mask_wrongly(toy_model(), change)
-        inputs = collate([Peptide(SEQUENCE)], 16)
+        inputs = collate([Peptide.of(SEQUENCE)], 16)
         other = inputs._replace(residues=mx.where(inputs.mask, inputs.residues, 7))
         first, second = (np.array(model(x).torsions)[0, :12] for x in (inputs, other))
         assert np.array_equal(first, second) == (change is None)

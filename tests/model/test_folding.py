@@ -19,9 +19,9 @@ from betafold_mlx.peptide.sequence import Peptide
 
 SMALL = ModelConfig(width=32, layers=2, heads=4, ffn_width=64)
 PEPTIDES = [
-    Peptide("GIGKFLHSAKKFGKAFVGEIMNS"),
-    Peptide("GRCTKSIPPICFPD", cyclic=True, disulfides=((3, 11),)),
-    Peptide("SWTWEGNKWTWK"),
+    Peptide.of("GIGKFLHSAKKFGKAFVGEIMNS"),
+    Peptide.of("GRCTKSIPPICFPD", cyclic=True, disulfides=((3, 11),)),
+    Peptide.of("SWTWEGNKWTWK"),
 ]
 
 
@@ -66,7 +66,11 @@ def test_stated_chemistry_reaches_the_prediction(model):
     sequence = "GRCTKSIPPICFPD"
     plain, ring, bonded = (
         np.array(model(collate([peptide])).torsions)
-        for peptide in (Peptide(sequence), Peptide(sequence, True), Peptide(sequence, False, ((3, 11),)))
+        for peptide in (
+            Peptide.of(sequence),
+            Peptide.of(sequence, True),
+            Peptide.of(sequence, False, ((3, 11),)),
+        )
     )
     assert np.abs(plain - ring).max() > 1e-3 and np.abs(plain - bonded).max() > 1e-3
 

@@ -23,9 +23,9 @@ SMALL = ModelConfig(
     width=32, layers=3, heads=4, ffn_width=64, trunk="pairformer", pair_width=32, pair_blocks=2, recycles=1
 )
 PEPTIDES = [
-    Peptide("GIGKFLHSAKKFGKAF"),
-    Peptide("GRCTKSIPPICF", cyclic=True, disulfides=((3, 11),)),
-    Peptide("SWTW"),
+    Peptide.of("GIGKFLHSAKKFGKAF"),
+    Peptide.of("GRCTKSIPPICF", cyclic=True, disulfides=((3, 11),)),
+    Peptide.of("SWTW"),
 ]
 RING = "GRCTKSIPPICFPD"
 
@@ -65,7 +65,7 @@ def test_a_peptide_folds_alone_as_in_a_padded_batch(form):
 
 def test_one_residue_and_rows_of_padding_have_finite_gradients():
     model = made()
-    inputs = collate([Peptide("GASKEY")], 8)
+    inputs = collate([Peptide.of("GASKEY")], 8)
     mask = mx.array([[True] + 7 * [False], 8 * [False]])
     pair = [mx.concatenate([array, array]) for array in (inputs.residues, inputs.cyclic, inputs.bonded)]
     inputs = inputs._replace(residues=pair[0], cyclic=pair[1], bonded=pair[2], mask=mask)
@@ -83,7 +83,7 @@ def test_a_ring_folds_the_same_from_every_start(form):
     model = made(triangle=form, positions="none")
     turned = RING[5:] + RING[:5]
     first, second = (
-        outputs(model(collate([Peptide(s, cyclic=True, disulfides=d)], 16)))
+        outputs(model(collate([Peptide.of(s, cyclic=True, disulfides=d)], 16)))
         for s, d in ((RING, ((3, 11),)), (turned, ((6, 12),)))
     )
     assert (RING[2], RING[10], turned[5], turned[11]) == ("C",) * 4
@@ -94,7 +94,7 @@ def test_a_ring_folds_the_same_from_every_start(form):
         if name == "distogram":
             two, want = two[:, :14], one[:, :14][order][:, order]
         np.testing.assert_allclose(two, want, atol=2e-5, err_msg=name)
-    chain = outputs(model(collate([Peptide(RING, disulfides=((3, 11),))], 16)))
+    chain = outputs(model(collate([Peptide.of(RING, disulfides=((3, 11),))], 16)))
     assert np.abs(np.array(chain["vectors"]) - np.array(first["vectors"])).max() > 1e-3
 
 
@@ -102,7 +102,7 @@ def test_stated_chemistry_reaches_torsions_and_distances():
     model = made()
     plain, ring, bonded = (
         outputs(model(collate([peptide])))
-        for peptide in (Peptide(RING), Peptide(RING, True), Peptide(RING, False, ((3, 11),)))
+        for peptide in (Peptide.of(RING), Peptide.of(RING, True), Peptide.of(RING, False, ((3, 11),)))
     )
     for name in ("vectors", "distogram"):
         for other in (ring, bonded):

@@ -19,7 +19,7 @@ def changed(**values):
 
 
 def said(model, sequence, cyclic=False):
-    folded = model(collate([Peptide(sequence, cyclic)], 16))
+    folded = model(collate([Peptide.of(sequence, cyclic)], 16))
     return np.array(folded.vectors)[0], np.array(folded.distogram)[0]
 
 

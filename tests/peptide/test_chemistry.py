@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.chemistry import checked_caps, header_chemistry, parse_pair
+from betafold_mlx.peptide.bonds import parse_pair
+from betafold_mlx.peptide.chemistry import checked_caps, header_chemistry
 from betafold_mlx.peptide.sequence import Peptide
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
@@ -98,4 +99,4 @@ def test_a_peptide_tells_its_chemistry_as_headers_do(hand, pairs, ends):
     cyclic, n_cap, c_cap = ends
     peptide = Peptide.parse("CGCGCCGGGGGC", cyclic, pairs, hand, n_cap, c_cap)
     assert Peptide.parse(peptide.sequence, **header_chemistry(peptide.chemistry)) == peptide
-    assert (peptide.chemistry == "") == (peptide == Peptide(peptide.sequence))
+    assert (peptide.chemistry == "") == (peptide == Peptide.of(peptide.sequence))

@@ -34,9 +34,9 @@ def test_fasta_headers_without_sequence_stay_as_records():
 
 def test_fasta_chemistry():
     (record,) = records(">x kalata cyclic disulfides=1-15,17-5,10-22\nCGETCFGGTCNTPGCSCTWPICTRDGLPV")
-    assert record.peptide() == Peptide(record.text, True, ((1, 15), (5, 17), (10, 22)))
+    assert record.peptide() == Peptide.of(record.text, True, ((1, 15), (5, 17), (10, 22)))
     (plain,) = records(">x about cyclic_things disulfide bonds\nCGETCFGG")
-    assert plain.peptide() == Peptide("CGETCFGG")
+    assert plain.peptide() == Peptide.of("CGETCFGG")
     (bad,) = records(">x disulfides=1:5\nCGETCFGG")
     with pytest.raises(BetafoldError, match="I-J"):
         bad.peptide()
@@ -44,7 +44,7 @@ def test_fasta_chemistry():
 
 def test_fasta_states_hand_and_caps():
     (record,) = records(">x magainin all-d n-cap=ace c-cap=NH2\nGIGKFLHSAKKF")
-    assert record.peptide() == Peptide("GIGKFLHSAKKF", False, (), True, "ACE", "NH2")
+    assert record.peptide() == Peptide.of("GIGKFLHSAKKF", False, (), True, "ACE", "NH2")
     (ring,) = records(">x cyclic n-cap=ACE\nGIGKFLHSAKKF")
     with pytest.raises(BetafoldError, match="no ends to cap"):
         ring.peptide()
@@ -53,7 +53,7 @@ def test_fasta_states_hand_and_caps():
 def test_a_tab_ends_the_id_and_chemistry_adds_up():
     (record,) = records(">x\tcyclic disulfides=1-15 disulfide=17-5\nCGETCFGGTCNTPGCSCTWPICTRDGLPV")
     assert record.id == "x"
-    assert record.peptide() == Peptide(record.text, True, ((1, 15), (5, 17)))
+    assert record.peptide() == Peptide.of(record.text, True, ((1, 15), (5, 17)))
 
 
 def test_windows_line_ends_and_byte_order_mark():

@@ -27,7 +27,7 @@ def test_the_alphabet_is_the_twenty_standard_residues():
 @given(sequences, st.randoms(use_true_random=False))
 def test_case_spaces_and_line_breaks_are_ignored(sequence, random):
     messy = "".join(random.choice(["", " ", "\n", "\t"]) + random.choice([c, c.lower()]) for c in sequence)
-    assert Peptide.parse(messy) == Peptide(sequence)
+    assert Peptide.parse(messy) == Peptide.of(sequence)
 
 
 @SETTINGS
@@ -84,7 +84,7 @@ def test_disulfides_are_sorted():
     [
         ([(1, 7)], "from 1 to 6"),
         ([(0, 2)], "from 1 to 6"),
-        ([(1, 3)], "residue 3 is G, not C"),
+        ([(1, 3)], "residue 3 is GLY, not CYS"),
         ([(2, 2)], "itself"),
         ([(1, 2), (2, 4)], "cysteine 2 is already"),
     ],

@@ -26,7 +26,7 @@ def refused(document, kind=FoldRequest):
 
 def test_the_least_that_can_be_asked():
     asked = FoldRequest(sequence=" grctk SIPPICFPD\n")
-    assert asked.peptide() == Peptide(PEPTIDE)
+    assert asked.peptide() == Peptide.of(PEPTIDE)
     assert (asked.samples, asked.seed, asked.include, asked.keep) == (1, 0, [], False)
 
 
@@ -45,9 +45,9 @@ def test_all_that_can_be_asked():
             "keep": True,
         }
     )
-    assert asked.peptide() == Peptide(PEPTIDE, False, ((3, 11),), True, "ACE", "NH2")
+    assert asked.peptide() == Peptide.of(PEPTIDE, False, ((3, 11),), True, "ACE", "NH2")
     ring = FoldRequest(sequence=PEPTIDE, cyclic=True, disulfides="auto", n_cap=None, c_cap="none")
-    assert ring.peptide() == Peptide(PEPTIDE, True)
+    assert ring.peptide() == Peptide.of(PEPTIDE, True)
 
 
 @pytest.mark.parametrize(

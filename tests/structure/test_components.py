@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS
-from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER
-from betafold_mlx.structure.components import CAP_ATOMS, D_THREE_LETTER, monomers
+from betafold_mlx.peptide.sequence import ALPHABET, D_THREE_LETTER, THREE_LETTER
+from betafold_mlx.structure.components import CAP_ATOMS, monomers
 
 
 def heavy_atoms(name):

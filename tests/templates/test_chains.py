@@ -39,7 +39,7 @@ def chains_of(sequences, torsions=None, disulfides=(), cis=()):
 def test_the_best_window_is_that_of_a_plain_search(seed):
     rng = np.random.default_rng(seed)
     sequences = [random_sequence(rng, 5, 60) for _ in range(int(rng.integers(1, 6)))]
-    peptide = Peptide(random_sequence(rng, 8, 20))
+    peptide = Peptide.of(random_sequence(rng, 8, 20))
     chains = chains_of(sequences)
     scores = {}
     for number, sequence in enumerate(sequences):
@@ -67,7 +67,7 @@ def test_a_stretch_is_rebuilt_as_float64_does():
     chains = chains_of(
         ["A" * 30, sequence], np.concatenate([np.tile(HELIX[:2], (30, 1)), torsions]), cis=[50]
     )
-    library = cut_stretches(chains, Peptide(sequence[10:30]))
+    library = cut_stretches(chains, Peptide.of(sequence[10:30]))
     rows = library.rows(0)
     assert library.names[0] == "1abc_1:5-36" and library.sequence(0) == sequence[4:36]
     omega = np.full(32, np.pi)
@@ -84,7 +84,7 @@ def test_a_stretch_is_rebuilt_as_float64_does():
 def test_a_disulfide_inside_a_stretch_stays_and_one_that_leaves_it_does_not():
     sequence = "G" * 20 + "ACDEFCHIKL" + "G" * 20 + "C" + "G" * 9
     chains = chains_of([sequence], disulfides=[(21, 25), (25, 50)])
-    library = cut_stretches(chains, Peptide("ACDEFCHIKL"))
+    library = cut_stretches(chains, Peptide.of("ACDEFCHIKL"))
     first = library.names[0].split(":")[1].split("-")[0]
     partner = library.partner[library.rows(0)]
     place = 21 - (int(first) - 1)
@@ -111,12 +111,12 @@ def test_records_that_are_left_out_are_found_no_more():
     assert less.names == ("1ABC_A",) and less.chains.names == ("1abc_1", "1abc_2")
     less.chains.check()
     assert less.chains.disulfides.tolist() == [[70, 75]] and less.chains.residues[1] >= CIS
-    for peptide in (Peptide(sequences[1][10:30]), Peptide(sequences[2][3:23])):
+    for peptide in (Peptide.of(sequences[1][10:30]), Peptide.of(sequences[2][3:23])):
         found, expected = cut_stretches(less.chains, peptide), cut_stretches(library.chains, peptide)
         assert found.names[0] == expected.names[0] and found.sequence(0) == expected.sequence(0)
         np.testing.assert_array_equal(found.ca[found.rows(0)], expected.ca[expected.rows(0)])
     assert not any(
-        name.startswith("1abc_0") for name in cut_stretches(less.chains, Peptide("ACDEFGHIKLMN")).names
+        name.startswith("1abc_0") for name in cut_stretches(less.chains, Peptide.of("ACDEFGHIKLMN")).names
     )
 
 
@@ -140,7 +140,7 @@ def test_a_damaged_chain_library_is_refused(tmp_path, damage):
 
 def test_stretches_stand_behind_what_is_trusted_and_no_chain_twice():
     rng = np.random.default_rng(5)
-    peptide = Peptide("GIGKFLHSAKKFGKAFVGEIMNS")
+    peptide = Peptide.of("GIGKFLHSAKKFGKAFVGEIMNS")
     sequences = [
         random_sequence(rng, 40, 60) + peptide.sequence + random_sequence(rng, 40, 60) for _ in range(6)
     ]
@@ -153,6 +153,8 @@ def test_stretches_stand_behind_what_is_trusted_and_no_chain_twice():
     (distant,) = find_templates([peptide], library, 0.5)
     assert all(hit.identity <= 0.5 for hit in distant)
     assert (
-        find_templates([Peptide("ACDEF" * 4)], dataclasses.replace(library, chains=chains_of(["ACDEF"])))[0]
+        find_templates([Peptide.of("ACDEF" * 4)], dataclasses.replace(library, chains=chains_of(["ACDEF"])))[
+            0
+        ]
         == []
     )

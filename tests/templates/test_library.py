@@ -150,7 +150,7 @@ def test_a_part_of_a_library_is_a_library(keep):
         for name in ("partner", "ca", "torsions"):
             ours, theirs = getattr(part, name)[part.rows(new)], getattr(LIBRARY, name)[LIBRARY.rows(old)]
             np.testing.assert_array_equal(ours, theirs)
-    found = {hit.name for hit in search(Peptide(RING[0], cyclic=True), part, 9)}
+    found = {hit.name for hit in search(Peptide.of(RING[0], cyclic=True), part, 9)}
     assert ("1ABC_A" in found) == bool(keep[1])
 
 

@@ -31,7 +31,7 @@ SEQUENCES = st.text(alphabet=ALPHABET, min_size=4, max_size=24)
 def score(query, target):
     """The package's score of two sequences."""
     codes = library_of([target]).codes
-    return int(best_scores(score_table(Peptide(query)), codes)[0])
+    return int(best_scores(score_table(Peptide.of(query)), codes)[0])
 
 
 def exchange(a, b):
@@ -84,7 +84,7 @@ def test_scores_are_those_of_biotite():
     queries += [target[:8] + "WGPNW" + target[8:] for target in targets if len(target) > 20][:4]
     codes = library_of(targets).codes
     for query in queries:
-        got = best_scores(score_table(Peptide(query)), codes)
+        got = best_scores(score_table(Peptide.of(query)), codes)
         for target, mine in zip(targets, got.tolist(), strict=True):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -111,7 +111,7 @@ def test_scores_are_those_of_a_plain_recursion(query, target):
 @settings(max_examples=60, deadline=None)
 @given(SEQUENCES, st.lists(SEQUENCES, min_size=1, max_size=4))
 def test_aligned_pairs_score_what_is_reported(query, targets):
-    table, codes = score_table(Peptide(query)), library_of(targets).codes
+    table, codes = score_table(Peptide.of(query)), library_of(targets).codes
     traced = align(table, codes)
     assert [each[0] for each in traced] == best_scores(table, codes).tolist()
     for target, (total, on_query, on_target) in zip(targets, traced, strict=True):
@@ -127,14 +127,14 @@ def test_a_stated_disulfide_looks_for_its_like():
     library = library_of([(sequence, way) for way in ways] + [sequence[:9] + "A" + sequence[10:]])
     same = sum(exchange(letter, letter) for letter in sequence)
     without_last = same - exchange("C", "C") + exchange("C", "A")
-    bonded = best_scores(score_table(Peptide(sequence, disulfides=((2, 10),))), library.codes)
-    free = best_scores(score_table(Peptide(sequence)), library.codes)
+    bonded = best_scores(score_table(Peptide.of(sequence, disulfides=((2, 10),))), library.codes)
+    free = best_scores(score_table(Peptide.of(sequence)), library.codes)
     np.testing.assert_array_equal(
         bonded - [same, same, without_last], [2 * BONDED_MATCH] + [2 * BONDED_MISMATCH] * 2
     )
     np.testing.assert_array_equal(free, [same, same, without_last])
     # The wrong side of a pair is a mismatch, and so is a bonded cysteine under anything else.
-    table = score_table(Peptide("ACDC", disulfides=((2, 4),)))
+    table = score_table(Peptide.of("ACDC", disulfides=((2, 4),)))
     c, d = ALPHABET.index("C"), ALPHABET.index("D")
     assert table[1, [c, 20 + c, 40 + c]].tolist() == [9 - 4, 9 + 8, 9 - 4]
     assert table[3, [c, 20 + c, 40 + c]].tolist() == [9 - 4, 9 - 4, 9 + 8]
@@ -142,7 +142,7 @@ def test_a_stated_disulfide_looks_for_its_like():
 
 
 def test_matched_disulfides():
-    peptide = Peptide("CACACACA", disulfides=((1, 5), (3, 7)))
+    peptide = Peptide.of("CACACACA", disulfides=((1, 5), (3, 7)))
     partner = np.array([4, -1, 6, -1, 0, -1, 2, -1])
     everything = np.arange(8)
     assert matched_disulfides(peptide, partner, everything, everything) == 1
@@ -150,7 +150,7 @@ def test_matched_disulfides():
     assert matched_disulfides(peptide, partner, everything[:6], everything[2:]) == 0.5  # 1-5 on 3-7
     assert matched_disulfides(peptide, partner, everything[:6], everything[1:7]) == 0
     assert matched_disulfides(peptide, np.full(8, -1), everything, everything) == 0
-    assert matched_disulfides(Peptide("CACACACA"), partner, everything, everything) == 0
+    assert matched_disulfides(Peptide.of("CACACACA"), partner, everything, everything) == 0
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_trust_is_the_logistic_model_of_a_hit(disulfides, weights):
     sequence = "ACDECGHIKCLMNPCQRSTV"
     rng = np.random.default_rng(3)
     library = library_of([(sequence, disulfides), *(random_sequence(rng, 20, 30) for _ in range(20))])
-    own, *others = search(Peptide(sequence, disulfides=disulfides), library, 20)
+    own, *others = search(Peptide.of(sequence, disulfides=disulfides), library, 20)
     for hit in (own, *others):
         terms = (1, hit.score / 50, hit.coverage, np.log(len(hit.query) / 20), 1 - hit.matched)
         assert hit.trust == pytest.approx(1 / (1 + np.exp(-np.dot(weights, terms))))
@@ -177,7 +177,7 @@ def test_a_ring_is_found_in_every_rotation():
         first, second = sorted((place - turn) % len(ring) + 1 for place in (2, 10))
         (hit,) = [
             hit
-            for hit in search(Peptide(turned, cyclic=True, disulfides=((first, second),)), other, 9)
+            for hit in search(Peptide.of(turned, cyclic=True, disulfides=((first, second),)), other, 9)
             if hit.entry == 1
         ]
         assert hit.identity == hit.coverage == hit.matched == 1
@@ -185,7 +185,7 @@ def test_a_ring_is_found_in_every_rotation():
         np.testing.assert_array_equal(hit.template, (np.arange(len(ring)) + turn) % len(ring))
         assert hit.score == sum(exchange(letter, letter) for letter in ring) + 2 * BONDED_MATCH
     # An open chain of the same letters is not turned.
-    (hit,) = search(Peptide(ring[9:] + ring[:9]), library_of([ring]), 1)
+    (hit,) = search(Peptide.of(ring[9:] + ring[:9]), library_of([ring]), 1)
     assert len(hit.query) < len(ring)
 
 
@@ -193,7 +193,7 @@ def test_identity_coverage_and_residues_of_a_hand_made_case():
     """Two residues of the entry stand on nothing, one is exchanged, and two of the peptide hang over."""
     entry = "WWHKYFWMHKKDEWWRYF"
     query = "GG" + entry[:8] + "R" + entry[11:]
-    (hit,) = search(Peptide(query), library_of([entry]), 5)
+    (hit,) = search(Peptide.of(query), library_of([entry]), 5)
     want = [(2 + k, k) for k in range(8)] + [(11 + k, 11 + k) for k in range(7)]
     pairs = list(zip(hit.query.tolist(), hit.template.tolist(), strict=True))
     assert [pair for pair in pairs if pair[0] != 10] == want
@@ -209,19 +209,19 @@ def test_hits_are_ordered_by_trust_and_hidden_ones_stay_away():
     entries = [random_sequence(rng) for _ in range(ALIGNED + 20)]
     entries[7], entries[50], entries[13] = target, target[:24] + "GGGGGG", target[5:] + "PPPP"
     library = library_of(entries)
-    hits = search(Peptide(target), library, 10)
+    hits = search(Peptide.of(target), library, 10)
     assert len(hits) == 10 and hits[0].entry == 7 and {hit.entry for hit in hits[1:3]} == {50, 13}
     trust = [hit.trust for hit in hits]
     assert trust == sorted(trust, reverse=True) and all(0 < each < 1 for each in trust)
     assert len({hit.entry for hit in hits}) == 10  # each entry once
     hidden = np.zeros(len(entries), dtype=bool)
     hidden[[7, hits[4].entry]] = True
-    left = [hit.entry for hit in search(Peptide(target), library, 8, hidden)]
+    left = [hit.entry for hit in search(Peptide.of(target), library, 8, hidden)]
     assert len(left) == 8 and not set(left) & set(np.flatnonzero(hidden))
     assert [hit.entry for hit in hits if not hidden[hit.entry]] == left
-    assert search(Peptide(target), library, 10, np.ones(len(entries), dtype=bool)) == []
-    assert search(Peptide("ACDEF"), library, 10) == []  # too few residues to say anything
+    assert search(Peptide.of(target), library, 10, np.ones(len(entries), dtype=bool)) == []
+    assert search(Peptide.of("ACDEF"), library, 10) == []  # too few residues to say anything
     # Nor is found what is too similar.
     least = hits[2].identity
-    fewer = search(Peptide(target), library, 10, max_identity=least - 1e-6)
+    fewer = search(Peptide.of(target), library, 10, max_identity=least - 1e-6)
     assert len(fewer) >= 7 and all(hit.identity < least for hit in fewer)

@@ -184,7 +184,7 @@ def test_it_trains_on_features_of_a_frozen_embedder(tmp_path, dataset):
         from betafold_mlx.peptide.sequence import Peptide
 
         calls.append(len(sequences))
-        return table[collate([Peptide(s) for s in sequences], padded).residues]
+        return table[collate([Peptide.of(s) for s in sequences], padded).residues]
 
     _, finished = train(tmp_path / "run", dataset, config, featurizer=featurizer)
     assert finished and calls
@@ -356,7 +356,7 @@ def peptides_of(inputs):
     assert not np.array(inputs.bonded).any()
     rows = zip(np.array(inputs.residues), np.array(inputs.mask), np.array(inputs.cyclic), strict=True)
     return [
-        Peptide("".join(ALPHABET[n] for n in residues[mask]), bool(ring)) for residues, mask, ring in rows
+        Peptide.of("".join(ALPHABET[n] for n in residues[mask]), bool(ring)) for residues, mask, ring in rows
     ]
 
 

@@ -62,7 +62,7 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(tmp_path, dataset):
     assert loaded.model.config == NETWORK
     card = (tmp_path / "whole" / "best" / "README.md").read_text()
     assert "32 channels, gated triangle attention with 2 heads, run up to 2 times again" in card
-    folded = loaded.model(collate([Peptide("GIGKFLHSAKKF")]), return_attention=True)
+    folded = loaded.model(collate([Peptide.of("GIGKFLHSAKKF")]), return_attention=True)
     assert mx.isfinite(folded.coordinates).all().item() and len(folded.attention) == 1
 
 

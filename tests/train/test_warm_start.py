@@ -21,9 +21,9 @@ from betafold_mlx.train.warm_start import POSITION_NOISE, start_from
 SMALL, LARGE = 32, TINY.network.max_length
 PAIRS = {"trunk": "pairformer", "pair_width": 32, "pair_blocks": 1}
 PEPTIDES = [
-    Peptide("GIGKFLHSAKKFGKAFVGEIMNS"),
-    Peptide("GRCTKSIPPICFPD", True, ((3, 11),)),
-    Peptide("AEKLAEKLVGAEKLAEKLVGAEKLAEKLVGAE"),
+    Peptide.of("GIGKFLHSAKKFGKAFVGEIMNS"),
+    Peptide.of("GRCTKSIPPICFPD", True, ((3, 11),)),
+    Peptide.of("AEKLAEKLVGAEKLAEKLVGAEKLAEKLVGAE"),
 ]
 
 
@@ -80,7 +80,7 @@ def test_short_peptides_get_the_same_answers(tmp_path, changes):
     one, two = other.model(inputs), started(other, **changes)(inputs)
     for name in ("torsions", "coordinates", "distogram", "plddt_logits"):
         np.testing.assert_array_equal(np.array(getattr(one, name)), np.array(getattr(two, name)), name)
-    long = collate([Peptide("AEKLAEKLVG" * 5)])
+    long = collate([Peptide.of("AEKLAEKLVG" * 5)])
     assert mx.isfinite(started(other, **changes)(long).coordinates).all().item()
 
 

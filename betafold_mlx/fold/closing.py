@@ -89,7 +89,7 @@ def _linearise(
     """Return the misfits of all constraints and their derivatives: (m, B) and (m, B, 3 L)."""
 
     def misfits(angles: mx.array) -> list[mx.array]:
-        atoms = build_backbone(angles, bonds.residues, bonds.mask)  # (B, L, 5, 3)
+        atoms = build_backbone(angles, bonds.residues, bonds.mask, bonds.d_residues)  # (B, L, 5, 3)
         found = _ring_misfits(atoms, bonds) if rings else []
         for number in range(pairs.shape[1]):
             found += _bridge_misfits(atoms, pairs[:, number])
@@ -134,7 +134,7 @@ def bond_misfit(torsions: mx.array, bonds: Bonds) -> np.ndarray:
     misfit = np.zeros(len(torsions))
     if not bonds.has_rings and not bonds.has_bridges:
         return misfit
-    atoms = np.array(build_backbone(torsions, bonds.residues, bonds.mask))  # (B, L, 5, 3)
+    atoms = np.array(build_backbone(torsions, bonds.residues, bonds.mask, bonds.d_residues))  # (B, L, 5, 3)
     low, high = BRIDGE_CB
     for row, i, j in np.argwhere(np.array(bonds.bridges)):
         apart = np.linalg.norm(atoms[row, i, CB] - atoms[row, j, CB])
@@ -164,7 +164,7 @@ def finish_rings(torsions: mx.array, bonds: Bonds) -> tuple[mx.array, mx.array]:
     coordinates : mx.array
         (B, L, 5, 3) Angstrom; zero at padding.
     """
-    atoms = build_backbone(torsions, bonds.residues, bonds.mask)  # (B, L, 5, 3)
+    atoms = build_backbone(torsions, bonds.residues, bonds.mask, bonds.d_residues)  # (B, L, 5, 3)
     if not bonds.has_rings:
         return torsions, atoms
     end = mx.take_along_axis(atoms, bonds.last[:, None, None, None], axis=1)[:, 0]  # (B, 5, 3)
@@ -181,4 +181,4 @@ def finish_rings(torsions: mx.array, bonds: Bonds) -> tuple[mx.array, mx.array]:
         mx.where(at_end, omega[:, None], torsions[..., 2]),
     ]
     torsions = mx.stack(columns, axis=-1)
-    return torsions, build_backbone(torsions, bonds.residues, bonds.mask)
+    return torsions, build_backbone(torsions, bonds.residues, bonds.mask, bonds.d_residues)

@@ -113,7 +113,7 @@ class _Problem:
         self._precision = 1.0 / targets.width**2
         mask = np.array(bonds.mask)
         self._mask = mx.array(mask.T)
-        self._constants = residue_constants(bonds.residues, bonds.mask)
+        self._constants = residue_constants(bonds.residues, bonds.mask, bonds.d_residues)
         length = mask.sum(axis=1)
         # What is far along an open chain is never near around it.
         self._around = mx.array(np.where(np.array(bonds.cyclic), length, 4 * mask.shape[1]))

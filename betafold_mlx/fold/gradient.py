@@ -75,7 +75,7 @@ class EnergyGradient:
     def __init__(self, restraints: Restraints, weights: EnergyWeights) -> None:
         self.weights = weights
         self._bonds = bonds = restraints.bonds
-        self._constants = residue_constants(bonds.residues, bonds.mask)
+        self._constants = residue_constants(bonds.residues, bonds.mask, bonds.d_residues)
         self._distance = _last(restraints.distance)
         self._stiffness = weights.distance * _last(_both_ways(restraints.tightness))
         self._apart = _last(_both_ways(restraints.apart))

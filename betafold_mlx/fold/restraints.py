@@ -38,6 +38,8 @@ class Bonds(NamedTuple):
         (B, L, L) bool, stated disulfides, i < j.
     has_rings, has_bridges : bool
         Whether any peptide of the batch is a ring, or has a bridge.
+    d_residues : mx.array or None
+        (B, L), as in `ModelInputs`.
     """
 
     residues: mx.array
@@ -48,6 +50,7 @@ class Bonds(NamedTuple):
     bridges: mx.array
     has_rings: bool
     has_bridges: bool
+    d_residues: mx.array | None = None
 
 
 class Restraints(NamedTuple):
@@ -123,6 +126,7 @@ def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array |
         bridges=inputs.bonded & (separation > 0),
         has_rings=bool(inputs.cyclic.any().item()),
         has_bridges=bool(inputs.bonded.any().item()),
+        d_residues=inputs.d_residues,
     )
     return Restraints(
         bonds=bonds,
@@ -150,6 +154,7 @@ def take(restraints: Restraints, rows: np.ndarray) -> Restraints:
             bridges,
             has_rings=bool(cyclic.any().item()),
             has_bridges=bool(bridges.any().item()),
+            d_residues=None if bonds.d_residues is None else bonds.d_residues[index],
         ),
         restraints.distance[index],
         restraints.tightness[index],

@@ -26,7 +26,12 @@ def has_cb(residues: mx.array) -> mx.array:
     return residues != ideal.GLY
 
 
-def build_backbone(torsions: mx.array, residues: mx.array, mask: mx.array | None = None) -> mx.array:
+def build_backbone(
+    torsions: mx.array,
+    residues: mx.array,
+    mask: mx.array | None = None,
+    d_residues: mx.array | None = None,
+) -> mx.array:
     """Return the backbone atoms of peptides with ideal geometry.
 
     The first residue lies in a fixed frame: its CA at the origin, C on the positive x axis, N in the xy plane
@@ -41,6 +46,8 @@ def build_backbone(torsions: mx.array, residues: mx.array, mask: mx.array | None
         (B, L) integer residue ids.
     mask : mx.array, optional
         (B, L) bool, True for real residues, which come first in each row. Masked torsions may hold anything.
+    d_residues : mx.array, optional
+        (B, L) bool, True for D residues, which carry their CB on the other side; all are L without it.
 
     Returns
     -------
@@ -50,15 +57,26 @@ def build_backbone(torsions: mx.array, residues: mx.array, mask: mx.array | None
     """
     if mask is None:
         mask = mx.ones(residues.shape, dtype=mx.bool_)
-    coordinates: mx.array = _build(torsions, residues, mask)  # type: ignore[assignment]
+    constants = residue_constants(residues, mask, d_residues)
+    coordinates: mx.array = _build(torsions, constants, mask)  # type: ignore[assignment]
     return coordinates
 
 
-def residue_constants(residues: mx.array, mask: mx.array) -> mx.array:
-    """Return the ideal values that `place_atoms` needs: (B, L) residue ids and mask -> (16, L, B)."""
+def residue_constants(residues: mx.array, mask: mx.array, d_residues: mx.array | None = None) -> mx.array:
+    """Return the ideal values that `place_atoms` needs: (16, L, B).
+
+    Parameters
+    ----------
+    residues, mask : mx.array
+        (B, L) residue ids, and True for real residues.
+    d_residues : mx.array, optional
+        (B, L) bool, True for D residues.
+    """
     next_is_pro = (residues[:, 1:] == ideal.PRO) & mask[:, 1:]  # (B, L - 1)
     next_is_pro = mx.pad(next_is_pro, [(0, 0), (0, 1)])
-    rows = mx.where(next_is_pro, residues + len(_RESIDUE_TABLE) // 2, residues)
+    rows = mx.where(next_is_pro, residues + _PRE_PRO, residues)
+    if d_residues is not None:
+        rows = mx.where(d_residues, rows + _D, rows)
     return mx.take(mx.array(_RESIDUE_TABLE.T), rows.T, axis=1)
 
 
@@ -131,9 +149,9 @@ def torsion_gradient(atoms: mx.array, gradient: mx.array) -> mx.array:
 
 
 @mx.custom_function
-def _build(torsions: mx.array, residues: mx.array, mask: mx.array) -> mx.array:
+def _build(torsions: mx.array, constants: mx.array, mask: mx.array) -> mx.array:
     torsions = mx.contiguous(mx.where(mask[..., None], torsions, 0.0).transpose(2, 1, 0))  # (3, L, B)
-    atoms = place_atoms(torsions, residue_constants(residues, mask))
+    atoms = place_atoms(torsions, constants)
     return mx.where(mask[..., None, None], atoms.transpose(3, 2, 1, 0), 0.0)
 
 
@@ -141,11 +159,11 @@ def _build(torsions: mx.array, residues: mx.array, mask: mx.array) -> mx.array:
 def _build_vjp(
     primals: tuple[mx.array, mx.array, mx.array], cotangent: mx.array, coordinates: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
-    _, residues, mask = primals
+    _, constants, mask = primals
     cotangent = mx.where(mask[..., None, None], cotangent, 0.0)
     atoms, gradient = (mx.contiguous(array.transpose(3, 2, 1, 0)) for array in (coordinates, cotangent))
     slope = torsion_gradient(atoms, gradient).transpose(2, 1, 0)
-    return mx.where(mask[..., None], slope, 0.0), mx.zeros_like(residues), mx.zeros_like(mask)
+    return mx.where(mask[..., None], slope, 0.0), mx.zeros_like(constants), mx.zeros_like(mask)
 
 
 def _place_frames(c: mx.array, s: mx.array, constants: mx.array) -> tuple[mx.array, mx.array]:
@@ -218,7 +236,7 @@ def _cb_direction() -> np.ndarray:
 
 
 def _residue_table() -> np.ndarray:
-    """Return what `place_atoms` needs of each residue: (40, 16); rows 20 to 39 are for pre-Pro."""
+    """Return what `place_atoms` needs of each residue: (80, 16), by D or L, by pre-Pro or not, by residue."""
     rows = []
     cb = ideal.CA_CB[:, None] * _cb_direction()
     for pre_pro in (0, 1):
@@ -233,10 +251,14 @@ def _residue_table() -> np.ndarray:
             *(np.cos(ideal.N_CA_C), np.sin(ideal.N_CA_C)),
         ]
         rows.append(np.stack(columns, axis=-1))
-    return np.concatenate(rows).astype(np.float32)
+    l_rows = np.concatenate(rows)
+    d_rows = l_rows.copy()
+    d_rows[:, _CB_Z] *= -1.0  # N, CA and C span the plane of the mirror
+    return np.concatenate([l_rows, d_rows]).astype(np.float32)
 
 
 # Columns of the residue table, in the order of `_residue_table`.
 _N_X, _N_Y, _O_X, _O_RADIUS, _CB_X, _CB_Y, _CB_Z, _CA_C, _C_N, _N_CA = range(10)
 _COS_CA_C_N, _SIN_CA_C_N, _COS_C_N_CA, _SIN_C_N_CA, _COS_N_CA_C, _SIN_N_CA_C = range(10, 16)
 _RESIDUE_TABLE = _residue_table()
+_PRE_PRO, _D = len(_RESIDUE_TABLE) // 4, len(_RESIDUE_TABLE) // 2  # rows further down

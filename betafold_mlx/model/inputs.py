@@ -30,6 +30,8 @@ class ModelInputs(NamedTuple):
         (B, L, L) bool, symmetric: stated disulfides.
     features : mx.array or None
         (B, L, E) float32 of a frozen embedder; None for the residue embedder.
+    d_residues : mx.array or None
+        (B, L) bool, True for D residues; None where all are L. The network does not read it, the geometry does.
     """
 
     residues: mx.array
@@ -37,6 +39,7 @@ class ModelInputs(NamedTuple):
     cyclic: mx.array
     bonded: mx.array
     features: mx.array | None = None
+    d_residues: mx.array | None = None
 
 
 def padded_length(length: int) -> int:

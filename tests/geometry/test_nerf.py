@@ -21,9 +21,9 @@ def random_peptides(seed, count, length):
     return torsions, residues
 
 
-def build(torsions, residues, mask=None):
-    mask = None if mask is None else mx.array(mask)
-    return np.array(build_backbone(mx.array(torsions), mx.array(residues), mask))
+def build(torsions, residues, mask=None, d_residues=None):
+    mask, d_residues = (None if array is None else mx.array(array) for array in (mask, d_residues))
+    return np.array(build_backbone(mx.array(torsions), mx.array(residues), mask, d_residues))
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +158,30 @@ def test_mirror_image_has_negated_torsions():
     # The frame of the first residue lies in the mirror plane. CB stays out: residues are L on both sides.
     np.testing.assert_allclose(build(-torsions, residues)[:, :, :CB], mirrored[:, :, :CB], atol=1e-4)
     assert np.abs(build(-torsions, residues)[:, :, CB] - mirrored[:, :, CB]).max() > 1.0
+
+
+def test_d_residues_carry_their_cb_on_the_other_side_and_change_nothing_else():
+    torsions, residues = random_peptides(10, 50, 20)
+    d_residues = np.random.default_rng(11).random(residues.shape) < 0.5
+    left, mixed = build(torsions, residues), build(torsions, residues, d_residues=d_residues)
+    np.testing.assert_array_equal(mixed[:, :, :CB], left[:, :, :CB])
+    np.testing.assert_array_equal(mixed[~d_residues], left[~d_residues])
+    n, ca, c, cb = (mixed[..., atom, :].astype(np.float64) for atom in (N, CA, C, CB))
+    volume = (np.cross(n - ca, c - ca) * (cb - ca)).sum(axis=-1)
+    assert volume[d_residues].max() < -2.0 and volume[~d_residues].min() > 2.0  # Angstrom^3
+    for got, expected in [
+        (bond_lengths(ca, cb), values.CA_CB),
+        (bond_angles(n, ca, cb), values.N_CA_CB),
+        (bond_angles(c, ca, cb), values.C_CA_CB),
+    ]:
+        np.testing.assert_allclose(got, expected[residues], atol=1e-4)
+
+
+def test_mirror_images_of_mixed_chains_have_the_other_hand_everywhere():
+    torsions, residues = random_peptides(12, 50, 20)
+    d_residues = np.random.default_rng(13).random(residues.shape) < 0.5
+    mirrored = build(torsions, residues, d_residues=d_residues) * np.array([1, 1, -1], dtype=np.float32)
+    np.testing.assert_allclose(build(-torsions, residues, d_residues=~d_residues), mirrored, atol=1e-4)
 
 
 def test_whole_turns_change_nothing():

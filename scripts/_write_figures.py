@@ -130,7 +130,7 @@ def bonds(document: Document) -> str:
     ]
     return (
         f"**Stated bonds** formed, over all five models: {'; '.join(said)}.\n\n"
-        f"**Preferred disulfides**, where none are stated, right: {'; '.join(pairing)}. Do not rely on it."
+        f"**Preferred disulfides**, where none are stated, right: {'; '.join(pairing)}."
     )
 
 

@@ -33,7 +33,7 @@ from betafold_mlx.model.judge import Judge
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.templates.library import TemplateLibrary
-from betafold_mlx.templates.search import MIN_TRUST, Hits, search
+from betafold_mlx.templates.search import MIN_TRUST, Hits, find_bonds, search
 from betafold_mlx.templates.stretches import cut_stretches
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 MAX_TEMPLATES, CHAIN_TEMPLATES = 4, 3
 """Templates of a peptide, at most: entries of the library with `MIN_TRUST`, and stretches of its chains with any."""
+
+BOND_TEMPLATES = 8
+"""Entries whose disulfides are looked at, at most, where cysteines are to be paired."""
 
 
 def fold_batch(
@@ -89,7 +92,10 @@ def fold_batch(
     # 1. The network's answer; where disulfides are to be chosen, once more with them stated.
     inputs = _inputs(peptides, embedder)
     answer = network(inputs, return_attention=details)
-    patterns = [_rank_disulfides(peptide, answer, row) for row, peptide in enumerate(peptides)]
+    patterns = [
+        _rank_disulfides(peptide, answer, row, templates, max_identity)
+        for row, peptide in enumerate(peptides)
+    ]
     if auto_disulfides and any(patterns):
         peptides = [
             peptide.with_disulfides(ranked[0].disulfides) if ranked else peptide
@@ -186,16 +192,21 @@ def _inputs(peptides: Sequence[Peptide], embedder: EsmEmbedder | None) -> ModelI
     return inputs._replace(features=embedder([peptide.sequence for peptide in peptides], length))
 
 
-def _rank_disulfides(peptide: Peptide, answer: Folded, row: int) -> tuple[DisulfidePattern, ...]:
+def _rank_disulfides(
+    peptide: Peptide, answer: Folded, row: int, library: TemplateLibrary | None, max_identity: float
+) -> tuple[DisulfidePattern, ...]:
     """Rank the ways to bond the cysteines of a row of a batch where none is stated; nothing where one is."""
     if peptide.disulfides or peptide.sequence.count("C") < 2:
         return ()
-    from betafold_mlx.fold.disulfides import rank_disulfides
+    from betafold_mlx.fold.disulfides import rank_disulfides, thiol_letters
 
+    letters = thiol_letters(peptide)
     length = len(peptide)
-    return rank_disulfides(
-        peptide.sequence, np.array(answer.distogram[row, :length, :length]), peptide.cyclic
-    )
+    known = []
+    if library is not None and letters.count("C") > 2:  # of two there is one way to bond them
+        known = find_bonds(peptide, library, BOND_TEMPLATES, max_identity)
+    distogram = np.array(answer.distogram[row, :length, :length])
+    return rank_disulfides(letters, distogram, peptide.cyclic, known)
 
 
 def _with_secondary_structures(predictions: list[Prediction]) -> list[Prediction]:

@@ -76,7 +76,8 @@ class Prediction:
     embedder : dict
         Its embedder: ``kind`` (``residue`` or ``esm2``) and ``label``, and of a frozen one more that identifies it.
     disulfide_patterns : tuple of DisulfidePattern
-        Where no disulfide is stated: the ways to bond the cysteines that the model prefers, best first.
+        Where no disulfide is stated: the ways to bond the cysteines that are preferred, best first, and what
+        each rests on.
     warnings : tuple of str
         What a user should know of this prediction.
     details : Details or None
@@ -250,6 +251,8 @@ class Prediction:
                 {
                     "disulfides": [list(pair) for pair in pattern.disulfides],
                     "probability": round(pattern.probability, 4),
+                    "frameworks": [{"name": each.name, "source": each.source} for each in pattern.frameworks],
+                    "templates": list(pattern.templates),
                 }
                 for pattern in self.disulfide_patterns
             ],

@@ -104,6 +104,8 @@ def collect_warnings(
     if patterns:
         first = ",".join(f"{i}-{j}" for i, j in patterns[0].disulfides)
         sure = f"{first}, with probability {patterns[0].probability:.2f} among the ways to bond all cysteines"
+        if patterns[0].frameworks:
+            sure += f", as in {patterns[0].frameworks[-1].name}"
         warnings.append(
             f"bonded as the model prefers: {sure}"
             if peptide.disulfides

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from betafold_mlx.peptide.bonds import Disulfides
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 from betafold_mlx.peptide.substitution import BLOSUM62
 from betafold_mlx.templates.library import GAP_CODE, TemplateLibrary
@@ -84,6 +86,24 @@ class Hit:
 
 Hits = Sequence[Sequence[Hit]]
 """The templates of each of some peptides, the most trusted first."""
+
+
+class TemplateBonds(NamedTuple):
+    """Disulfides of a known structure on the cysteines of a peptide.
+
+    Attributes
+    ----------
+    name : str
+        Of the entry.
+    trust : float
+        As in `Hit`.
+    disulfides : tuple of (int, int)
+        1-based residues of the peptide.
+    """
+
+    name: str
+    trust: float
+    disulfides: Disulfides
 
 
 def search(
@@ -171,9 +191,35 @@ def matched_disulfides(
     """Return the share of the stated disulfides whose two ends stand on the two ends of one of the template's."""
     if not peptide.disulfides:
         return 0.0
-    on = dict(zip(query.tolist(), template.tolist(), strict=True))
-    ends = [(on.get(i - 1), on.get(j - 1)) for i, j in peptide.disulfides]
-    return float(sum(a is not None and b is not None and partner[a] == b for a, b in ends) / len(ends))
+    bonds = bonded_pairs(partner, query, template)
+    return sum(pair in bonds for pair in peptide.disulfides) / len(peptide.disulfides)
+
+
+def bonded_pairs(partner: np.ndarray, query: np.ndarray, template: np.ndarray) -> Disulfides:
+    """Return the pairs of aligned residues of a peptide (1-based) that stand on the two ends of a disulfide.
+
+    `partner` are the bonded residues of the template (-1: none), from 0, as `query` and `template` of a `Hit`.
+    """
+    on = dict(zip(template.tolist(), query.tolist(), strict=True))
+    ends = ((place, int(partner[place])) for place in on)
+    pairs = {(on[i] + 1, on[j] + 1) for i, j in ends if j in on}
+    return tuple(sorted((i, j) for i, j in pairs if i < j))
+
+
+def find_bonds(
+    peptide: Peptide, library: TemplateLibrary, count: int, max_identity: float = 1.0
+) -> list[TemplateBonds]:
+    """Find known structures of similar sequence that have disulfides where the peptide has cysteines.
+
+    `count` hits are looked at; the arguments are those of `search`.
+    """
+    found = []
+    for hit in search(peptide, library, count, max_identity=max_identity):
+        pairs = bonded_pairs(library.partner[library.rows(hit.entry)], hit.query, hit.template)
+        pairs = tuple((i, j) for i, j in pairs if peptide.sequence[i - 1] == "C" == peptide.sequence[j - 1])
+        if pairs:
+            found.append(TemplateBonds(hit.name, hit.trust, pairs))
+    return found
 
 
 def score_table(peptide: Peptide) -> np.ndarray:

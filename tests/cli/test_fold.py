@@ -125,8 +125,10 @@ def test_cysteines_are_paired_as_the_model_prefers(run):
     assert code == 0 and "no disulfides stated; the model prefers" in err and told["disulfides"] == []
     code, out, err = run("fold", "GCCSDPRCAWRC", "--disulfide", "auto", "--json")
     (result,) = json.loads(out)["results"]
-    assert "bonded as the model prefers" in err
+    assert "bonded as the model prefers: 2-8,3-12, with" in err and "as in alpha-conotoxin" in err
     ways = result["disulfide_pairings"]
+    assert ways[0]["disulfides"] == [[2, 8], [3, 12]] and ways[0]["probability"] > 0.5
+    assert ways[0]["frameworks"][0]["source"] and not ways[1]["frameworks"]
     assert ways == told["disulfide_pairings"] and len(ways) == 3
     assert result["disulfides"] == ways[0]["disulfides"]
     assert sum(way["probability"] for way in ways) == pytest.approx(1, abs=1e-3)

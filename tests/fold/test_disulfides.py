@@ -12,9 +12,15 @@ from betafold_mlx.fold.disulfides import (
     NEAR_BY_CHANCE,
     NEIGHBOURS,
     SHOWN,
+    WITH_FRAMEWORK,
+    WITH_TEMPLATES,
     rank_disulfides,
+    thiol_letters,
 )
 from betafold_mlx.model.heads import BINS, EDGES
+from betafold_mlx.peptide.bonds import parse_bond
+from betafold_mlx.peptide.sequence import Peptide
+from betafold_mlx.templates.search import TemplateBonds
 
 SEQUENCE = "ACACACAC"
 
@@ -83,3 +89,46 @@ def test_numbers_without_bounds_stay_probabilities():
     ranked = rank_disulfides(SEQUENCE, logits)
     assert sum(p.probability for p in ranked) == pytest.approx(1) and all(p.probability > 0 for p in ranked)
     assert ranked[0].disulfides == ((2, 8), (4, 6))  # the way that chance makes the least likely
+
+
+def by_hand(sequence, near, framework, templates):
+    """Probability of each way: network, framework and templates, log-linearly."""
+    weights = WITH_TEMPLATES if templates else WITH_FRAMEWORK
+    cysteines = [k for k, letter in enumerate(sequence) if letter == "C"]
+    scores = {}
+    for way in ways(cysteines):
+        bonds = tuple((i + 1, j + 1) for i, j in way)
+        network = sum(math.log(gain(near, i, j)) for i, j in way)
+        shares = [t.trust * len(set(bonds) & set(t.disulfides)) / len(bonds) for t in templates]
+        scores[bonds] = weights[0] * network + weights[1] * (bonds == framework)
+        scores[bonds] += weights[2] * max(shares, default=0)
+    total = sum(math.exp(score) for score in scores.values())
+    return {bonds: math.exp(score) / total for bonds, score in scores.items()}
+
+
+@pytest.mark.parametrize("with_templates", [False, True])
+def test_frameworks_and_templates_count(with_templates):
+    near, natural = random_near(12, 5), ((2, 8), (3, 12))
+    templates = [
+        TemplateBonds("ribbon", 0.9, ((2, 12), (3, 8))),
+        TemplateBonds("part", 0.8, ((2, 8),)),
+        TemplateBonds("like", 0.6, ((2, 8), (3, 12))),
+    ] * with_templates
+    ranked = rank_disulfides("GCCSDPRCAWRC", distogram(near), templates=templates)
+    want = by_hand("GCCSDPRCAWRC", near, natural, templates)
+    assert {p.disulfides: p.probability for p in ranked} == pytest.approx(want, rel=1e-6)
+    rests = {p.disulfides: ([f.name[:15] for f in p.frameworks], p.templates) for p in ranked}
+    assert rests[natural] == (["alpha-conotoxin"], ("like",) * with_templates)
+    assert rests[((2, 12), (3, 8))] == ([], ("ribbon",) * with_templates)
+    assert rests[((2, 3), (8, 12))] == ([], ())
+
+
+def test_a_template_without_a_bond_of_any_way_changes_nothing():
+    near = random_near(8, 6)
+    alone = rank_disulfides(SEQUENCE, distogram(near))
+    assert rank_disulfides(SEQUENCE, distogram(near), templates=[TemplateBonds("other", 1.0, ())]) == alone
+
+
+def test_cysteines_without_a_free_sulfur_are_not_paired():
+    peptide = Peptide.parse("ACACACAC", residues={2: "DCY", 4: "CSO"}, bonds=[parse_bond("1:CB-6:SG")])
+    assert thiol_letters(peptide) == "ACASASAC"

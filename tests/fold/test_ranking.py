@@ -139,7 +139,8 @@ def test_a_passage_and_a_missing_bond_are_said():
 def test_a_pairing_in_the_document_has_four_places():
     pattern = DisulfidePattern(((2, 12),), 0.123456)
     made = dataclasses.replace(prediction(), disulfide_patterns=(pattern,))
-    assert made.to_dict()["disulfide_pairings"] == [{"disulfides": [[2, 12]], "probability": 0.1235}]
+    (pairing,) = made.to_dict()["disulfide_pairings"]
+    assert pairing == {"disulfides": [[2, 12]], "probability": 0.1235, "frameworks": [], "templates": []}
 
 
 @pytest.mark.parametrize(("first", "second", "met"), [(False, True, True), (True, False, False)])

@@ -20,6 +20,8 @@ from betafold_mlx.templates.search import (
     TRUST_RICH,
     align,
     best_scores,
+    bonded_pairs,
+    find_bonds,
     matched_disulfides,
     score_table,
     search,
@@ -139,6 +141,26 @@ def test_a_stated_disulfide_looks_for_its_like():
     assert table[1, [c, 20 + c, 40 + c]].tolist() == [9 - 4, 9 + 8, 9 - 4]
     assert table[3, [c, 20 + c, 40 + c]].tolist() == [9 - 4, 9 - 4, 9 + 8]
     assert table[2, [d, c, 20 + c, 40 + c]].tolist() == [6, -3, -3 - 4, -3 - 4]
+
+
+def test_bonded_pairs_are_those_whose_ends_are_both_aligned():
+    partner = np.array([4, -1, 6, -1, 0, -1, 2, -1])
+    assert bonded_pairs(partner, np.arange(8), np.arange(8)) == ((1, 5), (3, 7))
+    assert bonded_pairs(partner, np.arange(6), np.arange(2, 8)) == ((1, 5),)  # 3-7 of the template
+    assert bonded_pairs(partner, np.arange(4), np.arange(4)) == ()
+    assert bonded_pairs(partner, np.array([5, 6, 7, 0, 1]), np.array([2, 3, 4, 5, 6])) == (
+        (2, 6),
+    )  # a turned ring
+
+
+def test_bonds_of_templates_stand_on_cysteines():
+    bonded = ("GCCSNPVCHLEHSNLC", ((2, 8), (3, 16)), False, None)
+    library = library_of([bonded, "GCCSNPVCHLEHSNLC", "GIGKFLHSAKKFGKAF"])
+    (found,) = find_bonds(Peptide.of("GCCSNPVCHLEHSNLC"), library, 8)
+    assert found.disulfides == ((2, 8), (3, 16)) and found.trust > 0.5
+    (found,) = find_bonds(Peptide.of("GCASNPVCHLEHSNLC"), library, 8)
+    assert found.disulfides == ((2, 8),)  # residue 3 is no cysteine
+    assert find_bonds(Peptide.of("GCCSNPVCHLEHSNLC"), library, 8, max_identity=0.9) == []
 
 
 def test_matched_disulfides():

@@ -46,8 +46,27 @@ dataset.add_command(fetch)
     type=FILE_OR_FOLDER,
     help="Keep the splits of another data set, as `dataset entries` lists them.",
 )
+@click.option(
+    "--chi",
+    type=FILE,
+    help="JSON lines with the side-chain angles of records (id, seq, chi).",
+)
+@click.option(
+    "--apart-from",
+    multiple=True,
+    type=FILE_OR_FOLDER,
+    help="Leave out what resembles the peptides in this file or folder (repeatable).",
+)
 @click.option("--force", is_flag=True, help="Replace an older data set.")
-def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | None, force: bool) -> None:
+def build(
+    sources: tuple[Path, ...],
+    output: Path,
+    seed: int,
+    splits: Path | None,
+    chi: Path | None,
+    apart_from: tuple[Path, ...],
+    force: bool,
+) -> None:
     """Build a data set with train, validation and test splits.
 
     A SOURCE is a PDB or mmCIF file, a file of backbone JSON lines (.jsonl), each also gzipped, or a folder.
@@ -65,7 +84,7 @@ def build(sources: tuple[Path, ...], output: Path, seed: int, splits: Path | Non
 
     check_output(output, is_dataset, "a data set", force)
     known = None if splits is None else KnownSplits.read(splits)
-    built, failed = build_dataset(sources, seed, progress=say, known=known)
+    built, failed = build_dataset(sources, seed, progress=say, known=known, chi=chi, apart_from=apart_from)
     save_dataset(built, [f"warning: {text}" for text in empty_splits(built.report)], failed, output)
 
 

@@ -13,7 +13,7 @@ from betafold_mlx.data.fragments import as_target, as_windows, cut_fragments
 from betafold_mlx.data.identity import alike_matrix, canonical
 from betafold_mlx.data.known_splits import KnownSplits
 from betafold_mlx.data.scan import find_matches
-from betafold_mlx.data.sources import Dropped, Reading, read_sources
+from betafold_mlx.data.sources import Dropped, Reading, add_chi, read_sources
 from betafold_mlx.data.split import (
     KIND_CLASSES,
     chain_components,
@@ -21,7 +21,7 @@ from betafold_mlx.data.split import (
     split_chains,
     split_peptides,
 )
-from betafold_mlx.data.store import MIN_PEPTIDE, SPLITS, Dataset, Record, is_peptide
+from betafold_mlx.data.store import MAX_PEPTIDE, MIN_PEPTIDE, SPLITS, Dataset, Record, is_peptide
 from betafold_mlx.data.summary import make_report
 from betafold_mlx.data.verify import verify_split
 from betafold_mlx.errors import BetafoldError
@@ -36,10 +36,14 @@ def build_dataset(
     seed: int = 0,
     progress: Progress = lambda message: None,
     known: KnownSplits | None = None,
+    chi: Path | None = None,
+    apart_from: Sequence[Path] = (),
 ) -> tuple[Dataset, list[str]]:
     """Build a data set from structure files, folders of them, and backbone JSON lines.
 
-    The same sources and seed give the same data set. With `known` the splits of another data set are kept.
+    The same sources and seed give the same data set. With `known` the splits of another data set are kept;
+    `chi` is a file of side-chain angles (`betafold_mlx.data.sources.add_chi`); what resembles the peptides in the files
+    or folders `apart_from` is left out.
 
     Returns
     -------
@@ -51,15 +55,23 @@ def build_dataset(
     Raises
     ------
     BetafoldError
-        Where no source holds a usable chain, or none of an entry whose split is known.
+        Where no source holds a usable chain, or none of an entry whose split is known, or a file of `apart_from` cannot
+        be read.
     """
     reading = read_sources(paths, progress)
+    if chi is not None:
+        add_chi(reading, chi)
     kept, dropped = _usable(reading)
     if not kept:
         reasons = reading.failed + [f"{name}: {details}" for name, _, details in dropped]
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         raise BetafoldError(f"no usable chain in the sources: {[*reasons, 'they hold no chain'][0]}{more}")
     backbones = [reading.backbones[n] for n in kept]
+    if apart_from:
+        alike = _like_peptides(backbones, _peptides_of(apart_from))
+        dropped += [(backbones[n].id, "like what is left out", other) for n, other in sorted(alike.items())]
+        kept = [n for place, n in enumerate(kept) if place not in alike]
+        backbones = [reading.backbones[n] for n in kept]
     records = _clustered(backbones, [reading.inferred[n] for n in kept], seed, progress, known)
     leaking = _leaking_chains(records)
     dropped += [
@@ -74,7 +86,8 @@ def build_dataset(
     fragments, not_cut = cut_fragments(records, np.random.default_rng([seed, 2]))
     progress(f"cut {len(fragments)} evaluation windows from {sum(not r.is_peptide for r in records)} chains")
     sources = [{"name": str(s["name"]), "sha256": str(s["sha256"])} for s in reading.sources]
-    dataset = Dataset(records, coordinates, torsions, mask, fragments, sources)
+    angles = flat_chi([backbones[n] for n in kept])
+    dataset = Dataset(records, coordinates, torsions, mask, fragments, sources, chi=angles)
     identity = verify_split(dataset)
     progress("verified the splits")
     dataset.report.update(make_report(dataset, reading, dropped, not_cut, identity, seed))
@@ -100,6 +113,32 @@ def _usable(reading: Reading) -> tuple[list[int], list[Dropped]]:
             best[key] = better
             dropped.append((reading.backbones[worse].id, "duplicates", f"of {reading.backbones[better].id}"))
     return sorted(best.values()), dropped
+
+
+def _peptides_of(paths: Sequence[Path]) -> list[Backbone]:
+    """Read the peptides that a data set is to be kept apart from."""
+    reading = read_sources(paths)
+    if reading.failed:
+        raise BetafoldError(reading.failed[0])
+    for backbone in reading.backbones:
+        if len(backbone) > MAX_PEPTIDE:
+            raise BetafoldError(
+                f"{backbone.id} has {len(backbone)} residues: what is left out must be peptides of up to {MAX_PEPTIDE}"
+            )
+    return reading.backbones
+
+
+def _like_peptides(backbones: Sequence[Backbone], peptides: Sequence[Backbone]) -> dict[int, str]:
+    """Return the backbones that resemble a peptide, or hold one, by the rules of the splits; and the peptide's id."""
+    short = [n for n, backbone in enumerate(backbones) if is_peptide(backbone.kind, len(backbone))]
+    both = [*peptides, *(backbones[n] for n in short)]
+    alike = alike_matrix([each.sequence for each in both], [each.cyclic for each in both])
+    pairs = np.argwhere(alike[: len(peptides), len(peptides) :])
+    found = {short[place]: peptides[peptide].id for peptide, place in pairs}
+    windows, owners = as_windows(peptides)
+    for window, place in find_matches(windows, [as_target(backbone) for backbone in backbones]):
+        found.setdefault(int(place), peptides[owners[window]].id)
+    return found
 
 
 def _quality(backbone: Backbone) -> tuple[bool, float]:
@@ -187,6 +226,14 @@ def _with_rows(records: Sequence[Record]) -> list[Record]:
         placed.append(replace(record, cluster=cluster, start=start))
         start += record.length
     return placed
+
+
+def flat_chi(backbones: Sequence[Backbone]) -> np.ndarray | None:
+    """Return (R, 4) side-chain angles in radians, NaN where unknown; None where nothing is known of any."""
+    if all(backbone.chi is None for backbone in backbones):
+        return None
+    unknown = np.float32(np.nan)
+    return np.concatenate([np.full((len(b), 4), unknown) if b.chi is None else b.chi for b in backbones])
 
 
 def flat_torsions(coordinates: np.ndarray, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:

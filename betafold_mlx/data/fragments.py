@@ -11,6 +11,7 @@ from betafold_mlx.data.identity import rotations
 from betafold_mlx.data.scan import find_matches
 from betafold_mlx.data.store import Fragment, Record
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS
+from betafold_mlx.structure.backbone import Backbone
 
 GOALS = {"validation": 600, "test": 1000}
 """Windows wanted of each split."""
@@ -19,7 +20,7 @@ MAX_PER_CHAIN, MAX_PER_CLUSTER = 3, 4
 _TRIES = 2  # candidates for each window a chain may give
 
 
-def as_windows(records: Sequence[Record]) -> tuple[list[str], np.ndarray]:
+def as_windows(records: Sequence[Record | Backbone]) -> tuple[list[str], np.ndarray]:
     """Return the sequences to look for, and of each the index of its record; a ring gives all rotations."""
     windows, owners = [], []
     for n, record in enumerate(records):
@@ -29,7 +30,7 @@ def as_windows(records: Sequence[Record]) -> tuple[list[str], np.ndarray]:
     return windows, np.array(owners, dtype=np.int64)
 
 
-def as_target(record: Record) -> str:
+def as_target(record: Record | Backbone) -> str:
     """Return the sequence to look in: a ring is written past its seam."""
     return record.sequence + record.sequence[:-1] if record.cyclic else record.sequence
 

@@ -12,7 +12,7 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import file_sha256
 from betafold_mlx.structure.backbone import Backbone
 from betafold_mlx.structure.bonds import infer_disulfides
-from betafold_mlx.structure.jsonl import read_backbones
+from betafold_mlx.structure.jsonl import read_backbones, read_chi
 from betafold_mlx.structure.reader import find_structure_files, read_structure
 
 JSON_LINES_SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -65,6 +65,25 @@ def read_sources(paths: Sequence[Path], progress: Callable[[str], None] = lambda
     if structures:
         progress(f"read {structures} structure files: {chains} chains")
     return reading
+
+
+def add_chi(reading: Reading, path: Path) -> None:
+    """Give backbones their side-chain angles from a file apart (`read_chi`), by id and sequence.
+
+    What is there for another sequence of a record is not used, and noted among what was dropped.
+    """
+    known = read_chi(path)
+    used = set()
+    for n, backbone in enumerate(reading.backbones):
+        key = backbone.id, backbone.sequence
+        if key in known:
+            reading.backbones[n] = dataclasses.replace(backbone, chi=known[key])
+            used.add(key)
+    ids = {backbone.id for backbone in reading.backbones}
+    for name, sequence in known.keys() - used:
+        if name in ids:
+            details = f"{len(sequence)} residues that are not those of the record"
+            reading.dropped.append((f"{path.name}: {name}", "side chains of another sequence", details))
 
 
 def is_json_lines(path: Path) -> bool:

@@ -103,6 +103,9 @@ class Dataset:
         ``name`` and ``sha256`` of each file the data set was built from.
     report : dict
         What was read, dropped and why, and the counts of each split.
+    chi : numpy.ndarray or None
+        (R, 4) float32, radians: chi1 to chi4; NaN where a residue has none, or it is not known. None where the sources
+        say nothing of side chains.
     origin : str
         One of `ORIGINS`. A distilled data set is all ``train``, has no fragments, and its report says under
         ``distillation`` who predicted it and which data set it was kept apart from.
@@ -116,6 +119,7 @@ class Dataset:
     sources: list[dict[str, str]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
     origin: str = EXPERIMENTAL
+    chi: np.ndarray | None = None
 
     def peptides(self, split: str) -> list[Record]:
         """Return the whole peptides of a split."""
@@ -142,6 +146,8 @@ class Dataset:
             "fragments": [dataclasses.asdict(fragment) for fragment in self.fragments],
         }
         arrays = {name: getattr(self, name) for name in ("coordinates", "torsions", "torsion_mask")}
+        if self.chi is not None:
+            arrays["chi"] = self.chi
         with atomic_directory(Path(directory)) as temporary:
             (temporary / ARRAYS_FILE).write_bytes(save(arrays))
             write_text(temporary / DATASET_FILE, _to_json(document))
@@ -169,6 +175,7 @@ class Dataset:
                 sources=list(document["sources"]),
                 report=dict(document["report"]),
                 origin=document.get("origin", EXPERIMENTAL),
+                chi=arrays.get("chi"),
             )
             _check(dataset)
         except OSError as error:
@@ -243,6 +250,9 @@ def _check(dataset: Dataset) -> None:
         array = getattr(dataset, name)
         demand(array.shape == shape and array.dtype == kind, f"{name} does not fit the records")
         demand(bool(np.isfinite(array).all()), f"{name} holds NaN or infinite numbers")
+    if dataset.chi is not None:
+        fits = dataset.chi.shape == (rows, 4) and dataset.chi.dtype == np.float32
+        demand(fits and not np.isinf(dataset.chi).any(), "chi does not fit the records")
     ends = np.array([record.start for record in dataset.records] + [rows], dtype=np.int64)
     beyond = dataset.torsion_mask[ends[:-1], 0].any() or dataset.torsion_mask[ends[1:] - 1, 1:].any()
     demand(not beyond, "a torsion past the end of a chain is not masked")

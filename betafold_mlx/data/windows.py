@@ -38,11 +38,14 @@ class Window:
     confidence : float
         How much it counts in the loss of the confidence: nothing where the structure is a prediction
         (`betafold_mlx.data.mix`).
+    chi : numpy.ndarray or None
+        (L, 4) float32 radians, NaN where unknown; None where the data set has no side chains.
     """
 
     peptide: Peptide
     coordinates: np.ndarray
     confidence: float = 1.0
+    chi: np.ndarray | None = None
 
 
 def cut_window(dataset: Dataset, record: Record, start: int, length: int) -> Window:
@@ -50,13 +53,17 @@ def cut_window(dataset: Dataset, record: Record, start: int, length: int) -> Win
     stop = start + length
     pairs = tuple((i - start, j - start) for i, j in record.disulfides if i > start and j <= stop)
     rows = slice(record.start + start, record.start + stop)
-    return Window(Peptide.of(record.sequence[start:stop], False, pairs), dataset.coordinates[rows])
+    chi = None if dataset.chi is None else dataset.chi[rows]
+    peptide = Peptide.of(record.sequence[start:stop], False, pairs)
+    return Window(peptide, dataset.coordinates[rows], chi=chi)
 
 
 def whole_window(dataset: Dataset, record: Record) -> Window:
     """Return a whole peptide with all its chemistry."""
     rows = slice(record.start, record.start + record.length)
-    return Window(Peptide.of(record.sequence, record.cyclic, record.disulfides), dataset.coordinates[rows])
+    chi = None if dataset.chi is None else dataset.chi[rows]
+    peptide = Peptide.of(record.sequence, record.cyclic, record.disulfides)
+    return Window(peptide, dataset.coordinates[rows], chi=chi)
 
 
 def turned(window: Window, turn: int) -> Window:
@@ -70,6 +77,7 @@ def turned(window: Window, turn: int) -> Window:
     return Window(
         Peptide.of(sequence, peptide.cyclic, tuple(sorted((i, j) for i, j in pairs))),
         np.roll(window.coordinates, -turn, axis=0),
+        chi=None if window.chi is None else np.roll(window.chi, -turn, axis=0),
     )
 
 

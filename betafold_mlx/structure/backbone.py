@@ -51,6 +51,9 @@ class Backbone:
         Angstrom.
     cluster : int or None
         The source's own clustering, where it has one: to sample by, not to split by.
+    chi : numpy.ndarray or None
+        (L, 4) float32, radians: chi1 to chi4, NaN where a residue has none or its atoms are missing; None where
+        nothing is known of side chains.
     """
 
     id: str
@@ -64,6 +67,7 @@ class Backbone:
     method: str | None = None
     resolution: float | None = None
     cluster: int | None = None
+    chi: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.sequence)

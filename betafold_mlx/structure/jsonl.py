@@ -2,7 +2,8 @@
 
 Each line is an object with ``id``, ``seq`` and ``backbone`` (a flat list of L * 4 * 3 numbers: N, CA, C, O of
 each residue, Angstrom), and where known ``pdb``, ``chain``, ``method``, ``resolution``, ``kind``, ``cyclic``,
-``disulfides`` (1-based pairs) and ``cluster``.
+``disulfides`` (1-based pairs), ``cluster`` and ``chi`` (L * 4 numbers: chi1 to chi4 of each residue in tenths of a
+degree, null where undefined).
 """
 
 from __future__ import annotations
@@ -67,10 +68,36 @@ def read_backbones(path: Path, on_problem: Callable[[str, str], None] | None = N
             yield backbone
 
 
+def read_chi(path: Path) -> dict[tuple[str, str], np.ndarray]:
+    """Read side-chain angles that lie apart from their backbones: JSON lines with ``id``, ``seq`` and ``chi``.
+
+    Returns
+    -------
+    dict
+        (id, sequence) -> (L, 4) float32 radians, NaN where undefined.
+
+    Raises
+    ------
+    BetafoldError
+        For a file that cannot be read, or the first bad record.
+    """
+    found = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            record = _parsed(line)
+            for key in ("id", "seq"):
+                if not isinstance(record.get(key), str):
+                    raise _RecordError(f"'{key}' must be {_FIELDS[key][0]}")
+            found[record["id"], record["seq"]] = _chi(record.get("chi"), len(record["seq"]))
+        except _RecordError as error:
+            raise BetafoldError(f"{path}, line {number}: {error}") from error
+    return found
+
+
 def write_backbones(path: Path, records: Iterable[Backbone]) -> None:
     """Write records as backbone JSON lines, gzipped where the name ends in ``.gz``.
 
-    Coordinates come back bit for bit as float32. The same records give the same bytes.
+    Coordinates come back bit for bit as float32, chi angles to 0.05 degrees. The same records give the same bytes.
 
     Parameters
     ----------
@@ -117,6 +144,9 @@ def _line(record: Backbone) -> bytes:
     }
     if record.cluster is not None:
         document["cluster"] = record.cluster
+    if record.chi is not None:
+        tenths = np.degrees(record.chi.astype(np.float64)).ravel() * 10
+        document["chi"] = [round(value) if math.isfinite(value) else None for value in tenths.tolist()]
     return (json.dumps(document, allow_nan=False) + "\n").encode()
 
 
@@ -189,7 +219,20 @@ def _backbone(record: dict[str, Any]) -> Backbone:
         method=record.get("method"),
         resolution=None if resolution is None else float(resolution),
         cluster=record.get("cluster"),
+        chi=None if record.get("chi") is None else _chi(record["chi"], len(sequence)),
     )
+
+
+def _chi(tenths: Any, length: int) -> np.ndarray:
+    """Return (L, 4) radians of a flat list of tenths of a degree."""
+    if not (
+        isinstance(tenths, list)
+        and len(tenths) == 4 * length
+        and all(value is None or (type(value) in (int, float) and abs(value) <= 3600) for value in tenths)
+    ):
+        raise _RecordError(f"'chi' must be {4 * length} tenths of a degree or nulls")
+    angles = np.radians(np.array(tenths, np.float64) / 10).astype(np.float32)
+    return np.arctan2(np.sin(angles), np.cos(angles)).reshape(-1, 4)
 
 
 def _coordinates(numbers: list[Any]) -> np.ndarray:

@@ -211,6 +211,7 @@ class _Reader:
     def _backbone(self, identifier: str, chain: str, kind: str, segment: list[ReadResidue]) -> Backbone:
         sequence = "".join(residue.letter for residue in segment)
         atoms = np.stack([residue.atoms for residue in segment])  # (L, 6, 3)
+        chi = np.stack([residue.chi for residue in segment]).astype(np.float32)
         return Backbone(
             id=identifier,
             sequence=sequence,
@@ -222,6 +223,7 @@ class _Reader:
             chain=chain or None,
             method=self._method,
             resolution=self._resolution,
+            chi=chi if np.isfinite(chi).any() else None,
         )
 
     def _id(self, model: int, chain: str, piece: list[ReadResidue] | None) -> str:

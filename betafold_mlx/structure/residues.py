@@ -10,6 +10,7 @@ from typing import NamedTuple
 import gemmi
 import numpy as np
 
+from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import THREE_LETTER
 from betafold_mlx.structure.backbone import ATOMS, MAX_COORDINATE, complete_residues
 
@@ -28,6 +29,12 @@ _LETTERS = {name: letter for letter, name in THREE_LETTER.items()}
 _LETTERS |= {other: _LETTERS[name] for other, name in SAME_RESIDUE.items()}
 
 _READ = (*ATOMS, "CB", "SG")
+_CHI = {letter: RESIDUES[name].chi for letter, name in THREE_LETTER.items()}
+_CHI["P"] = (
+    ("N", "CA", "CB", "CG"),
+    ("CA", "CB", "CG", "CD"),
+)  # of its ring, which the table has as a pucker
+_NAMES = {*_READ, *(atom for angles in _CHI.values() for angle in angles for atom in angle)}
 _ABSENT = [np.nan] * 3
 
 # As far as the file says so; PDB files say nothing here.
@@ -49,6 +56,8 @@ class ReadResidue:
     atoms : numpy.ndarray
         (6, 3) float64, Angstrom: N, CA, C, O, CB, SG; NaN where an atom is absent, or a coordinate of it is
         not a number or `MAX_COORDINATE` or more.
+    chi : numpy.ndarray
+        (4,) radians, NaN where the residue has none or an atom is absent.
     problem : str or None
         Why the residue cannot be part of a backbone.
     """
@@ -57,15 +66,17 @@ class ReadResidue:
     name: str
     letter: str
     atoms: np.ndarray
+    chi: np.ndarray
     problem: str | None
 
 
 class _Conformer(NamedTuple):
-    """One alternative of a residue: atoms (6, 3) as in `ReadResidue`, mean occupancy of its backbone."""
+    """One alternative of a residue: atoms (6, 3) and chi (4,) as in `ReadResidue`, mean occupancy of its backbone."""
 
     residue: gemmi.Residue
     label: str
     atoms: np.ndarray
+    chi: np.ndarray
     occupancy: float
 
 
@@ -104,6 +115,7 @@ def _read_residues(molecule: Iterable[gemmi.Residue]) -> list[ReadResidue]:
             conformer.residue.name,
             _LETTERS.get(conformer.residue.name, ""),
             conformer.atoms,
+            conformer.chi,
             _problem(conformer, complete[index], mirrored[index]),
         )
         for index, conformer in enumerate(chosen)
@@ -138,7 +150,7 @@ def _atom_table(residue: gemmi.Residue) -> dict[str, dict[str, gemmi.Atom]]:
     table: dict[str, dict[str, gemmi.Atom]] = {}
     for atom in residue:
         name = atom.name
-        if name in _READ:
+        if name in _NAMES:
             table.setdefault(name, {}).setdefault(atom.altloc.strip("\0"), atom)
     return table
 
@@ -157,19 +169,23 @@ def _labels(table: dict[str, dict[str, gemmi.Atom]]) -> list[str]:
 
 
 def _conformer(residue: gemmi.Residue, table: dict[str, dict[str, gemmi.Atom]], label: str) -> _Conformer:
-    positions = []
-    occupancies = []
-    for name in _READ:
+    def find(name: str) -> gemmi.Atom | None:
         choices = table.get(name, {})
         atom = choices.get(label) or choices.get("")
-        if atom is None and name == "SG" and choices:
+        if atom is None and name not in (*ATOMS, "CB") and choices:
             atom = choices[min(choices)]  # the side chain alone has alternatives
-        positions.append(_ABSENT if atom is None else atom.pos.tolist())
-        if atom is not None and name in ATOMS:
-            occupancies.append(atom.occ)
-    atoms = np.array(positions)
+        return atom
+
+    found = [find(name) for name in _READ]
+    occupancies = [atom.occ for atom in found[: len(ATOMS)] if atom is not None]
+    atoms = np.array([_ABSENT if atom is None else atom.pos.tolist() for atom in found])
     atoms[~(np.abs(atoms) < MAX_COORDINATE).all(axis=1)] = np.nan
-    return _Conformer(residue, label, atoms, sum(occupancies) / max(len(occupancies), 1))
+    chi = np.full(4, np.nan)
+    for place, names in enumerate(_CHI.get(_LETTERS.get(residue.name, ""), ())):
+        corners = [find(name) for name in names]
+        if all(corner is not None for corner in corners):
+            chi[place] = gemmi.calculate_dihedral(*(corner.pos for corner in corners if corner is not None))
+    return _Conformer(residue, label, atoms, chi, sum(occupancies) / max(len(occupancies), 1))
 
 
 def _problem(conformer: _Conformer, complete: bool, mirrored: bool) -> str | None:

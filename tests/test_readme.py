@@ -48,6 +48,9 @@ ELSEWHERE = {
     f"{PROGRAM} fold library.fasta.gz -o library --scheduler": (
         "library/test_work.py::test_a_cluster_that_loses_a_worker_writes_the_same_bytes"
     ),
+    f"{PROGRAM} train-side-chains": (
+        "cli/test_train_side_chains.py::test_it_trains_a_network_of_the_model_and_goes_on"
+    ),
     f"{PROGRAM} viewer install": "report/test_threedmol.py::test_npm_fetches_exactly_the_release",
     f"{PROGRAM} serve": "cli/test_serve.py::test_a_signal_ends_it_when_all_that_was_asked_is_answered",
     f"{PROGRAM} lab": "cli/test_lab.py::test_a_verdict_is_printed_and_a_page_written",

@@ -22,7 +22,8 @@ _PANELS = {
     "Fold": ["fold", "viewer", "serve"],
     "Generate": ["generate"],
     "Train a model of your own": [
-        *("dataset", "train", "train-judge", "train-generator", "distill", "evaluate", "evaluate-generator"),
+        *("dataset", "train", "train-judge", "train-side-chains", "train-generator", "distill"),
+        *("evaluate", "evaluate-generator"),
     ],
     "Use ESM-2": ["convert-esm", "embed", "perplexity"],
     "Learn": ["lab"],

@@ -14,11 +14,11 @@ from betafold_mlx.fold.foldable import check_foldable
 from betafold_mlx.fold.pipeline import describe_embedder, fold_batch
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.registry import CANDIDATES, find_embedder, find_model
+from betafold_mlx.model.companions import JUDGE
 from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.inputs import padded_length
 from betafold_mlx.model.judge import Judge
-from betafold_mlx.model.judge_file import JUDGE_FILE, load_judge
 from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
 from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
 
@@ -120,8 +120,7 @@ class Predictor:
             predictor = cls(loaded, None, library)
         else:
             predictor = cls(loaded, _load_embedder(wanted, loaded.path, embedder), library)
-        judge = loaded.path / JUDGE_FILE
-        predictor.judge = load_judge(judge, loaded.sha256) if judge.is_file() else None
+        predictor.judge = JUDGE.find(loaded.path, loaded.sha256)
         predictor.templates_from = (
             AUTO if templates == AUTO else None if templates is None else str(Path(templates).absolute())
         )

@@ -227,3 +227,33 @@ class JudgeConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the config as plain JSON values."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class SideChainConfig:
+    """Sizes of the side-chain network.
+
+    Attributes
+    ----------
+    states : int
+        Width of the folding network's states; 0 where the network does not read them.
+    width, edge_width : int
+        Of the network's own states, and of a pair of neighbours.
+    layers : int
+        Times that messages are passed.
+    neighbours : int
+        Nearest residues that each residue sees.
+    """
+
+    states: int = setting(0, min=0, max=8192)
+    width: int = setting(96, min=8, max=1024)
+    edge_width: int = setting(64, min=8, max=1024)
+    layers: int = setting(3, min=1, max=32)
+    neighbours: int = setting(16, min=1, max=64)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "side-chain config")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as plain JSON values."""
+        return dataclasses.asdict(self)

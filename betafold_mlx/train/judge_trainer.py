@@ -11,8 +11,8 @@ import mlx.optimizers as optim
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.model.companions import JUDGE
 from betafold_mlx.model.judge import Judge, Verdict, scale_features
-from betafold_mlx.model.judge_file import JUDGE_FILE, load_judge, save_judge
 from betafold_mlx.train import checkpoint
 from betafold_mlx.train.calibrate import fit_logistic
 from betafold_mlx.train.decoys import Decoys, load_decoys
@@ -108,13 +108,13 @@ class JudgeTrainer(Run):
         return judge_figures(self.model, self.validation)
 
     def _keep(self, figures: dict[str, float]) -> None:
-        save_judge(self.directory / checkpoint.BEST, self.model, self.config.model_sha256)
+        JUDGE.save(self.directory / checkpoint.BEST, self.model, self.config.model_sha256)
 
     def _complete(self) -> None:
         path = self.directory / checkpoint.BEST
-        judge = load_judge(path / JUDGE_FILE, self.config.model_sha256)
+        judge = JUDGE.load(path, self.config.model_sha256)
         fit_scale(judge, self.validation)
-        save_judge(path, judge, self.config.model_sha256)
+        JUDGE.save(path, judge, self.config.model_sha256)
 
 
 def some_candidates(decoys: Decoys, rng: np.random.Generator, config: JudgeTrainConfig) -> Decoys:

@@ -7,6 +7,7 @@ import pytest
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.model.attention import relative_positions
+from betafold_mlx.model.companions import JUDGE
 from betafold_mlx.model.config import JudgeConfig
 from betafold_mlx.model.directory import save_arrays
 from betafold_mlx.model.judge import (
@@ -19,7 +20,6 @@ from betafold_mlx.model.judge import (
     pair_features,
     scale_features,
 )
-from betafold_mlx.model.judge_file import JUDGE_FILE, load_judge, save_judge
 
 CONFIG = JudgeConfig(states=12, features=5, width=16, layers=2, heads=4, ffn_width=24, pair_width=8)
 LENGTHS = [9, 6]
@@ -164,26 +164,26 @@ def test_the_plddt_is_a_logistic_regression():
 
 def test_a_judge_comes_back_from_its_file(tmp_path):
     judge, inputs = made_judge(), make_inputs()
-    save_judge(tmp_path, judge, "a" * 64)
-    again = load_judge(tmp_path / JUDGE_FILE, "a" * 64)
+    JUDGE.save(tmp_path, judge, "a" * 64)
+    again = JUDGE.load(tmp_path, "a" * 64)
     assert again.config == CONFIG
     close(again(inputs), judge(inputs), inputs.mask, 0.05)  # half precision
 
 
 def test_a_judge_of_another_network_or_a_damaged_one_is_refused(tmp_path):
-    save_judge(tmp_path, made_judge(), "a" * 64)
-    path = tmp_path / JUDGE_FILE
+    JUDGE.save(tmp_path, made_judge(), "a" * 64)
+    path = tmp_path / JUDGE.file
     with pytest.raises(BetafoldError, match="another folding network"):
-        load_judge(path, "b" * 64)
+        JUDGE.load(tmp_path, "b" * 64)
     arrays = mx.load(str(path))
     save_arrays(path, arrays, {"schema_version": "9"})
     with pytest.raises(BetafoldError, match="another version"):
-        load_judge(path, "a" * 64)
+        JUDGE.load(tmp_path, "a" * 64)
     save_arrays(
         path, arrays, {"schema_version": "1", "model_sha256": "a" * 64, "config": '{"width": "wide"}'}
     )
     with pytest.raises(BetafoldError, match="judge"):
-        load_judge(path, "a" * 64)
+        JUDGE.load(tmp_path, "a" * 64)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BetafoldError, match="safetensors"):
-        load_judge(path, "a" * 64)
+        JUDGE.load(tmp_path, "a" * 64)

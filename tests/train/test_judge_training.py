@@ -11,11 +11,11 @@ from train_helpers import TINY, all_bytes
 from betafold_mlx.data.template_library import build_template_library
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.model.companions import JUDGE
 from betafold_mlx.model.config import JudgeConfig
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.judge import Verdict
-from betafold_mlx.model.judge_file import load_judge
 from betafold_mlx.train import decoys as making
 from betafold_mlx.train.batches import make_batch
 from betafold_mlx.train.checkpoint import start_run
@@ -167,7 +167,7 @@ def test_a_stopped_and_resumed_training_ends_in_the_same_bytes(made, tmp_path):
     parts.run(lambda figures: figures["step"] == 2 and parts._interrupt(2, None))
     assert parts.progress.step < 6 and trainer("parts", resume=True).run()
     assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "parts")
-    judge = load_judge(tmp_path / "whole" / "best" / "judge.safetensors", "m" * 64)
+    judge = JUDGE.load(tmp_path / "whole" / "best", "m" * 64)
     assert judge.config == SMALL.network
 
 

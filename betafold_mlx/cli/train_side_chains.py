@@ -1,0 +1,76 @@
+"""``betafold-mlx train-side-chains``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from betafold_mlx.cli.options import (
+    DATASET,
+    FOLDER,
+    SEED,
+    complete_model,
+    device_option,
+    examples,
+    given_options,
+    option_panels,
+    settings_options,
+)
+from betafold_mlx.model.config import SideChainConfig
+from betafold_mlx.train.side_chain_settings import SideChainTrainConfig
+
+_TRAINING = "The training"
+
+
+@click.command(
+    epilog=examples(
+        "betafold-mlx train-side-chains datasets/mine --model runs/mine/best -o runs/side-chains",
+        "betafold-mlx train-side-chains datasets/mine --model runs/mine/best -o runs/side-chains --resume",
+    ),
+    panels=option_panels({"The run": ["model", "output", "resume", "seed"]}),
+)
+@click.argument("dataset", type=DATASET)
+@click.option(
+    "--model", required=True, metavar="NAME|DIR", shell_complete=complete_model, help="The folding model."
+)
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings.")
+@click.option("--seed", type=SEED, default=0, help="Random seed of weights, data order and noise.")
+@settings_options(SideChainTrainConfig, _TRAINING)
+@device_option
+@click.pass_context
+def train_side_chains(
+    ctx: click.Context, dataset: Path, model: str, output: Path, resume: bool, **options: Any
+) -> None:
+    """Train the side-chain network of a folding model.
+
+    It learns how probable the rotamers of each residue are, from native structures of the training split and the states
+    of the folding network. RUN/best/side_chains.safetensors becomes the network: copy it into the model directory. The
+    data set must have side chains (`dataset build --chi`). Ctrl-C saves the run; --resume goes on.
+    """
+    from betafold_mlx.cli.training import run_with_progress
+    from betafold_mlx.data.store import Dataset, dataset_sha256
+    from betafold_mlx.fold.predictor import Predictor
+    from betafold_mlx.train.checkpoint import check_free, read_run, start_run
+    from betafold_mlx.train.side_chain_trainer import SideChainTrainer
+
+    given = given_options(ctx, options)
+    if resume and given:
+        raise click.UsageError(f"--resume takes the run's own settings: leave out {given[0]}")
+    data, fingerprint = Dataset.load(dataset), dataset_sha256(dataset)
+    predictor = Predictor.load(model, templates=None)
+    if resume:
+        config = read_run(output, fingerprint, SideChainTrainConfig)
+        if config.model_sha256 != predictor.loaded.sha256:
+            raise click.UsageError(f"{output} is the run of another model: name that one")
+    else:
+        check_free(output)
+        network = SideChainConfig(states=options["read_states"] * predictor.loaded.model.config.width)
+        config = SideChainTrainConfig(network=network, model_sha256=predictor.loaded.sha256, **options)
+        start_run(output, config, fingerprint)
+    trainer = SideChainTrainer(output, data, predictor.loaded.model, config, predictor.embedder, resume)
+    run_with_progress(trainer, decimals=3)
+    figures = f"-log density {trainer.progress.best_score:.3f}"
+    click.echo(f"{output / 'best'}: validation {figures} at step {trainer.progress.best_step}")

@@ -1,0 +1,111 @@
+"""How good the side-chain network is on native backbones, beside a backbone-dependent rotamer library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.data.store import Dataset
+from betafold_mlx.model.rotamers import ROTAMERS, Rotamers, correct_angles
+from betafold_mlx.model.side_chains import SideChainNetwork, surroundings
+from betafold_mlx.train.side_chain_trainer import SideChainExamples, observed_side_chains
+
+BIN = 30
+"""Degrees of phi and psi that share their counts."""
+
+PSEUDOCOUNT = 20.0
+"""Residues of a bin that the counts whatever the backbone stand for."""
+
+Ranker = Callable[[SideChainExamples], np.ndarray]
+"""Examples -> (B, L) the most likely rotamer of each residue."""
+
+
+@dataclass(frozen=True)
+class RotamerLibrary:
+    """A backbone-dependent rotamer library: counts of training residues by phi and psi, as Dunbrack & Karplus 1993.
+
+    Attributes
+    ----------
+    weight : numpy.ndarray
+        (20, 13, 13, K) probability of each rotamer. The last bin of phi and of psi is for an undefined one.
+    """
+
+    weight: np.ndarray
+
+    @classmethod
+    def counted(cls, dataset: Dataset, rotamers: Rotamers) -> RotamerLibrary:
+        """Count the rotamers of the training residues, and smooth bins with the counts whatever the backbone."""
+        residues, chi = observed_side_chains(dataset)
+        rows = np.concatenate(
+            [np.arange(r.start, r.start + r.length) for r in dataset.records if r.split == "train"]
+        )
+        known = np.isfinite(chi[:, 0])
+        residues, chi, rows = residues[known], chi[known], rows[known]
+        phi, psi = _bins(dataset.torsions[rows, :2], dataset.torsion_mask[rows, :2])
+        bins = 360 // BIN + 1
+        counts = np.zeros((20, bins, bins, ROTAMERS))
+        np.add.at(counts, (residues, phi, psi, _assigned(rotamers, residues, chi)), 1)
+        overall = counts.sum(axis=(1, 2)) + 1e-3 * np.array(rotamers.weight)
+        overall /= np.maximum(overall.sum(axis=-1, keepdims=True), 1e-9)
+        counts += PSEUDOCOUNT * overall[:, None, None]
+        return cls(counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1e-9))
+
+    def best(self, residues: np.ndarray, torsions: np.ndarray, defined: np.ndarray) -> np.ndarray:
+        """Return the most likely rotamer (...) by phi and psi (..., 2) in radians, and whether they are defined."""
+        phi, psi = _bins(torsions, defined)
+        return self.weight[residues, phi, psi].argmax(axis=-1)
+
+
+def _bins(torsions: np.ndarray, defined: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    place = np.floor(np.degrees(torsions) / BIN).astype(int) % (360 // BIN)
+    place = np.where(defined, place, 360 // BIN)
+    return place[..., 0], place[..., 1]
+
+
+def _assigned(rotamers: Rotamers, residues: np.ndarray, chi: np.ndarray) -> np.ndarray:
+    """Return the rotamer (N,) that each residue is most likely in."""
+    found = []
+    prior = mx.log(mx.maximum(rotamers.weight, 1e-9))
+    for first in range(0, len(residues), 1 << 16):
+        part = slice(first, first + (1 << 16))
+        ids, angles = mx.array(residues[part]), chi[part]
+        density = rotamers.log_densities(ids, mx.array(np.nan_to_num(angles)), mx.array(np.isfinite(angles)))
+        found.append(np.array((density + prior[ids]).argmax(axis=-1)))
+    return np.concatenate(found)
+
+
+def accuracy(
+    best: Ranker, rotamers: Rotamers, examples: Sequence[SideChainExamples]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shares of residues with chi1, and with chi1 and chi2, correct: (2,), and (2,) of how many."""
+    correct = []
+    for each in examples:
+        residues, mask = np.array(each.inputs.residues), np.array(each.inputs.mask)
+        native = np.where(np.array(each.defined), np.array(each.chi), np.nan)
+        predicted = np.array(rotamers.centre)[residues, best(each)]
+        correct.append(correct_angles(predicted, native, residues)[mask])
+    all_correct = np.concatenate(correct)
+    return np.nanmean(all_correct, axis=0), np.isfinite(all_correct).sum(axis=0)
+
+
+def rankers(network: SideChainNetwork, dataset: Dataset) -> dict[str, Ranker]:
+    """Return the methods to compare: the most frequent rotamer, the library counted of `dataset`, the network."""
+    frequent = np.array(network.rotamers.weight).argmax(axis=-1)
+    library = RotamerLibrary.counted(dataset, network.rotamers)
+
+    def by_backbone(examples: SideChainExamples) -> np.ndarray:
+        inputs = examples.inputs
+        seen = surroundings(inputs, 1).torsions[
+            ..., :4
+        ]  # cosine and sine of phi and psi; both zero where undefined
+        cosine, sine = np.array(seen[..., ::2]), np.array(seen[..., 1::2])
+        return library.best(np.array(inputs.residues), np.arctan2(sine, cosine), cosine**2 + sine**2 > 0)
+
+    return {
+        "most frequent rotamer": lambda examples: frequent[np.array(examples.inputs.residues)],
+        "library by phi and psi": by_backbone,
+        "network": lambda examples: np.array(network(examples.inputs)[:, 0].argmax(axis=-1)),
+    }

@@ -15,6 +15,7 @@ import numpy as np
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.checks import Bond
+from betafold_mlx.geometry.disulfides import CB_SG_SG, SG_SG, sulfur
 from betafold_mlx.geometry.spread import superpose_models
 from betafold_mlx.peptide.sequence import D_THREE_LETTER, THREE_LETTER, Peptide, residue_ids
 from betafold_mlx.structure.writer import _title, block_name, to_pdb
@@ -324,3 +325,23 @@ PARENTS = [
         "_atom_site.pdbx_PDB_model_num label_asym_id label_seq_id label_comp_id",
     ),
 ]
+
+
+def half_turned(residue: np.ndarray, chi1: float = 0.7, further: float = 0.0) -> np.ndarray:
+    """Return the residue (5, 3) that an ideal disulfide joins to this one, chi3 at 90 degrees.
+
+    It is the residue itself after half a turn about an axis through the middle of S-S, at right angles to it and half
+    way between the two CB-SG; then moved further along S-S.
+    """
+    cb = residue[4]
+    sg = sulfur(residue, np.array(chi1))
+    along = (sg - cb) / np.linalg.norm(sg - cb)
+    across = np.cross(along, residue[1] - cb)
+    across /= np.linalg.norm(across)
+    bond = -np.cos(CB_SG_SG) * along + np.sin(CB_SG_SG) * across
+    middle = sg + 0.5 * SG_SG * bond
+    back = cb - sg - ((cb - sg) @ bond) * bond
+    back /= np.linalg.norm(back)
+    about = (back + np.cross(bond, back)) / np.sqrt(2)
+    turned = residue - middle
+    return 2 * (turned @ about)[:, None] * about - turned + middle + further * bond

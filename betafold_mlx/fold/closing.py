@@ -1,16 +1,23 @@
-"""Closing of rings and disulfides: damped Gauss-Newton steps on the torsions, and the misfit that remains."""
+"""Closing of rings and disulfides: damped Gauss-Newton steps on the torsions, and the misfit that remains.
+
+A disulfide has its sulfurs here: chi1 of its two residues turns with the backbone's torsions. A torsion turns all that
+lies behind its bond about that bond, so that all derivatives follow from the axes of the bonds and the points that
+the constraints hold.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.gradient import CA, CB, RING_PAIRS, C, N
+from betafold_mlx.fold.gradient import CA, CB, OXYGEN, RING_PAIRS, C, N
 from betafold_mlx.fold.restraints import Bonds
 from betafold_mlx.geometry import build_backbone, dihedral
-from betafold_mlx.geometry.frames import norm
+from betafold_mlx.geometry.disulfides import ACROSS, SG_SG, place_sulfurs, sulfur
 
-ROUNDS = 12
+ROUNDS = 16
 EXACT = 1e-4
 """Angstrom: the largest misfit of a closed structure."""
 
@@ -19,20 +26,52 @@ MAX_STEP = 0.2
 
 DAMPING = 1e-3
 
-BRIDGE_CB, BRIDGE_CA = (3.5, 4.3), (4.0, 6.8)
-"""Angstrom: inside the accepted CB-CB range of 3.4 to 4.5, and the CA-CA that goes with it (Hazes & Dijkstra 1988)."""
+BRIDGE_CB, BRIDGE_CA = (3.55, 4.1), (4.0, 6.8)
+"""Angstrom: CB-CB where chi3 is within about 20 degrees of +-90, and CA-CA of disulfides (Hazes & Dijkstra 1988)."""
 
-RING_TOLERANCES, BRIDGE_TOLERANCE = (0.015, 0.04, 0.04, 0.06), 0.08
-"""Angstrom, in the order of `RING_PAIRS` and for CB-CB: tighter than what `betafold_mlx.geometry.checks` accepts."""
+RING_TOLERANCES, BRIDGE_TOLERANCES = (0.015, 0.04, 0.04, 0.06), (0.03, 0.08, 0.08)
+"""Angstrom, in the order of `RING_PAIRS`, and for SG-SG and the two CB-SG: tighter than what
+`betafold_mlx.geometry.checks` accepts."""
 
 OMEGA_STIFFNESS = 0.15
-"""How readily omega turns, as against phi and psi."""
+"""How readily omega turns, as against phi, psi and chi1."""
+
+_SG = 5
+_PHI, _PSI, _OMEGA, _CHI = range(4)
+
+
+class _Constraints(NamedTuple):
+    """Constraints of B structures, K each: distances within a range, and planar ring bonds.
+
+    Attributes
+    ----------
+    residues, atoms : numpy.ndarray
+        (B, K, 2) int, the two ends.
+    limits : numpy.ndarray
+        (B, K, 2) Angstrom.
+    stated : numpy.ndarray
+        (B, K) bool; the rest is padding.
+    bridges : numpy.ndarray
+        (n, 3) int: structure and two residues of each disulfide.
+    rings : numpy.ndarray
+        (B,) bool.
+    last : numpy.ndarray
+        (B,) int.
+    """
+
+    residues: np.ndarray
+    atoms: np.ndarray
+    limits: np.ndarray
+    stated: np.ndarray
+    bridges: np.ndarray
+    rings: np.ndarray
+    last: np.ndarray
 
 
 def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
     """Close rings and disulfides.
 
-    Each round takes the shortest step (in phi and psi; omega counts for more) that would meet all constraints
+    Each round takes the shortest step (in phi, psi and chi1; omega counts for more) that would meet all constraints
     if they were linear: J^T (J J^T + damping)^-1 r, the damped Gauss-Newton step. Structures without stated bonds
     are returned as they are; those whose bonds cannot be made end as near as they came.
 
@@ -48,85 +87,146 @@ def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
     mx.array
         (B, L, 3) radians.
     """
-    rings = bonds.has_rings
-    if not rings and not bonds.has_bridges:
+    if not bonds.has_rings and not bonds.has_bridges:
         return torsions
-    pairs = _pairs(bonds)
+    constraints = _constraints_of(bonds)
     batch, length, _ = torsions.shape
-    ease = np.tile([1.0, 1.0, OMEGA_STIFFNESS], length)
-    best, smallest = np.array(torsions), np.full(batch, np.inf)
-    for _ in range(ROUNDS + 1):
-        misfit, slopes = _linearise(torsions, bonds, pairs, rings)  # (m, B), (m, B, 3 L)
-        worst = np.abs(misfit).max(axis=0)
+    ease = np.array([1.0, 1.0, OMEGA_STIFFNESS, 1.0])
+    angles = np.zeros((batch, length, 4))
+    angles[..., :3] = np.array(torsions)
+    rows, first, second = constraints.bridges.T
+    for number in range(ROUNDS + 1):
+        backbone = np.array(
+            build_backbone(
+                mx.array(angles[..., :3].astype(np.float32)), bonds.residues, bonds.mask, bonds.d_residues
+            ),
+            np.float64,
+        )
+        if number == 0:
+            chi1, _ = place_sulfurs(backbone[rows, first], backbone[rows, second])
+            angles[rows, first, _CHI], angles[rows, second, _CHI] = chi1.T
+            best, smallest = angles.copy(), np.full(batch, np.inf)
+        atoms = np.concatenate([backbone, np.zeros((batch, length, 1, 3))], axis=2)
+        for end in (first, second):
+            atoms[rows, end, _SG] = sulfur(backbone[rows, end], angles[rows, end, _CHI])
+        misfit, jacobian = _linearise(atoms, constraints)  # (B, K + 1), (B, K + 1, 4 L)
+        worst = np.abs(misfit).max(axis=1)
         # What is closed stays, whatever its neighbours need.
         better = (worst < smallest) & (smallest >= EXACT)
-        best[better], smallest[better] = np.array(torsions)[better], worst[better]
-        if (smallest < EXACT).all():
+        best[better], smallest[better] = angles[better], worst[better]
+        going = smallest >= EXACT
+        if not going.any():
             break
-        jacobian = slopes.transpose(1, 0, 2).astype(np.float64) * ease  # (B, m, 3 L)
-        residual = misfit.T.astype(np.float64)
-        square = jacobian @ jacobian.swapaxes(-1, -2)
-        square += DAMPING * np.eye(square.shape[-1])
-        step = (jacobian.swapaxes(-1, -2) @ np.linalg.solve(square, residual[..., None]))[..., 0] * ease
-        longest = np.abs(step).max(axis=-1, keepdims=True)
-        step *= np.minimum(1.0, MAX_STEP / np.maximum(longest, 1e-9))
-        torsions = torsions - mx.array(step.reshape(batch, length, 3).astype(np.float32))
-    return mx.array(best)
+        eased = jacobian[going] * np.tile(ease, length)
+        square = eased @ eased.swapaxes(-1, -2) + DAMPING * np.eye(misfit.shape[1])
+        step = (eased.swapaxes(-1, -2) @ np.linalg.solve(square, misfit[going][..., None]))[..., 0]
+        step = step.reshape(-1, length, 4) * ease
+        longest = np.abs(step).max(axis=(1, 2), keepdims=True)
+        angles[going] -= step * np.minimum(1.0, MAX_STEP / np.maximum(longest, 1e-9))
+    return mx.array(best[..., :3].astype(np.float32))
 
 
-def _pairs(bonds: Bonds) -> np.ndarray:
-    """Return the disulfides of each structure: (B, largest number, 3) int: i, j, and 1 if it is one, 0 for padding."""
-    each = [np.argwhere(matrix) for matrix in np.array(bonds.bridges)]
-    table = np.zeros((len(each), max(map(len, each)), 3), dtype=np.int32)
-    for row, pairs in enumerate(each):
-        table[row, : len(pairs)] = np.concatenate([pairs, np.ones((len(pairs), 1), dtype=int)], axis=1)
-    return table
+def _constraints_of(bonds: Bonds) -> _Constraints:
+    rings, last = np.array(bonds.cyclic), np.array(bonds.last)
+    bridges = np.argwhere(np.array(bonds.bridges))
+    batch = len(rings)
+    rows: list[list[tuple[int, int, int, int, float, float]]] = [[] for _ in range(batch)]
+    wanted = np.array(bonds.ring)
+    for row in np.flatnonzero(rings).tolist():
+        end = int(last[row])
+        for (a, b), distance in zip(RING_PAIRS[:3], wanted[row], strict=False):
+            rows[row].append((end, a, 0, b, float(distance), float(distance)))
+    for row, i, j in bridges.tolist():
+        rows[row] += [
+            (i, _SG, j, _SG, SG_SG, SG_SG),
+            (i, _SG, j, CB, ACROSS, ACROSS),
+            (i, CB, j, _SG, ACROSS, ACROSS),
+            (i, CB, j, CB, *BRIDGE_CB),
+            (i, CA, j, CA, *BRIDGE_CA),
+        ]
+    count = max(map(len, rows))
+    table = np.zeros((batch, count, 6))
+    table[..., 2], table[..., 5] = 1, 1e6  # two different residues at any distance
+    for number, entries in enumerate(rows):
+        if entries:
+            table[number, : len(entries)] = entries
+    whole = table[..., :4].astype(int)
+    stated = np.arange(count) < np.array([len(entries) for entries in rows])[:, None]
+    return _Constraints(whole[..., [0, 2]], whole[..., [1, 3]], table[..., 4:], stated, bridges, rings, last)
 
 
-def _linearise(
-    torsions: mx.array, bonds: Bonds, pairs: np.ndarray, rings: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the misfits of all constraints and their derivatives: (m, B) and (m, B, 3 L)."""
+def _linearise(atoms: np.ndarray, constraints: _Constraints) -> tuple[np.ndarray, np.ndarray]:
+    """Return the misfits of all constraints, the planes of the rings last, and their derivatives by the angles.
 
-    def misfits(angles: mx.array) -> list[mx.array]:
-        atoms = build_backbone(angles, bonds.residues, bonds.mask, bonds.d_residues)  # (B, L, 5, 3)
-        found = _ring_misfits(atoms, bonds) if rings else []
-        for number in range(pairs.shape[1]):
-            found += _bridge_misfits(atoms, pairs[:, number])
-        return found
+    `atoms` (B, L, 6, 3): N, CA, C, O, CB, SG. Returns (B, K + 1) and (B, K + 1, 4 L).
+    """
+    axes, on_axis = _axes(atoms)
+    row = np.arange(len(atoms))[:, None]
+    ends = [atoms[row, constraints.residues[..., k], constraints.atoms[..., k]] for k in (0, 1)]  # (B, K, 3)
+    between = ends[1] - ends[0]
+    distance = np.linalg.norm(between, axis=-1)
+    low, high = constraints.limits[..., 0], constraints.limits[..., 1]
+    misfit = np.maximum(distance - high, 0.0) - np.maximum(low - distance, 0.0)
+    misfit = np.where(constraints.stated, misfit, 0.0)
+    direction = between / np.maximum(distance, 1e-6)[..., None] * (misfit != 0)[..., None]
+    slopes = _turned(
+        ends[1], direction, constraints.residues[..., 1], constraints.atoms[..., 1], axes, on_axis
+    )
+    slopes -= _turned(
+        ends[0], direction, constraints.residues[..., 0], constraints.atoms[..., 0], axes, on_axis
+    )
 
-    count = (4 if rings else 0) + 2 * pairs.shape[1]
-    slopes = []
-    for number in range(count):
-        # Structures do not share torsions: the gradient of the sum holds the gradient of each.
-        slope = mx.grad(lambda angles, k=number: misfits(angles)[k].sum())(torsions)
-        slopes.append(slope.reshape(len(torsions), -1))
-    exact = mx.stack(misfits(torsions))
-    return np.array(exact), np.array(mx.stack(slopes))
+    # A planar ring bond: the volume of CA, C | N, CA over the product of its bonds is a sine of omega.
+    last, first = constraints.last[:, None], np.zeros_like(constraints.last)[:, None]
+    places = [(last, CA), (last, C), (first, N), (first, CA)]
+    points = [atoms[row, residue, atom][:, 0] for residue, atom in places]
+    a, b, c = (points[k + 1] - points[k] for k in range(3))
+    size = np.maximum(np.linalg.norm(np.cross(a, b), axis=-1) * np.linalg.norm(c, axis=-1), 1e-3)
+    scale = (constraints.rings / size)[:, None]
+    flat = (np.cross(a, b) * c).sum(-1) * scale[:, 0]
+    by = (np.cross(b, c) * scale, np.cross(c, a) * scale, np.cross(a, b) * scale)
+    pulls = (-by[0], by[0] - by[1], by[1] - by[2], by[2])
+    plane = sum(
+        _turned(point[:, None], pull[:, None], residue, np.full_like(residue, atom), axes, on_axis)
+        for point, pull, (residue, atom) in zip(points, pulls, places, strict=True)
+    )
+    return np.concatenate([misfit, flat[:, None]], axis=1), np.concatenate([slopes, plane], axis=1)
 
 
-def _ring_misfits(atoms: mx.array, bonds: Bonds) -> list[mx.array]:
-    end = mx.take_along_axis(atoms, bonds.last[:, None, None, None], axis=1)[:, 0]  # (B, 5, 3)
-    start = atoms[:, 0]
-    misfits = []
-    for number, (a, b) in enumerate(((C, N), (CA, N), (C, CA))):
-        misfits.append(norm(end[:, a] - start[:, b]) - bonds.ring[:, number])
-    # At a planar bond the sine of omega is zero and steep; the CA-CA distance would be at its maximum, and flat.
-    misfits.append(mx.sin(dihedral(end[:, CA], end[:, C], start[:, N], start[:, CA])))
-    return [mx.where(bonds.cyclic, misfit, 0.0) for misfit in misfits]
+def _axes(atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the unit axes of phi, psi, omega and chi1, and a point on each: (B, L, 4, 3) twice."""
+    n, ca, c, cb = (atoms[:, :, atom] for atom in (N, CA, C, CB))
+    next_n = np.concatenate([n[:, 1:], c[:, -1:]], axis=1)
+    ends = np.stack([ca, c, next_n, cb], axis=2)
+    along = ends - np.stack([n, ca, c, ca], axis=2)
+    return along / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-6), ends
 
 
-def _bridge_misfits(atoms: mx.array, pairs: np.ndarray) -> list[mx.array]:
-    """CB-CB and CA-CA of one disulfide a structure, (B, 3) as in `_pairs`: zero inside the accepted range."""
-    rows = mx.arange(len(pairs))
-    apart = atoms[rows, mx.array(pairs[:, 0])] - atoms[rows, mx.array(pairs[:, 1])]  # (B, 5, 3)
-    stated = mx.array(pairs[:, 2] > 0)
-    misfits = []
-    for atom, (low, high) in ((CB, BRIDGE_CB), (CA, BRIDGE_CA)):
-        distance = norm(apart[:, atom])
-        misfit = mx.maximum(distance - high, 0.0) - mx.maximum(low - distance, 0.0)
-        misfits.append(mx.where(stated, misfit, 0.0))
-    return misfits
+def _turned(
+    points: np.ndarray,
+    pulls: np.ndarray,
+    residues: np.ndarray,
+    atoms: np.ndarray,
+    axes: np.ndarray,
+    on_axis: np.ndarray,
+) -> np.ndarray:
+    """Return how far each angle moves points (B, K, 3) along their pulls (B, K, 3): (B, K, 4 L).
+
+    An angle moves a point by u x (x - p) where the point, atom `atoms` of residue `residues` (B, K), lies behind its
+    bond, which has direction u and goes through p.
+    """
+    batch, length = axes.shape[:2]
+    u, p = axes.reshape(batch, -1, 3), on_axis.reshape(batch, -1, 3)
+    moved = np.cross(points, pulls) @ u.swapaxes(1, 2) - pulls @ np.cross(u, p).swapaxes(1, 2)
+    here = np.arange(length) == residues[..., None]  # (B, K, L)
+    behind = np.zeros((*residues.shape, length, 4), dtype=bool)
+    behind[..., :3] = (np.arange(length) < residues[..., None])[..., None]
+    after_ca = ~np.isin(atoms, (N, CA))[..., None]
+    behind[..., _PHI] |= here & after_ca & (np.arange(length) > 0)
+    behind[..., _PSI] |= here & (atoms == OXYGEN)[..., None]
+    behind[..., _CHI] = here & (atoms == _SG)[..., None]
+    behind[..., 0, _PHI] = False  # phi of the first residue moves nothing (`build_backbone`)
+    return moved * behind.reshape(batch, residues.shape[1], -1)
 
 
 def bond_misfit(torsions: mx.array, bonds: Bonds) -> np.ndarray:
@@ -135,10 +235,9 @@ def bond_misfit(torsions: mx.array, bonds: Bonds) -> np.ndarray:
     if not bonds.has_rings and not bonds.has_bridges:
         return misfit
     atoms = np.array(build_backbone(torsions, bonds.residues, bonds.mask, bonds.d_residues))  # (B, L, 5, 3)
-    low, high = BRIDGE_CB
-    for row, i, j in np.argwhere(np.array(bonds.bridges)):
-        apart = np.linalg.norm(atoms[row, i, CB] - atoms[row, j, CB])
-        misfit[row] = max(misfit[row], max(low - apart, apart - high, 0.0) / BRIDGE_TOLERANCE)
+    rows, i, j = np.argwhere(np.array(bonds.bridges)).T
+    _, off = place_sulfurs(atoms[rows, i], atoms[rows, j])
+    np.maximum.at(misfit, rows, (np.abs(off) / BRIDGE_TOLERANCES).max(axis=-1))
     wanted, last = np.array(bonds.ring), np.array(bonds.last)
     for row in np.flatnonzero(np.array(bonds.cyclic)):
         for (a, b), distance, tolerance in zip(RING_PAIRS, wanted[row], RING_TOLERANCES, strict=True):

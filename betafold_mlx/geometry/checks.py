@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from betafold_mlx.geometry.disulfides import ACROSS, CB_SG, SG_SG, place_sulfurs
 from betafold_mlx.peptide.sequence import Peptide
 
 RING_DISTANCE = (1.31, 1.35)
 """C(L)-N(1) of a closed ring, Angstrom: the peptide bond of Engh & Huber 2001 (1.336) within 0.02 of 1.33."""
-DISULFIDE_DISTANCE = (3.4, 4.5)
-"""CB-CB of bonded cysteines, Angstrom (Hazes & Dijkstra 1988 find 3.4 to 4.5 in proteins)."""
+DISULFIDE_DISTANCE = (2.0, 2.1)
+"""SG-SG of bonded cysteines, Angstrom: 2.05 +- 0.05."""
+DISULFIDE_ANGLES = (98.0, 110.0)
+"""CB-SG-SG, degrees: 104 +- 6."""
 
 RADII = np.array([1.55, 1.70, 1.70, 1.52, 1.70])
 """Van der Waals radii of N, CA, C, O, CB, Angstrom (A. Bondi, J. Phys. Chem. 68, 441 (1964))."""
@@ -33,13 +36,13 @@ class Bond:
     Attributes
     ----------
     kind : str
-        ``ring`` (C of the last residue to N of the first) or ``disulfide`` (CB to CB).
+        ``ring`` (C of the last residue to N of the first) or ``disulfide`` (SG to SG).
     residues : (int, int)
         1-based.
     distance : float
         Angstrom.
     formed : bool
-        Within the accepted range.
+        Within the accepted range, the angles of a disulfide too.
     """
 
     kind: str
@@ -53,13 +56,13 @@ class Bond:
         name = (
             "head-to-tail bond, C-N"
             if self.kind == "ring"
-            else "disulfide {}-{}, CB-CB".format(*self.residues)
+            else "disulfide {}-{}, SG-SG".format(*self.residues)
         )
         return f"{name} {self.distance:.2f} A, wanted {low} to {high}"
 
 
 def measure_bonds(peptide: Peptide, coordinates: np.ndarray) -> tuple[Bond, ...]:
-    """Measure the stated bonds of a peptide.
+    """Measure the stated bonds of a peptide; sulfurs stand where the backbone lets them make the best bond.
 
     Parameters
     ----------
@@ -75,15 +78,20 @@ def measure_bonds(peptide: Peptide, coordinates: np.ndarray) -> tuple[Bond, ...]
     """
     bonds = []
     if peptide.cyclic:
-        ends = ("ring", (1, len(peptide)), coordinates[-1, 2] - coordinates[0, 0], RING_DISTANCE)
-        bonds.append(ends)
-    for i, j in peptide.disulfides:
-        bonds.append(("disulfide", (i, j), coordinates[i - 1, 4] - coordinates[j - 1, 4], DISULFIDE_DISTANCE))
-    measured = []
-    for kind, residues, vector, (low, high) in bonds:
-        distance = float(np.linalg.norm(vector.astype(np.float64)))
-        measured.append(Bond(kind, residues, round(distance, 3), low <= distance <= high))
-    return tuple(measured)
+        low, high = RING_DISTANCE
+        distance = float(np.linalg.norm(coordinates[-1, 2].astype(np.float64) - coordinates[0, 0]))
+        bonds.append(Bond("ring", (1, len(peptide)), round(distance, 3), low <= distance <= high))
+    if peptide.disulfides:
+        i, j = np.array(peptide.disulfides).T - 1
+        _, misfits = place_sulfurs(coordinates[i], coordinates[j])
+        for pair, misfit in zip(peptide.disulfides, misfits, strict=True):
+            distance, across = SG_SG + float(misfit[0]), ACROSS + misfit[1:]
+            cosines = (CB_SG**2 + distance**2 - across**2) / (2 * CB_SG * distance)
+            angles = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
+            low, high = DISULFIDE_DISTANCE
+            right = bool((angles >= DISULFIDE_ANGLES[0]).all() and (angles <= DISULFIDE_ANGLES[1]).all())
+            bonds.append(Bond("disulfide", pair, round(distance, 3), low <= distance <= high and right))
+    return tuple(bonds)
 
 
 def count_clashes(

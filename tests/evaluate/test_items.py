@@ -39,7 +39,7 @@ def test_a_fragment_keeps_the_disulfides_inside_it_and_renumbers_them():
     #                                                     inside  ends at both edges  reaches out
     records[index] = dataclasses.replace(records[index], disulfides=((12, 15), (11, 30), (10, 20), (25, 31)))
     changed = dataclasses.replace(dataset, records=records, fragments=[Fragment(index, 10, 20, "test", 3)])
-    assert split_items(changed, "test")[0].peptide.disulfides == ((2, 5), (1, 20))
+    assert split_items(changed, "test")[0].peptide.disulfides == ((1, 20), (2, 5))
 
 
 def test_limit_takes_some_of_each_kind_evenly():

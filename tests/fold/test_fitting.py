@@ -144,9 +144,9 @@ def test_a_ring_and_a_disulfide_close():
         ends = fitted(
             RING, start, target, np.ones(14), stages=[stage._replace(clash=0.0) for stage in STAGES]
         )
-        assert farthest_off(ends, ring) < 0.2
+        assert farthest_off(ends, ring) < 0.5
         made, misfit = closing(ends)
-        assert misfit <= 1 and np.abs(made - ends).max() < 0.2
+        assert misfit <= 1 and np.abs(made - ends).max() < 0.3
         assert off(RING, made, target) < 0.5
 
 

@@ -6,7 +6,7 @@ import itertools
 import mlx.core as mx
 import numpy as np
 import pytest
-from structure_helpers import ideal, prediction
+from structure_helpers import half_turned, ideal, prediction
 
 from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.fold.ranking import CLASH_COST, collect_warnings, rank_models
@@ -24,9 +24,9 @@ def helix():
 
 
 def bridge(model):
-    """Move the last CB to where it makes the disulfide, and clashes with nothing."""
+    """Turn residue 12 about where it makes the disulfide with residue 2, and clashes with nothing."""
     model = model.copy()
-    model[11, 4] = model[1, 4] + [3.8, 0, 0]
+    model[11] = half_turned(model[1])
     return model
 
 

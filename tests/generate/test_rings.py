@@ -84,7 +84,7 @@ def test_a_ring_does_not_depend_on_its_company(traces, together):
 def test_it_does_not_matter_where_a_ring_begins(traces, together):
     begun_elsewhere = fit_traces([np.roll(trace, 3, axis=0) for trace in traces[:3]], rings=True)
     for turned, fit in zip(begun_elsewhere, together[:3], strict=True):
-        assert not turned.problems and abs(turned.rmsd - fit.rmsd) < 0.1
+        assert not turned.problems and abs(turned.rmsd - fit.rmsd) < 0.15
         moved = np.roll(turned.coordinates[:, 1], -3, axis=0)
         assert np.sqrt(np.square(moved - fit.coordinates[:, 1]).sum(axis=1).mean()) < 0.4
 

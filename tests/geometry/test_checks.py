@@ -7,10 +7,10 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
+from structure_helpers import half_turned, ideal
 
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.checks import (
-    DISULFIDE_DISTANCE,
     RING_DISTANCE,
     THROUGH,
     count_clashes,
@@ -38,13 +38,17 @@ def test_a_ring_is_closed_from_the_last_c_to_the_first_n(distance):
     assert bond.describe() == f"head-to-tail bond, C-N {bond.distance:.2f} A, wanted 1.31 to 1.35"
 
 
-@pytest.mark.parametrize("distance", [DISULFIDE_DISTANCE[0] - 0.05, 3.9, DISULFIDE_DISTANCE[1] + 0.05])
-def test_a_disulfide_is_measured_between_the_cbs(distance):
+@pytest.mark.parametrize(("further", "formed"), [(-1.5, False), (0.0, True), (1.5, False)])
+def test_a_disulfide_is_measured_between_the_best_sulfurs(further, formed):
     peptide = Peptide.of("CGGC", disulfides=((1, 4),))
-    (bond,) = measure_bonds(peptide, coordinates(cb1=(1, 2, 3), cb4=(1 + distance, 2, 3)))
-    assert (bond.kind, bond.residues, bond.formed) == ("disulfide", (1, 4), distance == 3.9)
-    assert bond.distance == pytest.approx(distance, abs=1e-3)
-    assert bond.describe() == f"disulfide 1-4, CB-CB {bond.distance:.2f} A, wanted 3.4 to 4.5"
+    model = coordinates()
+    model[0] = ideal("CC", seed=0)[0, :5]
+    model[3] = half_turned(model[0], further=further)
+    (measured,) = measure_bonds(peptide, model)
+    assert (measured.kind, measured.residues, measured.formed) == ("disulfide", (1, 4), formed)
+    if formed:
+        assert measured.distance == pytest.approx(2.04, abs=0.01)
+        assert measured.describe() == f"disulfide 1-4, SG-SG {measured.distance:.2f} A, wanted 2.0 to 2.1"
 
 
 def test_the_ring_comes_first_and_nothing_stated_is_nothing():

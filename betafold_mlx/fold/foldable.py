@@ -1,26 +1,25 @@
-"""Peptides that can be read but not folded yet."""
+"""Peptides that can be read but not folded."""
 
 from __future__ import annotations
-
-import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import Peptide
 
+BETA = ("BAL",)
+"""Residues with one more atom in their backbone."""
+
 
 def unfoldable(peptide: Peptide) -> str | None:
-    """Return one line on why a peptide cannot be folded yet, or None."""
-    places = set(peptide.modified)
-    if peptide.d_residues.any() and not peptide.d_amino_acids:
-        places |= {int(place) + 1 for place in np.flatnonzero(peptide.d_residues)}
-    parts = [f"{peptide.residues[place - 1]} at {place}" for place in sorted(places)]
-    parts += [f"the bond {bond}" for bond in peptide.other_bonds]
-    if not parts:
-        return None
-    return (
-        f"cannot fold {', '.join(parts)} yet: only the 20 standard residues, all L or all D, "
-        "with a ring and disulfides"
-    )
+    """Return one line on why a peptide cannot be folded, or None."""
+    for place, code in enumerate(peptide.residues, start=1):
+        if code in BETA:
+            return (
+                f"cannot fold {code} at {place}: its backbone has one more atom than that of an alpha residue"
+            )
+    if peptide.other_bonds:
+        bonds = ", ".join(f"the bond {bond}" for bond in peptide.other_bonds)
+        return f"cannot fold {bonds} yet: only a ring and disulfides"
+    return None
 
 
 def check_foldable(peptide: Peptide) -> Peptide:

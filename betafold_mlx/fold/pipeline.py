@@ -23,14 +23,15 @@ import numpy as np
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import NOTHING, refine
+from betafold_mlx.fold.foreign import CONFIDENCE_LOSS, has_foreign, is_mirrored, other_hand, read_foreign
 from betafold_mlx.fold.judging import judge_inputs
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.ranking import collect_warnings, rank_models
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.folding import Folded, FoldingModel
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.judge import Judge
-from betafold_mlx.peptide.sequence import Peptide
+from betafold_mlx.peptide.sequence import Peptide, residue_ids
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.templates.library import TemplateLibrary
 from betafold_mlx.templates.search import MIN_TRUST, Hits, find_bonds, search
@@ -90,8 +91,7 @@ def fold_batch(
     """
     network = loaded.model
     # 1. The network's answer; where disulfides are to be chosen, once more with them stated.
-    inputs = _inputs(peptides, embedder)
-    answer = network(inputs, return_attention=details)
+    inputs, answer = _ask(network, embedder, peptides, details)
     patterns = [
         _rank_disulfides(peptide, answer, row, templates, max_identity)
         for row, peptide in enumerate(peptides)
@@ -101,8 +101,7 @@ def fold_batch(
             peptide.with_disulfides(ranked[0].disulfides) if ranked else peptide
             for peptide, ranked in zip(peptides, patterns, strict=True)
         ]
-        inputs = collate(peptides)._replace(features=inputs.features)
-        answer = network(inputs, return_attention=details)
+        inputs, answer = _ask(network, embedder, peptides, details)
 
     damaged = f"model {loaded.name} gives no finite numbers: its weights are damaged"
     if not all(mx.isfinite(array).all().item() for array in (answer.distogram, answer.torsions)):
@@ -135,6 +134,8 @@ def fold_batch(
         order = made[ranking.order[:samples]]
         models = _without_absent_cb(peptide, coordinates[row, order, :n])
         scores = plddt[row, order, :n]
+        if has_foreign(peptide):
+            scores = np.maximum(scores - CONFIDENCE_LOSS, 0.0)
         prediction = Prediction(
             id=ids[row],
             peptide=peptide,
@@ -157,7 +158,7 @@ def fold_batch(
         )
         predictions.append(prediction)
     return [
-        prediction.mirrored() if prediction.peptide.d_amino_acids else prediction
+        prediction.mirrored() if is_mirrored(prediction.peptide) else prediction
         for prediction in _with_secondary_structures(predictions)
     ]
 
@@ -184,12 +185,22 @@ def describe_embedder(loaded: LoadedModel, embedder: EsmEmbedder | None) -> dict
     return {"kind": "residue", "label": loaded.model.config.embedder.describe()}
 
 
-def _inputs(peptides: Sequence[Peptide], embedder: EsmEmbedder | None) -> ModelInputs:
+def _ask(
+    network: FoldingModel, embedder: EsmEmbedder | None, peptides: Sequence[Peptide], details: bool
+) -> tuple[ModelInputs, Folded]:
+    """Return the input of a batch, which states its chemistry, and the network's answer."""
     inputs = collate(peptides)
-    if embedder is None:
-        return inputs
     length = inputs.mask.shape[1]
-    return inputs._replace(features=embedder([peptide.sequence for peptide in peptides], length))
+
+    def ask(sequences: Sequence[str]) -> Folded:
+        ids = [np.pad(residue_ids(sequence), (0, length - len(sequence))) for sequence in sequences]
+        features = embedder(sequences, length) if embedder else None
+        seen = inputs._replace(residues=mx.array(np.stack(ids)), features=features)
+        return network(seen, return_attention=details)
+
+    if any(map(has_foreign, peptides)):
+        return inputs._replace(d_residues=other_hand(peptides, length)), read_foreign(ask, peptides)
+    return inputs, ask([peptide.sequence for peptide in peptides])
 
 
 def _rank_disulfides(

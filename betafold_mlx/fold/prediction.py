@@ -18,6 +18,7 @@ import numpy as np
 from betafold_mlx._version import __version__
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
+from betafold_mlx.fold.foreign import is_mirrored
 from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.geometry.spread import Spread, measure_spread, mirror_image
 from betafold_mlx.peptide.sequence import Peptide
@@ -57,8 +58,8 @@ class Prediction:
         (M, L, 3) float32 radians, phi, psi, omega; NaN where undefined (phi of the first residue, psi and omega of
         the last).
     secondary_structure : tuple of str
-        For each model a string of H (helix), E (strand) and C (coil), by P-SEA. P-SEA knows L peptides: of a D
-        peptide it read the mirror image, so that H there is a left-handed helix.
+        For each model a string of H (helix), E (strand) and C (coil), by P-SEA. P-SEA knows L peptides: of a peptide
+        that is D for the most part it read the mirror image, so that H there is a left-handed helix.
     bonds : tuple of tuple of Bond
         For each model, the stated ring closure and disulfides as the coordinates have them.
     clashes : tuple of int
@@ -129,7 +130,8 @@ class Prediction:
     def mirrored(self) -> Prediction:
         """Return the prediction with the mirror image of its coordinates and torsions, and all else as it is.
 
-        That is how a D peptide comes from its L peptide, which the network folds: exact, by symmetry.
+        That is how a D peptide, or one that is D for the most part, comes from its mirror image, which the network
+        folds: exact, by symmetry.
         """
         image = mirror_image(self.coordinates)
         details = self.details and self.details.mirrored()
@@ -242,7 +244,7 @@ class Prediction:
             "mean_plddt": models[0]["mean_plddt"],
             "plddt": models[0]["plddt"],
             "secondary_structure": models[0]["secondary_structure"],
-            "secondary_structure_of": "mirror image" if self.peptide.d_amino_acids else "model",
+            "secondary_structure_of": "mirror image" if is_mirrored(self.peptide) else "model",
             "torsions": models[0]["torsions"],
             "models": models,
             "clusters": max(self.spread.clusters),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +11,7 @@ import mlx.core as mx
 from betafold_mlx.device import side_by_side
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.foldable import check_foldable
+from betafold_mlx.fold.foreign import has_foreign
 from betafold_mlx.fold.pipeline import describe_embedder, fold_batch
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.registry import CANDIDATES, find_embedder, find_model
@@ -263,7 +264,10 @@ class Predictor:
                 details=details,
             )
 
-        return in_batches(named, fold, batch_size, length=lambda pair: len(pair[0]))
+        # Foreign residues apart: the arithmetic of a plain peptide must not depend on its company.
+        return in_batches(
+            named, fold, batch_size, lambda pair: (padded_length(len(pair[0])), has_foreign(pair[0]))
+        )
 
     def describe_embedder(self) -> dict[str, Any]:
         """Describe the embedder: ``kind`` and ``label``, and of a frozen one its size and checksums."""
@@ -274,18 +278,18 @@ def in_batches(
     items: Sequence[T],
     function: Callable[[list[T]], list[R]],
     batch_size: int = BATCH_SIZE,
-    length: Callable[[T], int] = len,  # type: ignore[assignment]
+    kind: Callable[[T], Hashable] = lambda item: padded_length(len(item)),  # type: ignore[arg-type]
 ) -> list[R]:
-    """Call a function with batches of equal padded length, on a CPU several at a time; results in the items' order.
+    """Call a function with batches of items of one kind, on a CPU several at a time; results in the items' order.
 
-    `length` says how many residues an item has.
+    `kind` is by default the padded length.
     """
-    by_length: dict[int, list[int]] = {}
+    by_kind: dict[Hashable, list[int]] = {}
     for index, item in enumerate(items):
-        by_length.setdefault(padded_length(length(item)), []).append(index)
+        by_kind.setdefault(kind(item), []).append(index)
     batches = [
         members[first : first + batch_size]
-        for members in by_length.values()
+        for members in by_kind.values()
         for first in range(0, len(members), batch_size)
     ]
     done = side_by_side(lambda members: function([items[index] for index in members]), batches)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from betafold_mlx.fold.foreign import approximations
 from betafold_mlx.geometry.checks import Bond, count_clashes, measure_bonds
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS, Peptide
 
@@ -96,6 +97,8 @@ def collect_warnings(
         warnings.append(
             f"{len(peptide)} residues: the model was trained on {shortest} to {longest}, so expect less of it here"
         )
+    if approximate := approximations(peptide):
+        warnings.append(approximate)
     mean = float(plddt.mean())
     if mean < UNCERTAIN:
         warnings.append(

@@ -65,6 +65,7 @@ def _written(prediction: Prediction) -> WrittenChain:
     """Return what both formats say of a prediction."""
     peptide, plddt = prediction.peptide, _rounded_plddt(prediction)
     chain = monomers(peptide.sequence, peptide.d_amino_acids, peptide.n_cap, peptide.c_cap)
+    chain = [each if each.cap else each._replace(name=peptide.residues[each.number - 1]) for each in chain]
     models = _atoms(prediction)
     written = []
     for atoms, row in zip(models, plddt.tolist(), strict=True):

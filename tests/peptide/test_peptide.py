@@ -28,17 +28,14 @@ def test_a_disulfide_of_the_ends_does_not_close_the_backbone():
 def test_a_lactam_is_no_peptide_bond():
     peptide = Peptide.parse("KGFLGD", bonds=[parse_bond("6:CG-1:NZ")])
     assert not peptide.cyclic and peptide.other_bonds == (StatedBond(1, "NZ", 6, "CG"),)
-    assert unfoldable(peptide) == (
-        "cannot fold the bond 1:NZ-6:CG yet: only the 20 standard residues, all L or all D, "
-        "with a ring and disulfides"
-    )
+    assert unfoldable(peptide) == "cannot fold the bond 1:NZ-6:CG yet: only a ring and disulfides"
 
 
 def test_hands():
     mixed = Peptide(("ALA", "DPN", "GLY", "AIB"))
     assert mixed.sequence == "AFGA" and mixed.d_residues.tolist() == [False, True, False, False]
     assert not mixed.d_amino_acids and mixed.modified == (4,)
-    assert "AIB at 4" in unfoldable(mixed) and "DPN at 2" in unfoldable(mixed)
+    assert unfoldable(mixed) is None
     mirror = Peptide.parse("GKFL", d_amino_acids=True)
     assert mirror.residues == ("GLY", "DLY", "DPN", "DLE") and mirror.d_amino_acids
     assert unfoldable(mirror) is None

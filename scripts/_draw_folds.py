@@ -20,7 +20,7 @@ from betafold_mlx import Predictor
 from betafold_mlx.files import write_text
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.report.bands import BANDS, band_of
-from betafold_mlx.report.view import lay_out
+from betafold_mlx.report.view import view
 
 Chemistry = dict[str, Any]
 
@@ -64,7 +64,7 @@ def blend(colour: str, other: str, share: float) -> str:
 
 def draw(prediction: Prediction) -> list[Element]:
     """Return the first model as pieces of a tube, far ones first, around the origin; x right, y up, z to the eye."""
-    ca = lay_out(prediction.coordinates[:1])[0, :, 1]
+    ca = view(prediction).coordinates[0, :, 1]
     bonds = [bond for bond in prediction.bonds[0] if bond.formed]
     closed = any(bond.kind == "ring" for bond in bonds)
     curve = spline(ca, closed)

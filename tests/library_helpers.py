@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from structure_helpers import ideal
+from structure_helpers import ideal, side_chains_of
 from synthetic import toy_model
 
 from betafold_mlx import Predictor
@@ -29,7 +29,8 @@ class Quick:
     What is written depends on the sequence, the samples, and the place in the batch: another batch shows in the bytes.
     """
 
-    def __init__(self):
+    def __init__(self, side_chains=False):
+        self.side_chains = side_chains
         rng = np.random.default_rng(0)
         self.loaded = LoadedModel(None, "toy", "0" * 64, Path("toy"))
         self.embedder = self.templates = self.templates_from = None
@@ -62,7 +63,9 @@ class Quick:
         other.calls = []
         return other
 
-    def fold_many(self, peptides, *, ids, samples, candidates, seed, auto_disulfides, details, batch_size):
+    def fold_many(
+        self, peptides, *, ids, samples, candidates, seed, auto_disulfides, details, atoms, batch_size
+    ):
         self.calls.append((len(peptides), batch_size))
         made = []
         for place, (name, peptide) in enumerate(zip(ids, peptides, strict=True)):
@@ -75,6 +78,7 @@ class Quick:
                     id=name,
                     peptide=peptide,
                     coordinates=coordinates,
+                    **(side_chains_of(peptide, coordinates) if self.side_chains else {}),
                     plddt=self._long.plddt[:samples, :n],
                     secondary_structure=("C" * n,) * samples,
                     torsions=np.where(np.arange(n)[:, None] == 0, np.nan, self._long.torsions[:samples, :n]),

@@ -16,7 +16,9 @@ from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.geometry.disulfides import CB_SG_SG, SG_SG, sulfur
+from betafold_mlx.geometry.side_chains import build_side_chains, side_chains
 from betafold_mlx.geometry.spread import superpose_models
+from betafold_mlx.peptide.leaving import open_end
 from betafold_mlx.peptide.sequence import D_THREE_LETTER, THREE_LETTER, Peptide, residue_ids
 from betafold_mlx.structure.writer import _title, block_name, to_pdb
 
@@ -130,20 +132,45 @@ SEQUENCE = "GCNAPFCKGYWC"
 ATOMS = ("N", "CA", "C", "O", "CB")
 
 
-def prediction(sequence=SEQUENCE, models=3, seed=0, **changes):
-    """Return models of random torsions, superposed as files have them; every stated bond counts as formed."""
+def side_chains_of(peptide, backbone):
+    """Return the fields of a prediction for all heavy atoms of models (M, L, 5, 3), with staggered chi angles."""
+    count, length = backbone.shape[:2]
+    chains = side_chains([peptide.residues] * count, [open_end(peptide)] * count, length)
+    chi = mx.broadcast_to(mx.array([-1.1, 3.1, 3.1, 3.1, 3.1]), (count, length, 5))
+    phi = mx.full((count, length), -1.1)
+    built = np.array(build_side_chains(mx.array(np.nan_to_num(backbone)), chi, chains, phi))
+    built[~np.array(chains.mask)] = np.nan
+    built[:, :, 4][np.isnan(backbone[:, :, 4])] = np.nan
+    return {"atoms": built, "atom_names": tuple(chains.names[0])}
+
+
+def with_side_chains(prediction):
+    """Return a folded prediction with all heavy atoms."""
+    return replace(prediction, **side_chains_of(prediction.peptide, prediction.coordinates))
+
+
+def prediction(sequence=SEQUENCE, models=3, seed=0, residues=None, bonds=(), **changes):
+    """Return models of random torsions, superposed as files have them; every stated bond counts as formed.
+
+    `residues` are codes that stand for others than the letters say, and `bonds` more bonds.
+    """
     generator = np.random.default_rng(seed)
     coordinates = np.stack([ideal(sequence, seed=seed + model) for model in range(models)])
     coordinates[:, [letter == "G" for letter in sequence], 4] = np.nan
     names = ("cyclic", "disulfides", "d_amino_acids", "n_cap", "c_cap")
     stated = {name: changes.pop(name) for name in names if name in changes}
     peptide = Peptide.of(sequence, **stated)
+    if residues or bonds:
+        codes = [(residues or {}).get(place, code) for place, code in enumerate(peptide.residues, start=1)]
+        peptide = replace(peptide, residues=tuple(codes), bonds=tuple(sorted([*peptide.bonds, *bonds])))
+    coordinates = changes.pop("coordinates", superpose_models(coordinates.astype(np.float32)))
     bonds = [Bond("ring", (1, len(sequence)), 1.33, True)] if peptide.cyclic else []
     bonds += [Bond("disulfide", pair, 3.9, True) for pair in peptide.disulfides]
     made = {
         "id": "x",
         "peptide": peptide,
-        "coordinates": superpose_models(coordinates.astype(np.float32)),
+        "coordinates": coordinates,
+        **side_chains_of(peptide, coordinates),
         "plddt": generator.uniform(0, 100, (models, len(sequence))).astype(np.float32),
         "torsions": np.zeros((models, len(sequence), 3), np.float32),
         "secondary_structure": ("C" * len(sequence),) * models,
@@ -165,11 +192,11 @@ def expected_atoms(p):
 
     Of an L peptide without caps.
     """
-    kept = [(i, k) for i, letter in enumerate(p.sequence) for k in range(5) if not (k == 4 and letter == "G")]
+    kept = [(i, k) for i, row in enumerate(p.atom_names) for k, name in enumerate(row) if name]
     i, k = np.array(kept).T
-    names = [ATOMS[atom] for atom in k]
+    names = [p.atom_names[residue][slot] for residue, slot in kept]
     residues = [THREE_LETTER[p.sequence[index]] for index in i]
-    return names, residues, (i + 1).tolist(), p.coordinates[:, i, k], p.plddt[:, i]
+    return names, residues, (i + 1).tolist(), p.atoms[:, i, k], p.plddt[:, i]
 
 
 def gemmi_structure(p):
@@ -190,9 +217,7 @@ def gemmi_structure(p):
     entity.full_sequence = [codes[letter] for letter in p.sequence]
     entity.subchains = ["A"]
     structure.entities.append(entity)
-    for number, (coordinates, plddt) in enumerate(
-        zip(superpose_models(p.coordinates), p.plddt, strict=True), start=1
-    ):
+    for number, (atoms, plddt) in enumerate(zip(superpose_models(p.atoms), p.plddt, strict=True), start=1):
         model = gemmi.Model(number)
         model.add_chain(gemmi.Chain("A"))
         for place, letter in enumerate(p.sequence):
@@ -201,8 +226,8 @@ def gemmi_structure(p):
             residue.label_seq, residue.subchain, residue.entity_id = place + 1, "A", "1"
             residue.entity_type = gemmi.EntityType.Polymer
             residue.het_flag = "A" if codes[letter] == THREE_LETTER[letter] else "H"
-            for name, position in zip(ATOMS, coordinates[place], strict=True):
-                if np.isnan(position).any():
+            for name, position in zip(p.atom_names[place], atoms[place], strict=False):
+                if not name:
                     continue
                 atom = gemmi.Atom()
                 atom.name, atom.element, atom.occ = name, gemmi.Element(name[0]), 1.0

@@ -24,7 +24,7 @@ from betafold_mlx.cli.options import (
 from betafold_mlx.cli.progress import say
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fold.output import FORMATS, OUTPUT_FORMATS, prepare, safe_name
+from betafold_mlx.fold.output import ATOMS, FORMATS, OUTPUT_FORMATS, prepare, safe_name
 from betafold_mlx.fold.registry import CANDIDATES, DEFAULT_MODEL
 from betafold_mlx.peptide.bonds import parse_pair
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP
@@ -72,7 +72,7 @@ def _cap_option(name: str, caps: tuple[str, ...], help: str) -> Any:
     ),
     panels=option_panels(
         {
-            "What to write": ["output", "format_", "samples", "report", "as_json"],
+            "What to write": ["output", "format_", "atoms", "samples", "report", "as_json"],
             "The search for the fold": ["candidates", "templates", "seed"],
             "The chemistry of one peptide": ["cyclic", "disulfides", "d_amino_acids", "n_cap", "c_cap"],
             "A FASTA file": ["output_format", "batch_size", "processes", "scheduler", "restart"],
@@ -83,6 +83,12 @@ def _cap_option(name: str, caps: tuple[str, ...], help: str) -> Any:
 @click.option("-o", "--output", type=FOLDER, default=".", help="Folder for the files.")
 @click.option(
     "--format", "format_", type=click.Choice(list(FORMATS)), default="cif", help="Structure file format."
+)
+@click.option(
+    "--atoms",
+    type=click.Choice(ATOMS),
+    default="all",
+    help="all: every heavy atom. backbone: N, CA, C, O and CB, without packing side chains.",
 )
 @click.option(
     "--samples", type=click.IntRange(1, 1000), default=1, help="Models of each peptide, ranked best first."
@@ -141,6 +147,7 @@ def fold(
     peptide: str,
     output: Path,
     format_: str,
+    atoms: str,
     model: str | None,
     embedder: Path | None,
     samples: int,
@@ -200,7 +207,9 @@ def fold(
         predictor = _load(model, embedder, templates)
         together = automatic_batch_size(max(samples, candidates)) if batch_size is None else batch_size
         command = _command() if report else None
-        settings = LibrarySettings(samples, candidates, seed, auto, output_format, format_, together, command)
+        settings = LibrarySettings(
+            samples, candidates, seed, auto, output_format, format_, together, atoms, report=command
+        )
         well = fold_fasta(
             peptide,
             predictor,
@@ -228,7 +237,13 @@ def fold(
         prepare(output)
         command = _command() if report else None
         prediction = predictor.fold(
-            checked, auto_disulfides=auto, samples=samples, candidates=candidates, seed=seed, details=report
+            checked,
+            auto_disulfides=auto,
+            samples=samples,
+            candidates=candidates,
+            seed=seed,
+            details=report,
+            atoms=atoms,
         )
         with Results(as_json, each_model=True) as results:
             well = _write(prediction, output, FORMATS[format_], command, results)

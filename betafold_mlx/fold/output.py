@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from betafold_mlx.fold.prediction import Prediction
 
 FORMATS = {"cif": (".cif",), "pdb": (".pdb",), "both": (".cif", ".pdb")}
+ATOMS = ("all", "backbone")
+"""Of a prediction: all heavy atoms; N, CA, C, O and CB."""
 OUTPUT_FORMATS = ("files", "jsonl", "parquet")
 """Of a library: files of its own for each peptide, or one container."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import itertools
 import math
 import platform
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json, write_text
 from betafold_mlx.fold.foreign import is_mirrored
 from betafold_mlx.geometry.checks import Bond
-from betafold_mlx.geometry.spread import Spread, measure_spread, mirror_image
+from betafold_mlx.geometry.spread import Spread, measure_spread, mirror_image, superpose_models
+from betafold_mlx.peptide.leaving import leaving_atoms
+from betafold_mlx.peptide.residue_table import BACKBONE, RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.writer import to_mmcif, to_pdb
 
@@ -83,6 +86,11 @@ class Prediction:
         What a user should know of this prediction.
     details : Details or None
         Attention, expected distances and torsion density, where they were asked for; in no file but the report.
+    atoms : numpy.ndarray or None
+        (M, L, 5 + A, 3) float32 Angstrom: all heavy atoms, those of `coordinates` first; NaN where there is none. None
+        where there are no side chains.
+    atom_names : tuple of tuple of str
+        Names of the atoms of each residue in that order; empty for a CB that is not there.
     """
 
     id: str
@@ -103,6 +111,8 @@ class Prediction:
     disulfide_patterns: tuple[DisulfidePattern, ...] = ()
     warnings: tuple[str, ...] = ()
     details: Details | None = None
+    atoms: np.ndarray | None = None
+    atom_names: tuple[tuple[str, ...], ...] = ()
 
     def __repr__(self) -> str:
         count = len(self.coordinates)
@@ -133,9 +143,60 @@ class Prediction:
         That is how a D peptide, or one that is D for the most part, comes from its mirror image, which the network
         folds: exact, by symmetry.
         """
-        image = mirror_image(self.coordinates)
-        details = self.details and self.details.mirrored()
-        return dataclasses.replace(self, coordinates=image, torsions=-self.torsions, details=details)
+        return dataclasses.replace(
+            self,
+            coordinates=mirror_image(self.coordinates),
+            torsions=-self.torsions,
+            details=self.details and self.details.mirrored(),
+            atoms=None if self.atoms is None else mirror_image(self.atoms),
+        )
+
+    @functools.cached_property
+    def _written(self) -> tuple[tuple[tuple[str, ...], ...], np.ndarray]:
+        """What files have of each residue: the names of the atoms, and their slots, (L, 5 + A) bool.
+
+        They are there in every model, and do not leave when a stated bond is made (`betafold_mlx.peptide.leaving`).
+        """
+        atoms, names = self._slots
+        there = np.isfinite(atoms).all(axis=(0, 3))
+        gone = leaving_atoms(self.peptide)
+        for place, of_residue in enumerate(names):
+            there[place, len(of_residue) :] = False
+            for absent in {"", *(atom for where, atom in gone if where == place + 1)}.intersection(
+                of_residue
+            ):
+                there[place, of_residue.index(absent)] = False
+        rows = zip(names, there.tolist(), strict=True)
+        return tuple(tuple(itertools.compress(*row)) for row in rows), there
+
+    @property
+    def _slots(self) -> tuple[np.ndarray, tuple[tuple[str, ...], ...]]:
+        """All atoms and the names of their slots; N, CA, C, O and CB where there are no side chains."""
+        if self.atoms is not None:
+            return self.atoms, self.atom_names
+        return self.coordinates, tuple((*BACKBONE, RESIDUES[code].cb) for code in self.peptide.residues)
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """For each residue the names of the atoms that files have: N, CA, C, O, CB, then others."""
+        return self._written[0]
+
+    def heavy_atoms(self, superposed: bool = False) -> np.ndarray:
+        """Return the n atoms of `names`, one residue after another: (M, n, 3) float32 Angstrom.
+
+        With `superposed` each model is laid on the first.
+        """
+        atoms = self._slots[0]
+        return (superpose_models(atoms) if superposed else atoms)[:, self._written[1]]
+
+    @property
+    def all_atoms(self) -> bool:
+        """Whether there are side chains."""
+        return self.atoms is not None
+
+    def backbone_only(self) -> Prediction:
+        """Return the prediction without side chains: N, CA, C, O and CB alone, in files too."""
+        return dataclasses.replace(self, atoms=None, atom_names=())
 
     def template_name(self, model: int) -> str | None:
         """Return the entry that a model (from 0) was threaded through; None for one of the network alone."""
@@ -240,6 +301,7 @@ class Prediction:
             "cyclic": self.peptide.cyclic,
             "disulfides": [list(pair) for pair in self.peptide.disulfides],
             "d_amino_acids": self.peptide.d_amino_acids,
+            "atoms": "all" if self.all_atoms else "backbone",
             "caps": {"n": self.peptide.n_cap, "c": self.peptide.c_cap, "modelled": False},
             "mean_plddt": models[0]["mean_plddt"],
             "plddt": models[0]["plddt"],

@@ -12,6 +12,7 @@ from betafold_mlx.device import side_by_side
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.foldable import check_foldable
 from betafold_mlx.fold.foreign import has_foreign
+from betafold_mlx.fold.output import ATOMS
 from betafold_mlx.fold.pipeline import describe_embedder, fold_batch
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.registry import CANDIDATES, find_embedder, find_model
@@ -142,6 +143,7 @@ class Predictor:
         seed: int = 0,
         id: str | None = None,
         details: bool = False,
+        atoms: str = "all",
     ) -> Prediction:
         """Fold one peptide.
 
@@ -171,6 +173,8 @@ class Predictor:
             Name; by default the sequence.
         details : bool
             Keep attention maps, expected distances and torsion density (`betafold_mlx.fold.details.Details`).
+        atoms : str
+            ``all`` heavy atoms, or those of the ``backbone``: N, CA, C, O and CB, without packing side chains.
 
         Returns
         -------
@@ -196,6 +200,7 @@ class Predictor:
             seed=seed,
             auto_disulfides=auto_disulfides,
             details=details,
+            atoms=atoms,
         )[0]
 
     def fold_many(
@@ -208,6 +213,7 @@ class Predictor:
         seed: int = 0,
         auto_disulfides: bool = False,
         details: bool = False,
+        atoms: str = "all",
         batch_size: int = BATCH_SIZE,
     ) -> list[Prediction]:
         """Fold peptides in batches of equal padded length, on a CPU several batches at a time.
@@ -218,7 +224,7 @@ class Predictor:
             Checked peptides.
         ids : sequence of str, optional
             Their names, one a peptide; by default the sequences.
-        samples, candidates, seed, auto_disulfides, details
+        samples, candidates, seed, auto_disulfides, details, atoms
             As in `fold`.
         batch_size : int
             Peptides in a batch: bounds the memory, however many there are.
@@ -238,6 +244,8 @@ class Predictor:
             raise BetafoldError(f"samples must be at least 1, not {samples}")
         if candidates < 1:
             raise BetafoldError(f"candidates must be at least 1, not {candidates}")
+        if atoms not in ATOMS:
+            raise BetafoldError(f"atoms must be {' or '.join(ATOMS)}, not {atoms!r}")
         if batch_size < 1:
             raise BetafoldError(f"a batch must hold at least 1 peptide, not {batch_size}")
         if not 0 <= seed < 2**31:
@@ -249,7 +257,7 @@ class Predictor:
 
         def fold(batch: Sequence[tuple[Peptide, str]]) -> list[Prediction]:
             chosen, ids = zip(*batch, strict=True)
-            return fold_batch(
+            folded = fold_batch(
                 self.loaded,
                 self.embedder,
                 chosen,
@@ -263,6 +271,7 @@ class Predictor:
                 auto_disulfides=auto_disulfides,
                 details=details,
             )
+            return folded if atoms == "all" else [prediction.backbone_only() for prediction in folded]
 
         # Foreign residues apart: the arithmetic of a plain peptide must not depend on its company.
         return in_batches(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +116,15 @@ def _line(name: str, prediction: Prediction) -> bytes:
 
 
 def with_coordinates(name: str, prediction: Prediction) -> dict[str, Any]:
-    """Return the JSON document of a prediction with its name and, in each model, ``coordinates``.
+    """Return the JSON document of a prediction with its name, ``atom_names`` and, in each model, ``coordinates``.
 
-    They are L residues of 5 atoms (N, CA, C, O, CB) of x, y, z in Angstrom, rounded to 0.001; null for an atom that is
-    not there, the CB of glycine.
+    These are of L residues: the names of the heavy atoms of each in one text, and x, y, z of each atom in Angstrom,
+    rounded to 0.001.
     """
     document = prediction.to_dict()
-    coordinates = prediction.coordinates.astype(float).round(3).tolist()
-    for model, residues in zip(document["models"], coordinates, strict=True):
-        model["coordinates"] = [
-            [atom if atom[0] == atom[0] else None for atom in residue] for residue in residues
-        ]
-    return {"schema_version": document["schema_version"], "name": name} | document
+    names, coordinates = prediction.names, prediction.heavy_atoms().astype(float).round(3)
+    for model, atoms in zip(document["models"], coordinates.tolist(), strict=True):
+        rows = iter(atoms)
+        model["coordinates"] = [list(islice(rows, len(of_residue))) for of_residue in names]
+    head = {"schema_version": document["schema_version"], "name": name}
+    return head | document | {"atom_names": [" ".join(of_residue) for of_residue in names]}

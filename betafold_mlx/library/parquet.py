@@ -32,13 +32,18 @@ _FIELDS = {
     **dict.fromkeys(("rmsd_to_first", "mean_plddt"), pa.float32()),
     "secondary_structure": pa.string(),
     **dict.fromkeys(("plddt", "phi", "psi", "omega", "coordinates"), _NUMBERS),
+    "atom_names": pa.list_(pa.string()),
     "stated_bonds": pa.list_(pa.struct(_BOND.items())),
     "warnings": pa.list_(pa.string()),
 }
 
 
 def parquet_file(predictions: Sequence[tuple[str, Prediction]]) -> bytes:
-    """Return a Parquet file of predictions, given with their names: one row a model, NaN as null."""
+    """Return a Parquet file of predictions, given with their names: one row a model, NaN as null.
+
+    ``coordinates`` are x, y, z of all heavy atoms one after another, ``atom_names`` the names of those of each residue
+    in one text.
+    """
     first = predictions[0][1]
     about = {  # what is the same for all rows
         "schema_version": SCHEMA_VERSION,
@@ -59,6 +64,7 @@ def parquet_file(predictions: Sequence[tuple[str, Prediction]]) -> bytes:
 
 def _rows(name: str, prediction: Prediction) -> Iterator[dict[str, Any]]:
     """Yield the values of each model by their columns."""
+    atoms = prediction.heavy_atoms()
     for rank, model in enumerate(prediction.to_dict()["models"]):
         phi, psi, omega = np.degrees(prediction.torsions[rank].astype(np.float64)).astype(np.float32).T
         yield model | {
@@ -71,6 +77,7 @@ def _rows(name: str, prediction: Prediction) -> Iterator[dict[str, Any]]:
             "phi": phi,
             "psi": psi,
             "omega": omega,
-            "coordinates": prediction.coordinates[rank].reshape(-1),
+            "coordinates": atoms[rank].reshape(-1),
+            "atom_names": [" ".join(names) for names in prediction.names],
             "warnings": prediction.warnings,
         }

@@ -32,6 +32,7 @@ class LibrarySettings:
     output: str = "files"  # one of `betafold_mlx.fold.output.OUTPUT_FORMATS`
     format: str = "cif"  # of structure files: ``cif``, ``pdb`` or ``both``
     batch_size: int = PEPTIDES_TOGETHER  # peptides folded together
+    atoms: str = "all"  # one of `betafold_mlx.fold.output.ATOMS`
     report: str | None = None  # the command line that each report shows; for files only, None for no reports
 
     @property
@@ -50,6 +51,7 @@ def identity(predictor: Predictor, settings: LibrarySettings) -> dict[str, Any]:
     return {
         "output": settings.output,
         "format": settings.format,
+        "atoms": settings.atoms,
         "report": settings.report is not None,
         "samples": settings.samples,
         "candidates": settings.candidates,

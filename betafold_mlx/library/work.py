@@ -79,6 +79,7 @@ def fold_entries(
         seed=settings.seed,
         auto_disulfides=settings.auto_disulfides,
         details=settings.report is not None,
+        atoms=settings.atoms,
         batch_size=settings.batch_size,
     )
     output, remaining = OUTPUTS[settings.output](settings), iter(predictions)

@@ -41,6 +41,7 @@ class PredictionView:
 
     prediction: Prediction  # the whole prediction
     coordinates: np.ndarray  # (M, L, 5, 3) float64 Angstrom, M at most `MAX_MODELS`, from `lay_out`
+    atoms: np.ndarray  # (M, n, 3) float64 Angstrom, those of `Prediction.names`, laid out alike
 
     @property
     def ranks(self) -> range:
@@ -79,21 +80,21 @@ class PredictionView:
 
 def view(prediction: Prediction) -> PredictionView:
     """Choose and lay out what is shown."""
-    return PredictionView(prediction, lay_out(prediction.coordinates[:MAX_MODELS]))
+    return PredictionView(prediction, *lay_out(prediction.coordinates[:MAX_MODELS], prediction.heavy_atoms()))
 
 
-def lay_out(coordinates: np.ndarray) -> np.ndarray:
-    """Return models (M, L, 5, 3), Angstrom, laid on the first one, its mean at the origin, its longest extent along x.
+def lay_out(coordinates: np.ndarray, atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return models laid on the first one, its mean at the origin, its longest extent along x, the next along y.
 
-    The next longest is along y. All motions are proper: nothing is reflected.
+    All motions are proper: nothing is reflected. `coordinates` (M, L, 5, 3) and `atoms` (M or more, n, 3), Angstrom.
     """
-    atoms = coordinates.astype(np.float64)
-    backbone = atoms[:, :, :3].reshape(len(atoms), -1, 3)
-    middle = backbone.mean(axis=1)
-    centred = backbone - middle[:, None]
+    models = coordinates.astype(np.float64)
+    backbone = models[:, :, :3].reshape(len(models), -1, 3)
+    middle = backbone.mean(axis=1)[:, None]
+    centred = backbone - middle
     first = centred[0]
     axes = np.linalg.svd(first, full_matrices=False)[2].T  # columns: directions of falling extent
     axes *= np.where(first[0] @ axes > 0, -1.0, 1.0)  # the first residue to the left and below
     axes[:, 2] *= np.sign(np.linalg.det(axes))
     turn = rotations_onto(centred, first) @ axes
-    return (atoms - middle[:, None, None]) @ turn[:, None]
+    return (models - middle[:, None]) @ turn[:, None], (atoms[: len(models)] - middle) @ turn

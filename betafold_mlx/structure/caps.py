@@ -1,11 +1,15 @@
-"""Terminal caps placed on a predicted backbone: acetyl before the first residue, amide after the last.
+"""Terminal caps placed on a predicted backbone: acyl groups before the first residue, amides after the last.
 
 The network knows nothing of them; they follow from ideal geometry (`geometry.ideal`) and one choice:
 
 - ACE is a glycine without its N, its CH3 where CA would be, in a trans peptide bond to residue 1. That leaves phi of
   residue 1 open, for which the network gives no value. It is the usual one of `USUAL_PHI` or, where the cap would then
-  run into the peptide, the nearest allowed one that keeps it apart.
-- NH2 is the N of a residue that follows, in the plane of CA, C and O of the last residue. Nothing is open.
+  run into the peptide, the nearest allowed one that keeps it apart. FOR is an ACE without CH3, MYR (myristoyl) one with
+  a chain of another twelve carbons, all trans.
+- NH2 is the N of a residue that follows, in the plane of CA, C and O of the last residue; NME has CA of that residue
+  too, trans. Nothing is open.
+
+Side chains are not looked at: they are packed around the caps.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import numpy as np
 from betafold_mlx.geometry import ideal
 from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.peptide.sequence import ALPHABET
+from betafold_mlx.structure.components import CAP_ATOMS
 from betafold_mlx.structure.secondary import trace_dihedrals
 
 USUAL_PHI = {"helical": -65.0, "extended": -110.0, "proline": -65.0}
@@ -33,6 +38,9 @@ _PHI_STEP = 5.0
 CONTACT = 2.8
 """Angstrom, the length of a short hydrogen bond: atoms that are not bonded and come closer collide."""
 
+CARBONS_LENGTH, CARBONS_ANGLE = 1.520, np.radians(111.3)
+"""Angstrom, radians: C-C and C-C-C of CH2 groups (Engh and Huber 1991, CH2E-CH2E, as in lysine)."""
+
 _GLY, _ALA = ideal.GLY, ALPHABET.index("A")
 _NO_ATOMS = np.zeros((0, 3))
 
@@ -49,23 +57,21 @@ def place_caps(
     coordinates : numpy.ndarray
         (L, 5, 3) Angstrom: N, CA, C, O, CB; CB may be NaN.
     n_cap, c_cap : str or None
-        ``ACE`` and ``NH2``; None for a free end.
+        ``ACE``, ``FOR`` or ``MYR``; ``NH2`` or ``NME``; None for a free end.
     d_amino_acids : bool
-        The coordinates are of D residues. The caps then are the mirror image of those of the mirror image.
+        The first residue is D. The caps then are the mirror image of those of the mirror image.
 
     Returns
     -------
-    before : numpy.ndarray
-        (3, 3) float64 Angstrom: C, O, CH3 of ACE; (0, 3) for a free end.
-    behind : numpy.ndarray
-        (1, 3) float64 Angstrom: N of NH2; (0, 3) for a free end.
+    before, behind : numpy.ndarray
+        (n, 3) and (m, 3) float64 Angstrom: their atoms as in `components.CAP_ATOMS`; none for a free end.
     """
     atoms = np.asarray(coordinates, np.float64)
     if d_amino_acids:
         before, behind = place_caps(sequence, mirror_image(atoms), n_cap, c_cap)
         return mirror_image(before), mirror_image(behind)
-    behind = _place_amide(sequence, atoms) if c_cap else _NO_ATOMS
-    before = _place_acetyl(sequence, atoms, behind) if n_cap else _NO_ATOMS
+    behind = _place_amide(sequence, atoms)[: len(CAP_ATOMS[c_cap])] if c_cap else _NO_ATOMS
+    before = _place_acyl(sequence, atoms, behind, len(CAP_ATOMS[n_cap])) if n_cap else _NO_ATOMS
     return before, behind
 
 
@@ -76,7 +82,7 @@ def crowded_caps(sequence: str, coordinates: np.ndarray, n_cap: str | None, c_ca
     """
     before, behind = place_caps(sequence, coordinates, n_cap, c_cap)
     near = (
-        (n_cap, _nearest(before, _not_beside_acetyl(coordinates, behind))),
+        (n_cap, _nearest(before, _not_beside_acyl(coordinates, behind))),
         (c_cap, _nearest(behind, coordinates[:-1].reshape(-1, 3))),
     )
     return [
@@ -87,16 +93,18 @@ def crowded_caps(sequence: str, coordinates: np.ndarray, n_cap: str | None, c_ca
 
 
 def _place_amide(sequence: str, atoms: np.ndarray) -> np.ndarray:
-    """Return N of NH2, (1, 3)."""
+    """Return N and the methyl C of NME, (2, 3); NH2 has the N alone."""
     _, ca, c, o = atoms[-1, :4]
     angle = ideal.CA_C_N[ALPHABET.index(sequence[-1]), 0]
     back = _unit(ca - c)
     across = _unit((o - c) - ((o - c) @ back) * back)  # at right angles to C-CA, on the side of O
-    return (c + ideal.C_N[_ALA] * (np.cos(angle) * back - np.sin(angle) * across))[None]
+    n = c + ideal.C_N[_ALA] * (np.cos(angle) * back - np.sin(angle) * across)
+    methyl = _place(ca, c, n, ideal.N_CA[_ALA], ideal.C_N_CA[_ALA], np.full(1, np.pi))
+    return np.stack([n, methyl[0]])
 
 
-def _place_acetyl(sequence: str, atoms: np.ndarray, amide: np.ndarray) -> np.ndarray:
-    """Return C, O and CH3 of ACE, (3, 3)."""
+def _place_acyl(sequence: str, atoms: np.ndarray, behind: np.ndarray, count: int) -> np.ndarray:
+    """Return the first `count` of C, O, CH3 and the carbons after it, (count, 3)."""
     first, pro = ALPHABET.index(sequence[0]), int(sequence[0] == "P")
     n, ca, c, o = atoms[0, :4]
     psi = (
@@ -111,15 +119,19 @@ def _place_acetyl(sequence: str, atoms: np.ndarray, amide: np.ndarray) -> np.nda
     acetyl_c = _place(c, ca, n, ideal.C_N[first], ideal.C_N_CA[first], phi)  # (K, 3)
     acetyl_o = _place(ca, n, acetyl_c, ideal.C_O[_GLY], ideal.O_C_N[_GLY, pro], np.zeros(1))
     methyl = _place(ca, n, acetyl_c, ideal.CA_C[_GLY], ideal.CA_C_N[_GLY, pro], np.full(1, np.pi))
-    choices = np.stack([acetyl_c, acetyl_o, methyl], axis=1)  # (K, 3, 3)
-    room = _nearest(choices, _not_beside_acetyl(atoms, amide))  # (K,)
+    chain = [np.broadcast_to(n, methyl.shape), acetyl_c, methyl]
+    while len(chain) < count:
+        a, b, c = chain[-3:]
+        chain.append(_place(a, b, c, CARBONS_LENGTH, CARBONS_ANGLE, np.full(1, np.pi)))
+    choices = np.stack([acetyl_c, acetyl_o, *chain[2:]], axis=1)[:, :count]  # (K, count, 3)
+    room = _nearest(choices, _not_beside_acyl(atoms, behind))  # (K,)
     free = room >= CONTACT
     return choices[np.argmax(free) if free.any() else np.argmax(room)]
 
 
-def _not_beside_acetyl(atoms: np.ndarray, amide: np.ndarray) -> np.ndarray:
-    """Return the atoms (n, 3) that ACE may run into: not N, CA, C and CB of residue 1, one to three bonds away."""
-    return np.concatenate([atoms[0, 3:4], atoms[1:].reshape(-1, 3), amide])
+def _not_beside_acyl(atoms: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """Return the atoms (n, 3) that an acyl may run into: not N, CA, C and CB of residue 1, one to three bonds away."""
+    return np.concatenate([atoms[0, 3:4], atoms[1:].reshape(-1, 3), behind])
 
 
 def _nearest(atoms: np.ndarray, others: np.ndarray) -> np.ndarray:

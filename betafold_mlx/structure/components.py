@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from betafold_mlx.peptide.bonds import Disulfides
-from betafold_mlx.peptide.sequence import D_THREE_LETTER, THREE_LETTER
+from betafold_mlx.peptide.residue_table import RESIDUES
+from betafold_mlx.peptide.sequence import THREE_LETTER
 
 CHAIN = "A"
 
-RESIDUE_ATOMS = ("N", "CA", "C", "O", "CB")
-CAP_ATOMS = {"ACE": ("C", "O", "CH3"), "NH2": ("N",)}
-"""The atoms that are written, in their order; those of the caps are all their heavy atoms."""
+_TAIL = tuple(f"C{number}" for number in range(2, 15))
+CAP_ATOMS: Mapping[str, tuple[str, ...]] = {
+    "ACE": ("C", "O", "CH3"),
+    "FOR": ("C", "O"),
+    "MYR": ("C1", "O1", *_TAIL),
+    "NH2": ("N",),
+    "NME": ("N", "C"),
+}
+"""The heavy atoms of the caps; of each the first is bonded to the chain, and its first letter is its element."""
 
-_D_NAMES = frozenset(D_THREE_LETTER.values()) - {"GLY"}
+CAP_BONDS: Mapping[str, tuple[tuple[str, str, int], ...]] = {
+    "ACE": (("C", "O", 2), ("C", "CH3", 1)),
+    "FOR": (("C", "O", 2),),
+    "MYR": (("C1", "O1", 2), ("C1", "C2", 1), *((a, b, 1) for a, b in pairwise(_TAIL))),
+    "NH2": (),
+    "NME": (("N", "C", 1),),
+}
+"""Bonds of the caps and their orders."""
+
+_STANDARD = frozenset(THREE_LETTER.values())
+_TYPES = {"L": "L-peptide linking", "D": "D-peptide linking", "": "peptide linking"}
+_L_BY_DICTIONARY = frozenset({"AIB"})  # without a hand, and L in the dictionary
 
 
 class Monomer(NamedTuple):
@@ -40,7 +58,7 @@ class Monomer(NamedTuple):
     @property
     def standard(self) -> bool:
         """One of the 20 amino acids: ATOM, not HETATM, and a bare letter in mmCIF sequences."""
-        return THREE_LETTER.get(self.letter) == self.name
+        return self.name in _STANDARD
 
     @property
     def cap(self) -> bool:
@@ -48,69 +66,53 @@ class Monomer(NamedTuple):
         return self.name in CAP_ATOMS
 
     @property
-    def atoms(self) -> tuple[str, ...]:
-        """Names of the atoms that are written."""
-        return CAP_ATOMS.get(self.name, RESIDUE_ATOMS)
-
-    @property
     def type(self) -> str:
         """Of the component, as in ``_chem_comp.type``."""
         if self.cap:
             return "non-polymer"
-        if self.name == "GLY":
-            return "peptide linking"
-        return "D-peptide linking" if self.name in _D_NAMES else "L-peptide linking"
+        return _TYPES["L" if self.name in _L_BY_DICTIONARY else RESIDUES[self.name].hand]
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The atoms that are bonded to the position before and to the one behind."""
+        return (CAP_ATOMS[self.name][0],) * 2 if self.cap else ("N", "C")
+
+    @property
+    def bonds(self) -> tuple[tuple[str, str, int], ...]:
+        """Bonds between atoms of the position, and their orders, with that of an OXT."""
+        return CAP_BONDS[self.name] if self.cap else (*RESIDUES[self.name].bonds, ("C", "OXT", 1))
+
+    def element(self, atom: str) -> str:
+        """Return the element of an atom in capitals."""
+        return atom[0] if self.cap or atom == "OXT" else RESIDUES[self.name].elements[atom].upper()
 
 
-class Link(NamedTuple):
-    """A bond from C of one position of a chain to N of another, beyond those that a chain of residues has of itself.
-
-    Attributes
-    ----------
-    first, second : int
-        0-based positions.
-    length : float
-        Angstrom.
-    """
-
-    first: int
-    second: int
-    length: float
-
-
-def monomers(sequence: str, d_amino_acids: bool, n_cap: str | None, c_cap: str | None) -> list[Monomer]:
-    """Return the positions of a chain from its N to its C end: residues, and caps where there are any."""
-    names = D_THREE_LETTER if d_amino_acids else THREE_LETTER
-    chain = [Monomer(names[letter], letter, number) for number, letter in enumerate(sequence, start=1)]
-    before = [Monomer(n_cap, "X", 0)] if n_cap else []
-    behind = [Monomer(c_cap, "X", len(sequence) + 1)] if c_cap else []
-    return before + chain + behind
-
-
-class WrittenAtom(NamedTuple):
-    """One atom of a file.
-
-    Attributes
-    ----------
-    position : int
-        0-based position in the chain.
-    monomer : Monomer
-        That position.
-    name : str
-        Of the atom; its first letter is the element.
-    x, y, z : float
-        Angstrom, rounded to 0.001, without -0.
-    b_factor : float
-        0 to 100.
-    """
+class End(NamedTuple):
+    """An atom: the 0-based position in the chain, and its name."""
 
     position: int
-    monomer: Monomer
-    name: str
-    x: float
-    y: float
-    z: float
-    b_factor: float
+    atom: str
+
+
+class WrittenBond(NamedTuple):
+    """A bond beyond those that a chain of residues has of itself.
+
+    Attributes
+    ----------
+    first, second : End
+        Its atoms.
+    length : float or None
+        Angstrom, in model 1; None where one of the atoms is not written.
+    """
+
+    first: End
+    second: End
+    length: float | None
+
+    @property
+    def disulfide(self) -> bool:
+        """Between two sulfurs."""
+        return self.first.atom == self.second.atom == "SG"
 
 
 class WrittenChain(NamedTuple):
@@ -122,32 +124,105 @@ class WrittenChain(NamedTuple):
         Printable ASCII.
     chain : sequence of Monomer
         L residues, and caps where there are any.
-    models : sequence of sequence of WrittenAtom
-        The atoms of each of the M models, best first.
-    disulfides : tuple of (int, int)
-        1-based pairs of residues.
-    links : sequence of Link
-        Bonds that close a ring or hold a cap.
+    names : sequence of tuple of str
+        Names of the n atoms that are written, by position.
+    coordinates : numpy.ndarray
+        (M, n, 3) float64 Angstrom, rounded to 0.001, without -0; models are ranked, best first.
+    b_factors : numpy.ndarray
+        (M, n) float64, 0 to 100.
+    bonds : sequence of WrittenBond
+        Disulfides first.
     """
 
     title: str
     chain: Sequence[Monomer]
-    models: Sequence[Sequence[WrittenAtom]]
-    disulfides: Disulfides = ()
-    links: Sequence[Link] = ()
+    names: Sequence[tuple[str, ...]]
+    coordinates: np.ndarray
+    b_factors: np.ndarray
+    bonds: Sequence[WrittenBond] = ()
+
+    def partners(self) -> list[list[int]]:
+        """Return for each written atom those that it is bonded to, from 0.
+
+        The other end of a double bond stands there twice where one of its atoms is of no standard residue.
+        """
+        partners: list[list[int]] = []
+        pairs = [bond[:2] for bond in self.bonds]
+        for position, (monomer, names) in enumerate(zip(self.chain, self.names, strict=True)):
+            start = len(partners)
+            partners += [[start + k for k in row] for row in _partners_inside(monomer.name, names)]
+            if position:
+                before = End(position - 1, self.chain[position - 1].ends[1])
+                pairs.append((before, End(position, monomer.ends[0])))
+        for first, second in pairs:
+            i, j = atom_index(self.names, first), atom_index(self.names, second)
+            if i is not None and j is not None and j not in partners[i]:
+                partners[i].append(j)
+                partners[j].append(i)
+        return partners
 
 
-def written_atoms(
-    chain: Sequence[Monomer], atoms: Sequence[np.ndarray], b_factors: Sequence[float]
-) -> list[WrittenAtom]:
-    """Return the atoms of a model in file order: all but the CB of glycine, and any CB that is NaN.
+@lru_cache(maxsize=4096)
+def _partners_inside(name: str, names: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return `WrittenChain.partners` of the atoms of a component, counted within it."""
+    partners: list[list[int]] = [[] for _ in names]
+    for first, second, order in Monomer(name, "", 0).bonds:
+        if first in names and second in names:
+            i, j = names.index(first), names.index(second)
+            times = 1 if name in _STANDARD else order
+            partners[i] += [j] * times
+            partners[j] += [i] * times
+    return tuple(map(tuple, partners))
 
-    `atoms` (n, 3), Angstrom, as `Monomer.atoms` names them, and `b_factors` are those of each position.
+
+def atom_index(names: Sequence[tuple[str, ...]], end: End) -> int | None:
+    """Return the place of an atom among those of all positions, from 0; None where it is not there."""
+    of_position = names[end.position]
+    if end.atom not in of_position:
+        return None
+    return sum(map(len, names[: end.position])) + of_position.index(end.atom)
+
+
+def monomers(residues: Sequence[str], n_cap: str | None = None, c_cap: str | None = None) -> list[Monomer]:
+    """Return the positions of a chain from its N to its C end: residues, and caps where there are any."""
+    chain = [Monomer(code, RESIDUES[code].parent, number) for number, code in enumerate(residues, start=1)]
+    before = [Monomer(n_cap, "X", 0)] if n_cap else []
+    behind = [Monomer(c_cap, "X", len(residues) + 1)] if c_cap else []
+    return before + chain + behind
+
+
+def written_chain(
+    title: str,
+    chain: Sequence[Monomer],
+    names: Sequence[tuple[str, ...]],
+    coordinates: np.ndarray,
+    b_factors: np.ndarray,
+    bonds: Sequence[tuple[End, End]] = (),
+) -> WrittenChain:
+    """Return a chain to be written, its bonds measured in model 1.
+
+    Parameters
+    ----------
+    title, chain, names
+        As in `WrittenChain`.
+    coordinates : numpy.ndarray
+        (M, n, 3) Angstrom.
+    b_factors : numpy.ndarray
+        (M, P) of the positions.
+    bonds : sequence of (End, End)
+        Those beyond the chain's own.
     """
-    flat = np.round(np.concatenate(atoms).astype(np.float64), 3) + 0.0  # and no -0
-    places = [(position, monomer, name) for position, monomer in enumerate(chain) for name in monomer.atoms]
-    return [
-        WrittenAtom(position, monomer, name, x, y, z, b_factors[position])
-        for (position, monomer, name), (x, y, z) in zip(places, flat.tolist(), strict=True)
-        if name != "CB" or not (monomer.letter == "G" or math.isnan(x))
-    ]
+    first = coordinates[0].astype(np.float64)
+    measured = []
+    for pair in sorted(bonds, key=lambda pair: not pair[0].atom == pair[1].atom == "SG"):
+        i, j = (atom_index(names, end) for end in pair)
+        length = None if i is None or j is None else float(np.linalg.norm(first[i] - first[j]))
+        measured.append(WrittenBond(*pair, length))
+    return WrittenChain(
+        title,
+        chain,
+        names,
+        np.round(coordinates.astype(np.float64), 3) + 0.0,  # and no -0
+        np.repeat(b_factors, [len(of_position) for of_position in names], axis=1),
+        measured,
+    )

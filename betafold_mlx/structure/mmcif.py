@@ -6,13 +6,13 @@ These say who made the models, how sure they are, and which bonds are stated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import gemmi
 import numpy as np
 
 from betafold_mlx._version import __version__
-from betafold_mlx.peptide.bonds import Disulfides
-from betafold_mlx.structure.components import CHAIN, Link, Monomer, WrittenAtom, WrittenChain
+from betafold_mlx.structure.components import CHAIN, End, Monomer, WrittenChain
 
 _DICTIONARY = (
     "mmcif_ma.dic",
@@ -21,6 +21,29 @@ _DICTIONARY = (
 )
 _GLOBAL, _LOCAL = 1, 2  # ids of the two metrics
 _TARGET, _FIRST_MODEL = 1, 2  # ids in _ma_data
+_ATOM_TAGS = [
+    "group_PDB",
+    "id",
+    "type_symbol",
+    "label_atom_id",
+    "label_alt_id",
+    "label_comp_id",
+    "label_asym_id",
+    "label_entity_id",
+    "label_seq_id",
+    "pdbx_PDB_ins_code",
+    "Cartn_x",
+    "Cartn_y",
+    "Cartn_z",
+    "occupancy",
+    "B_iso_or_equiv",
+    "pdbx_formal_charge",
+    "auth_seq_id",
+    "auth_comp_id",
+    "auth_asym_id",
+    "auth_atom_id",
+    "pdbx_PDB_model_num",
+]
 
 
 def mmcif_text(
@@ -38,7 +61,7 @@ def mmcif_text(
     """Return a chain as mmCIF text with ModelCIF categories.
 
     What gemmi writes of a structure of one chain, in its order, then the ModelCIF categories. (Through
-    `gemmi.Structure` and its atoms, one Python object each, it takes four times as long.)
+    `gemmi.Structure` and its atoms, one Python object each, it takes several times as long.)
 
     Parameters
     ----------
@@ -69,11 +92,12 @@ def mmcif_text(
     _set(block, "_exptl", "entry_id method", [(name, "THEORETICAL MODEL")])
     _set(block, "_struct", "entry_id title", [(name, written.title)])
     _set(block, "_struct_asym", "id entity_id", [(CHAIN, 1)])
-    _set(block, "_atom_type", "symbol", [("C",), ("N",), ("O",)])
+    elements = frozenset().union(*map(_elements, chain, written.names))
+    _set(block, "_atom_type", "symbol", [(element,) for element in sorted(elements)])
     sequence = [(1, number, monomer.name, "n") for number, monomer in enumerate(chain, start=1)]
     _set(block, "_entity_poly_seq", "entity_id num mon_id hetero", sequence)
     _add_numbering(block, chain)
-    _add_atoms(block, written.models)
+    _set(block, "_atom_site", "id", [(1,)])  # in whose place the atoms come
 
     _set(block, "_audit_conform", "dict_name dict_version dict_location", [_DICTIONARY])
     software = (1, "betafold-mlx", __version__, "package", "model building", made_by or None)
@@ -83,11 +107,12 @@ def mmcif_text(
     _add_data(block, description, details, model_names, model_type)
     if plddt is not None:
         _add_quality(block, chain, plddt)
-    _add_bonds(block, chain, written.disulfides, written.links)
+    _add_bonds(block, written)
     options = gemmi.cif.WriteOptions()
     options.align_loops = 30
     options.prefer_pairs = True
-    return block.as_string(options)
+    head, _, tail = block.as_string(options).partition("\n_atom_site.id")
+    return f"{head}\n{_atoms(written)}{tail[tail.index(chr(10)) :]}"
 
 
 def _set(block: gemmi.cif.Block, category: str, tags: str, rows: Iterable[Iterable[object]]) -> None:
@@ -123,45 +148,39 @@ def _add_numbering(block: gemmi.cif.Block, chain: Sequence[Monomer]) -> None:
     )
 
 
-def _add_atoms(block: gemmi.cif.Block, models: Sequence[Sequence[WrittenAtom]]) -> None:
-    numbers = [str(number) for number, atoms in enumerate(models, start=1) for _ in atoms]
-    positions, monomers, names, *columns = zip(*(atom for atoms in models for atom in atoms), strict=True)
-    x, y, z, b_factors = map(_numbers, columns)
-    count = len(names)
-    residues = [monomer.name for monomer in monomers]
-    block.set_mmcif_category(
-        "_atom_site.",
-        {
-            "group_PDB": ["ATOM" if monomer.standard else "HETATM" for monomer in monomers],
-            "id": list(map(str, range(1, count + 1))),
-            "type_symbol": [name[0] for name in names],
-            "label_atom_id": list(names),
-            "label_alt_id": ["."] * count,
-            "label_comp_id": residues,
-            "label_asym_id": [CHAIN] * count,
-            "label_entity_id": ["1"] * count,
-            "label_seq_id": [str(position + 1) for position in positions],
-            "pdbx_PDB_ins_code": ["?"] * count,
-            "Cartn_x": x,
-            "Cartn_y": y,
-            "Cartn_z": z,
-            "occupancy": ["1"] * count,
-            "B_iso_or_equiv": b_factors,
-            "pdbx_formal_charge": ["?"] * count,
-            # The author's names are the same but for the number; readers that ask for them find them all.
-            "auth_seq_id": [str(monomer.number) for monomer in monomers],
-            "auth_comp_id": residues,
-            "auth_asym_id": [CHAIN] * count,
-            "auth_atom_id": list(names),
-            "pdbx_PDB_model_num": numbers,
-        },
-        raw=True,  # nothing here needs quotes
+def _atoms(written: WrittenChain) -> str:
+    """Return the atoms as a loop."""
+    lines = "".join(
+        _atom_lines(monomer, position, names)
+        for position, (monomer, names) in enumerate(zip(written.chain, written.names, strict=True), start=1)
+    )
+    count = written.coordinates.shape[1]
+    text = ["loop_\n", *(f"_atom_site.{tag}\n" for tag in _ATOM_TAGS)]
+    for model, (xyz, b) in enumerate(zip(written.coordinates, written.b_factors, strict=True), start=1):
+        serials = np.arange(count * (model - 1) + 1.0, count * model + 1.0)
+        columns = np.column_stack([serials, xyz, b, np.full(count, float(model))])
+        text.append(lines % tuple(columns.ravel().tolist()))
+    return "".join(text)
+
+
+@lru_cache(maxsize=4096)
+def _atom_lines(monomer: Monomer, position: int, names: tuple[str, ...]) -> str:
+    """Return the lines of a residue's atoms, to be filled in with id, x, y, z, B-factor and model of each.
+
+    Numbers have nine digits and no trailing zeros, as gemmi writes them. The author's names are the same but for the
+    number; readers that ask for them find them all.
+    """
+    record, code = "ATOM" if monomer.standard else "HETATM", f"{monomer.name:<3}"
+    return "".join(
+        f"{record:<6} %-5d {monomer.element(name):<2} {name:<4} . {code} {CHAIN} 1 {position:<2} ? "
+        f"%-8.9g %-8.9g %-8.9g 1 %-5.9g ? {monomer.number:<2} {code} {CHAIN} {name:<4} %d\n"
+        for name in names
     )
 
 
-def _numbers(values: Sequence[float]) -> list[str]:
-    """Return numbers as gemmi writes them: nine digits, no trailing zeros."""
-    return ("%.9g " * len(values) % tuple(values)).split()
+@lru_cache(maxsize=4096)
+def _elements(monomer: Monomer, names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(monomer.element, names))
 
 
 def _add_data(
@@ -212,20 +231,20 @@ def _add_quality(block: gemmi.cif.Block, chain: Sequence[Monomer], plddt: np.nda
     )
 
 
-def _add_bonds(
-    block: gemmi.cif.Block, chain: Sequence[Monomer], disulfides: Disulfides, links: Sequence[Link]
-) -> None:
-    index = {monomer.number: position for position, monomer in enumerate(chain)}
-    rows: list[tuple[object, ...]] = []
-    for count, (i, j) in enumerate(disulfides, start=1):
-        # The sulfurs are not modelled, and an atom that is named here must be among those of the file.
-        ends = (*_partner(chain, index[i], None), *_partner(chain, index[j], None))
-        rows.append((f"disulf{count}", "disulf", *ends, None, "SG to SG, which are not modelled"))
-    for count, link in enumerate(links, start=1):
-        ends = (*_partner(chain, link.first, "C"), *_partner(chain, link.second, "N"))
-        rows.append((f"covale{count}", "covale", *ends, f"{link.length:.3f}", None))
-    if not rows:
+def _add_bonds(block: gemmi.cif.Block, written: WrittenChain) -> None:
+    if not written.bonds:
         return
+    rows: list[tuple[object, ...]] = []
+    count = {"disulf": 0, "covale": 0}
+    for bond in written.bonds:
+        kind = "disulf" if bond.disulfide else "covale"
+        count[kind] += 1
+        # An atom that is named here must be among those of the file.
+        absent = bond.length is None
+        ends = (*_partner(written.chain, bond.first, absent), *_partner(written.chain, bond.second, absent))
+        length = None if absent else f"{bond.length:.3f}"
+        details = f"{bond.first.atom} to {bond.second.atom}, which are not in the file" if absent else None
+        rows.append((f"{kind}{count[kind]}", kind, *ends, length, details))
     partner = "label_asym_id label_comp_id label_seq_id label_atom_id auth_asym_id auth_comp_id auth_seq_id symmetry"
     partners = [f"ptnr{number}_{tag}" for number in (1, 2) for tag in partner.split()]
     _set(block, "_struct_conn", f"id conn_type_id {' '.join(partners)} pdbx_dist_value details", rows)
@@ -233,6 +252,7 @@ def _add_bonds(
     _set(block, "_struct_conn_type", "id", [(kind,) for kind in kinds])
 
 
-def _partner(chain: Sequence[Monomer], position: int, atom: str | None) -> tuple[object, ...]:
-    name = chain[position].name
+def _partner(chain: Sequence[Monomer], end: End, absent: bool) -> tuple[object, ...]:
+    position, name = end.position, chain[end.position].name
+    atom = None if absent else end.atom
     return CHAIN, name, position + 1, atom, CHAIN, name, chain[position].number, "1_555"

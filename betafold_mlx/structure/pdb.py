@@ -1,56 +1,104 @@
-"""PDB text of a predicted or generated chain: header records and atoms."""
+"""PDB text of a predicted or generated chain: header records, atoms and bonds."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
-from betafold_mlx.structure.components import CHAIN, WrittenAtom, WrittenChain
+import numpy as np
+
+from betafold_mlx.structure.components import CHAIN, End, Monomer, WrittenChain
 
 _CRYST1 = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1"
 """What the format asks for where there is no crystal."""
+
+_CONECT = ["CONECT" + "%5d" * (count + 1) for count in range(5)]
 
 
 def pdb_text(written: WrittenChain, remarks: Sequence[str]) -> str:
     """Return a chain as PDB text: lines of 80 characters; each of the remarks, printable ASCII, begins a line.
 
     There is no HEADER record: it asks for a date, a classification and a PDB code.
+
+    Where programs cannot know every bond from the names of standard residues, CONECT records have all bonds of the
+    chain: programs that find some of them guess no others. A double bond of a component that is no standard residue
+    stands twice, which is how CONECT says so.
     """
-    title, chain, models, disulfides, links = written
-    lines = _continued("TITLE ", title.upper())
+    chain, count = written.chain, len(written.coordinates)
+    lines = _continued("TITLE ", written.title.upper())
     lines.append("EXPDTA    THEORETICAL MODEL")
-    if len(models) > 1:
-        lines.append(f"NUMMDL    {len(models):<4}")
+    if count > 1:
+        lines.append(f"NUMMDL    {count:<4}")
     lines += [f"REMARK  99 {text}" for remark in ("", *remarks) for text in _wrapped(remark)]
     for start in range(0, len(chain), 13):
         row = " ".join(monomer.name for monomer in chain[start : start + 13])
         lines.append(f"SEQRES {start // 13 + 1:>3} {CHAIN} {len(chain):>4}  {row}")
-    names = {monomer.number: monomer.name for monomer in chain}
-    for serial, pair in enumerate(disulfides, start=1):
-        ends = "    ".join(f"{names[number]} {CHAIN} {number:>4}" for number in pair)
-        lines.append(f"SSBOND {serial:>3} {ends} {'':23}{1555:>6} {1555:>6}")
-    for link in links:
-        c, n = (f"{m.name} {CHAIN}{m.number:>4}" for m in (chain[link.first], chain[link.second]))
-        lines.append(f"LINK         C   {c}{'':17}N   {n}   {1555:>6} {1555:>6} {link.length:>5.2f}")
+    lines += _bond_lines(written)
     lines.append(_CRYST1)
-    for number, atoms in enumerate(models, start=1):
-        frame = ([f"MODEL     {number:>4}"], ["ENDMDL"]) if len(models) > 1 else ([], [])
-        lines += [*frame[0], *_atom_lines(atoms), _end_of_chain(atoms), *frame[1]]
-    lines.append("END")
+    text = [_padded(lines)]
+    atoms = "".join(map(_atom_lines, chain, written.names))
+    number = sum(map(len, written.names))
+    end = f"TER   {number + 1:>5}      {chain[-1].name:>3} {CHAIN}{chain[-1].number:>4}"
+    serials = np.arange(1.0, number + 1.0)[:, None]
+    for model, (xyz, b) in enumerate(zip(written.coordinates, written.b_factors, strict=True), start=1):
+        columns = np.concatenate([serials, xyz, b[:, None]], axis=1)
+        text += [_padded([f"MODEL     {model:>4}"])] if count > 1 else []
+        text += [atoms % tuple(columns.ravel().tolist()), _padded([end])]
+        text += [_padded(["ENDMDL"])] if count > 1 else []
+    text.append(_padded([*_connections(written), "END"]))
+    return "".join(text)
+
+
+@lru_cache(maxsize=4096)
+def _atom_lines(monomer: Monomer, names: tuple[str, ...]) -> str:
+    """Return the lines of a residue's atoms, to be filled in with serial number, x, y, z and B-factor of each."""
+    record = "ATOM" if monomer.standard else "HETATM"
+    return "".join(
+        f"{record:<6}%5d {_aligned(monomer, name)} {monomer.name:>3} {CHAIN}{monomer.number:>4}    "
+        f"%8.3f%8.3f%8.3f  1.00%6.2f          {monomer.element(name):>2}  \n"
+        for name in names
+    )
+
+
+def _aligned(monomer: Monomer, atom: str) -> str:
+    """Return the name of an atom in its four columns: the element stands in the first two, to the right."""
+    return f"{atom:<4}" if len(atom) == 4 or len(monomer.element(atom)) == 2 else f" {atom:<3}"
+
+
+def _bond_lines(written: WrittenChain) -> Iterator[str]:
+    """Yield SSBOND and LINK records."""
+    chain = written.chain
+    disulfides = [bond for bond in written.bonds if bond.disulfide]
+    for serial, bond in enumerate(disulfides, start=1):
+        pair = (chain[end.position] for end in (bond.first, bond.second))
+        names = "    ".join(f"{m.name:>3} {CHAIN} {m.number:>4}" for m in pair)
+        length = "" if bond.length is None else f" {bond.length:5.2f}"
+        yield f"SSBOND {serial:>3} {names} {'':23}{1555:>6} {1555:>6}{length}"
+
+    def partner(end: End) -> str:
+        monomer = chain[end.position]
+        return f"{_aligned(monomer, end.atom)} {monomer.name:>3} {CHAIN}{monomer.number:>4}"
+
+    for bond in written.bonds:
+        if not (bond.disulfide or bond.length is None):
+            ends = partner(bond.first) + " " * 16 + partner(bond.second)
+            yield f"LINK        {ends}   {1555:>6} {1555:>6} {bond.length:>5.2f}"
+
+
+def _connections(written: WrittenChain) -> Iterator[str]:
+    """Yield CONECT records of all bonds; none where the names of the residues say it all."""
+    if not written.bonds and all(monomer.standard for monomer in written.chain):
+        return
+    for serial, partners in enumerate(written.partners(), start=1):
+        partners.sort()
+        for start in range(0, len(partners), 4):
+            row = partners[start : start + 4]
+            yield _CONECT[len(row)] % (serial, *[number + 1 for number in row])
+
+
+def _padded(lines: Sequence[str]) -> str:
     return "".join(f"{line:<80}\n" for line in lines)
-
-
-def _atom_lines(atoms: Sequence[WrittenAtom]) -> list[str]:
-    return [
-        f"{'ATOM' if monomer.standard else 'HETATM':<6}{serial:>5}  {name:<3} {monomer.name:>3} {CHAIN}"
-        f"{monomer.number:>4}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00{b_factor:6.2f}          {name[0]:>2}"
-        for serial, (_, monomer, name, x, y, z, b_factor) in enumerate(atoms, start=1)
-    ]
-
-
-def _end_of_chain(atoms: Sequence[WrittenAtom]) -> str:
-    last = atoms[-1].monomer
-    return f"TER   {len(atoms) + 1:>5}      {last.name:>3} {CHAIN}{last.number:>4}"
 
 
 def _continued(record: str, text: str) -> list[str]:

@@ -4,9 +4,10 @@ mmCIF files carry the ModelCIF categories that viewers colour by; names follow t
 what python-modelcif writes. A file has no date and nothing about the machine: the same prediction gives the
 same bytes.
 
-Bonds are stated (LINK and SSBOND, ``_struct_conn``) where every model has them, as a file states a bond for all its
-models. Caps are placed when a file is written (`structure.caps`), as residues of their own, 0 before the first and
-L + 1 after the last, with B-factor 0 and no pLDDT.
+The atoms of a residue are in the order N, CA, C, O, CB, side chain, OXT; what leaves when a bond is made is not
+written. Bonds are stated (LINK, SSBOND and CONECT, ``_struct_conn``) where every model has them, as a file states a
+bond for all its models. Caps are placed when a file is written (`structure.caps`), as residues of their own, 0 before
+the first and L + 1 after the last, with B-factor 0 and no pLDDT.
 """
 
 from __future__ import annotations
@@ -19,18 +20,32 @@ import numpy as np
 
 from betafold_mlx._version import __version__
 from betafold_mlx.geometry.spread import superpose_models
+from betafold_mlx.peptide.bonds import ring_bond
+from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
-from betafold_mlx.structure.components import Link, Monomer, WrittenChain, monomers, written_atoms
+from betafold_mlx.structure.components import (
+    CAP_ATOMS,
+    End,
+    Monomer,
+    WrittenChain,
+    monomers,
+    written_chain,
+)
 
 if TYPE_CHECKING:
     from betafold_mlx.fold.prediction import Prediction
+
+_ALL_ATOMS = (
+    "All heavy atoms. The B-factor of a residue is of its CA: side chains have no confidence of their own."
+)
+_BACKBONE_ATOMS = "Backbone atoms and CB only."
 
 
 def to_mmcif(prediction: Prediction) -> str:
     """Return a prediction as mmCIF text with ModelCIF categories.
 
     Occupancies are 1; the B-factor of every atom is the pLDDT of its residue, rounded to two digits, and 0 in caps.
-    There is no OXT. Models are superposed on the first; coordinates are rounded to 0.001 A.
+    Models are superposed on the first; coordinates are rounded to 0.001 A.
     """
     from betafold_mlx.structure.mmcif import mmcif_text
 
@@ -54,7 +69,7 @@ def to_pdb(prediction: Prediction) -> str:
 
     remarks = [
         f"Predicted by betafold-mlx {__version__}, model {clean_text(prediction.made_by)}.",
-        "Not an experimental structure. Backbone atoms and CB only.",
+        f"Not an experimental structure. {_ALL_ATOMS if prediction.all_atoms else _BACKBONE_ATOMS}",
         "Models are ranked, best first. B-factor: predicted lDDT-CA, 0 to 100.",
         *_chemistry_remarks(prediction.peptide),
     ]
@@ -63,19 +78,15 @@ def to_pdb(prediction: Prediction) -> str:
 
 def _written(prediction: Prediction) -> WrittenChain:
     """Return what both formats say of a prediction."""
-    peptide, plddt = prediction.peptide, _rounded_plddt(prediction)
-    chain = monomers(peptide.sequence, peptide.d_amino_acids, peptide.n_cap, peptide.c_cap)
-    chain = [each if each.cap else each._replace(name=peptide.residues[each.number - 1]) for each in chain]
-    models = _atoms(prediction)
-    written = []
-    for atoms, row in zip(models, plddt.tolist(), strict=True):
-        b_factors = [0.0 if monomer.cap else row[monomer.number - 1] for monomer in chain]
-        written.append(written_atoms(chain, atoms, b_factors))
-    # The stated bonds that every model has, as model 1 has them.
-    formed = [bonds[0] for bonds in zip(*prediction.bonds, strict=True) if all(b.formed for b in bonds)]
-    disulfides = tuple(bond.residues for bond in formed if bond.kind == "disulfide")
-    links = _links(peptide, any(bond.kind == "ring" for bond in formed), chain, models[0])
-    return WrittenChain(_title(prediction), chain, written, disulfides, links)
+    peptide = prediction.peptide
+    chain = monomers(peptide.residues, peptide.n_cap, peptide.c_cap)
+    names, coordinates, plddt = prediction.names, prediction.heavy_atoms(True), _rounded_plddt(prediction)
+    if peptide.n_cap or peptide.c_cap:
+        before, behind = _caps(prediction)
+        coordinates = np.concatenate([before, coordinates, behind], axis=1)
+        names = tuple(CAP_ATOMS[m.name] if m.cap else names[m.number - 1] for m in chain)
+        plddt = np.pad(plddt, ((0, 0), (int(bool(peptide.n_cap)), int(bool(peptide.c_cap)))))
+    return written_chain(_title(prediction), chain, names, coordinates, plddt, _bonds(prediction, chain))
 
 
 def block_name(text: str) -> str:
@@ -102,39 +113,46 @@ def _rounded_plddt(prediction: Prediction) -> np.ndarray:
     return np.round(prediction.plddt.astype(np.float64), 2)
 
 
-def _atoms(prediction: Prediction) -> list[list[np.ndarray]]:
-    """Return for each model the atoms (n, 3) of each position."""
-    peptide, models = prediction.peptide, superpose_models(prediction.coordinates)
-    if not (peptide.n_cap or peptide.c_cap):
-        return [list(model) for model in models]
+def _caps(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    """Return the atoms of both caps of each model, (M, n, 3) and (M, m, 3)."""
     from betafold_mlx.structure.caps import place_caps
 
-    caps = (
-        place_caps(peptide.sequence, model, peptide.n_cap, peptide.c_cap, peptide.d_amino_acids)
-        for model in models
-    )
-    return [
-        [atoms for atoms in (before, *model, behind) if len(atoms)]
-        for model, (before, behind) in zip(models, caps, strict=True)
+    peptide = prediction.peptide
+    mirrored = (RESIDUES[peptide.residues[0]].hand or ("D" if peptide.d_amino_acids else "")) == "D"
+    placed = [
+        place_caps(peptide.sequence, model, peptide.n_cap, peptide.c_cap, mirrored)
+        for model in superpose_models(prediction.coordinates)
     ]
+    return np.stack([before for before, _ in placed]), np.stack([behind for _, behind in placed])
 
 
-def _links(peptide: Peptide, ring: bool, chain: list[Monomer], atoms: list[np.ndarray]) -> list[Link]:
-    """Return the bonds that close the ring or hold the caps, with their lengths in model 1."""
+def _bonds(prediction: Prediction, chain: list[Monomer]) -> list[tuple[End, End]]:
+    """Return the bonds to be stated: those of the peptide that no model lacks, and those to caps."""
+    peptide = prediction.peptide
+    shift = int(bool(peptide.n_cap))  # from 1-based places to positions
+    lacking = {(bond.kind, bond.residues) for model in prediction.bonds for bond in model if not bond.formed}
+    ring = ring_bond(len(peptide))
+    pairs, others = [], []
+    for bond in peptide.bonds:
+        kind = "ring" if bond == ring else "disulfide" if bond.disulfide else "bond"
+        if (kind, (bond.i, bond.j)) in lacking:
+            continue
+        ends = End(bond.i - 1 + shift, bond.atom_i), End(bond.j - 1 + shift, bond.atom_j)
+        if bond == ring:
+            pairs.append(ends[::-1])
+        else:
+            others.append(ends)
     last = len(chain) - 1
-    pairs = [(last, 0)] * ring + [(0, 1)] * bool(peptide.n_cap) + [(last - 1, last)] * bool(peptide.c_cap)
-    links = []
-    for i, j in pairs:
-        c, n = atoms[i][chain[i].atoms.index("C")], atoms[j][chain[j].atoms.index("N")]
-        links.append(Link(i, j, float(np.linalg.norm(c.astype(np.float64) - n))))
-    return links
+    joints = [(0, 1)] * shift + [(last - 1, last)] * bool(peptide.c_cap)
+    pairs += [(End(i, chain[i].ends[1]), End(j, chain[j].ends[0])) for i, j in joints]
+    return pairs + others
 
 
 def _chemistry_remarks(peptide: Peptide) -> list[str]:
     """Return what a reader of the file should know of its chemistry, in sentences."""
     said = []
     if peptide.d_amino_acids:
-        said.append("All residues but glycine are D: the mirror image of the predicted L peptide.")
+        said.append("All residues with a hand are D: the mirror image of the predicted L peptide.")
     if peptide.n_cap or peptide.c_cap:
         caps = " and ".join(cap for cap in (peptide.n_cap, peptide.c_cap) if cap)
         said.append(f"{caps}: not modelled, but placed by ideal geometry; no pLDDT, B-factor 0.")

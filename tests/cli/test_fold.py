@@ -113,7 +113,7 @@ def test_stated_chemistry_is_made(run):
     for model in result["models"]:
         ring, bridge = model["stated_bonds"]
         assert ring["formed"] and abs(ring["distance"] - 1.33) < 0.02
-        assert bridge["formed"] and 3.4 <= bridge["distance"] <= 4.5
+        assert bridge["formed"] and abs(bridge["distance"] - 2.05) <= 0.06
         assert all(value is not None for angles in model["torsions"].values() for value in angles)
     assert result["disulfide_pairings"] == []
     assert result["models"][0]["cluster"] == 1 and len(result["spread"]) == 14

@@ -4,19 +4,23 @@ import builtins
 import sys
 
 import biotite.structure as struc
+import biotite.structure.info as ccd
 import gemmi
 import numpy as np
 import pytest
 from library_helpers import toy_predictor
+from structure_helpers import with_side_chains
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.peptide.sequence import THREE_LETTER
 
 ATOMS = ("N", "CA", "C", "O", "CB")
 
 
 @pytest.fixture(scope="module")
 def prediction():
-    return toy_predictor().fold("GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)], samples=3)
+    folded = toy_predictor().fold("GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)], samples=3)
+    return with_side_chains(folded)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,7 @@ def on_the_first(prediction):
     """The models as files have them: superposed on the first."""
     backbone = prediction.coordinates[:, :, :3].reshape(len(prediction.coordinates), -1, 3)
     onto = [struc.superimpose(backbone[0], model)[1] for model in backbone]
-    models = zip(onto, prediction.coordinates, strict=True)
+    models = zip(onto, prediction.atoms, strict=True)
     return np.stack([move.apply(x.reshape(-1, 3)).reshape(x.shape) for move, x in models])
 
 
@@ -40,10 +44,10 @@ def test_gemmi_has_every_model_atom_and_confidence(prediction):
         for place, residue in enumerate(model["A"]):
             assert residue.seqid.num == residue.label_seq == place + 1
             for atom in residue:
-                expected = laid[rank, place, ATOMS.index(atom.name)]
+                expected = laid[rank, place, prediction.atom_names[place].index(atom.name)]
                 np.testing.assert_allclose(atom.pos.tolist(), expected, atol=1e-3)
                 assert atom.b_iso == pytest.approx(prediction.plddt[rank, place], abs=6e-3)
-            assert len(residue) == 5 - (prediction.sequence[place] == "G")
+            assert {atom.name for atom in residue} == set(prediction.atom_names[place]) - {""}
     assert gemmi.one_letter_code([r.name for r in structure[0]["A"]]) == prediction.sequence
     made = {bond.kind for bond in prediction.bonds[0] if all(b.formed for m in prediction.bonds for b in m)}
     kinds = {gemmi.ConnectionType.Disulf: "disulfide", gemmi.ConnectionType.Covale: "ring"}
@@ -67,6 +71,35 @@ def test_biotite_has_the_atoms_and_confidence_of_one_model(prediction, model):
         {(atoms.res_id[end], atoms.atom_name[end]) for end in pair} for pair in atoms.bonds.as_array()[:, :2]
     ]
     assert {(14, "C"), (1, "N")} in bonded and {(3, "C"), (4, "N")} in bonded
+
+
+def test_all_heavy_atoms_are_those_of_the_dictionary(prediction):
+    atoms = prediction.to_biotite()
+    for place, letter in enumerate(prediction.sequence, start=1):
+        component = ccd.residue(THREE_LETTER[letter])
+        heavy = component.atom_name[component.element != "H"]
+        assert atoms.atom_name[atoms.res_id == place].tolist() == [a for a in heavy if a != "OXT"]
+    assert prediction.all_atoms and prediction.to_dict()["atoms"] == "all"
+    (cysteines,) = (
+        {(int(atoms.res_id[i]), str(atoms.atom_name[i])) for i in pair}
+        for pair in atoms.bonds.as_array()[:, :2]
+        if set(atoms.atom_name[pair]) == {"SG"}
+    )
+    assert cysteines == {(3, "SG"), (11, "SG")}
+
+
+@pytest.mark.parametrize("kind", ["cif", "pdb", "json", "html"])
+def test_backbone_alone_where_it_is_asked_for(prediction, kind):
+    bare = toy_predictor().fold(
+        "GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)], samples=3, atoms="backbone"
+    )
+    assert bare.text(kind) == prediction.backbone_only().text(kind)
+    if kind == "json":
+        document = bare.to_dict()
+        assert document.pop("atoms") == "backbone"
+        assert document == {k: v for k, v in prediction.to_dict().items() if k != "atoms"}
+    elif kind != "html":
+        assert {atom.name for residue in bare.to_gemmi()[0]["A"] for atom in residue} == set(ATOMS)
 
 
 def test_caps_and_d_residues_are_there_too(capped):

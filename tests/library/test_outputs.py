@@ -14,7 +14,7 @@ LIBRARY = ">one\nGIGKFLHSAKKF\n>one all-d c-cap=NH2\nGRCTKSIPPICFPD\n>bad\nX\n>t
 
 @pytest.fixture(scope="module")
 def quick():
-    return Quick()
+    return Quick(side_chains=True)
 
 
 @pytest.fixture
@@ -36,11 +36,14 @@ def test_json_lines_are_the_documents_with_names_and_coordinates(folded, tmp_pat
     for line, (name, prediction) in zip(lines, predictions, strict=True):
         document = json.loads(line)
         assert document.pop("name") == name
-        coordinates = np.array(
-            [[[a or [np.nan] * 3 for a in r] for r in m.pop("coordinates")] for m in document["models"]]
-        )
+        names = [of_residue.split() for of_residue in document.pop("atom_names")]
+        assert names == [[name for name in row if name] for row in prediction.atom_names]
+        models = [model.pop("coordinates") for model in document["models"]]
         assert document == prediction.to_dict()
-        np.testing.assert_allclose(coordinates, prediction.coordinates, atol=5.1e-4)  # NaN at the same places
+        for model, atoms in zip(models, prediction.atoms, strict=True):
+            assert [len(residue) for residue in model] == [len(of_residue) for of_residue in names]
+            there = atoms[np.isfinite(atoms).all(axis=-1)]
+            np.testing.assert_allclose([atom for residue in model for atom in residue], there, atol=5.1e-4)
 
 
 @pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
@@ -61,13 +64,14 @@ def test_parquet_has_a_row_a_model(folded, tmp_path):
         for key in ("cluster", "secondary_structure", "stated_bonds"):
             assert row[key] == model[key]
         assert row["chemistry"] == prediction.peptide.chemistry
+        assert row["atom_names"] == [" ".join(filter(None, names)) for names in prediction.atom_names]
         for key in ("seed", "versions", "embedder"):
             assert about[key] == document[key]
         assert row["rmsd_to_first"] == pytest.approx(model["rmsd_to_first"], abs=1e-3)
         assert row["mean_plddt"] == pytest.approx(prediction.plddt[rank].mean())
         arrays = {
             "plddt": prediction.plddt[rank],
-            "coordinates": prediction.coordinates[rank].ravel(),
+            "coordinates": prediction.atoms[rank][np.isfinite(prediction.atoms[rank])],
             **dict(zip(("phi", "psi", "omega"), np.degrees(prediction.torsions[rank]).T, strict=True)),
         }
         for key, want in arrays.items():

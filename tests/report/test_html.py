@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_helpers import data_of, eight_headed, parsed, read_png
+from structure_helpers import with_side_chains
 
 from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.report.bands import BANDS, band_of
@@ -29,7 +30,8 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def prediction(predictor):
-    return predictor.fold("GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)], samples=3, details=True)
+    folded = predictor.fold("GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)], samples=3, details=True)
+    return with_side_chains(folded)
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +137,10 @@ def test_the_script_gets_the_models_as_they_are(tree, prediction):
     for rank, model in enumerate(data["models"]):
         np.testing.assert_allclose(model["plddt"], prediction.plddt[rank], atol=0.051)
         assert model["structure"] == prediction.secondary_structure[rank]
-        atoms = np.array([[[np.nan] * 3 if a is None else a for a in r] for r in model["atoms"]]) / 100
-        expected = prediction.coordinates[rank].astype(np.float64)
-        np.testing.assert_array_equal(np.isnan(atoms), np.isnan(expected))
+        assert [len(residue) for residue in model["atoms"]] == [len(names) for names in data["atoms"]]
+        ours = np.array([atom for residue in model["atoms"] for atom in residue]) / 100
+        theirs = prediction.atoms[rank][np.isfinite(prediction.atoms[rank])].reshape(-1, 3).astype(np.float64)
         # The same distances and the same hand: the same structure, elsewhere.
-        ours, theirs = (x[~np.isnan(x)].reshape(-1, 3) for x in (atoms, expected))
         apart = [np.linalg.norm(x[:, None] - x, axis=-1) for x in (ours, theirs)]
         np.testing.assert_allclose(*apart, atol=0.03)
         volumes = [np.linalg.det(x[1:4] - x[0]) for x in (ours, theirs)]
@@ -147,6 +148,14 @@ def test_the_script_gets_the_models_as_they_are(tree, prediction):
         assert abs(volumes[0]) > 1
         bonds = [(bond.kind, list(bond.residues), bond.formed) for bond in prediction.bonds[rank]]
         assert bonds == [(b["kind"], b["residues"], b["formed"]) for b in model["bonds"]]
+    assert data["atoms"] == [[name for name in names if name] for names in prediction.atom_names]
+    flat = [(place, atom) for place, names in enumerate(data["atoms"]) for atom in names]
+    assert [flat[a] for a, b, order in data["chain_bonds"] if order == 2 and flat[b][1] == "O"] == [
+        (place, "C") for place in range(len(prediction.sequence))
+    ]
+    first = prediction.atoms[0][np.isfinite(prediction.atoms[0])].reshape(-1, 3)
+    lengths = [np.linalg.norm(first[a] - first[b]) for a, b, _ in data["chain_bonds"]]
+    assert min(lengths) > 1.1 and max(lengths) < 1.9
     details = prediction.details
     weights = (
         np.frombuffer(base64.b64decode(data["attention"]), np.uint8).reshape(details.attention.shape) / 255
@@ -164,7 +173,9 @@ def test_models_lie_on_the_first():
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     turn *= np.sign(np.linalg.det(turn))
     moved = first @ turn + [5.0, -3.0, 8.0]
-    laid = lay_out(np.stack([first, moved, first * [1, 1, -1]]))
+    models = np.stack([first, moved, first * [1, 1, -1]])
+    laid, atoms = lay_out(models, models.reshape(3, -1, 3))
+    np.testing.assert_array_equal(atoms, laid.reshape(3, -1, 3))
     np.testing.assert_allclose(laid[0], laid[1], atol=1e-9)
     assert np.abs(laid[0] - laid[2]).max() > 0.5  # a mirror image is another molecule
     backbone = laid[0, :, :3].reshape(-1, 3)
@@ -316,6 +327,7 @@ def test_many_models_are_cut_and_counted(prediction):
     many = dataclasses.replace(
         prediction,
         coordinates=np.concatenate([prediction.coordinates] * again),
+        atoms=np.concatenate([prediction.atoms] * again),
         plddt=np.concatenate([prediction.plddt] * again),
         torsions=np.concatenate([prediction.torsions] * again),
         bonds=prediction.bonds * again,

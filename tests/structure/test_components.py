@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS
+from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import ALPHABET, D_THREE_LETTER, THREE_LETTER
 from betafold_mlx.structure.components import CAP_ATOMS, monomers
 
@@ -34,7 +35,7 @@ def test_a_d_residue_is_the_mirror_image_of_its_l_residue(letter):
     info = gemmi.find_tabulated_residue(name)
     assert info.kind == gemmi.ResidueKind.AAD and info.one_letter_code.upper() == letter
     assert ccd.one_letter_code(name) == letter and ccd.link_type(name) == "D-PEPTIDE LINKING"
-    (monomer,) = monomers(letter, True, None, None)
+    (monomer,) = monomers([name])
     assert monomer == (name, letter, 1) and not monomer.standard and not monomer.cap
     assert monomer.type.upper() == ccd.link_type(name)
     d, l_form = heavy_atoms(name), heavy_atoms(THREE_LETTER[letter])
@@ -47,23 +48,51 @@ def test_a_d_residue_is_the_mirror_image_of_its_l_residue(letter):
 
 
 def test_glycine_has_no_hand():
-    for hand in (False, True):
-        (glycine,) = monomers("G", hand, None, None)
-        assert glycine.standard and glycine.name == "GLY" and glycine.type.upper() == ccd.link_type("GLY")
+    (glycine,) = monomers(["GLY"])
+    assert glycine.standard and glycine.name == "GLY" and glycine.type.upper() == ccd.link_type("GLY")
+
+
+@pytest.mark.parametrize("code", RESIDUES)
+def test_types_and_elements_are_those_of_the_dictionary(code):
+    (monomer,) = monomers([code])
+    assert monomer.type.upper() == ccd.link_type(code).upper()
+    atoms = heavy_atoms(code)
+    elements = dict(zip(atoms.atom_name.tolist(), atoms.element.tolist(), strict=True))
+    assert {name: monomer.element(name) for name in RESIDUES[code].atoms} == {
+        name: elements[name] for name in RESIDUES[code].atoms
+    }
 
 
 @pytest.mark.parametrize("letter", ALPHABET)
 def test_l_residues_are_standard(letter):
-    (monomer,) = monomers(letter, False, None, None)
+    (monomer,) = monomers([THREE_LETTER[letter]])
     assert monomer.standard and monomer.type.upper() == ccd.link_type(THREE_LETTER[letter])
 
 
-@pytest.mark.parametrize("name", (*N_CAPS, *C_CAPS))
-def test_caps_have_all_their_heavy_atoms(name):
-    assert CAP_ATOMS[name] == tuple(heavy_atoms(name).atom_name)
-    chain = monomers("AG", False, "ACE", "NH2")
-    assert [m.name for m in chain] == ["ACE", "ALA", "GLY", "NH2"]
-    assert [m.number for m in chain] == [0, 1, 2, 3]
-    assert [m.cap for m in chain] == [True, False, False, True]
-    (cap,) = (m for m in chain if m.name == name)
+LEAVING = {"MYR": {"O2"}}
+
+
+@pytest.mark.parametrize("name", CAP_ATOMS)
+def test_caps_have_all_their_heavy_atoms_and_bonds(name):
+    atoms = heavy_atoms(name)
+    there = [atom for atom in atoms.atom_name.tolist() if atom not in LEAVING.get(name, ())]
+    assert CAP_ATOMS[name] == tuple(there)
+    n_cap, c_cap = (None, name) if there[0] == "N" else (name, None)
+    chain = monomers(["ALA", "GLY"], n_cap, c_cap)
+    (cap,) = (monomer for monomer in chain if monomer.cap)
+    assert cap.name == name and cap.number == (0 if n_cap else 3)
     assert cap.type.upper() == ccd.link_type(name) and not cap.standard and cap.letter == "X"
+    known = {frozenset(pair): min(int(kind), 2) for pair, kind in ccd.bonds_in_residue(name).items()}
+    heavy = {pair: order for pair, order in known.items() if pair <= set(there)}
+    assert {frozenset(pair): order for *pair, order in cap.bonds} == heavy
+
+
+def test_known_caps_can_be_written():
+    assert {*N_CAPS, *C_CAPS} <= set(CAP_ATOMS)
+    chain = monomers(["ALA", "GLY"], "ACE", "NH2")
+    assert [(m.name, m.number, m.cap) for m in chain] == [
+        ("ACE", 0, True),
+        ("ALA", 1, False),
+        ("GLY", 2, False),
+        ("NH2", 3, True),
+    ]

@@ -115,8 +115,13 @@ def test_values_are_those_of_the_dictionary(case):
         assert {gemmi.cif.as_string(value) for value in block.find_values(tag)} <= allowed, tag
 
 
-def test_the_sulfurs_of_a_disulfide_are_not_named_among_atoms():
-    block = block_of("ring and disulfide")
+def test_the_sulfurs_of_a_disulfide_are_named_where_they_are_in_the_file():
+    atoms = rows(
+        block_of("ring and disulfide"), "_struct_conn.conn_type_id ptnr1_label_atom_id ptnr2_label_atom_id"
+    )
+    assert atoms == [("disulf", "SG", "SG"), ("covale", "C", "N")]
+    p = prediction(**CASES["ring and disulfide"]).backbone_only()
+    block = gemmi.cif.read_string(to_mmcif(p)).sole_block()
     atoms = rows(block, "_struct_conn.conn_type_id ptnr1_label_atom_id ptnr2_label_atom_id")
     assert atoms == [("disulf", "?", "?"), ("covale", "C", "N")]
     details = [gemmi.cif.as_string(value) for value in block.find_values("_struct_conn.details")]

@@ -1,4 +1,5 @@
 import io
+import re
 import string
 
 import biotite.structure.io.pdb as biotite_pdb
@@ -114,7 +115,8 @@ def test_atoms_are_written_as_gemmi_writes_them(p):
     options.seqres_records = options.ssbond_records = options.link_records = False
     options.minimal_file = options.cryst1_record = options.end_record = True
     text = to_pdb(p)
-    assert text[text.index("CRYST1") :] == structure.make_pdb_string(options)
+    text = re.sub("CONECT.*\n", "", text[text.index("CRYST1") :])  # which gemmi does not make of itself
+    assert text == structure.make_pdb_string(options)
 
 
 def test_modelcif_categories():
@@ -165,8 +167,7 @@ def test_stated_chemistry_is_written_as_bonds(form):
         for kind in (gemmi.ConnectionType.Disulf, gemmi.ConnectionType.Covale)
         for end in (connections[kind].partner1, connections[kind].partner2)
     ]
-    sulfur = "SG" if form is to_pdb else ""  # mmCIF names atoms of the file only
-    disulfide = [("A", 2, "CYS", sulfur), ("A", 7, "CYS", sulfur)]
+    disulfide = [("A", 2, "CYS", "SG"), ("A", 7, "CYS", "SG")]
     assert ends == [*disulfide, ("A", 12, "CYS", "C"), ("A", 1, "GLY", "N")]
     length = np.linalg.norm(p.coordinates[0, -1, 2] - p.coordinates[0, 0, 0])
     assert connections[gemmi.ConnectionType.Covale].reported_distance == pytest.approx(length, abs=0.006)
@@ -181,7 +182,7 @@ def test_pdb_lines_keep_to_the_format():
     records = [line[:6].strip() for line in lines]
     assert sorted(order, key=records.index) == order
     assert f"betafold-mlx {__version__}, model betafold-mini." in text
-    assert "OXT" not in text
+    assert "OXT" not in text  # of a ring
     assert records[-1] == "END"
     assert records.count("TER") == records.count("ENDMDL") == 3
     link = next(line for line in lines if line.startswith("LINK"))
@@ -197,14 +198,14 @@ def test_pdb_lines_keep_to_the_format():
 
 def test_cb_of_glycine_is_never_written():
     p = prediction()
-    filled = np.where(np.isnan(p.coordinates), 1.0, p.coordinates).astype(np.float32)
-    assert to_pdb(prediction(coordinates=filled)) == to_pdb(p)
+    filled = np.where(np.isnan(p.atoms), 1.0, p.atoms).astype(np.float32)
+    assert to_pdb(prediction(atoms=filled)) == to_pdb(p)
 
 
 def test_cb_may_be_absent_anywhere():
-    coordinates = prediction(models=1).coordinates.copy()
-    coordinates[:, :, 4] = np.nan
-    (chain,) = read_gemmi(to_mmcif(prediction(models=1, coordinates=coordinates)), to_mmcif)[0]
+    atoms = prediction(models=1).atoms.copy()
+    atoms[:, :, 4:] = np.nan
+    (chain,) = read_gemmi(to_mmcif(prediction(models=1, atoms=atoms)), to_mmcif)[0]
     assert {len(residue) for residue in chain} == {4}
 
 

@@ -22,7 +22,8 @@ FORMS = pytest.mark.parametrize("form", [to_pdb, to_mmcif])
 def mirrored(**changes):
     """Return a prediction of D residues, and the one of L residues that it mirrors."""
     image = prediction(**changes)
-    return prediction(coordinates=image.coordinates * MIRROR, d_amino_acids=True, **changes), image
+    mirror = {"coordinates": image.coordinates * MIRROR, "atoms": image.atoms * MIRROR}
+    return prediction(**mirror, d_amino_acids=True, **changes), image
 
 
 def atoms_of(structure):
@@ -94,7 +95,7 @@ def test_bonds_of_d_peptides(form):
         for connection in read_gemmi(form(p), form).connections
         for end in (connection.partner1, connection.partner2)
     }
-    sulfur = "SG" if form is to_pdb else ""  # mmCIF names atoms of the file only
+    sulfur = "SG"
     assert ends == {(2, "DCY", sulfur), (7, "DCY", sulfur), (12, "DCY", "C"), (1, "GLY", "N")}
 
 
@@ -179,7 +180,7 @@ def test_pdb_records_of_d_residues_and_caps():
     assert sum(line.startswith("TER") for line in lines) == 1
     assert next(line for line in lines if line.startswith("TER"))[17:26] == "NH2 A  13"
     text = " ".join(line[11:].strip() for line in lines if line.startswith("REMARK"))
-    assert "All residues but glycine are D: the mirror image" in text and "ACE and NH2: not modelled" in text
+    assert "All residues with a hand are D: the mirror image" in text and "ACE and NH2: not modelled" in text
 
 
 def test_own_reader_passes_caps_over_and_refuses_d_residues(tmp_path):

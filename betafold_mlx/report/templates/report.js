@@ -93,31 +93,23 @@
 
   function atomsOf(number) {
     const { atoms, plddt, structure } = data.models[number];
-    const list = [], index = new Map();
+    const list = [];
     const kinds = { H: "h", E: "s", C: "c" };
     atoms.forEach((residue, i) => {
       residue.forEach((place, k) => {
-        if (place === null) return;
-        index.set(i * 5 + k, list.length);
+        const atom = data.atoms[i][k], index = list.length;
         list.push({
-          ...at(place), elem: "NCCOC"[k], atom: ["N", "CA", "C", "O", "CB"][k], resn: data.names[i], resi: i + 1,
-          chain: "A", serial: list.length + 1, index: list.length, hetflag: false, b: plddt[i], bonds: [], bondOrder: [],
-          ss: kinds[structure[i]], ssbegin: structure[i] !== structure[i - 1], ssend: structure[i] !== structure[i + 1],
-          properties: {},
+          ...at(place), elem: data.elements[i][k], atom, resn: data.names[i], resi: i + 1, chain: "A", serial: index + 1, index,
+          hetflag: false, b: plddt[i], bonds: [], bondOrder: [], ss: kinds[structure[i]],
+          ssbegin: structure[i] !== structure[i - 1], ssend: structure[i] !== structure[i + 1], properties: {},
         });
       });
     });
-    const join = (a, b, order) => {
-      if (!index.has(a) || !index.has(b)) return;
+    for (const [a, b, order] of data.chain_bonds) {
       [[a, b], [b, a]].forEach(([from, to]) => {
-        list[index.get(from)].bonds.push(index.get(to));
-        list[index.get(from)].bondOrder.push(order);
+        list[from].bonds.push(to);
+        list[from].bondOrder.push(order);
       });
-    };
-    for (let i = 0; i < atoms.length; i++) {
-      const n = i * 5;
-      join(n, n + 1, 1), join(n + 1, n + 2, 1), join(n + 2, n + 3, 2), join(n + 1, n + 4, 1);
-      if (i + 1 < atoms.length) join(n + 2, n + 5, 1);
     }
     return list;
   }
@@ -132,9 +124,24 @@
       if (kind === "ring") {
         stick(b[CA], b[2], color, radius), stick(b[2], a[0], color, radius), stick(a[0], a[CA], color, radius);
       } else {
+        const [s, t] = [data.atoms[i - 1].indexOf("SG"), data.atoms[j - 1].indexOf("SG")];
         stick(a[CA], a[CB], color, radius), stick(b[CA], b[CB], color, radius);
-        stick(a[CB], b[CB], color, radius, true);
+        if (s < 0 || t < 0) {
+          stick(a[CB], b[CB], color, radius, true); // without side chains
+          continue;
+        }
+        stick(a[CB], a[s], color, radius), stick(b[CB], b[t], color, radius);
+        stick(a[s], b[t], color, radius, !formed);
       }
+    }
+  }
+  const closing = new Set();
+  {
+    const flat = data.atoms.flatMap((names, i) => names.map((atom) => [i, atom]));
+    for (const [a, b] of data.chain_bonds) {
+      const [[i, one], [j, other]] = [flat[a], flat[b]];
+      if (i === j && one === "N" && other !== "CA") closing.add(a);
+      if (i === j && other === "N" && one !== "CA") closing.add(b);
     }
   }
   function draw() {
@@ -143,6 +150,10 @@
     scene.removeAllLabels();
     scene.setBackgroundColor(css("--paper"), 1);
     const colour = (atom) => bandOf(atom.b)[1];
+    const elements = { N: css("--nitrogen"), O: css("--oxygen"), S: css("--bridge") };
+    const ofAtom = (atom) => (atom.elem === "C" ? colour(atom) : elements[atom.elem] ?? css("--quiet"));
+    // From CA on; N too where the side chain comes back to it, as in proline
+    const inSideChain = ({ atom, index }) => !["N", "C", "O", "OXT"].includes(atom) || (atom === "N" && closing.has(index));
     const others = checked("show-overlay") ? data.models.map((_, n) => n).filter((n) => n !== model) : [];
     for (const number of [...others, model]) {
       const added = scene.addModel();
@@ -150,6 +161,7 @@
       const faint = number === model ? {} : { opacity: 0.35 };
       added.setStyle({}, { cartoon: { colorfunc: colour, thickness: 0.5, ...faint } });
       if (number !== model) continue;
+      if (checked("show-sticks")) added.addStyle({ predicate: inSideChain }, { stick: { radius: 0.14, colorfunc: ofAtom } });
       added.setHoverable({}, true, showName, hideName);
     }
     drawBonds(model);
@@ -204,7 +216,7 @@
       scene.setView(opening);
       fit();
     };
-    for (const id of ["show-labels", "show-overlay"]) document.getElementById(id)?.addEventListener("change", draw);
+    for (const id of ["show-sticks", "show-labels", "show-overlay"]) document.getElementById(id)?.addEventListener("change", draw);
     document.getElementById("reset-view").addEventListener("click", reset);
     dark.addEventListener("change", draw);
     addEventListener("resize", () => {

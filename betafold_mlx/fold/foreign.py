@@ -9,7 +9,8 @@ the best rule is this. The network reads the peptide twice:
 
 The torsions of a D residue are distributed as those of the glycine of the first reading or, as likely, as the mirror
 image of those of the second. A residue without a hand takes both readings by the shares of the hands in the peptide.
-Other modified residues are read as their parents.
+N-methyl residues are read as threonine, a residue of extended chains: read as their parents, those of cyclosporin would
+make a helix, which they cannot. Other modified residues are read as their parents.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from betafold_mlx.peptide.sequence import Peptide
 
 N_METHYL = frozenset(("SAR", "MAA", "MVA", "MLE", "IML", "MEA", "BMT"))
 """N-methyl residues. Like proline's, their nitrogen leaves itself and the residue before no room for a helix."""
+
+EXTENDED = "T"
+"""What stands for an N-methyl residue with a hand: a letter of extended chains, not its parent."""
 
 UNLIKELY = 0.1
 """Factor on the probability of torsions that a residue hardly has."""
@@ -117,8 +121,13 @@ def read_foreign(ask: Callable[[Sequence[str]], Folded], peptides: Sequence[Pept
 
 def reading(peptide: Peptide, hand: int) -> str:
     """Return the letters that the network reads for one hand: glycine stands for residues of the other."""
-    letters = zip(peptide.sequence, hands(peptide).tolist(), strict=True)
-    return "".join("G" if own == -hand else letter for letter, own in letters)
+    letters = [
+        EXTENDED if code in N_METHYL and letter != "G" else letter
+        for code, letter in zip(peptide.residues, peptide.sequence, strict=True)
+    ]
+    return "".join(
+        "G" if own == -hand else letter for letter, own in zip(letters, hands(peptide), strict=True)
+    )
 
 
 def _other_share(peptide: Peptide) -> np.ndarray:

@@ -33,7 +33,7 @@ from betafold_mlx.model.heads import EDGES
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.peptide.bonds import disulfide_bond, ring_bond
-from betafold_mlx.peptide.known_residues import KNOWN_RESIDUES
+from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import ALPHABET, D_THREE_LETTER, MIN_LENGTH, THREE_LETTER, Peptide
 
 DATA = Path("../shared/data/modified")
@@ -134,10 +134,9 @@ def letter_of(residue: gemmi.Residue) -> str:
 def code_of(residue: gemmi.Residue, volume: float) -> str:
     """Return the known residue that comes nearest, of the hand that the coordinates have."""
     if residue.name in PLANAR:
-        return "DHA"
+        return "AC5"  # without a hand, as these are
     letter, hand = letter_of(residue), "" if np.isnan(volume) else "D" if volume < 0 else "L"
-    known = KNOWN_RESIDUES.get(residue.name)
-    if known and known[1] in ("", hand):
+    if residue.name in RESIDUES and RESIDUES[residue.name].hand in ("", hand):
         return str(residue.name)
     return (D_THREE_LETTER if hand == "D" else THREE_LETTER)[letter]
 

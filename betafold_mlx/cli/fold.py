@@ -26,8 +26,9 @@ from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.output import ATOMS, FORMATS, OUTPUT_FORMATS, prepare, safe_name
 from betafold_mlx.fold.registry import CANDIDATES, DEFAULT_MODEL
-from betafold_mlx.peptide.bonds import parse_pair
+from betafold_mlx.peptide.bonds import parse_bond, parse_pair
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP
+from betafold_mlx.peptide.end_groups import cap_code
 
 if TYPE_CHECKING:
     from betafold_mlx.fold.prediction import Prediction
@@ -53,11 +54,24 @@ def _auto_option(name: str, max: int, help: str) -> Any:
     return click.option(name, type=kind, default=AUTO, metavar="N|auto", shell_complete=complete, help=help)
 
 
-def _cap_option(name: str, caps: tuple[str, ...], help: str) -> Any:
-    """Return an option that takes a terminal cap."""
+def _cap_option(end: str, caps: tuple[str, ...], help: str) -> Any:
+    """Return an option that takes a terminal cap by any of its names, and passes its code on."""
     names = [*caps, NO_CAP]
-    kind = click.Choice(names, case_sensitive=False)
-    return click.option(name, type=kind, default=NO_CAP, metavar="|".join(names), help=help)
+
+    def code(ctx: click.Context, param: click.Parameter, value: str) -> str | None:
+        try:
+            return cap_code(end, value)
+        except BetafoldError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+
+    return click.option(
+        f"--{end}-cap",
+        default=NO_CAP,
+        metavar="|".join(names),
+        callback=code,
+        shell_complete=complete_words(lambda: [name.lower() for name in names]),
+        help=help,
+    )
 
 
 @click.command(
@@ -74,7 +88,14 @@ def _cap_option(name: str, caps: tuple[str, ...], help: str) -> Any:
         {
             "What to write": ["output", "format_", "atoms", "samples", "report", "as_json"],
             "The search for the fold": ["candidates", "templates", "seed"],
-            "The chemistry of one peptide": ["cyclic", "disulfides", "d_amino_acids", "n_cap", "c_cap"],
+            "The chemistry of one peptide": [
+                "cyclic",
+                "disulfides",
+                "bonds",
+                "d_amino_acids",
+                "n_cap",
+                "c_cap",
+            ],
             "A FASTA file": ["output_format", "batch_size", "processes", "scheduler", "restart"],
         }
     ),
@@ -122,9 +143,16 @@ def _cap_option(name: str, caps: tuple[str, ...], help: str) -> Any:
     shell_complete=complete_words(lambda: [AUTO]),
     help="Bonded cysteines, counted from 1; repeatable. auto: as the model prefers.",
 )
+@click.option(
+    "--bond",
+    "bonds",
+    multiple=True,
+    metavar="I:ATOM-J:ATOM",
+    help="Another bond, between named atoms, as 3:NZ-7:CD; repeatable.",
+)
 @click.option("--d-amino-acids", is_flag=True, help="All residues are D: the mirror image of the L fold.")
-@_cap_option("--n-cap", N_CAPS, "Cap before the first residue, placed by ideal geometry.")
-@_cap_option("--c-cap", C_CAPS, "Cap after the last residue, placed by ideal geometry.")
+@_cap_option("n", N_CAPS, "Cap before the first residue, placed by ideal geometry.")
+@_cap_option("c", C_CAPS, "Cap after the last residue, placed by ideal geometry.")
 @model_options
 @click.option(
     "--output-format",
@@ -156,9 +184,10 @@ def fold(
     seed: int,
     cyclic: bool,
     disulfides: tuple[str, ...],
+    bonds: tuple[str, ...],
     d_amino_acids: bool,
-    n_cap: str,
-    c_cap: str,
+    n_cap: str | None,
+    c_cap: str | None,
     output_format: str,
     batch_size: int | None,
     processes: int | None,
@@ -171,7 +200,9 @@ def fold(
 
     Reads one peptide, a FASTA file, or standard input.
 
-    Peptides have 4 to 50 of the 20 standard residues; the bundled model was trained on 8 to 50.
+    Peptides have 4 to 50 residues; the bundled model was trained on 8 to 50. They are written in one-letter codes, with
+    lower case for D among upper case, in three-letter codes or in HELM, with their ends and rings: Ac-KLAK-NH2,
+    cyclo(RGDfV). What could be meant otherwise is said in one line.
 
     Writes ID.cif (or .pdb) with the models, best first, and ID.json; for FASTA also summary.csv and, where a record
     cannot be folded, errors.csv. The B-factor is the predicted lDDT, 0 to 100. A terminal shows the secondary structure
@@ -192,9 +223,9 @@ def fold(
     if scheduler is not None and processes is not None:
         raise click.UsageError("--processes is for this machine, --scheduler for a cluster: leave out one")
     if peptide == "-" or is_fasta(peptide):
-        if cyclic or (disulfides and not auto) or d_amino_acids or {n_cap, c_cap} != {NO_CAP}:
+        if cyclic or (disulfides and not auto) or bonds or d_amino_acids or n_cap or c_cap:
             raise click.UsageError(
-                "--cyclic, --disulfide I-J, --d-amino-acids, --n-cap and --c-cap are for one peptide: "
+                "--cyclic, --disulfide I-J, --bond, --d-amino-acids, --n-cap and --c-cap are for one peptide: "
                 "in FASTA state them in the headers"
             )
         if output_format != "files" and format_ != "cif":
@@ -230,7 +261,9 @@ def fold(
 
         try:
             pairs = [] if auto else [parse_pair(pair) for pair in disulfides]
-            checked = check_foldable(Peptide.parse(peptide, cyclic, pairs, d_amino_acids, n_cap, c_cap))
+            checked = check_foldable(
+                Peptide.parse(peptide, cyclic, pairs, d_amino_acids, n_cap, c_cap, map(parse_bond, bonds))
+            )
         except BetafoldError as error:
             raise click.UsageError(str(error)) from error
         predictor = _load(model, embedder, templates)

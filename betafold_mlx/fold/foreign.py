@@ -22,7 +22,7 @@ import numpy as np
 
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.ramachandran import TorsionMixture
-from betafold_mlx.peptide.known_residues import KNOWN_RESIDUES
+from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
 
 N_METHYL = frozenset(("SAR", "MAA", "MVA", "MLE", "IML", "MEA", "BMT"))
@@ -46,13 +46,13 @@ def hands(peptide: Peptide) -> np.ndarray:
     Of a peptide that is D for the most part they are those of its mirror image; where there are as many of either,
     the first one counts as L.
     """
-    named = np.array([{"L": 1, "D": -1}.get(KNOWN_RESIDUES[code][1], 0) for code in peptide.residues])
+    named = np.array([{"L": 1, "D": -1}.get(RESIDUES[code].hand, 0) for code in peptide.residues])
     return -named if is_mirrored(peptide) else named
 
 
 def is_mirrored(peptide: Peptide) -> bool:
     """Tell whether the mirror image of a peptide is what the network reads."""
-    of_residues = [KNOWN_RESIDUES[code][1] for code in peptide.residues]
+    of_residues = [RESIDUES[code].hand for code in peptide.residues]
     most = of_residues.count("D") - of_residues.count("L")
     first = next((hand for hand in of_residues if hand in ("L", "D")), "L")
     return most > 0 or (most == 0 and first == "D")

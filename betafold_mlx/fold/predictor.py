@@ -21,6 +21,7 @@ from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.inputs import padded_length
 from betafold_mlx.model.judge import Judge
+from betafold_mlx.peptide.bonds import StatedBond
 from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
 from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
 
@@ -137,6 +138,7 @@ class Predictor:
         d_amino_acids: bool = False,
         n_cap: str | None = None,
         c_cap: str | None = None,
+        bonds: Iterable[StatedBond] = (),
         auto_disulfides: bool = False,
         samples: int = 1,
         candidates: int = CANDIDATES,
@@ -150,17 +152,20 @@ class Predictor:
         Parameters
         ----------
         sequence : str or Peptide
-            4 to 50 standard residues in one-letter code.
+            4 to 50 residues in one-letter codes, three-letter codes or HELM: see `Peptide.parse`.
         cyclic : bool
             Closed head to tail. A `Peptide` states this itself.
         disulfides : iterable of (int, int)
             1-based pairs of bonded cysteines. A `Peptide` states them itself.
+        bonds : iterable of StatedBond
+            Other bonds between named atoms. A `Peptide` states them itself.
         auto_disulfides : bool
             Where no disulfides are stated, bond the cysteines as the model prefers.
         d_amino_acids : bool
             All residues are D: the mirror image of the L fold. A `Peptide` states this itself.
         n_cap, c_cap : str, optional
-            ``ACE`` and ``NH2``: placed in the files by ideal geometry, not modelled. A `Peptide` states them itself.
+            ``ACE`` and ``NH2``, or other names of them: placed in the files by ideal geometry, not modelled. A
+            `Peptide` states them itself.
         samples : int
             Models to return: the best ones of all candidates.
         candidates : int
@@ -185,16 +190,16 @@ class Predictor:
         BetafoldError
             For a sequence or chemistry that cannot be, or numbers out of range.
         """
-        disulfides = tuple(disulfides)
+        disulfides, bonds = tuple(disulfides), tuple(bonds)
         if not isinstance(sequence, Peptide):
-            peptide = Peptide.parse(sequence, cyclic, disulfides, d_amino_acids, n_cap, c_cap)
-        elif cyclic or disulfides or d_amino_acids or n_cap or c_cap:
+            peptide = Peptide.parse(sequence, cyclic, disulfides, d_amino_acids, n_cap, c_cap, bonds)
+        elif cyclic or disulfides or d_amino_acids or n_cap or c_cap or bonds:
             raise BetafoldError("a Peptide states its own chemistry: give none beside it")
         else:
             peptide = sequence
         return self.fold_many(
             [peptide],
-            ids=[id or peptide.sequence],
+            ids=[id or peptide.name],
             samples=samples,
             candidates=candidates,
             seed=seed,
@@ -250,7 +255,7 @@ class Predictor:
             raise BetafoldError(f"a batch must hold at least 1 peptide, not {batch_size}")
         if not 0 <= seed < 2**31:
             raise BetafoldError(f"seed must lie between 0 and {2**31 - 1}, not {seed}")
-        names = [peptide.sequence for peptide in peptides] if ids is None else ids
+        names = [peptide.name for peptide in peptides] if ids is None else ids
         if len(names) != len(peptides):
             raise BetafoldError(f"{len(names)} ids for {len(peptides)} peptides: give one for each")
         named = list(zip(map(check_foldable, peptides), names, strict=True))

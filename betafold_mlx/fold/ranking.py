@@ -81,7 +81,7 @@ def collect_warnings(
     Parameters
     ----------
     peptide : Peptide
-        L residues and their stated chemistry.
+        L residues and their stated chemistry; its notes come first.
     coordinates : numpy.ndarray
         (L, 5, 3) Angstrom, of the first model.
     plddt : numpy.ndarray
@@ -91,7 +91,7 @@ def collect_warnings(
     patterns : sequence of DisulfidePattern
         How the model would bond the cysteines, where nothing was stated.
     """
-    warnings = []
+    warnings = list(peptide.notes)
     shortest, longest = TRAINED_LENGTHS
     if not shortest <= len(peptide) <= longest:
         warnings.append(

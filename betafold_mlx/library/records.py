@@ -73,7 +73,7 @@ def read_entries(records: Iterable[FastaRecord]) -> Iterator[Entry]:
         elif isinstance(checked, BetafoldError):
             yield Entry(record.name, record.line, record.text, checked, "")
         else:
-            identifier = record.id or checked.sequence
+            identifier = record.id or checked.name
             yield Entry(identifier, record.line, record.text, checked, names.claim(identifier))
 
 

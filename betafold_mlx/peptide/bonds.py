@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.peptide.residue_table import RESIDUES
 
 Disulfides = tuple[tuple[int, int], ...]
 
 SULFUR = "SG"
 """The atom of a cysteine that a disulfide bonds."""
 
-THIOLS = frozenset({"CYS", "DCY", "LE1", "LEI"})
-"""Residues whose `SULFUR` can be in a disulfide: L- and D-cysteine, L- and D-penicillamine."""
+THIOLS = frozenset({"CYS", "DCY", "LE1", "LEI", "NCY"})
+"""Residues whose `SULFUR` can be in a disulfide: cysteine, penicillamine, N-methylcysteine."""
 
 
 class StatedBond(NamedTuple):
@@ -125,7 +126,7 @@ def checked_bonds(
     Raises
     ------
     BetafoldError
-        For a bond outside the peptide or within a residue, or an atom that is bonded already.
+        For a bond outside the peptide or within a residue, an atom that is not there, or one that is bonded already.
     """
     length = len(residues)
     taken = {(1, "N"): "the n-cap"} if n_cap else {}
@@ -137,6 +138,11 @@ def checked_bonds(
         if bond.i == bond.j:
             raise BetafoldError(f"bond {bond}: a residue cannot bond to itself")
         for place, atom in ((bond.i, bond.atom_i), (bond.j, bond.atom_j)):
+            atoms = RESIDUES[residues[place - 1]].atoms
+            if atom not in atoms:
+                raise BetafoldError(
+                    f"bond {bond}: {residues[place - 1]} at {place} has no atom {atom}: it has {', '.join(atoms)}"
+                )
             in_chain = (atom == "N" and place > 1) or (atom == "C" and place < length)
             other = "its neighbour in the chain" if in_chain else taken.get((place, atom))
             if other:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.gzipped import open_binary
-from betafold_mlx.peptide.chemistry import header_chemistry
+from betafold_mlx.peptide.header_words import header_chemistry
 from betafold_mlx.peptide.sequence import Peptide
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class FastaRecord:
     description : str
         The rest of the header.
     text : str
-        The sequence lines, joined.
+        The sequence lines, joined: as they are where they hold letters alone, else with a space.
     line : int
         1-based line number of the header.
     """
@@ -45,14 +45,15 @@ class FastaRecord:
     def peptide(self) -> Peptide:
         """Check the record and return its peptide.
 
-        Words of the description state its chemistry: see `betafold_mlx.peptide.chemistry.header_chemistry`.
+        Words of the description state its chemistry: see `betafold_mlx.peptide.header_words.header_chemistry`.
 
         Raises
         ------
         BetafoldError
             As `Peptide.parse`, and for a word of the description that is wrong.
         """
-        return Peptide.parse(self.text, **header_chemistry(self.description))
+        behind = self.id.partition("|")[2]  # >name|cyclic|disulfides=3-11
+        return Peptide.parse(self.text, **header_chemistry(f"{behind}|{self.description}"))
 
 
 def checked_records(
@@ -75,8 +76,8 @@ def checked_records(
 def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
     """Yield the records of FASTA text one by one, without holding the file in memory.
 
-    Text before the first header is one record with an empty id, so that a bare sequence works too. Lines that
-    start with ``;`` are comments.
+    Before the first header each line is a record with an empty id: lists of peptides, one a line, are common, and
+    peptides of up to 50 residues are not broken into lines. Lines that start with ``;`` are comments.
 
     Parameters
     ----------
@@ -101,21 +102,23 @@ def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
             raise BetafoldError("this is a binary file, not FASTA text")
         line = line.strip().lstrip("\ufeff")
         if line.startswith(">"):
-            if header is not None or parts:
+            if header is not None:
                 yield _record(header, parts, start)
             header, parts, start = line[1:].strip(), [], number
         elif line and not line.startswith(";"):
-            if header is None and not parts:
-                start = number
-            parts.append(line)
-    if header is not None or parts:
+            if header is None:
+                yield _record(None, [line], number)
+            else:
+                parts.append(line)
+    if header is not None:
         yield _record(header, parts, start)
 
 
 def _record(header: str | None, parts: list[str], line: int) -> FastaRecord:
     words = (header or "").split(maxsplit=1)  # some files have a tab between id and description
     identifier, description = (*words, "", "")[:2]
-    return FastaRecord(identifier, description, "".join(parts), line)
+    letters = all(part.rstrip("*").isalpha() for part in parts)
+    return FastaRecord(identifier, description, ("" if letters else " ").join(parts), line)
 
 
 def read_fasta(source: str) -> Iterator[FastaRecord]:

@@ -12,13 +12,11 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.bonds import (
     Disulfides,
     StatedBond,
-    checked_bonds,
-    checked_disulfides,
     disulfide_bond,
     ring_bond,
 )
-from betafold_mlx.peptide.chemistry import checked_caps, chemistry_words
-from betafold_mlx.peptide.known_residues import KNOWN_RESIDUES
+from betafold_mlx.peptide.header_words import chemistry_words
+from betafold_mlx.peptide.residue_table import RESIDUES
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
 """The 20 standard amino acids; the position of a letter is its residue id everywhere in the package."""
@@ -176,13 +174,15 @@ class Peptide:
         c_cap: str | None = None,
         bonds: Iterable[StatedBond] = (),
         residues: Mapping[int, str] | None = None,
+        notes: Iterable[str] = (),
     ) -> Peptide:
-        """Clean and check a sequence and its stated chemistry.
+        """Read and check a peptide and its stated chemistry.
 
         Parameters
         ----------
         text : str
-            One-letter codes in upper or lower case; spaces and line breaks are ignored.
+            On one line in one-letter codes, three-letter codes or HELM: see "What fold reads" in docs/fold.md. Groups
+            at the ends, rings and bonds may be a part of it.
         cyclic : bool
             Closed head to tail.
         disulfides : iterable of (int, int)
@@ -190,40 +190,39 @@ class Peptide:
         d_amino_acids : bool
             The letters stand for D amino acids.
         n_cap, c_cap : str, optional
-            ``ACE`` and ``NH2`` in either case; ``none`` is the same as None.
+            ``ACE`` and ``NH2``, or other names of them as ``acetyl``; ``none`` is the same as None.
         bonds : iterable of StatedBond
             Further bonds between named atoms.
         residues : mapping of int to str, optional
             CCD codes of residues that are others than their letters say, by 1-based positions.
+        notes : iterable of str
+            Notes to keep with those of the reading.
 
         Returns
         -------
         Peptide
+            With a line in `notes` for what could be meant otherwise.
 
         Raises
         ------
         BetafoldError
-            Empty, too short or too long, a letter that is not one of the 20, a disulfide that is not between two
-            different cysteines of the sequence, a cysteine in two disulfides, an unknown cap or one on a ring, an
-            unknown residue, or a bond that cannot be.
+            Empty, too short or too long, a residue that is not known, a disulfide that is not between two
+            different cysteines of the sequence, a cysteine in two disulfides, an unknown cap or one on a ring, or a
+            bond that cannot be.
         """
-        sequence = clean_letters(text, ALPHABET, f"one of the 20 standard residues ({ALPHABET})")
-        if not MIN_LENGTH <= len(sequence) <= MAX_LENGTH:
-            raise BetafoldError(
-                f"{len(sequence)} residues: a peptide has {MIN_LENGTH} to {MAX_LENGTH} residues here"
-            )
-        names = D_THREE_LETTER if d_amino_acids else THREE_LETTER
-        codes = [names[letter] for letter in sequence]
-        for place, code in (residues or {}).items():
-            if not 1 <= place <= len(codes):
-                raise BetafoldError(f"residue {place} {code}: positions run from 1 to {len(codes)}")
-            if code not in KNOWN_RESIDUES:
-                raise BetafoldError(f"residue {place}: {code[:20]!r} is not a known residue")
-            codes[place - 1] = code
-        caps = checked_caps(n_cap, c_cap, cyclic)
-        stated = [disulfide_bond(i, j) for i, j in checked_disulfides(codes, disulfides)]
-        stated += [ring_bond(len(codes))] if cyclic else []
-        return cls(tuple(codes), *caps, checked_bonds(codes, *caps, [*stated, *bonds]))
+        from betafold_mlx.peptide.notation import read_peptide  # which makes a Peptide
+
+        return read_peptide(
+            text,
+            cyclic=cyclic,
+            disulfides=disulfides,
+            d_amino_acids=d_amino_acids,
+            n_cap=n_cap,
+            c_cap=c_cap,
+            bonds=bonds,
+            residues=residues,
+            notes=notes,
+        )
 
     def with_disulfides(self, pairs: Iterable[tuple[int, int]]) -> Peptide:
         """Return the peptide with these disulfides instead of its own."""
@@ -236,7 +235,7 @@ class Peptide:
     @cached_property
     def sequence(self) -> str:
         """Letters of `ALPHABET`: the standard residues that stand for these, which is what a network sees."""
-        return "".join(KNOWN_RESIDUES[code][0] for code in self.residues)
+        return "".join(RESIDUES[code].parent for code in self.residues)
 
     @property
     def ids(self) -> np.ndarray:
@@ -262,18 +261,44 @@ class Peptide:
     @property
     def d_residues(self) -> np.ndarray:
         """(L,) bool: which residues are D."""
-        return np.array([KNOWN_RESIDUES[code][1] == "D" for code in self.residues], dtype=bool)
+        return np.array([RESIDUES[code].hand == "D" for code in self.residues], dtype=bool)
 
     @property
     def d_amino_acids(self) -> bool:
         """Every residue that has a hand is D, and there is one: the mirror image of an L peptide."""
-        hands = {KNOWN_RESIDUES[code][1] for code in self.residues}
+        hands = {RESIDUES[code].hand for code in self.residues}
         return "D" in hands and "L" not in hands
 
     @property
     def modified(self) -> tuple[int, ...]:
         """1-based positions of residues that are not one of the 20 standard ones or their D forms."""
         return tuple(place for place, code in enumerate(self.residues, start=1) if code not in _STANDARD)
+
+    @property
+    def name(self) -> str:
+        """The sequence, or where it says too little the residues as `one_letter` writes them."""
+        from betafold_mlx.peptide.one_letter import residue_letters
+
+        plain = not self.modified and (self.d_amino_acids or not self.d_residues.any())
+        return self.sequence if plain else "".join(residue_letters(self))
+
+    def one_letter(self) -> str:
+        """Return the peptide in one-letter notation; `parse` reads it back."""
+        from betafold_mlx.peptide.one_letter import one_letter
+
+        return one_letter(self)
+
+    def three_letter(self) -> str:
+        """Return the peptide in three-letter notation; `parse` reads it back."""
+        from betafold_mlx.peptide.three_letter import three_letter
+
+        return three_letter(self)
+
+    def helm(self) -> str:
+        """Return the peptide in HELM; `parse` reads it back. BetafoldError for a bond that HELM cannot say."""
+        from betafold_mlx.peptide.helm import helm
+
+        return helm(self)
 
     @property
     def chemistry(self) -> str:

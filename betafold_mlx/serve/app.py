@@ -19,7 +19,7 @@ from betafold_mlx.fold.output import safe_name
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS
-from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, TRAINED_LENGTHS
+from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, TRAINED_LENGTHS, Peptide
 from betafold_mlx.serve.atlas import MEDIA_TYPES, atlas_router
 from betafold_mlx.serve.documents import AUTO, BatchRequest, BatchStatus, FoldAnswer, FoldRequest
 from betafold_mlx.serve.error_responses import (
@@ -224,7 +224,11 @@ def _fold(predictor: Predictor, asked: FoldRequest) -> Prediction:
 def fold_command(asked: FoldRequest, model: str) -> str:
     """Return the command that makes the same prediction."""
     peptide = asked.peptide()
-    words = ["betafold-mlx", "fold", peptide.sequence]
+    if peptide.modified or peptide.other_bonds or (peptide.d_residues.any() and not peptide.d_amino_acids):
+        words = ["betafold-mlx", "fold", peptide.one_letter()]  # which says it all
+        peptide = Peptide.of(peptide.sequence)
+    else:
+        words = ["betafold-mlx", "fold", peptide.sequence]
     words += ["--cyclic"] if peptide.cyclic else []
     for i, j in peptide.disulfides:
         words += ["--disulfide", f"{i}-{j}"]

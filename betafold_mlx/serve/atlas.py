@@ -11,6 +11,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.fold.foldable import check_foldable
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide
 from betafold_mlx.serve.documents import EXAMPLE, SEQUENCE_PATTERN
@@ -83,7 +84,7 @@ def atlas_peptide(body: bytes) -> Peptide:
     if length < MIN_LENGTH:
         raise HTTPException(422, f"Sequence is shorter than {MIN_LENGTH}.")
     try:
-        return Peptide.parse(text)
+        return check_foldable(Peptide.parse("".join(text.split())))
     except BetafoldError as error:
         raise HTTPException(422, f"Sequence can only contain {ALPHABET}: {error}.") from error
 

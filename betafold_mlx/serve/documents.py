@@ -14,12 +14,15 @@ from pydantic import (
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.bonds import checked_disulfides
-from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP, checked_caps
+from betafold_mlx.fold.foldable import check_foldable
+from betafold_mlx.peptide.bonds import checked_disulfides, parse_bond
+from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS, NO_CAP
+from betafold_mlx.peptide.end_groups import cap_code
 from betafold_mlx.peptide.sequence import ALPHABET, MAX_LENGTH, MIN_LENGTH, Peptide
 from betafold_mlx.serve.server import MAX_BATCH_BODY
 
@@ -68,8 +71,9 @@ class FoldRequest(_Request):
     )
 
     sequence: str = Field(
-        description=f"{MIN_LENGTH} to {MAX_LENGTH} residues as one-letter codes; white space is ignored.",
-        json_schema_extra={"pattern": SEQUENCE_PATTERN},
+        description=f"{MIN_LENGTH} to {MAX_LENGTH} residues in one-letter codes, three-letter codes or HELM, "
+        "on one line.",
+        json_schema_extra={"maxLength": 4000},
     )
     id: str = Field("", max_length=200, description="A name; by default the sequence.")
     disulfides: Literal["auto"] | list[Pair] = Field(
@@ -82,6 +86,7 @@ class FoldRequest(_Request):
     c_cap: str | None = Field(
         None, description="Cap after the last residue.", json_schema_extra={"enum": [*C_CAPS, NO_CAP, None]}
     )
+    bonds: list[str] = Field([], description="Other bonds between named atoms, as `3:NZ-7:CD`.")
     cyclic: bool = Field(False, description="Closed head to tail; a ring has no caps.")
     include: list[StructureKind] = Field([], description="Structure files to send along.")
     keep: bool = Field(False, description="Keep the prediction for a while, to download its files.")
@@ -90,7 +95,8 @@ class FoldRequest(_Request):
     @classmethod
     def _sequence(cls, text: str) -> str:
         with _as_field_error():
-            return Peptide.parse(text).sequence
+            check_foldable(Peptide.parse(text))
+            return text.strip()
 
     @field_validator("disulfides", mode="wrap")
     @classmethod
@@ -102,31 +108,43 @@ class FoldRequest(_Request):
             raise PydanticCustomError("betafold", message) from error
         if pairs != AUTO and "sequence" in info.data:
             with _as_field_error():
-                checked_disulfides(Peptide.of(info.data["sequence"]).residues, [(i, j) for i, j in pairs])
+                checked_disulfides(Peptide.parse(info.data["sequence"]).residues, [(i, j) for i, j in pairs])
         return pairs
+
+    @field_validator("bonds")
+    @classmethod
+    def _bonds(cls, bonds: list[str]) -> list[str]:
+        with _as_field_error():
+            return [str(parse_bond(bond)) for bond in bonds]
 
     @field_validator("n_cap", "c_cap")
     @classmethod
     def _cap(cls, cap: str | None, info: ValidationInfo) -> str | None:
         with _as_field_error():
-            n_cap, c_cap = checked_caps(
-                cap if info.field_name == "n_cap" else None,
-                cap if info.field_name == "c_cap" else None,
-                False,
-            )
-            return n_cap or c_cap
+            return cap_code(str(info.field_name)[0], cap)
 
     @field_validator("cyclic")
     @classmethod
     def _cyclic(cls, cyclic: bool, info: ValidationInfo) -> bool:
-        with _as_field_error():
-            checked_caps(info.data.get("n_cap"), info.data.get("c_cap"), cyclic)
+        if cyclic and (info.data.get("n_cap") or info.data.get("c_cap")):
+            raise PydanticCustomError(
+                "betafold", "a cyclic peptide has no ends to cap: leave out n-cap and c-cap, or cyclic"
+            )
         return cyclic
+
+    @model_validator(mode="after")
+    def _whole(self) -> FoldRequest:
+        with _as_field_error():
+            check_foldable(self.peptide())
+        return self
 
     def peptide(self) -> Peptide:
         """Return the peptide that is to be folded."""
         pairs = [] if self.disulfides == AUTO else [(i, j) for i, j in self.disulfides]
-        return Peptide.parse(self.sequence, self.cyclic, pairs, self.d_amino_acids, self.n_cap, self.c_cap)
+        bonds = map(parse_bond, self.bonds)
+        return Peptide.parse(
+            self.sequence, self.cyclic, pairs, self.d_amino_acids, self.n_cap, self.c_cap, bonds
+        )
 
 
 class BatchRequest(_Request):

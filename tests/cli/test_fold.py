@@ -157,7 +157,7 @@ def test_auto_in_fasta_leaves_stated_disulfides(run, tmp_path):
         (["fold", MAGAININ, "--disulfide", "1-2"], "not C"),
         (["fold", MAGAININ, "--disulfide", "one"], "I-J"),
         (["fold", MAGAININ, "--n-cap", "NH2"], "--n-cap"),
-        (["fold", MAGAININ, "--c-cap", "amide"], "--c-cap"),
+        (["fold", MAGAININ, "--c-cap", "ACE"], "--c-cap"),
         (["fold", MAGAININ, "--cyclic", "--n-cap", "ACE"], "no ends to cap"),
         (["fold", MAGAININ, "--d-amino-acid=yes"], "--d-amino-acid"),
         (["fold", MAGAININ, "--samples", "0"], "samples"),
@@ -249,7 +249,7 @@ def test_d_residues_and_caps_in_fasta(run, tmp_path):
         "n-cap=ACE c-cap=none",
         "all-d c-cap=nh2",
         "",
-        "n-cap=Ac",
+        "n-cap=Fmoc",
         "cyclic c-cap=NH2",
         "ncap=ACE",
     ]
@@ -264,7 +264,11 @@ def test_d_residues_and_caps_in_fasta(run, tmp_path):
         "p5",
         "p6",
     ]
-    for message in ("p4: n-cap 'Ac' is not known", "p5: a cyclic peptide has no ends", "is n-cap meant?"):
+    for message in (
+        "p4: n-cap 'Fmoc' is not in the table",
+        "p5: a cyclic peptide has no ends",
+        "is n-cap meant?",
+    ):
         assert sum(message in line for line in lines) == 1
     results = document["results"]
     assert [r["d_amino_acids"] for r in results] == [True, False, True, False]
@@ -278,6 +282,49 @@ def test_d_residues_and_caps_in_fasta(run, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["chemistry"] for row in rows] == ["all-d", "n-cap=ACE", "all-d c-cap=NH2", "", "", "", ""]
     assert rows[2]["files"] == "p2.cif p2.json" and rows[4]["status"] == "failed"
+
+
+def test_notations(run, tmp_path):
+    code, out, err = run("fold", "Ac-Lys-Leu-Ala-Lys-NH2", "--json", "--candidates", "1")
+    (result,) = json.loads(out)["results"]
+    assert code == 0 and result["caps"] == {"n": "ACE", "c": "NH2", "modelled": False}
+    assert result["residues"] == ["LYS", "LEU", "ALA", "LYS"] and result["bonds"] == []
+    helm = "PEPTIDE1{C.K.L.C.A}$PEPTIDE1,PEPTIDE1,1:R3-4:R3$$$"
+    code, out, err = run("fold", helm, "--n-cap", "acetyl", "--json", "--candidates", "1")
+    (result,) = json.loads(out)["results"]
+    assert result["disulfides"] == [[1, 4]] and result["caps"]["n"] == "ACE"
+    code, out, err = run("fold", "klaklak", "--json", "--candidates", "1")
+    (result,) = json.loads(out)["results"]
+    note = "all letters are lower case: read as L residues"
+    assert code == 0 and result["sequence"] == "KLAKLAK"
+    assert result["warnings"][0].startswith(note) and f"KLAKLAK: {note}" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["KAAAD", "--bond", "1:NZ-5:CZ"], "ASP at 5 has no atom CZ"),
+        (["KAAAD", "--bond", "1-5"], "I:ATOM-J:ATOM"),
+        (["PEPTIDE1{A.C.D.E}12341234"], "single quotes"),
+        (["GIGKFLHS\nGIGKFLHS"], "2 lines"),
+        (["GIGKF:LHSAK"], "second chain"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(run, arguments, message):
+    code, out, err = run("fold", *arguments)
+    assert (code, out) == (2, "") and message in error_line(err)
+
+
+def test_lists_of_peptides_and_notes_of_records(run, tmp_path):
+    code, _, _ = run("fold", "-", "--candidates", "1", stdin=b"GIGKFLHS\nGly-Ile-Gly-Lys-Phe\n")
+    assert code == 0 and (tmp_path / "GIGKFLHS.cif").exists() and (tmp_path / "GIGKF.cif").exists()
+    text = ">a ring of lions\nGIGKFLHS\n>b cyclic, amidated\nGIGKFLHS\n>c|cyclic\nGIGKFLHS\n"
+    code, out, err = run("fold", "-", "--json", "--candidates", "1", stdin=text.encode())
+    document = json.loads(out)
+    assert code == 1 and [error["id"] for error in document["errors"]] == ["b"]
+    assert "a: not read as chemistry in the header: ring" in err
+    first, third = document["results"]
+    assert first["warnings"][0].startswith("not read as chemistry") and third["cyclic"] is True
 
 
 def test_standard_input(run, tmp_path):

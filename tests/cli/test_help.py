@@ -86,7 +86,7 @@ def test_numbers_in_the_text_are_those_of_the_modules(page):
     def text(path):
         return " ".join(page(path).split())
 
-    lengths = f"{MIN_LENGTH} to {MAX_LENGTH} of the 20 standard residues; the bundled model was trained on"
+    lengths = f"{MIN_LENGTH} to {MAX_LENGTH} residues; the bundled model was trained on"
     assert f"{lengths} {TRAINED_LENGTHS[0]} to {TRAINED_LENGTHS[1]}." in text("betafold-mlx fold")
     assert TRAINED_LENGTHS[1] - TRAINED_LENGTHS[0] + 1 == MIN_WINDOWS
     assert f"FASTA file of {MIN_PEPTIDE} to {MAX_PEPTIDE} residues each" in text("betafold-mlx distill")

@@ -231,7 +231,7 @@ def test_a_d_peptide_is_the_mirror_image_to_the_last_bit(predictor, sequence, cy
         turned = backbone_torsions(model[:, :3].astype(float)) - torsions
         assert np.nanmax(np.abs(np.sin(turned / 2))) < 1e-3
     changed = {key for key, value in d.to_dict().items() if value != l_form.to_dict()[key]}
-    assert changed == {"d_amino_acids", "secondary_structure_of", "torsions", "models"}
+    assert changed == {"residues", "d_amino_acids", "secondary_structure_of", "torsions", "models"}
     assert d.to_dict()["d_amino_acids"] is True and d.to_dict()["secondary_structure_of"] == "mirror image"
     assert l_form.to_dict()["secondary_structure_of"] == "model"
 

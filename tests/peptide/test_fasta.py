@@ -22,9 +22,16 @@ def test_fasta_records():
     assert (second.id, second.text, second.line) == ("two", "ACDE", 6)
 
 
-def test_fasta_without_header_is_one_record():
-    (record,) = records("GIGK\nFLHS\n")
-    assert (record.id, record.text) == ("", "GIGKFLHS")
+def test_each_line_before_the_first_header_is_a_record():
+    first, second, third = records("GIGK\n\nFLHS\n>x\nACDE\nFGHI")
+    assert (first.id, first.text, first.line) == ("", "GIGK", 1)
+    assert (second.id, second.text, second.line) == ("", "FLHS", 3)
+    assert (third.id, third.text) == ("x", "ACDEFGHI")
+
+
+def test_lines_of_names_do_not_run_together():
+    (record,) = records(">x\nGly Ile Gly\nLys-Phe Leu")
+    assert record.peptide() == Peptide.of("GIGKFL")
 
 
 def test_fasta_headers_without_sequence_stay_as_records():

@@ -6,8 +6,8 @@ import pytest
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.foldable import unfoldable
 from betafold_mlx.peptide.bonds import StatedBond, parse_bond
-from betafold_mlx.peptide.chemistry import header_chemistry
-from betafold_mlx.peptide.known_residues import KNOWN_RESIDUES
+from betafold_mlx.peptide.header_words import header_chemistry
+from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import ALPHABET, D_THREE_LETTER, THREE_LETTER, Peptide
 
 
@@ -83,5 +83,5 @@ def test_chemistry_is_all_that_the_letters_do_not_show(peptide):
 
 def test_the_twenty_and_their_d_forms_are_known():
     for letter in ALPHABET:
-        assert KNOWN_RESIDUES[THREE_LETTER[letter]][0] == KNOWN_RESIDUES[D_THREE_LETTER[letter]][0] == letter
-    assert KNOWN_RESIDUES["GLY"][1] == "" and KNOWN_RESIDUES["DPN"][1] == "D" and len(KNOWN_RESIDUES) > 90
+        assert RESIDUES[THREE_LETTER[letter]].parent == RESIDUES[D_THREE_LETTER[letter]].parent == letter
+    assert RESIDUES["GLY"].hand == "" and RESIDUES["DPN"].hand == "D"

@@ -25,9 +25,15 @@ def test_the_alphabet_is_the_twenty_standard_residues():
 
 @SETTINGS
 @given(sequences, st.randoms(use_true_random=False))
-def test_case_spaces_and_line_breaks_are_ignored(sequence, random):
-    messy = "".join(random.choice(["", " ", "\n", "\t"]) + random.choice([c, c.lower()]) for c in sequence)
-    assert Peptide.parse(messy) == Peptide.of(sequence)
+def test_spaces_are_ignored_and_so_is_case_where_all_are_lower(sequence, random):
+    messy = "".join(random.choice(["", " ", "\t"]) + letter for letter in sequence)
+    assert Peptide.parse(messy) == Peptide.parse(messy.lower()) == Peptide.of(sequence)
+
+
+def test_several_lines_are_several_peptides():
+    with pytest.raises(BetafoldError, match="2 lines: write one peptide on one line"):
+        Peptide.parse("GIGKFLHSAKKF\nGKAFVGEIMNS")
+    assert Peptide.parse("\nGIGKFLHS\n\n") == Peptide.of("GIGKFLHS")
 
 
 @SETTINGS

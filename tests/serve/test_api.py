@@ -101,7 +101,7 @@ def plain():
 
 @pytest.mark.parametrize(
     ("kind", "body"),
-    [("pdb", PEPTIDE), ("cif", f">a title\n{PEPTIDE[:7].lower()}\n{PEPTIDE[7:]}\n")],
+    [("pdb", PEPTIDE), ("cif", f">a title\n{PEPTIDE[:7]}\n{PEPTIDE[7:]}\n")],
 )
 def test_the_atlas_paths(server, plain, kind, body):
     answer = server.ask("POST", f"/foldSequence/v1/{kind}/", body)

@@ -25,7 +25,7 @@ def refused(document, kind=FoldRequest):
 
 
 def test_the_least_that_can_be_asked():
-    asked = FoldRequest(sequence=" grctk SIPPICFPD\n")
+    asked = FoldRequest(sequence=" GRCTK SIPPICFPD\n")
     assert asked.peptide() == Peptide.of(PEPTIDE)
     assert (asked.samples, asked.seed, asked.include, asked.keep) == (1, 0, [], False)
 
@@ -48,6 +48,16 @@ def test_all_that_can_be_asked():
     assert asked.peptide() == Peptide.of(PEPTIDE, False, ((3, 11),), True, "ACE", "NH2")
     ring = FoldRequest(sequence=PEPTIDE, cyclic=True, disulfides="auto", n_cap=None, c_cap="none")
     assert ring.peptide() == Peptide.of(PEPTIDE, True)
+
+
+def test_notations_are_read():
+    asked = FoldRequest(sequence="Ac-Cys-Lys-Leu-Cys-Ala", c_cap="amide", disulfides=[[1, 4]])
+    assert asked.peptide() == Peptide.of("CKLCA", False, [(1, 4)], False, "ACE", "NH2")
+    assert FoldRequest(sequence="PEPTIDE1{K.L.A.K}$$$$").peptide() == Peptide.of("KLAK")
+    assert "no ends to cap" in refused({"sequence": "cyclo(GIGKFL)", "n_cap": "ACE"})[""]
+    assert "2 lines" in refused({"sequence": "GIGKFLHS\nGIGKFLHS"})["sequence"]
+    assert "I:ATOM-J:ATOM" in refused({"sequence": "KAAAD", "bonds": ["1-5"]})["bonds"]
+    assert "no atom CZ" in refused({"sequence": "KAAAD", "bonds": ["1:NZ-5:CZ"]})[""]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +83,7 @@ def test_all_that_can_be_asked():
         ("disulfides", [[3, 4]], "residue 4 is T"),
         ("disulfides", [[3, 99]], "positions run from 1 to 14"),
         ("disulfides", [[3, 11], [11, 3]], "already in another"),
-        ("n_cap", "NH2", "ACE or none"),
+        ("n_cap", "NH2", "not known: write ACE"),
         ("c_cap", 0, "must be text"),
         ("samples", 0, "this must be at least 1"),
         ("samples", True, "whole number"),

@@ -72,8 +72,9 @@ function refresh() {
 
 function hint(sequence) {
   const [shortest, longest] = info.lengths;
-  const count = sequence.length ? `${sequence.length} ${sequence.length === 1 ? "residue" : "residues"}; ` : "";
-  return `${count}${shortest} to ${longest} one-letter codes, best ${info.trained_lengths.join(" to ")}.`;
+  const letters = [...sequence].every((letter) => info.alphabet.includes(letter));
+  const count = sequence.length && letters ? `${sequence.length} ${sequence.length === 1 ? "residue" : "residues"}; ` : "";
+  return `${count}${shortest} to ${longest} residues, best ${info.trained_lengths.join(" to ")}: one-letter or three-letter codes, or HELM.`;
 }
 
 function asked() {

@@ -1,0 +1,168 @@
+"""One-letter notation: ``Ac-KLvffA[NLE]-NH2``; lower case is D, brackets hold other residues and changes."""
+
+from __future__ import annotations
+
+import re
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.peptide.bonds import ring_bond
+from betafold_mlx.peptide.brackets import PAIRS, closing
+from betafold_mlx.peptide.names import letter_code, residue_code
+from betafold_mlx.peptide.reading import Reading
+from betafold_mlx.peptide.sequence import ALPHABET, D_THREE_LETTER, THREE_LETTER, Peptide
+from betafold_mlx.peptide.side_chains import side_chain_bond
+
+_MEANT = {
+    "B": "stands for Asp or Asn: write the one that is meant",
+    "Z": "stands for Glu or Gln: write the one that is meant",
+    "J": "stands for Leu or Ile: write the one that is meant",
+    "X": "stands for any residue: write the one that is meant",
+    "U": "is selenocysteine: write [SEC]",
+    "O": "is pyrrolysine, or hydroxyproline in collagen: write [PYL] or [HYP]",
+    "*": "inside a sequence is a stop codon",
+    "-": "is a gap, or joins two sequences: write the residues without it",
+    ":": "starts a second chain: fold one peptide at a time",
+    "/": "starts a second chain: fold one peptide at a time",
+    "|": "starts a second chain: fold one peptide at a time",
+}
+
+_N_METHYL = re.compile(r"[(\[]N-?Me[)\]]([A-Z])(?![a-z])")
+"""N-methyl before a letter: RGDf(NMe)V."""
+
+
+def read_letters(text: str, reading: Reading) -> None:
+    """Add residues in one-letter code, without separators, to a reading.
+
+    Raises
+    ------
+    BetafoldError
+        For a letter that is no residue, with its position.
+    """
+    place = 0
+    while place < len(text):
+        letter = text[place]
+        if methyl := _N_METHYL.match(text, place):
+            reading.add_name(f"NMe-{methyl[1]}")
+            reading.upper = True
+            place = methyl.end() - 1
+        elif letter in PAIRS:
+            end = closing(text, place)
+            if letter == "{":
+                raise BetafoldError(f"{text[place : end + 1][:40]!r}: write residues in [ ] or ( )")
+            reading.add_group(text[place + 1 : end])
+            place = end
+        elif text.startswith(("pE", "<E", "<Q"), place) and not reading.residues:
+            reading.add_name(text[place : place + 2])
+            reading.upper = True
+            if letter == "p":
+                reading.notes.append("pE read as pyroglutamate (PCA); D-proline before Glu is [DPR]E")
+            place += 1
+        elif code := letter_code(letter):
+            _check_word(text, place, reading)
+            if letter.islower():
+                reading.lower.append(reading.place)
+            else:
+                reading.upper = True
+            reading.residues.append(code)
+        else:
+            raise BetafoldError(f"{letter!r} at position {reading.place} {_problem(text, place)}")
+        place += 1
+
+
+def _problem(text: str, place: int) -> str:
+    letter = text[place]
+    if word := _word(text, place):
+        return f"is not one of the 20 standard residues: is [{word}] meant?"
+    return _MEANT.get(letter.upper(), f"is not one of the 20 standard residues ({ALPHABET})")
+
+
+def _word(text: str, place: int) -> str:
+    """Return the three-letter name, as in Gly or Nle, that a lower-case letter stands in; empty where there is none."""
+    for start in (place - 2, place - 1):
+        match = re.match(r"[A-Z][a-z]{2}(?![a-z])", text[start:]) if start >= 0 else None
+        try:
+            if match and residue_code(match[0]):
+                return match[0]
+        except BetafoldError:
+            return ""
+    return ""
+
+
+def _check_word(text: str, place: int, reading: Reading) -> None:
+    """Refuse lower-case letters that are more likely something else than D residues."""
+    letter = text[place]
+    if not letter.islower():
+        return
+    if (word := _word(text, place)) and place and text[place - 1].isupper():
+        codes = [letter_code(each) for each in word]
+        if None in codes:
+            raise BetafoldError(f"{word!r} at position {reading.place - 1}: is [{word}] meant?")
+        apart = "".join(f"[{code}]" for code in codes)
+        raise BetafoldError(
+            f"{word!r} at position {reading.place - 1} can be one residue or three: write [{word}] or {apart}"
+        )
+    bare = re.sub(r"\[[^]]*\]|\([^)]*\)", "", text)
+    after = re.findall("p(.?)", bare)
+    if {c for c in bare if c.islower()} == {"p"} and all(each and each in "STY" for each in after):
+        raise BetafoldError(
+            f"'p{after[0]}' at position {reading.place} can be phosphorylated {after[0]} or D-Pro and {after[0]}: "
+            f"write [p{after[0]}] or [DPR]{after[0]}"
+        )
+
+
+def settle_case(reading: Reading, d_amino_acids: bool) -> None:
+    """Decide what lower-case letters mean: D residues among upper-case ones, and nothing where all are lower."""
+    chiral = [place for place in reading.lower if reading.residues[place - 1] != "GLY"]
+    if reading.upper:
+        if chiral:
+            places = ", ".join(map(str, chiral))
+            reading.notes.append(f"lower-case letters read as D residues: {places}")
+        return
+    letters = {code: letter for letter, code in D_THREE_LETTER.items()}
+    for place in reading.lower:
+        code = reading.residues[place - 1]
+        reading.residues[place - 1] = THREE_LETTER[letters[code]] if code in letters else code
+    if chiral and not d_amino_acids:
+        reading.notes.append("all letters are lower case: read as L residues; say so if they are D (all-d)")
+
+
+def one_letter(peptide: Peptide) -> str:
+    """Return a peptide in one-letter notation, which `Peptide.parse` reads back to the same peptide."""
+    texts = [text + label for text, label in zip(residue_letters(peptide), labels(peptide), strict=True)]
+    return with_ends(peptide, texts, "")
+
+
+def residue_letters(peptide: Peptide) -> list[str]:
+    """Return the residues as letters, lower case for D, and codes in brackets."""
+    letters = {code: letter for letter, code in THREE_LETTER.items()}
+    d_letters = {code: letter.lower() for letter, code in D_THREE_LETTER.items() if letter != "G"}
+    plain = [letters.get(code, f"[{code}]") for code in peptide.residues]
+    mixed = [d_letters.get(code, text) for code, text in zip(peptide.residues, plain, strict=True)]
+    # Lower case means D beside upper case alone, and must not make a word: pE, pS, Gly.
+    joined = "".join(mixed)
+    upper = any(letter.isupper() for letter in re.sub(r"\[.*?\]", "", joined))
+    return mixed if upper and not re.search(r"p[ESTY]|[A-Z][a-z]{2}(?![a-z])", joined) else plain
+
+
+def labels(peptide: Peptide) -> list[str]:
+    """Return what stands behind each residue for its bonds: ``(1)``, or ``(1:NZ)`` where the atom is not the usual."""
+    marks = [""] * len(peptide)
+    others = [bond for bond in peptide.bonds if bond != ring_bond(len(peptide))]
+    for number, bond in enumerate(others, start=1):
+        try:
+            usual = side_chain_bond(list(peptide.residues), bond.i, bond.j, "") == bond
+        except BetafoldError:
+            usual = False
+        marks[bond.i - 1] += f"({number})" if usual else f"({number}:{bond.atom_i})"
+        marks[bond.j - 1] += f"({number})" if usual else f"({number}:{bond.atom_j})"
+    return marks
+
+
+def with_ends(peptide: Peptide, texts: list[str], separator: str) -> str:
+    """Join residues, with the groups at the ends or the ring around them."""
+    joined = separator.join(texts)
+    if peptide.cyclic:
+        return f"cyclo({joined})"
+    before = {None: "", "ACE": "Ac-", "FOR": "For-", "MYR": "Myr-"}[peptide.n_cap]
+    behind = {None: "", "NH2": "-NH2", "NME": "-NHMe"}[peptide.c_cap]
+    return f"{before}{joined}{behind}"

@@ -1,0 +1,135 @@
+"""What a notation says of a peptide, before it is checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from betafold_mlx.errors import BetafoldError
+from betafold_mlx.peptide.bonds import StatedBond
+from betafold_mlx.peptide.names import changed_residue, nearest_name, residue_code
+from betafold_mlx.peptide.side_chains import side_chain_bond
+
+_DISULFIDES = (
+    "",
+    "disulfide",
+    "xlink:disulfide",
+    "x:disulfide",
+    "xlmod:02009",
+    "x:02009",
+    "mod:00034",
+    "m:l-cystine",
+)
+"""How ProForma (HUPO-PSI) names a crosslink that is a disulfide."""
+
+
+@dataclass
+class Reading:
+    """Residues as they are read, with what goes with them.
+
+    Attributes
+    ----------
+    residues : list of str
+        CCD codes.
+    n_cap, c_cap : str or None
+        CCD codes; empty for an end that is said to be free; None where nothing is said.
+    cyclic : bool
+        Closed head to tail.
+    bonds : list of StatedBond
+        Other bonds.
+    notes : list of str
+        What could be meant otherwise.
+    labels : dict
+        1-based positions, and atoms where they are named, that a label like ``(1)`` bonds.
+    lower : list of int
+        1-based positions of lower-case letters.
+    upper : bool
+        There are upper-case letters.
+    """
+
+    residues: list[str] = field(default_factory=list)
+    n_cap: str | None = None
+    c_cap: str | None = None
+    cyclic: bool = False
+    bonds: list[StatedBond] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    labels: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    lower: list[int] = field(default_factory=list)
+    upper: bool = False
+
+    @property
+    def place(self) -> int:
+        """1-based position of the next residue."""
+        return len(self.residues) + 1
+
+    def add_name(self, name: str) -> None:
+        """Add a residue by its name.
+
+        Raises
+        ------
+        BetafoldError
+            For a name that is not known, with the nearest that is.
+        """
+        try:
+            code = residue_code(name)
+        except BetafoldError as error:
+            raise BetafoldError(f"residue {self.place}: {error}") from error
+        if code is None:
+            raise BetafoldError(f"residue {self.place}: {name[:40]!r} is not known{nearest_name(name)}")
+        self.residues.append(code)
+
+    def add_group(self, group: str) -> None:
+        """Take what stands in brackets behind a residue: a label of a bond, a modification of it, or another residue.
+
+        Raises
+        ------
+        BetafoldError
+            For what is none of these.
+        """
+        label, _, atom = group.strip().partition(":")
+        change, crosslink, number = group.partition("#")
+        if label.isascii() and label.isdigit() and len(label) < 3 and self.residues:
+            self.labels.setdefault(label, []).append((len(self.residues), atom.strip().upper()))
+        elif crosslink and self.residues:  # ProForma: C[XLMOD:02009#XL1] ... C[#XL1]
+            if change.strip().lower() not in _DISULFIDES:
+                raise BetafoldError(f"residue {len(self.residues)}: the linker {change[:40]!r} is not known")
+            self.labels.setdefault(f"#{number.strip()}", []).append((len(self.residues), ""))
+        elif self.residues and (new := changed_residue(self.residues[-1], group)):
+            self.residues[-1] = new
+        elif self.residues and self._unknown(group):
+            raise BetafoldError(
+                f"{group[:40]!r} behind residue {len(self.residues)} is neither a residue nor a known change of "
+                f"{self.residues[-1]}{nearest_name(group)}"
+            )
+        else:
+            self.add_name(group)
+
+    @staticmethod
+    def _unknown(name: str) -> bool:
+        try:
+            return residue_code(name) is None
+        except BetafoldError:
+            return False
+
+    def bond_labels(self) -> None:
+        """Make bonds of the labels.
+
+        Raises
+        ------
+        BetafoldError
+            For a label that does not stand at two residues.
+        """
+        for label, ends in self.labels.items():
+            if len(ends) != 2:
+                raise BetafoldError(f"label ({label}) stands at {len(ends)} residues: a bond has two ends")
+            (i, atom_i), (j, atom_j) = ends
+            if bool(atom_i) != bool(atom_j):
+                raise BetafoldError(f"label ({label}): name both atoms, or none")
+            if i == j:
+                raise BetafoldError(f"label ({label}): a residue cannot bond to itself")
+            bond = (
+                StatedBond(i, atom_i, j, atom_j)
+                if atom_i
+                else side_chain_bond(self.residues, i, j, f"label ({label})")
+            )
+            self.bonds.append(bond)
+        self.labels = {}

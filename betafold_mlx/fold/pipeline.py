@@ -1,4 +1,4 @@
-"""The fold of a batch of peptides, in five steps.
+"""The fold of a batch of peptides, in six steps.
 
 1. The network answers: torsion and distance distributions, given the sequence and its stated chemistry. The template
    library is searched for known folds (`betafold_mlx.templates.search`).
@@ -8,6 +8,7 @@
 4. Rings and disulfides are closed exactly (`closing`). Steps 2 to 4 are `ensemble.refine`.
 5. Candidates are scored (`judging`, or `confidence` without a judge) and ranked (`ranking`): the `Prediction` of each
    peptide.
+6. The models that are kept get their side chains (`side_chains`, `packing`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from betafold_mlx.templates.stretches import cut_stretches
 if TYPE_CHECKING:
     from betafold_mlx.esm.embedder import EsmEmbedder
     from betafold_mlx.fold.disulfides import DisulfidePattern
+    from betafold_mlx.model.side_chains import SideChainNetwork
 
 MAX_TEMPLATES, CHAIN_TEMPLATES = 4, 3
 """Templates of a peptide, at most: entries of the library with `MIN_TRUST`, and stretches of its chains with any."""
@@ -55,6 +57,7 @@ def fold_batch(
     ids: Sequence[str],
     *,
     judge: Judge | None = None,
+    side_chains: SideChainNetwork | None = None,
     templates: TemplateLibrary | None = None,
     max_identity: float = 1.0,
     samples: int,
@@ -77,6 +80,8 @@ def fold_batch(
         Their names.
     judge : Judge, optional
         Ranks the candidates and gives their confidence; without it the network's own does.
+    side_chains : SideChainNetwork, optional
+        Gives the side chains; without it the models have a backbone alone.
     templates : TemplateLibrary, optional
         Known structures to look the peptides up in.
     max_identity : float
@@ -157,10 +162,15 @@ def fold_batch(
             details=read_details(answer, row, n, peptide.cyclic) if details else None,
         )
         predictions.append(prediction)
-    return [
+    predictions = [
         prediction.mirrored() if is_mirrored(prediction.peptide) else prediction
         for prediction in _with_secondary_structures(predictions)
     ]
+    if side_chains is None:
+        return predictions
+    from betafold_mlx.fold.side_chains import add_side_chains  # 6.
+
+    return add_side_chains(predictions, side_chains, answer.states)
 
 
 def find_templates(peptides: Sequence[Peptide], library: TemplateLibrary, max_identity: float = 1.0) -> Hits:

@@ -91,6 +91,8 @@ class Prediction:
         where there are no side chains.
     atom_names : tuple of tuple of str
         Names of the atoms of each residue in that order; empty for a CB that is not there.
+    side_chain_clashes : tuple of int
+        For each model, pairs of atoms that overlap by 0.4 A or more, one or both of a side chain.
     """
 
     id: str
@@ -113,6 +115,7 @@ class Prediction:
     details: Details | None = None
     atoms: np.ndarray | None = None
     atom_names: tuple[tuple[str, ...], ...] = ()
+    side_chain_clashes: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         count = len(self.coordinates)
@@ -289,6 +292,7 @@ class Prediction:
                     },
                     "stated_bonds": [dataclasses.asdict(bond) for bond in self.bonds[rank]],
                     "clashes": self.clashes[rank],
+                    "side_chain_clashes": self.side_chain_clashes[rank] if self.side_chain_clashes else None,
                     "runs_through_itself": self.through[rank],
                     "template": self.template_name(rank),
                 }

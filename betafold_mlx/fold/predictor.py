@@ -16,11 +16,12 @@ from betafold_mlx.fold.output import ATOMS
 from betafold_mlx.fold.pipeline import describe_embedder, fold_batch
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.registry import CANDIDATES, find_embedder, find_model
-from betafold_mlx.model.companions import JUDGE
+from betafold_mlx.model.companions import JUDGE, SIDE_CHAINS
 from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.inputs import padded_length
 from betafold_mlx.model.judge import Judge
+from betafold_mlx.model.side_chains import SideChainNetwork
 from betafold_mlx.peptide.bonds import StatedBond
 from betafold_mlx.peptide.sequence import MAX_LENGTH, Peptide
 from betafold_mlx.templates.library import LIBRARY_FILE, TemplateLibrary
@@ -55,6 +56,8 @@ class Predictor:
         Templates that share more of their aligned residues with a peptide are not used.
     judge : Judge, optional
         Ranks the candidates; without it the network's own confidence does.
+    side_chains : SideChainNetwork, optional
+        Gives the side chains; without it models have a backbone alone.
 
     Examples
     --------
@@ -71,6 +74,7 @@ class Predictor:
         templates: TemplateLibrary | None = None,
         max_identity: float = 1.0,
         judge: Judge | None = None,
+        side_chains: SideChainNetwork | None = None,
     ) -> None:
         mx.eval(loaded.model.parameters())  # threads read them
         self.loaded = loaded
@@ -78,6 +82,7 @@ class Predictor:
         self.templates = templates
         self.max_identity = max_identity
         self.judge = judge
+        self.side_chains = side_chains
         self.templates_from: str | None = None
         config = loaded.model.config
         frozen = config.embedder.kind != "residue"
@@ -124,6 +129,7 @@ class Predictor:
         else:
             predictor = cls(loaded, _load_embedder(wanted, loaded.path, embedder), library)
         predictor.judge = JUDGE.find(loaded.path, loaded.sha256)
+        predictor.side_chains = SIDE_CHAINS.find(loaded.path, loaded.sha256)
         predictor.templates_from = (
             AUTO if templates == AUTO else None if templates is None else str(Path(templates).absolute())
         )
@@ -268,6 +274,7 @@ class Predictor:
                 chosen,
                 ids,
                 judge=self.judge,
+                side_chains=self.side_chains if atoms == "all" else None,
                 templates=self.templates,
                 max_identity=self.max_identity,
                 samples=samples,

@@ -1,0 +1,100 @@
+"""Side chains of predictions: the network's rotamers, packed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.fold.packing import pack
+from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.geometry.side_chains import slot_names
+from betafold_mlx.geometry.spread import mirror_image
+from betafold_mlx.model.attention import relative_positions
+from betafold_mlx.model.inputs import ModelInputs, collate
+from betafold_mlx.model.side_chains import SideChainInputs, SideChainNetwork
+
+_NAMED = 3
+"""Pairs of atoms that a warning names."""
+
+
+def add_side_chains(
+    predictions: Sequence[Prediction], network: SideChainNetwork, states: mx.array | None = None
+) -> list[Prediction]:
+    """Return predictions with all heavy atoms.
+
+    The network knows L residues. It is shown the mirror image where there are D residues, and these take its answer
+    for that.
+
+    Parameters
+    ----------
+    predictions : sequence of Prediction
+        B predictions of one padded length, with as many models as each has.
+    network : SideChainNetwork
+        Gives the rotamers.
+    states : mx.array, optional
+        (B, L, D) of the folding network, where the side-chain network reads them.
+    """
+    peptides = [prediction.peptide for prediction in predictions]
+    inputs = collate(peptides)
+    length = inputs.mask.shape[1]
+    most = max(len(prediction.coordinates) for prediction in predictions)
+    backbone = np.zeros((len(peptides), most, length, 5, 3), dtype=np.float32)
+    for row, prediction in enumerate(predictions):
+        models = np.nan_to_num(prediction.coordinates)
+        backbone[row, :, : len(prediction.peptide)] = models[np.minimum(np.arange(most), len(models) - 1)]
+    log_weights = _rotamer_weights(network, inputs, states, backbone)
+    hands = np.zeros((len(peptides), length), dtype=bool)
+    for row, peptide in enumerate(peptides):
+        hands[row, : len(peptide)] = peptide.d_residues
+    if hands.any():
+        of_mirror = _rotamer_weights(network, inputs, states, mirror_image(backbone))
+        log_weights = np.where(hands[:, None, :, None], of_mirror, log_weights)
+    rows, models = np.array(
+        [(row, model) for row, each in enumerate(predictions) for model in range(len(each.coordinates))]
+    ).T
+    packed = pack(peptides, rows, backbone[rows, models], log_weights[rows, models], network.rotamers)
+    found = []
+    for row, prediction in enumerate(predictions):
+        peptide, mine = prediction.peptide, packed.atoms[rows == row, : len(prediction.peptide)]
+        names = slot_names(peptide.residues, peptide.c_cap is None and not peptide.cyclic)
+        mine = mine[:, :, : max(map(len, names))]
+        mine[:, :, :5] = prediction.coordinates
+        clashes = [packed.clashes[index] for index in np.flatnonzero(rows == row)]
+        found.append(
+            replace(
+                prediction,
+                atoms=mine,
+                atom_names=tuple(names),
+                side_chain_clashes=tuple(map(len, clashes)),
+                warnings=(*prediction.warnings, *_crowded(clashes[0])),
+            )
+        )
+    return found
+
+
+def _crowded(clashes: Sequence[tuple[str, str]]) -> list[str]:
+    """Say which atoms of side chains the backbone leaves no room for."""
+    if not clashes:
+        return []
+    named = ", ".join(f"{a} and {b}" for a, b in clashes[:_NAMED])
+    more = f" and {len(clashes) - _NAMED} more" if len(clashes) > _NAMED else ""
+    return [f"the backbone leaves no room for side chains: {named}{more}"]
+
+
+def _rotamer_weights(
+    network: SideChainNetwork, inputs: ModelInputs, states: mx.array | None, backbone: np.ndarray
+) -> np.ndarray:
+    """Return log weights (B, S, L, K) of rotamers for backbones (B, S, L, 5, 3)."""
+    length = inputs.mask.shape[1]
+    seen = SideChainInputs(
+        states=states,
+        residues=inputs.residues,
+        mask=inputs.mask,
+        relative=relative_positions(inputs.mask.sum(axis=1), inputs.cyclic, length),
+        bonded=inputs.bonded,
+        coordinates=mx.array(backbone[..., :4, :]),
+    )
+    return np.array(network(seen))

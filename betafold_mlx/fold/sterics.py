@@ -1,0 +1,184 @@
+"""Van der Waals contacts of side chains: which atoms of a peptide can touch, how near they may come, what that costs.
+
+The energy of two atoms is a soft Lennard-Jones potential of t = d^2 / s^2, s being the sum of their radii: a wall that
+rises to `WALL` where they coincide, and a shallow well around s. It needs no roots and no exponentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from betafold_mlx.geometry.side_chains import SLOTS, SideChains
+from betafold_mlx.peptide.residue_table import RESIDUES
+from betafold_mlx.peptide.sequence import Peptide
+
+RADII = {"C": 1.70, "N": 1.55, "O": 1.52, "S": 1.80}
+"""Van der Waals radii, Angstrom (A. Bondi, J. Phys. Chem. 68, 441 (1964)); others as S."""
+HYDROGENS = 0.10
+"""Angstrom, added to the radius of an atom that carries hydrogens, which are not there themselves."""
+POLAR = 0.45
+"""Angstrom that two atoms of N and O may come closer: they can share a hydrogen."""
+
+WALL, WELL = 20.0, 0.12
+"""Nats: two atoms in one place, and the depth of the well; chosen on validation structures, as is `HYDROGENS`."""
+
+CLASH = 0.4
+"""Angstrom of overlap that is a clash (Word et al., J. Mol. Biol. 285, 1711 (1999)), of radii without `HYDROGENS`."""
+
+_N_BONDED = ("CA", "C", "O")
+"""Atoms of the residue before that are three bonds or less from an atom on N."""
+
+
+class Contacts(NamedTuple):
+    """Atoms of B peptides that can touch: Q of side chains, P of all; places in the flat (L * (5 + A)) arrays.
+
+    Attributes
+    ----------
+    side, all : mx.array
+        (B, Q), (B, P) int, places of the atoms; padding points at 0.
+    residue : mx.array
+        (B, Q) int, the residue of each atom of a side chain.
+    near : mx.array
+        (B, Q, P) s^2, Angstrom^2: 0 where the two are bonded, of one residue, or padding.
+    limit : mx.array
+        (B, Q, P) Angstrom: nearer than this they clash; 0 where `near` is.
+    """
+
+    side: mx.array
+    all: mx.array
+    residue: mx.array
+    near: mx.array
+    limit: mx.array
+
+    def take(self, rows: mx.array) -> Contacts:
+        """Return the contacts of some of the peptides; a row may be taken more than once."""
+        return Contacts(*(array[rows] for array in self))
+
+
+def contacts_of(peptides: Sequence[Peptide], chains: SideChains) -> Contacts:
+    """Return the contacts of peptides and their side chains (`betafold_mlx.geometry.side_chains`)."""
+    slots = chains.mask.shape[-1]
+    tables = [_atoms_of(peptide, names) for peptide, names in zip(peptides, chains.names, strict=True)]
+    atoms = max(len(table.radius) for table in tables)
+    sides = max(int((table.slot >= SLOTS).sum()) for table in tables)
+    batch = len(tables)
+    side, everything = np.zeros((batch, sides), dtype=np.int32), np.zeros((batch, atoms), dtype=np.int32)
+    residue = np.zeros((batch, sides), dtype=np.int32)
+    near, limit = np.zeros((2, batch, sides, atoms), dtype=np.float32)
+    for row, table in enumerate(tables):
+        place = table.residue * slots + table.slot
+        own = np.flatnonzero(table.slot >= SLOTS)
+        side[row, : len(own)], everything[row, : len(place)] = place[own], place
+        residue[row, : len(own)] = table.residue[own]
+        apart = table.radius[own][:, None] + table.radius - POLAR * (table.polar[own][:, None] & table.polar)
+        soft = HYDROGENS * (table.hydrogens[own][:, None] + table.hydrogens.astype(int))
+        counted = ~table.bonded[own]
+        near[row, : len(own), : len(place)] = np.square(apart + soft) * counted
+        limit[row, : len(own), : len(place)] = (apart - CLASH) * counted
+    return Contacts(*map(mx.array, (side, everything, residue, near, limit)))
+
+
+class _Atoms(NamedTuple):
+    """The N atoms of a peptide, (N,) each, and (N, N) which are too near along bonds to count."""
+
+    residue: np.ndarray
+    slot: np.ndarray
+    radius: np.ndarray
+    polar: np.ndarray  # N or O
+    hydrogens: np.ndarray  # whether it has some
+    bonded: np.ndarray
+
+
+def _atoms_of(peptide: Peptide, names: Sequence[Sequence[str]]) -> _Atoms:
+    rows: list[tuple[int, int, float, bool, bool]] = []
+    place: dict[tuple[int, str], int] = {}
+    for number, (code, atoms) in enumerate(zip(peptide.residues, names, strict=True)):
+        kind = RESIDUES[code]
+        for index, atom in enumerate(atoms):
+            if atom:
+                element = kind.elements.get(atom, "O")
+                place[number, atom] = len(rows)
+                reach = RADII.get(element, RADII["S"])
+                rows.append((number, index, reach, element in ("N", "O"), atom in kind.hydrogens))
+    residue, slot, radius, polar, hydrogens = (np.array(column) for column in zip(*rows, strict=True))
+    bonded = residue[:, None] == residue
+    for number, code in enumerate(peptide.residues):
+        kind = RESIDUES[code]
+        on_n = [atom for a, b, _ in kind.bonds for atom in {a, b} - {"N", "CA"} if "N" in (a, b)]
+        before = len(peptide) - 1 if number == 0 and peptide.cyclic else number - 1
+        if before >= 0:
+            for atom in on_n:
+                for other in _N_BONDED:
+                    _exclude(bonded, place, (number, atom), (before, other))
+    for bond in peptide.bonds:
+        ends = ((bond.i - 1, bond.atom_i), (bond.j - 1, bond.atom_j))
+        for first, second in (ends, ends[::-1]):
+            _exclude(bonded, place, first, second)
+            kind = RESIDUES[peptide.residues[first[0]]]
+            for a, b, _ in kind.bonds:
+                if first[1] in (a, b):
+                    _exclude(bonded, place, (first[0], a if b == first[1] else b), second)
+    return _Atoms(residue, slot, radius, polar, hydrogens, bonded)
+
+
+def _exclude(
+    bonded: np.ndarray, place: dict[tuple[int, str], int], first: tuple[int, str], second: tuple[int, str]
+) -> None:
+    if first in place and second in place:
+        i, j = place[first], place[second]
+        bonded[i, j] = bonded[j, i] = True
+
+
+def contact_energy(squared: mx.array, near: mx.array) -> mx.array:
+    """Return the energy of pairs of atoms.
+
+    Parameters
+    ----------
+    squared : mx.array
+        (...) d^2, Angstrom^2.
+    near : mx.array
+        (...) s^2; 0 for pairs that do not count.
+    """
+    t = squared / mx.maximum(near, 1e-3)
+    wall = mx.square(mx.maximum(1.0 - t, 0.0))
+    well = mx.maximum(0.0, 1.0 - mx.square((t - 1.15) / 0.65))
+    return mx.where(near > 0, WALL * wall - WELL * well, 0.0)
+
+
+def clashes(atoms: np.ndarray, contacts: Contacts) -> list[list[tuple[int, int, float]]]:
+    """Return the clashes of side chains in structures.
+
+    Parameters
+    ----------
+    atoms : numpy.ndarray
+        (n, L, 5 + A, 3) Angstrom; what is no atom may hold anything.
+    contacts : Contacts
+        Of the n structures.
+
+    Returns
+    -------
+    list of list of (int, int, float)
+        For each structure the places in its flat array of two atoms that are nearer than `Contacts.limit`, each pair
+        once, and by how much, Angstrom.
+    """
+    flat = np.nan_to_num(atoms).reshape(len(atoms), -1, 3)
+    side, every, limit = (np.array(array) for array in (contacts.side, contacts.all, contacts.limit))
+    points = (np.take_along_axis(flat, index[..., None], axis=1) for index in (side, every))
+    excess = limit - np.array(mx.sqrt(squared_distances(*map(mx.array, points))))
+    found: list[list[tuple[int, int, float]]] = [[] for _ in atoms]
+    for row, q, p in np.argwhere((limit > 0) & (excess > 0)).tolist():
+        a, b = int(side[row, q]), int(every[row, p])
+        if a < b or b not in side[row]:
+            found[row].append((a, b, float(excess[row, q, p])))
+    return found
+
+
+def squared_distances(a: mx.array, b: mx.array) -> mx.array:
+    """Return d^2 (..., n, m) between points a (..., n, 3) and b (..., m, 3), Angstrom^2, by one product."""
+    product = a @ b.swapaxes(-1, -2)
+    squares = mx.square(a).sum(axis=-1)[..., :, None] + mx.square(b).sum(axis=-1)[..., None, :]
+    return mx.maximum(squares - 2.0 * product, 0.0)

@@ -63,6 +63,8 @@ def read_linear(text: str, d_amino_acids: bool) -> Reading:
         _read_words(inner, reading, text, names)
         last = reading.place - 1
         _read_words(words[number + 1 :], reading, text, names)
+        if last <= first:
+            raise BetafoldError(f"cyclo(...) at position {first}: a ring has two residues or more")
         bond = side_chain_bond(reading.residues, first, last, "cyclo(...)")
         reading.bonds.append(bond)
         reading.notes.append(f"cyclo(...) inside the chain read as the bond {bond}")
@@ -130,7 +132,8 @@ def _inside(word: str) -> list[str]:
 
 
 def _are_names(words: list[str]) -> bool:
-    """Tell whether words are names of residues: two or more, and at least half of them."""
+    """Tell whether words are names of residues: two or more, and at least half of those that are not in brackets."""
+    words = [word for word in words if word[:1] not in PAIRS]
     names = sum(len(word) > 2 and known_name(word) for word in words)
     names += sum(bool(re.fullmatch(r"[A-Z][a-z]{2}", word)) and not known_name(word) for word in words)
     return names > 1 and 2 * names >= len(words)
@@ -144,9 +147,9 @@ def _read_words(words: list[str], reading: Reading, text: str, names: bool | Non
             reading.notes.append(f"read as three-letter codes: {len(joined)} residues")
         read_names(joined, reading)
         return
-    if len(words) == 1 and re.fullmatch(r"(?:[A-Z][a-z]{2}){4,}", words[0]):
+    if len(words) == 1 and re.fullmatch(r"(?:[A-Z][a-z]{2}){2,}", words[0]):
         triples = re.findall("...", words[0])
-        if all(known_name(triple) for triple in triples):
+        if 2 * sum(map(known_name, triples)) > len(triples):
             reading.notes.append(f"read as three-letter codes: {len(triples)} residues")
             read_names(triples, reading)
             return
@@ -154,18 +157,18 @@ def _read_words(words: list[str], reading: Reading, text: str, names: bool | Non
     if len(words) == 1 and _could_be_triples(words[0]):
         count = len(words[0]) // 3
         reading.notes.append(f"read as one-letter codes; three-letter codes of {count} residues take hyphens")
-    letters = ""
-    for number, word in enumerate(joined):
-        title = word[:1] not in PAIRS and _is_title(re.sub(r"[(\[].*", "", word, flags=re.DOTALL))
-        if title and len(joined) > 1:
+    letters, runs = "", [re.sub(r"[(\[].*", "", word, flags=re.DOTALL) for word in joined]
+    single = all(len(run) < 2 or _is_title(run) for run in runs)
+    for number, (word, run) in enumerate(zip(joined, runs, strict=True)):
+        if len(joined) > 1 and (_is_title(run) or (not run and closing(word, 0) == len(word) - 1)):
             read_letters(letters, reading)
             read_names([word], reading)
             letters = ""
             continue
-        before = joined[number - 1] if number else ""
-        if letters and f"{before}-{word}" in text and min(len(before), len(word)) > 1:
+        if letters and not single and f"{joined[number - 1]}-{word}" in text:
             raise BetafoldError(
-                f"'-' behind {before[-20:]!r} is a gap, or joins two sequences: write the residues without it"
+                f"'-' behind {joined[number - 1][-20:]!r} is a gap, joins two sequences, or names a group that is not "
+                "known: write the residues without it"
             )
         letters += word
     read_letters(letters, reading)

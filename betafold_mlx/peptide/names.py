@@ -128,63 +128,6 @@ GLY SAR ALA MAA CYS NCY PHE MEA HIS E9V ILE IML LEU MLE GLN GNC GLU EME ARG MMO 
 DSN DSE
 """
 
-# What is done to a residue, `K[Acetyl]` or `Ser(PO3H2)`: residue, new residue, and names. Names are those that peptide
-# chemists use and those of Unimod (unimod.org) with their numbers.
-_CHANGES = """
-LYS ALY ac acetyl acetylation unimod:1
-LYS MLZ me methyl methylation unimod:34
-LYS MLY me2 dimethyl dimethylation unimod:36
-LYS M3L me3 trimethyl trimethylation unimod:37
-LYS KCX carboxy carboxylation unimod:299
-LYS LYZ oh hydroxy hydroxylation oxidation unimod:35
-LYS PRK propionyl unimod:58
-LYS BTK butyryl unimod:1289
-LYS KCR crotonyl cr unimod:1363
-LYS MYK myr myristoyl unimod:45
-SER SEP p phospho phosphorylation po3h2 h2po3 po3 unimod:21
-THR TPO p phospho phosphorylation po3h2 h2po3 po3 unimod:21
-TYR PTR p phospho phosphorylation po3h2 h2po3 po3 unimod:21
-TYR TYS sulfo sulfation so3h so3 unimod:40
-TYR IYR 3i iodo unimod:129
-TYR TYI i2 35i2 diiodo unimod:130
-TYR 0A1 me ome
-CYS CSO oh hydroxy oxidation unimod:35
-CYS CSD so2h dioxidation unimod:425
-CYS OCS so3h trioxidation unimod:345
-CYS YCM cam carbamidomethyl ch2conh2 unimod:4
-CYS P1L palm palmitoyl unimod:47
-CYS BCS bzl
-CYS SEC delta:s(-1)se(1) unimod:162
-MET SME o oxidation sulfoxide unimod:35
-MET OMT o2 dioxidation sulfone unimod:425
-MET MSE delta:s(-1)se(1) unimod:162
-MET NLE met->nle
-PRO HYP oh hydroxy hydroxylation oxidation 4oh unimod:35
-ASP BHD oh hydroxy hydroxylation oxidation unimod:35
-GLU CGU carboxy carboxylation unimod:299
-GLU PCA glu->pyroglu pyroglu unimod:27
-GLN PCA gln->pyroglu pyroglu unimod:28
-ASN ASP deamidated unimod:7
-GLN GLU deamidated unimod:7
-ARG CIR deamidated citrullination cit unimod:7
-ARG NRG no2 nitro unimod:354
-HIS HIC 3me taume
-TRP BTR br 6br bromo unimod:340
-TRP 6CW 6cl
-TRP TRX 6oh
-TRP 4PQ 5oh
-PHE PFF 4f pf
-PHE PF5 f5
-PHE 200 4cl pcl cl
-PHE FCL 3cl
-PHE PHI 4i
-PHE 4BF 4br br
-PHE 4CF 4cn
-PHE PPN 4no2 no2
-PHE HOX 4nh2 nh2
-GLY 2AG allyl
-"""
-
 _BACKBONE = "its backbone is not that of an alpha amino acid"
 _SEVERAL = "it stands for several residues: write the one that is meant"
 _REFUSED = {
@@ -204,7 +147,7 @@ _D_FORMS = _pairs(_D_PAIRS) | {
 _N_METHYL = _pairs(_N_METHYL_PAIRS)
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
     """Return a name without what does not matter: case, hyphens, spaces, underscores, and Greek letters."""
     for greek, latin in (("α", "alpha"), ("β", "b"), ("γ", "gamma"), ("ε", "e"), ("τ", "tau")):
         name = name.replace(greek, latin)
@@ -216,14 +159,8 @@ def _codes() -> dict[str, str]:
     codes: dict[str, str] = {}
     for line in _NAMES.strip().splitlines():
         code, *names = line.split()
-        codes |= {_key(name): code for name in names}
+        codes |= {name_key(name): code for name in names}
     return codes
-
-
-@cache
-def _changes() -> dict[tuple[str, str], str]:
-    rows = (line.split() for line in _CHANGES.strip().splitlines())
-    return {(code, _key(name)): new for code, new, *names in rows for name in names}
 
 
 @cache
@@ -265,10 +202,10 @@ def residue_code(name: str) -> str | None:
         return letter_code(match[1].lower())
     if len(name) == 1:
         return letter_code(name) if name.islower() else None
-    return _by_key(_key(name), name)
+    return _byname_key(name_key(name), name)
 
 
-def _by_key(key: str, name: str) -> str | None:
+def _byname_key(key: str, name: str) -> str | None:
     codes = _codes()
     if found := codes.get(key) or (key.upper() if key.upper() in RESIDUES else None):
         return found if found in RESIDUES else None
@@ -295,26 +232,19 @@ def _by_key(key: str, name: str) -> str | None:
 
 def _base(key: str, name: str) -> str | None:
     """Return the code of what stands behind a prefix: a name of three letters or more, or another prefix."""
-    return _by_key(key, name) if len(key) > 2 else None
-
-
-def changed_residue(code: str, change: str) -> str | None:
-    """Return the code of a residue after a modification by its name, or None where that is not known."""
-    key = _key(change).removeprefix("u:")
-    key = f"unimod:{key}" if change.lower().startswith("u:") and key.isdigit() else key
-    return _changes().get((code, key))
+    return _byname_key(key, name) if len(key) > 2 else None
 
 
 def nearest_name(name: str) -> str:
     """Return the known name that is most like one that is not known, as the end of a sentence; empty where none is."""
     import difflib
 
-    known = {_key(code): code for code in RESIDUES} | {
+    known = {name_key(code): code for code in RESIDUES} | {
         key: preferred_names()[code] for key, code in _codes().items()
     }
-    known |= {_key(preferred): preferred for preferred in preferred_names().values()}
-    wanted = _key(name[:40])
-    alike = difflib.get_close_matches(wanted, known, n=9, cutoff=0.5)
+    known |= {name_key(preferred): preferred for preferred in preferred_names().values()}
+    wanted = name_key(name[:40])
+    alike = difflib.get_close_matches(wanted, known, n=9, cutoff=0.6)
     nearest = max(
         alike, key=lambda key: (difflib.SequenceMatcher(None, key, wanted).ratio(), -len(key)), default=None
     )

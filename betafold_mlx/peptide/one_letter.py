@@ -22,6 +22,7 @@ _MEANT = {
     "*": "inside a sequence is a stop codon",
     "-": "is a gap, or joins two sequences: write the residues without it",
     ":": "starts a second chain: fold one peptide at a time",
+    ">": "starts a FASTA header: give FASTA as a file or on standard input",
     "/": "starts a second chain: fold one peptide at a time",
     "|": "starts a second chain: fold one peptide at a time",
 }
@@ -88,18 +89,32 @@ def _word(text: str, place: int) -> str:
     return ""
 
 
+def _lower_word(text: str, place: int) -> str:
+    """Return the name, as in nle or pyr, that three lower-case letters make here, with upper-case ones beside them."""
+    match = re.compile(r"[a-z]{3}(?![a-z])").match(text, place)
+    if match is None or text.islower() or (place and text[place - 1].islower()):
+        return ""
+    try:
+        return match[0] if residue_code(match[0]) else ""
+    except BetafoldError:
+        return ""
+
+
 def _check_word(text: str, place: int, reading: Reading) -> None:
     """Refuse lower-case letters that are more likely something else than D residues."""
     letter = text[place]
     if not letter.islower():
         return
-    if (word := _word(text, place)) and place and text[place - 1].isupper():
+    if word := _lower_word(text, place) or (
+        _word(text, place) if place and text[place - 1].isupper() else ""
+    ):
         codes = [letter_code(each) for each in word]
+        start = reading.place - (0 if word.islower() else 1)
         if None in codes:
-            raise BetafoldError(f"{word!r} at position {reading.place - 1}: is [{word}] meant?")
+            raise BetafoldError(f"{word!r} at position {start}: is [{word}] meant?")
         apart = "".join(f"[{code}]" for code in codes)
         raise BetafoldError(
-            f"{word!r} at position {reading.place - 1} can be one residue or three: write [{word}] or {apart}"
+            f"{word!r} at position {start} can be one residue or three: write [{word}] or {apart}"
         )
     bare = re.sub(r"\[[^]]*\]|\([^)]*\)", "", text)
     after = re.findall("p(.?)", bare)
@@ -138,10 +153,18 @@ def residue_letters(peptide: Peptide) -> list[str]:
     d_letters = {code: letter.lower() for letter, code in D_THREE_LETTER.items() if letter != "G"}
     plain = [letters.get(code, f"[{code}]") for code in peptide.residues]
     mixed = [d_letters.get(code, text) for code, text in zip(peptide.residues, plain, strict=True)]
-    # Lower case means D beside upper case alone, and must not make a word: pE, pS, Gly.
-    joined = "".join(mixed)
-    upper = any(letter.isupper() for letter in re.sub(r"\[.*?\]", "", joined))
-    return mixed if upper and not re.search(r"p[ESTY]|[A-Z][a-z]{2}(?![a-z])", joined) else plain
+    return mixed if _reads_back("".join(mixed), peptide) else plain
+
+
+def _reads_back(text: str, peptide: Peptide) -> bool:
+    """Tell whether letters are read as these residues: lower case can mean L, or make a word as pE, pS and Gly."""
+    reading = Reading()
+    try:
+        read_letters(text, reading)
+    except BetafoldError:
+        return False
+    settle_case(reading, False)
+    return tuple(reading.residues) == peptide.residues
 
 
 def labels(peptide: Peptide) -> list[str]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.bonds import StatedBond
-from betafold_mlx.peptide.names import changed_residue, nearest_name, residue_code
+from betafold_mlx.peptide.changes import changed_residue
+from betafold_mlx.peptide.names import nearest_name, residue_code
 from betafold_mlx.peptide.side_chains import side_chain_bond
 
 _DISULFIDES = (

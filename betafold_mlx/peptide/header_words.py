@@ -25,13 +25,13 @@ _STATED = ("cyclic", "all-d")
 
 _TRUE, _FALSE = ("", "true", "yes", "1"), ("false", "no", "0")
 _ALIKE = 0.75  # `difflib` ratio: "ncap", "dissulfides" and "all.d" are meant, "type", "len" and UniProt's "OX" are not
-_NOT = re.compile(r"(not|no|non|without|un|never)-?$", re.IGNORECASE)
-_CHEMISTRY = re.compile(
-    r"ring|circular|cycl(o|ic|i[sz]ed|i[sz]ation)|macrocycl\w*|lactam|stapled?|acetyl(ated)?|amid(e|ated)|"
-    r"disul(f|ph)ides?|disulfide-bonded|d-amino-acids?|pyroglutam\w*|myristoylated|lipidated|biotinylated|phospho\w*",
-    re.IGNORECASE,
+# Patterns are compiled when they are first needed: `fold` of a bare sequence needs none.
+_NOT = r"(?i)(not|no|non|without|un|never)-?$"
+_CHEMISTRY = (
+    r"(?i)ring|circular|cycl(o|ic|i[sz]ed|i[sz]ation)|macrocycl\w*|lactam|stapled?|acetyl(ated)?|amid(e|ated)|"
+    r"disul(f|ph)ides?|disulfide-bonded|d-amino-acids?|pyroglutam\w*|myristoylated|lipidated|biotinylated|phospho\w*"
 )
-_PAIR = re.compile(r"(?:C(?:ys)?)?(\d{1,4})\s*[-\u2013]\s*(?:C(?:ys)?)?(\d{1,4})$", re.IGNORECASE)
+_PAIR = r"(?i)(?:C(?:ys)?)?(\d{1,4})\s*[-\u2013]\s*(?:C(?:ys)?)?(\d{1,4})$"
 
 
 def header_chemistry(description: str) -> Chemistry:
@@ -58,8 +58,8 @@ def header_chemistry(description: str) -> Chemistry:
         words = _join_values(part.split())
         for number, word in enumerate(words):
             before = words[number - 1] if number else ""
-            if not _read_word(word, before, len(words) == 1, stated) and _CHEMISTRY.fullmatch(
-                word.strip(".()[]")
+            if not _read_word(word, before, len(words) == 1, stated) and re.fullmatch(
+                _CHEMISTRY, word.strip(".()[]")
             ):
                 passed.append(word.strip(".()[]")[:40])
     if passed:
@@ -80,7 +80,7 @@ def _join_values(words: list[str]) -> list[str]:
     """Join a key with the pairs behind it: ``disulfide 3-11``, ``disulfides: 3-11``, ``disulfides=3-11, 5-9``."""
     joined: list[str] = []
     for word in words:
-        if _PAIR.match(word) and joined:
+        if re.match(_PAIR, word) and joined:
             noun = joined[-1].strip(":").lower() in ("bond", "bonds", "bridge", "bridges") and len(joined) > 1
             key, _, value = _split(joined[-2 if noun else -1])
             if key == "disulfides" and not value and "=" not in joined[-1]:
@@ -104,7 +104,7 @@ def _read_word(word: str, before: str, alone: bool, stated: Chemistry) -> bool:
     key, equals, value = _split(word)
     spelling = word.partition("=")[0].partition(":")[0].lower().replace("_", "-")
     if key in _STATED and (equals == "=" or spelling == key or alone):
-        if _NOT.match(before) and not equals:
+        if re.match(_NOT, before) and not equals:
             return False
         flag = _flag(word, key, value)
         if key == "cyclic":
@@ -142,7 +142,7 @@ def _close(key: str) -> str | None:
 
 
 def _pair(text: str) -> tuple[int, int]:
-    match = _PAIR.match(text)
+    match = re.match(_PAIR, text)
     return (int(match[1]), int(match[2])) if match else parse_pair(text)
 
 

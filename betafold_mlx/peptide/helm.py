@@ -27,11 +27,6 @@ _MONOMERS = {
 _CAPS = {"ACE": "ac", "FOR": "For", "MYR": "Myr", "NH2": "am", "NME": "NMe"}
 
 
-def is_helm(text: str) -> bool:
-    """Tell whether a text is HELM, or means to be."""
-    return _POLYMER.match(text) is not None
-
-
 def read_helm(text: str) -> Reading:
     """Read one peptide in HELM.
 

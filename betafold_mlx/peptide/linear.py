@@ -15,13 +15,12 @@ from betafold_mlx.peptide.sequence import THREE_LETTER
 from betafold_mlx.peptide.side_chains import side_chain_bond
 from betafold_mlx.peptide.three_letter import join_names, known_name, read_names
 
-_RING = re.compile(r"(?:(?i:cyclo|cyclic|cyc)|c)-?(?=[(\[](?!\d+(?::\w+)?[)\]]))")
+_RING = r"(?:(?i:cyclo|cyclic|cyc)|c)-?(?=[(\[](?!\d+(?::\w+)?[)\]]))"
 """The start of a ring; c(1) is a cysteine with the label of a bond."""
 
-_BRIDGE = re.compile(
-    r"[\s,;(\[]*(?:disulfide|disulphide|s-s)s?[\s-]*(?:bridges?|bonds?)?\s*[:=]?\s*"
-    r"(?P<pairs>(?:(?:Cys)?\d+\s*-\s*(?:Cys)?\d+[\s,;and&]*)+)[)\]]?\s*$",
-    re.IGNORECASE,
+_BRIDGE = (
+    r"(?i)[\s,;(\[]*(?:disulfide|disulphide|s-s)s?[\s-]*(?:bridges?|bonds?)?\s*[:=]?\s*"
+    r"(?P<pairs>(?:(?:Cys)?\d+\s*-\s*(?:Cys)?\d+[\s,;and&]*)+)[)\]]?\s*$"
 )
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
 
@@ -36,7 +35,7 @@ def read_linear(text: str, d_amino_acids: bool) -> Reading:
     """
     reading = Reading()
     text = text.translate(_DASHES).strip()
-    pairs = _BRIDGE.search(text)
+    pairs = re.search(_BRIDGE, text)
     text = text[: pairs.start()] if pairs else text
     tokens = [
         (before, token)
@@ -115,7 +114,7 @@ def _join_ring(words: list[str]) -> list[str]:
 
 def _is_ring(word: str) -> bool:
     """Tell whether a word is cyclo(...); c(...) is where nothing follows, else a D-cysteine."""
-    match = _RING.match(word)
+    match = re.match(_RING, word)
     if match is None:
         return False
     return match[0] not in ("c", "c-") or closing(word, match.end()) == len(word) - 1
@@ -123,7 +122,7 @@ def _is_ring(word: str) -> bool:
 
 def _inside(word: str) -> list[str]:
     """Return the words inside of cyclo(...)."""
-    match = _RING.match(word)
+    match = re.match(_RING, word)
     start = match.end() if match else 0
     end = closing(word, start)
     if end != len(word) - 1:

@@ -202,10 +202,10 @@ def residue_code(name: str) -> str | None:
         return letter_code(match[1].lower())
     if len(name) == 1:
         return letter_code(name) if name.islower() else None
-    return _byname_key(name_key(name), name)
+    return _code_by_key(name_key(name), name)
 
 
-def _byname_key(key: str, name: str) -> str | None:
+def _code_by_key(key: str, name: str) -> str | None:
     codes = _codes()
     if found := codes.get(key) or (key.upper() if key.upper() in RESIDUES else None):
         return found if found in RESIDUES else None
@@ -232,7 +232,7 @@ def _byname_key(key: str, name: str) -> str | None:
 
 def _base(key: str, name: str) -> str | None:
     """Return the code of what stands behind a prefix: a name of three letters or more, or another prefix."""
-    return _byname_key(key, name) if len(key) > 2 else None
+    return _code_by_key(key, name) if len(key) > 2 else None
 
 
 def nearest_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from betafold_mlx.errors import BetafoldError
@@ -13,7 +14,6 @@ from betafold_mlx.peptide.bonds import (
     ring_bond,
 )
 from betafold_mlx.peptide.end_groups import cap_code
-from betafold_mlx.peptide.helm import is_helm, read_helm
 from betafold_mlx.peptide.linear import read_linear
 from betafold_mlx.peptide.names import d_form
 from betafold_mlx.peptide.reading import Reading
@@ -70,7 +70,9 @@ def _read(text: str, d_amino_acids: bool) -> Reading:
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise BetafoldError("the sequence is empty")
-    if is_helm(text):
+    if re.match(r"(?i)\s*(PEPTIDE|RNA|CHEM|BLOB)\d+\s*\{", text):
+        from betafold_mlx.peptide.helm import read_helm  # rare
+
         return read_helm(text)
     if len(lines) > 1:
         raise BetafoldError(

@@ -18,7 +18,7 @@ N_GROUPS = {
 C_GROUPS = {
     "NH2": "nh2 conh2 amide am amidated amidation amid unimod:2",
     "NME": "nme nhme nhch3 nhmethyl methylamide nmet",
-    FREE: "oh cooh co2h coo acid o none",
+    FREE: "oh cooh co2h coo acid none",
 }
 """CCD codes of the groups before the first residue and after the last, and their names in lower case."""
 

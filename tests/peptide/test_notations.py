@@ -92,6 +92,7 @@ def test_what_can_be_meant_one_way_is_read_without_a_line(text):
         ("AJGK", "Leu or Ile"),
         ("AUGK", r"selenocysteine: write \[SEC\]"),
         ("POGPOG", r"write \[PYL\] or \[HYP\]"),
+        ("G-P-P-G-P-O", r"write \[PYL\] or \[HYP\]"),
         ("GIG*KF", "stop codon"),
         ("GIGKF:LHSAK", "second chain"),
         ("GIGKF/LHSAK", "second chain"),

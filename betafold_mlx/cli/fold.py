@@ -86,7 +86,7 @@ def _cap_option(end: str, caps: tuple[str, ...], help: str) -> Any:
     ),
     panels=option_panels(
         {
-            "What to write": ["output", "format_", "atoms", "samples", "report", "as_json"],
+            "What to write": ["output", "format_", "atoms", "relax", "ph", "samples", "report", "as_json"],
             "The search for the fold": ["candidates", "templates", "seed"],
             "The chemistry of one peptide": [
                 "cyclic",
@@ -111,6 +111,12 @@ def _cap_option(end: str, caps: tuple[str, ...], help: str) -> Any:
     default="all",
     help="all: every heavy atom. backbone: N, CA, C, O and CB, without packing side chains.",
 )
+@click.option(
+    "--relax",
+    is_flag=True,
+    help="Add hydrogens and minimise in implicit solvent, by OpenMM: some seconds for each model.",
+)
+@click.option("--ph", type=click.FloatRange(0, 14), default=7.0, help="Of the hydrogens that --relax adds.")
 @click.option(
     "--samples", type=click.IntRange(1, 1000), default=1, help="Models of each peptide, ranked best first."
 )
@@ -176,6 +182,8 @@ def fold(
     output: Path,
     format_: str,
     atoms: str,
+    relax: bool,
+    ph: float,
     model: str | None,
     embedder: Path | None,
     samples: int,
@@ -222,7 +230,18 @@ def fold(
         raise click.UsageError("--disulfide auto and --disulfide I-J do not go together")
     if scheduler is not None and processes is not None:
         raise click.UsageError("--processes is for this machine, --scheduler for a cluster: leave out one")
+    if relax:
+        from betafold_mlx.fold.relax import check_openmm
+
+        if atoms != "all":
+            raise click.UsageError("--relax is of all atoms: leave out --atoms")
+        try:
+            check_openmm()
+        except BetafoldError as error:
+            raise click.UsageError(str(error)) from error
     if peptide == "-" or is_fasta(peptide):
+        if relax:
+            raise click.UsageError("--relax is for one peptide")
         if cyclic or (disulfides and not auto) or bonds or d_amino_acids or n_cap or c_cap:
             raise click.UsageError(
                 "--cyclic, --disulfide I-J, --bond, --d-amino-acids, --n-cap and --c-cap are for one peptide: "
@@ -278,6 +297,8 @@ def fold(
             details=report,
             atoms=atoms,
         )
+        if relax:
+            prediction = prediction.relax(ph)
         with Results(as_json, each_model=True) as results:
             well = _write(prediction, output, FORMATS[format_], command, results)
             results.end()

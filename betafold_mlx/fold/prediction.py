@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from betafold_mlx.fold.details import Details
     from betafold_mlx.fold.disulfides import DisulfidePattern
+    from betafold_mlx.fold.relaxation import Relaxation
     from betafold_mlx.templates.search import Hit
 
 SCHEMA_VERSION = 1
@@ -93,6 +94,8 @@ class Prediction:
         Names of the atoms of each residue in that order; empty for a CB that is not there.
     side_chain_clashes : tuple of int
         For each model, pairs of atoms that overlap by 0.4 A or more, one or both of a side chain.
+    relaxation : Relaxation or None
+        Of a relaxed prediction: its hydrogens, energies and movements.
     """
 
     id: str
@@ -116,6 +119,7 @@ class Prediction:
     atoms: np.ndarray | None = None
     atom_names: tuple[tuple[str, ...], ...] = ()
     side_chain_clashes: tuple[int, ...] = ()
+    relaxation: Relaxation | None = None
 
     def __repr__(self) -> str:
         count = len(self.coordinates)
@@ -152,7 +156,29 @@ class Prediction:
             torsions=-self.torsions,
             details=self.details and self.details.mirrored(),
             atoms=None if self.atoms is None else mirror_image(self.atoms),
+            relaxation=None,
         )
+
+    def relax(self, ph: float = 7.0) -> Prediction:
+        """Return the prediction with hydrogens, minimised in implicit solvent with the backbone restrained.
+
+        By OpenMM: AMBER ff14SB with GBn2. Files then have the hydrogens; confidence, clusters and secondary structure
+        stay those of the prediction. Where the force field does not know a residue or a bond, the models stay as they
+        are and a warning says so.
+
+        Parameters
+        ----------
+        ph : float
+            For which side chains carry their protons.
+
+        Raises
+        ------
+        BetafoldError
+            OpenMM is not installed, or the prediction has backbone atoms alone.
+        """
+        from betafold_mlx.fold.relaxation import relax_prediction
+
+        return relax_prediction(self, ph)
 
     @functools.cached_property
     def _written(self) -> tuple[tuple[tuple[str, ...], ...], np.ndarray]:
@@ -199,7 +225,7 @@ class Prediction:
 
     def backbone_only(self) -> Prediction:
         """Return the prediction without side chains: N, CA, C, O and CB alone, in files too."""
-        return dataclasses.replace(self, atoms=None, atom_names=())
+        return dataclasses.replace(self, atoms=None, atom_names=(), relaxation=None)
 
     def template_name(self, model: int) -> str | None:
         """Return the entry that a model (from 0) was threaded through; None for one of the network alone."""
@@ -295,6 +321,7 @@ class Prediction:
                     "side_chain_clashes": self.side_chain_clashes[rank] if self.side_chain_clashes else None,
                     "runs_through_itself": self.through[rank],
                     "template": self.template_name(rank),
+                    "relaxation": self.relaxation and self.relaxation.model_dict(rank),
                 }
             )
         return {
@@ -308,6 +335,7 @@ class Prediction:
             "bonds": [str(bond) for bond in self.peptide.other_bonds],
             "d_amino_acids": self.peptide.d_amino_acids,
             "atoms": "all" if self.all_atoms else "backbone",
+            "relaxation": self.relaxation and self.relaxation.to_dict(),
             "caps": {"n": self.peptide.n_cap, "c": self.peptide.c_cap, "modelled": False},
             "mean_plddt": models[0]["mean_plddt"],
             "plddt": models[0]["plddt"],

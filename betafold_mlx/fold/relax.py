@@ -1,8 +1,9 @@
-"""Relaxation of an all-atom model with OpenMM: hydrogens, then minimisation in implicit solvent.
+"""Relaxation of all-atom models with OpenMM: hydrogens, then minimisation in implicit solvent.
 
 AMBER ff14SB (J. A. Maier et al., J. Chem. Theory Comput. 11, 3696 (2015)) with GBn2 (H. Nguyen, D. R. Roe and
 C. Simmerling, J. Chem. Theory Comput. 9, 2020 (2013)). OpenMM has no D residues: each is given to it as its L residue
-with the coordinates as they are, for no term of this force field knows left from right.
+with the coordinates as they are, for no term of this force field knows left from right (but the radii of GBn2 know the
+names of residues).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.residue_table import BACKBONE, RESIDUES
 from betafold_mlx.peptide.sequence import THREE_LETTER
+from betafold_mlx.structure.components import CAP_ATOMS, CAP_BONDS, CAP_HYDROGENS
 
 if TYPE_CHECKING:
     from openmm import Context
@@ -35,9 +37,11 @@ brings 5 kJ/mol of 580 more."""
 
 FORCE_FIELD = ("amber14/protein.ff14SB.xml", "implicit/gbn2.xml")
 
-CAPS = {"ACE": {"C": "C", "O": "O", "CH3": "C"}, "NH2": {"N": "N"}, "NME": {"N": "N", "C": "C"}}
-"""Heavy atoms of the groups at the ends and their elements."""
-_CAP_BONDS = {"ACE": (("C", "O"), ("C", "CH3")), "NH2": (), "NME": (("N", "C"),)}
+CAPS = ("ACE", "NH2", "NME")
+"""Groups at the ends that the force field has."""
+
+_USUAL = ("ASP", "GLU", "LYS", "CYS")
+"""At the ends of a chain the force field has these as they are at pH 7 alone."""
 
 _MOLECULE, _SOLVENT, _RESTRAINT = 0, 1, 2  # groups of forces
 
@@ -80,20 +84,23 @@ def check_openmm() -> None:
 
 
 def relax(
-    residues: Sequence[str], atoms: Sequence[Atoms], links: Sequence[Link] = (), ph: float = DEFAULT_PH
-) -> Relaxed:
-    """Add hydrogens to a model and minimise it.
+    residues: Sequence[str],
+    models: Sequence[Sequence[Atoms]],
+    links: Sequence[Link] = (),
+    ph: float = DEFAULT_PH,
+) -> list[Relaxed]:
+    """Add hydrogens to models of a peptide and minimise them; all get the same hydrogens.
 
     Parameters
     ----------
     residues : sequence of str
         CCD codes of the residues, of `CAPS` at the ends too.
-    atoms : sequence of Atoms
-        Heavy atoms of each, with OXT where the end is free.
+    models : sequence of sequence of Atoms
+        Heavy atoms of each residue of each model, with OXT where the end is free.
     links : sequence of Link
         Bonds between residues beside those from each to the next: of a ring, of disulfides.
     ph : float
-        Decides which side chains carry a proton.
+        Decides which side chains carry a proton; the first model decides which nitrogen of HIS does.
 
     Raises
     ------
@@ -107,23 +114,37 @@ def relax(
     from openmm.app import ForceField, Modeller
 
     _demand([_name(code) is not None for code in residues], residues, "")
-    whole = [set(_elements(code)) - {"OXT"} <= set(one) for code, one in zip(residues, atoms, strict=True)]
+    whole = [
+        set(_elements(code)) - {"OXT"} <= set(one) for code, one in zip(residues, models[0], strict=True)
+    ]
     _demand(whole, residues, " with these atoms")
-    topology = _topology(residues, atoms, links)
-    start = np.concatenate([np.stack(list(one.values())) for one in atoms]).astype(np.float64) / 10  # nm
-    modeller = Modeller(topology, start * unit.nanometer)
+    topology = _topology(residues, models[0], links)
+    force_field = ForceField(*FORCE_FIELD)
+    variants = _variants(residues, links, ph)
+    relaxed = []
     with _one_thread() as platform:
-        _add_hydrogens(modeller, residues, links, ph, platform)
-        force_field = ForceField(*FORCE_FIELD)
-        unmatched = {residue.index for residue in force_field.getUnmatchedResidues(modeller.topology)}
-        _demand([place not in unmatched for place in range(len(residues))], residues, " with these bonds")
-        before, after, positions = _minimised(modeller, force_field, platform)
-    heavy = np.array([atom.element.symbol != "H" for atom in modeller.topology.atoms()])
+        for atoms in models:
+            start = np.concatenate([np.stack(list(one.values())) for one in atoms]).astype(np.float64) / 10
+            modeller = Modeller(topology, start * unit.nanometer)
+            variants = _add_hydrogens(modeller, variants, ph, platform)
+            unmatched = {residue.index for residue in force_field.getUnmatchedResidues(modeller.topology)}
+            known = [place not in unmatched for place in range(len(residues))]
+            _demand(known, residues, " with these bonds")
+            before, after, positions = _minimised(modeller, force_field, platform)
+            relaxed.append(_relaxed(modeller.topology, start, positions, before, after))
+    return relaxed
+
+
+def _relaxed(
+    topology: Topology, start: np.ndarray, positions: np.ndarray, before: float, after: float
+) -> Relaxed:
+    """Return the result of a model from positions (n, 3) and those of its heavy atoms before, nm."""
+    heavy = np.array([atom.element.symbol != "H" for atom in topology.atoms()])
     moved = 10 * np.linalg.norm(positions[heavy] - start, axis=1)
     return Relaxed(
         tuple(
             {atom.name: 10 * positions[atom.index] for atom in residue.atoms()}
-            for residue in modeller.topology.residues()
+            for residue in topology.residues()
         ),
         before,
         after,
@@ -141,7 +162,9 @@ def _demand(known: Sequence[bool], residues: Sequence[str], how: str) -> None:
 
 def _elements(code: str) -> dict[str, str]:
     """Return the heavy atoms that a residue may have and their elements."""
-    return CAPS[code] if code in CAPS else {**RESIDUES[code].elements, "OXT": "O"}
+    if code in CAPS:
+        return {atom: atom[0] for atom in CAP_ATOMS[code]}
+    return {**RESIDUES[code].elements, "OXT": "O"}
 
 
 def _name(code: str) -> str | None:
@@ -172,8 +195,7 @@ def _topology(residues: Sequence[str], atoms: Sequence[Atoms], links: Sequence[L
                 for name in present
             }
         )
-        bonds = _CAP_BONDS[code] if code in CAPS else [bond[:2] for bond in RESIDUES[code].bonds]
-        for one, other in bonds:
+        for one, other, _ in CAP_BONDS[code] if code in CAPS else RESIDUES[code].bonds:
             topology.addBond(made[-1][one], made[-1][other])
         if "OXT" in present:
             topology.addBond(made[-1]["C"], made[-1]["OXT"])
@@ -184,22 +206,30 @@ def _topology(residues: Sequence[str], atoms: Sequence[Atoms], links: Sequence[L
     return topology
 
 
-def _add_hydrogens(
-    modeller: Modeller, residues: Sequence[str], links: Sequence[Link], ph: float, platform: Any
-) -> None:
-    """Add the hydrogens that OpenMM finds right at this pH; the ends of a ring are no ends, which it cannot know."""
+def _variants(residues: Sequence[str], links: Sequence[Link], ph: float) -> list[Any]:
+    """Return the hydrogens of what OpenMM does not know: HYP, that the ends of a ring are no ends, names in caps."""
     bonded = {(place, name) for i, atom_i, j, atom_j in links for place, name in ((i, atom_i), (j, atom_j))}
     variants: list[Any] = [None] * len(residues)
     for place, code in enumerate(residues):
         closed = (place, "N") in bonded or (place, "C") in bonded
-        if closed or code == "HYP":
+        if code in CAPS:
+            variants[place] = _pairs(CAP_HYDROGENS[code])
+        elif closed or code == "HYP":
             variants[place] = _inner_hydrogens(str(_name(code)), ph, (place, "SG") in bonded)
+        elif place in (0, len(residues) - 1) and _name(code) in _USUAL and (place, "SG") not in bonded:
+            variants[place] = _name(code)
+    return variants
+
+
+def _add_hydrogens(modeller: Modeller, variants: list[Any], ph: float, platform: Any) -> list[Any]:
+    """Add the hydrogens that OpenMM finds right at this pH, and return which they are."""
     state = random.getstate()
     random.seed(0)  # OpenMM draws where it starts from
     try:
-        modeller.addHydrogens(pH=ph, variants=variants, platform=platform)
+        actual = modeller.addHydrogens(pH=ph, variants=variants, platform=platform)
     finally:
         random.setstate(state)
+    return list(actual)
 
 
 def _inner_hydrogens(code: str, ph: float, bonded: bool) -> list[tuple[str, str]]:
@@ -211,12 +241,12 @@ def _inner_hydrogens(code: str, ph: float, bonded: bool) -> list[tuple[str, str]
         "C": {"HG"} if bonded or ph > 8.5 else set(),
         "K": {"HZ3"} if ph > 10.0 else set(),
     }.get(RESIDUES[code].parent, set())
-    return [
-        (name, parent)
-        for parent, names in RESIDUES[code].hydrogens.items()
-        for name in names
-        if name not in absent
-    ]
+    return [(name, parent) for name, parent in _pairs(RESIDUES[code].hydrogens) if name not in absent]
+
+
+def _pairs(hydrogens: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Return hydrogens with the atoms that carry them."""
+    return [(name, parent) for parent, names in hydrogens.items() for name in names]
 
 
 def _minimised(modeller: Modeller, force_field: ForceField, platform: Any) -> tuple[float, float, np.ndarray]:

@@ -16,6 +16,8 @@ from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.side_chains import SideChainInputs, SideChainNetwork
 
+NO_ROOM = "the backbone leaves no room for side chains"
+
 _NAMED = 3
 """Pairs of atoms that a warning names."""
 
@@ -69,19 +71,19 @@ def add_side_chains(
                 atoms=mine,
                 atom_names=tuple(names),
                 side_chain_clashes=tuple(map(len, clashes)),
-                warnings=(*prediction.warnings, *_crowded(clashes[0])),
+                warnings=(*prediction.warnings, *crowded(clashes[0])),
             )
         )
     return found
 
 
-def _crowded(clashes: Sequence[tuple[str, str]]) -> list[str]:
+def crowded(clashes: Sequence[tuple[str, str]]) -> list[str]:
     """Say which atoms of side chains the backbone leaves no room for."""
     if not clashes:
         return []
     named = ", ".join(f"{a} and {b}" for a, b in clashes[:_NAMED])
     more = f" and {len(clashes) - _NAMED} more" if len(clashes) > _NAMED else ""
-    return [f"the backbone leaves no room for side chains: {named}{more}"]
+    return [f"{NO_ROOM}: {named}{more}"]
 
 
 def _rotamer_weights(

@@ -33,6 +33,13 @@ CAP_BONDS: Mapping[str, tuple[tuple[str, str, int], ...]] = {
 }
 """Bonds of the caps and their orders."""
 
+CAP_HYDROGENS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "ACE": {"CH3": ("H1", "H2", "H3")},
+    "NH2": {"N": ("HN1", "HN2")},
+    "NME": {"N": ("HN1",), "C": ("H1", "H2", "H3")},
+}
+"""Hydrogens on the atoms of the caps."""
+
 _STANDARD = frozenset(THREE_LETTER.values())
 _TYPES = {"L": "L-peptide linking", "D": "D-peptide linking", "": "peptide linking"}
 _L_BY_DICTIONARY = frozenset({"AIB"})  # without a hand, and L in the dictionary
@@ -79,12 +86,23 @@ class Monomer(NamedTuple):
 
     @property
     def bonds(self) -> tuple[tuple[str, str, int], ...]:
-        """Bonds between atoms of the position, and their orders, with that of an OXT."""
-        return CAP_BONDS[self.name] if self.cap else (*RESIDUES[self.name].bonds, ("C", "OXT", 1))
+        """Bonds between atoms of the position, and their orders, with those of an OXT and of hydrogens."""
+        if self.cap:
+            of = CAP_HYDROGENS.get(self.name, {})
+            heavy = CAP_BONDS[self.name]
+        else:
+            kind = RESIDUES[self.name]
+            of = {**kind.hydrogens, "N": (*kind.hydrogens.get("N", ()), "H2", "H3")}
+            if self.name == "DLY":  # without its charge in the dictionary
+                of["NZ"] = RESIDUES["LYS"].hydrogens["NZ"]
+            heavy = (*kind.bonds, ("C", "OXT", 1))
+        return (*heavy, *((parent, name, 1) for parent, names in of.items() for name in names))
 
     def element(self, atom: str) -> str:
         """Return the element of an atom in capitals."""
-        return atom[0] if self.cap or atom == "OXT" else RESIDUES[self.name].elements[atom].upper()
+        if self.cap or atom == "OXT":
+            return atom[0]
+        return RESIDUES[self.name].elements.get(atom, "H").upper()
 
 
 class End(NamedTuple):

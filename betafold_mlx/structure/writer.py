@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +52,7 @@ def to_mmcif(prediction: Prediction) -> str:
 
     name, plddt = block_name(prediction.id), _rounded_plddt(prediction)
     return mmcif_text(
-        _written(prediction),
+        written_prediction(prediction),
         name=name,
         description=clean_text(prediction.id) or name,
         polymer_type="polypeptide(D)" if prediction.peptide.d_amino_acids else "polypeptide(L)",
@@ -69,24 +70,48 @@ def to_pdb(prediction: Prediction) -> str:
 
     remarks = [
         f"Predicted by betafold-mlx {__version__}, model {clean_text(prediction.made_by)}.",
-        f"Not an experimental structure. {_ALL_ATOMS if prediction.all_atoms else _BACKBONE_ATOMS}",
+        f"Not an experimental structure. {_which_atoms(prediction)}",
         "Models are ranked, best first. B-factor: predicted lDDT-CA, 0 to 100.",
         *_chemistry_remarks(prediction.peptide),
     ]
-    return pdb_text(_written(prediction), remarks)
+    return pdb_text(written_prediction(prediction), remarks)
 
 
-def _written(prediction: Prediction) -> WrittenChain:
+def written_prediction(prediction: Prediction) -> WrittenChain:
     """Return what both formats say of a prediction."""
-    peptide = prediction.peptide
+    peptide, relaxation = prediction.peptide, prediction.relaxation
     chain = monomers(peptide.residues, peptide.n_cap, peptide.c_cap)
-    names, coordinates, plddt = prediction.names, prediction.heavy_atoms(True), _rounded_plddt(prediction)
+    plddt = _rounded_plddt(prediction)
+    if peptide.n_cap or peptide.c_cap:
+        plddt = np.pad(plddt, ((0, 0), (int(bool(peptide.n_cap)), int(bool(peptide.c_cap)))))
+    names, coordinates = (
+        _heavy_atoms(prediction, chain) if relaxation is None else (relaxation.names, relaxation.coordinates)
+    )
+    return written_chain(_title(prediction), chain, names, coordinates, plddt, _bonds(prediction, chain))
+
+
+def _heavy_atoms(
+    prediction: Prediction, chain: Sequence[Monomer]
+) -> tuple[Sequence[tuple[str, ...]], np.ndarray]:
+    """Return the heavy atoms of each position, and their coordinates (M, n, 3) with the models superposed."""
+    peptide = prediction.peptide
+    names, coordinates = prediction.names, prediction.heavy_atoms(True)
     if peptide.n_cap or peptide.c_cap:
         before, behind = _caps(prediction)
         coordinates = np.concatenate([before, coordinates, behind], axis=1)
         names = tuple(CAP_ATOMS[m.name] if m.cap else names[m.number - 1] for m in chain)
-        plddt = np.pad(plddt, ((0, 0), (int(bool(peptide.n_cap)), int(bool(peptide.c_cap)))))
-    return written_chain(_title(prediction), chain, names, coordinates, plddt, _bonds(prediction, chain))
+    return names, coordinates
+
+
+def _which_atoms(prediction: Prediction) -> str:
+    """Return what a reader should know of the atoms in the file."""
+    relaxation = prediction.relaxation
+    if relaxation is None:
+        return _ALL_ATOMS if prediction.all_atoms else _BACKBONE_ATOMS
+    return (
+        f"All atoms, minimised by OpenMM {relaxation.openmm} with AMBER ff14SB and GBn2, the backbone restrained; "
+        f"hydrogens for pH {relaxation.ph:g}. The B-factor of a residue is of its CA, before that."
+    )
 
 
 def block_name(text: str) -> str:

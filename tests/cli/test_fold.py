@@ -136,6 +136,40 @@ def test_cysteines_are_paired_as_the_model_prefers(run):
     assert code == 2 and "do not go together" in err
 
 
+def test_relaxed_models_have_hydrogens(run, tmp_path):
+    pytest.importorskip("openmm")
+    arguments = ("GCPKDA", "--relax", "--ph", "3", "--json", "--format", "pdb")
+    code, out, _ = run("fold", *arguments, with_model=False)
+    (result,) = json.loads(out)["results"]
+    assert code == 0 and result["relaxation"]["ph"] == 3
+    figures = result["models"][0]["relaxation"]
+    assert (
+        figures["energy_after"] < figures["energy_before"] and 0 < figures["rmsd"] < figures["largest_move"]
+    )
+    atoms = [each.atom.name for each in gemmi.read_pdb(str(tmp_path / "GCPKDA.pdb"))[0].all()]
+    assert {"HZ3", "HD2", "OXT", "HA"} <= set(atoms)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["GCPKAD", "--relax", "--atoms", "backbone"], "leave out --atoms"),
+        (["-", "--relax"], "for one peptide"),
+        (["GCPKAD", "--relax", "--ph", "15"], "--ph"),
+    ],
+)
+def test_what_relax_does_not_go_with(run, arguments, message):
+    pytest.importorskip("openmm")
+    code, out, err = run("fold", *arguments)
+    assert code == 2 and not out and message in err
+
+
+def test_relax_without_openmm(run, monkeypatch):
+    monkeypatch.setattr("betafold_mlx.fold.relax.find_spec", lambda name: None)
+    code, out, err = run("fold", "GCPKAD", "--relax")
+    assert code == 2 and not out and "pip install 'betafold-mlx[relax]'" in err
+
+
 def test_auto_in_fasta_leaves_stated_disulfides(run, tmp_path):
     fasta = tmp_path / "two.fasta"
     fasta.write_text(">a\nGCCSDPRCAWRC\n>b disulfides=2-8,3-12\nGCCSDPRCAWRC\n")

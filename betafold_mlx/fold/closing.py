@@ -15,9 +15,11 @@ import numpy as np
 from betafold_mlx.fold.gradient import CA, CB, OXYGEN, RING_PAIRS, C, N
 from betafold_mlx.fold.restraints import Bonds
 from betafold_mlx.geometry import build_backbone, dihedral
-from betafold_mlx.geometry.disulfides import ACROSS, SG_SG, place_sulfurs, sulfur
+from betafold_mlx.geometry.disulfides import ACROSS, ROOM, SG_SG, place_sulfurs, sulfur
 
-ROUNDS = 16
+ROUNDS, ROOMY_ROUNDS = 18, 11
+"""Rounds in all, and those in which sulfurs keep away from the other residue's backbone."""
+
 EXACT = 1e-4
 """Angstrom: the largest misfit of a closed structure."""
 
@@ -37,6 +39,7 @@ OMEGA_STIFFNESS = 0.15
 """How readily omega turns, as against phi, psi and chi1."""
 
 _SG = 5
+_FAR = 1e6
 _PHI, _PSI, _OMEGA, _CHI = range(4)
 
 
@@ -103,12 +106,17 @@ def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
             np.float64,
         )
         if number == 0:
-            chi1, _ = place_sulfurs(backbone[rows, first], backbone[rows, second])
+            chi1, _ = place_sulfurs(backbone[rows, first], backbone[rows, second], roomy=True)
             angles[rows, first, _CHI], angles[rows, second, _CHI] = chi1.T
             best, smallest = angles.copy(), np.full(batch, np.inf)
         atoms = np.concatenate([backbone, np.zeros((batch, length, 1, 3))], axis=2)
         for end in (first, second):
             atoms[rows, end, _SG] = sulfur(backbone[rows, end], angles[rows, end, _CHI])
+        if number == ROOMY_ROUNDS:  # where there is no room, the bonds come first
+            constraints = constraints._replace(
+                stated=constraints.stated & (constraints.limits[..., 1] < _FAR)
+            )
+            smallest[smallest >= EXACT] = np.inf
         misfit, jacobian = _linearise(atoms, constraints)  # (B, K + 1), (B, K + 1, 4 L)
         worst = np.abs(misfit).max(axis=1)
         # What is closed stays, whatever its neighbours need.
@@ -144,9 +152,11 @@ def _constraints_of(bonds: Bonds) -> _Constraints:
             (i, CB, j, CB, *BRIDGE_CB),
             (i, CA, j, CA, *BRIDGE_CA),
         ]
+        for atom, room in enumerate(ROOM.values()):
+            rows[row] += [(i, _SG, j, atom, room, _FAR), (i, atom, j, _SG, room, _FAR)]
     count = max(map(len, rows))
     table = np.zeros((batch, count, 6))
-    table[..., 2], table[..., 5] = 1, 1e6  # two different residues at any distance
+    table[..., 2], table[..., 5] = 1, _FAR  # two different residues at any distance
     for number, entries in enumerate(rows):
         if entries:
             table[number, : len(entries)] = entries

@@ -16,6 +16,10 @@ CA_CB_SG, CB_SG_SG = np.radians(114.4), np.radians(104.0)
 ACROSS = float(np.sqrt(CB_SG**2 + SG_SG**2 - 2 * CB_SG * SG_SG * np.cos(CB_SG_SG)))
 """Angstrom, from CB to the other residue's SG."""
 
+ROOM = {"N": 3.3, "CA": 3.5, "C": 3.4, "O": 3.2}
+"""Angstrom that a sulfur keeps from the backbone atoms of the residue that it is bonded to: chi2 and chi3 then are near
+those of real disulfides."""
+
 _STEPS = 36
 _ROUNDS = 8
 
@@ -31,13 +35,17 @@ def sulfur(backbone: np.ndarray, chi1: np.ndarray) -> np.ndarray:
     return cb + CB_SG * (np.sin(CA_CB_SG) * out - np.cos(CA_CB_SG) * x)
 
 
-def place_sulfurs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def place_sulfurs(
+    first: np.ndarray, second: np.ndarray, roomy: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Place the sulfurs of disulfides as near to an ideal bond as the backbones allow.
 
     Parameters
     ----------
     first, second : numpy.ndarray
         (..., 5, 3) Angstrom: N, CA, C, O, CB of the two residues.
+    roomy : bool
+        Among bonds, prefer one whose sulfurs keep `ROOM`: for backbones that are still to be bent.
 
     Returns
     -------
@@ -53,6 +61,11 @@ def place_sulfurs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np
     across = [np.linalg.norm(ring - end[..., None, 4, :], axis=-1) - ACROSS
               for ring, end in zip(rings, ends[::-1], strict=True)]  # fmt: skip
     cost = apart**2 + across[0][..., :, None] ** 2 + across[1][..., None, :] ** 2
+    for axis, (ring, end) in enumerate(zip(rings, ends[::-1], strict=True) if roomy else ()):
+        short = np.array(list(ROOM.values())) - np.linalg.norm(
+            ring[..., None, :] - end[..., None, :4, :], axis=-1
+        )
+        cost = cost + np.expand_dims(np.square(np.maximum(short, 0.0)).sum(axis=-1), -1 - axis)
     best = cost.reshape(*cost.shape[:-2], _STEPS**2).argmin(axis=-1)
     chi1 = grid[np.stack(np.divmod(best, _STEPS), axis=-1)]  # (..., 2)
     for _ in range(_ROUNDS):  # Gauss-Newton on two angles

@@ -208,6 +208,7 @@ def gemmi_structure(p):
     structure.name = structure.info["_entry.id"] = block_name(p.id)
     structure.info["_struct.title"] = _title(p)
     structure.info["_exptl.method"] = "THEORETICAL MODEL"
+    structure.info["_cell.Z_PDB"] = "1"
     entity = gemmi.Entity("1")
     entity.entity_type = gemmi.EntityType.Polymer
     entity.polymer_type = (
@@ -272,6 +273,7 @@ MANDATORY = {
     "_audit_conform": "dict_name dict_version",
     "_software": "classification name pdbx_ordinal",
     "_chem_comp": "id type",
+    "_chem_comp_bond": "atom_id_1 atom_id_2 comp_id",
     "_struct_conn": "conn_type_id id ptnr1_label_asym_id ptnr1_label_comp_id ptnr1_label_seq_id ptnr2_label_asym_id "
     "ptnr2_label_comp_id ptnr2_label_seq_id",
     "_struct_conn_type": "id",
@@ -290,6 +292,7 @@ MANDATORY = {
 
 KEYS = {
     "_entity_poly": "entity_id",
+    "_chem_comp_bond": "comp_id atom_id_1 atom_id_2",
     "_entity_poly_seq": "entity_id num mon_id",
     "_exptl": "entry_id method",
     "_struct": "entry_id",

@@ -21,29 +21,13 @@ _DICTIONARY = (
 )
 _GLOBAL, _LOCAL = 1, 2  # ids of the two metrics
 _TARGET, _FIRST_MODEL = 1, 2  # ids in _ma_data
-_ATOM_TAGS = [
-    "group_PDB",
-    "id",
-    "type_symbol",
-    "label_atom_id",
-    "label_alt_id",
-    "label_comp_id",
-    "label_asym_id",
-    "label_entity_id",
-    "label_seq_id",
-    "pdbx_PDB_ins_code",
-    "Cartn_x",
-    "Cartn_y",
-    "Cartn_z",
-    "occupancy",
-    "B_iso_or_equiv",
-    "pdbx_formal_charge",
-    "auth_seq_id",
-    "auth_comp_id",
-    "auth_asym_id",
-    "auth_atom_id",
+_ORDERS = {1: "SING", 2: "DOUB", 3: "TRIP"}
+_ATOM_TAGS = (
+    *("group_PDB", "id", "type_symbol", "label_atom_id", "label_alt_id", "label_comp_id", "label_asym_id"),
+    *("label_entity_id", "label_seq_id", "pdbx_PDB_ins_code", "Cartn_x", "Cartn_y", "Cartn_z", "occupancy"),
+    *("B_iso_or_equiv", "pdbx_formal_charge", "auth_seq_id", "auth_comp_id", "auth_asym_id", "auth_atom_id"),
     "pdbx_PDB_model_num",
-]
+)
 
 
 def mmcif_text(
@@ -104,6 +88,7 @@ def mmcif_text(
     _set(block, "_software", "pdbx_ordinal name version type classification description", [software])
     _set(block, "_ma_software_group", "ordinal_id group_id software_id", [(1, 1, 1)])
     _set(block, "_chem_comp", "id type", sorted({(monomer.name, monomer.type) for monomer in chain}))
+    _add_components(block, written)
     _add_data(block, description, details, model_names, model_type)
     if plddt is not None:
         _add_quality(block, chain, plddt)
@@ -181,6 +166,20 @@ def _atom_lines(monomer: Monomer, position: int, names: tuple[str, ...]) -> str:
 @lru_cache(maxsize=4096)
 def _elements(monomer: Monomer, names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(monomer.element, names))
+
+
+def _add_components(block: gemmi.cif.Block, written: WrittenChain) -> None:
+    """Add the bonds of the components where some are not standard: of all, for biotite asks for all or none."""
+    if all(monomer.standard for monomer in written.chain):
+        return
+    rows = {
+        (monomer.name, first, second, _ORDERS[order], "N")
+        for monomer, names in zip(written.chain, written.names, strict=True)
+        for first, second, order in monomer.bonds
+        if first in names and second in names
+    }
+    tags = "comp_id atom_id_1 atom_id_2 value_order pdbx_aromatic_flag"
+    _set(block, "_chem_comp_bond", tags, sorted(rows))
 
 
 def _add_data(

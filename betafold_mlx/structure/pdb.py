@@ -10,8 +10,8 @@ import numpy as np
 
 from betafold_mlx.structure.components import CHAIN, End, Monomer, WrittenChain
 
-_CRYST1 = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1"
-"""What the format asks for where there is no crystal."""
+_CRYST1 = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1"
+"""What the format asks for where there is no crystal. PDB2PQR refuses a line without the last number."""
 
 _CONECT = ["CONECT" + "%5d" * (count + 1) for count in range(5)]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,7 +153,10 @@ def _caps(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bonds(prediction: Prediction, chain: list[Monomer]) -> list[tuple[End, End]]:
-    """Return the bonds to be stated: those of the peptide that no model lacks, and those to caps."""
+    """Return the bonds to be stated: those of the peptide that no model lacks.
+
+    Those along the chain too where they are of a residue or cap that is no standard residue, as in wwPDB files.
+    """
     peptide = prediction.peptide
     shift = int(bool(peptide.n_cap))  # from 1-based places to positions
     lacking = {(bond.kind, bond.residues) for model in prediction.bonds for bond in model if not bond.formed}
@@ -167,10 +171,12 @@ def _bonds(prediction: Prediction, chain: list[Monomer]) -> list[tuple[End, End]
             pairs.append(ends[::-1])
         else:
             others.append(ends)
-    last = len(chain) - 1
-    joints = [(0, 1)] * shift + [(last - 1, last)] * bool(peptide.c_cap)
-    pairs += [(End(i, chain[i].ends[1]), End(j, chain[j].ends[0])) for i, j in joints]
-    return pairs + others
+    along = [
+        (End(position, one.ends[1]), End(position + 1, other.ends[0]))
+        for position, (one, other) in enumerate(pairwise(chain))
+        if not (one.standard and other.standard)
+    ]
+    return pairs + along + others
 
 
 def _chemistry_remarks(peptide: Peptide) -> list[str]:

@@ -52,6 +52,8 @@ VALUES = {
     "_software.type": {"package"},
     "_chem_comp.type": {"L-peptide linking", "D-peptide linking", "peptide linking", "non-polymer"},
     "_struct_conn.conn_type_id": {"disulf", "covale"},
+    "_chem_comp_bond.value_order": {"SING", "DOUB", "TRIP"},
+    "_chem_comp_bond.pdbx_aromatic_flag": {"N"},
     "_ma_data.content_type": {"target", "model coordinates"},
     "_ma_target_entity.origin": {"designed"},
     "_ma_protocol_step.method_type": {"modeling"},
@@ -82,7 +84,8 @@ def test_mandatory_items_are_there_with_values(case):
     block = block_of(case)
     categories = {name.rstrip(".") for name in block.get_mmcif_category_names()}
     assert categories - set(MANDATORY) == set()  # what is new must be looked up
-    assert set(MANDATORY) - categories <= {"_struct_conn", "_struct_conn_type"}
+    assert set(MANDATORY) - categories <= {"_struct_conn", "_struct_conn_type", "_chem_comp_bond"}
+    assert ("_chem_comp_bond" in categories) == ("d_amino_acids" in CASES[case])
     assert ("_struct_conn" in categories) == bool(CASES[case].keys() & {"cyclic", "disulfides", "n_cap"})
     for category in categories:
         for item in MANDATORY[category].split():
@@ -103,7 +106,12 @@ def test_keys_are_unique(case):
 def test_every_reference_leads_to_a_row(case):
     block = block_of(case)
     bonds = "_struct_conn." in block.get_mmcif_category_names()
-    for child, parent in PARENTS + BOND_PARENTS * bonds:
+    components = "_chem_comp_bond." in block.get_mmcif_category_names()
+    known = [("_chem_comp_bond.comp_id", "_chem_comp.id")]
+    known += [
+        (f"_chem_comp_bond.comp_id atom_id_{k}", "_atom_site.label_comp_id label_atom_id") for k in (1, 2)
+    ]
+    for child, parent in PARENTS + BOND_PARENTS * bonds + known * components:
         there = set(rows(block, parent))
         assert {row for row in rows(block, child) if not null(row)} <= there, (child, parent)
 

@@ -1,6 +1,7 @@
 """D residues and caps in PDB and mmCIF files, as gemmi and biotite read them."""
 
 import re
+from itertools import pairwise
 
 import gemmi
 import numpy as np
@@ -90,13 +91,16 @@ def test_sequences_of_d_peptides_in_mmcif():
 @FORMS
 def test_bonds_of_d_peptides(form):
     p, _ = mirrored(cyclic=True, disulfides=((2, 7),))
-    ends = {
-        (end.res_id.seqid.num, end.res_id.name, end.atom_name)
-        for connection in read_gemmi(form(p), form).connections
-        for end in (connection.partner1, connection.partner2)
-    }
-    sulfur = "SG"
-    assert ends == {(2, "DCY", sulfur), (7, "DCY", sulfur), (12, "DCY", "C"), (1, "GLY", "N")}
+    bonds = [
+        tuple(
+            (end.res_id.seqid.num, end.res_id.name, end.atom_name) for end in (link.partner1, link.partner2)
+        )
+        for link in read_gemmi(form(p), form).connections
+    ]
+    assert bonds[:2] == [((2, "DCY", "SG"), (7, "DCY", "SG")), ((12, "DCY", "C"), (1, "GLY", "N"))]
+    # Those of the chain too, as in wwPDB files of residues that are not standard
+    along = [((i, D_NAMES[i - 1], "C"), (i + 1, D_NAMES[i], "N")) for i in range(1, 12)]
+    assert bonds[2:] == along
 
 
 @FORMS
@@ -173,10 +177,12 @@ def test_pdb_records_of_d_residues_and_caps():
     ]
     assert next(line for line in lines if line.startswith("SSBOND"))[11:35] == "DCY A    2    DCY A    7"
     links = [(line[12:26], line[42:56], line[73:78]) for line in lines if line.startswith("LINK")]
-    assert links == [
-        (" C   ACE A   0", " N   GLY A   1", " 1.33"),
-        (" C   DCY A  12", " N   NH2 A  13", " 1.34"),
+    names = ["ACE", *D_NAMES, "NH2"]
+    assert [link[:2] for link in links] == [
+        (f" C   {one} A{number:>4}", f" N   {other} A{number + 1:>4}")
+        for number, (one, other) in enumerate(pairwise(names))
     ]
+    assert (links[0][2], links[-1][2]) == (" 1.33", " 1.34")
     assert sum(line.startswith("TER") for line in lines) == 1
     assert next(line for line in lines if line.startswith("TER"))[17:26] == "NH2 A  13"
     text = " ".join(line[11:].strip() for line in lines if line.startswith("REMARK"))

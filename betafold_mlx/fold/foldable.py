@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.chemistry import C_CAPS, N_CAPS
 from betafold_mlx.peptide.sequence import Peptide
 
 BETA = ("BAL",)
@@ -20,9 +19,6 @@ def unfoldable(peptide: Peptide) -> str | None:
     if peptide.other_bonds:
         bonds = ", ".join(f"the bond {bond}" for bond in peptide.other_bonds)
         return f"cannot fold {bonds} yet: only a ring and disulfides"
-    for cap in (peptide.n_cap, peptide.c_cap):
-        if cap not in (None, *N_CAPS, *C_CAPS):
-            return f"cannot fold the cap {cap} yet: only {' and '.join((*N_CAPS, *C_CAPS))}"
     return None
 
 

@@ -268,7 +268,7 @@ class Predictor:
 
         def fold(batch: Sequence[tuple[Peptide, str]]) -> list[Prediction]:
             chosen, ids = zip(*batch, strict=True)
-            folded = fold_batch(
+            return fold_batch(
                 self.loaded,
                 self.embedder,
                 chosen,
@@ -283,7 +283,6 @@ class Predictor:
                 auto_disulfides=auto_disulfides,
                 details=details,
             )
-            return folded if atoms == "all" else [prediction.backbone_only() for prediction in folded]
 
         # Foreign residues apart: the arithmetic of a plain peptide must not depend on its company.
         return in_batches(

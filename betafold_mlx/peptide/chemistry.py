@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from betafold_mlx.peptide.bonds import StatedBond
 
-N_CAPS, C_CAPS = ("ACE",), ("NH2",)
+N_CAPS, C_CAPS = ("ACE", "FOR", "MYR"), ("NH2", "NME")
 """Terminal caps that are placed in structures, by their names in the wwPDB Chemical Component Dictionary."""
 
 NO_CAP = "none"

@@ -16,8 +16,8 @@ N_GROUPS = {
     FREE: "h h2n nh2 nh3+ none",
 }
 C_GROUPS = {
-    "NH2": "nh2 conh2 amide am amidated amidation amid unimod:2",
-    "NME": "nme nhme nhch3 nhmethyl methylamide nmet",
+    "NH2": "nh2 nhe conh2 amide am amidated amidation amid unimod:2",
+    "NME": "nme nma nhme nhch3 nhmethyl methylamide nmet",
     FREE: "oh cooh co2h coo acid none",
 }
 """CCD codes of the groups before the first residue and after the last, and their names in lower case."""

@@ -107,6 +107,35 @@ def test_the_cap_turns_away_from_what_is_in_its_way(first, seed):
     assert bool(crowded_caps(sequence, atoms, "ACE", None)) == (not free)
 
 
+@pytest.mark.parametrize(("name", "count"), [("FOR", 2), ("ACE", 3), ("MYR", 15)])
+def test_acyl_caps_are_acetyls_with_more_or_fewer_carbons(name, count):
+    atoms = chain("GAAAAAAA", -120.0, 130.0)
+    acetyl, _ = place_caps("GAAAAAAA", atoms, "ACE", None)
+    acyl, _ = place_caps("GAAAAAAA", atoms, name, None)
+    assert acyl.shape == (count, 3)
+    if name != "MYR":  # a longer one may have to turn away further
+        np.testing.assert_array_equal(acyl, acetyl[:count])
+        return
+    tail = [atoms[0, 0], acyl[0], *acyl[2:]]  # N, C1, C2, ..., C14
+    for a, b, c, d in zip(tail[0:], tail[1:], tail[2:], tail[3:], strict=False):
+        assert abs(oracles.dihedral(a, b, c, d)) == pytest.approx(np.pi, abs=1e-6)
+        assert np.linalg.norm(d - c) == pytest.approx(1.52, abs=1e-6)
+        assert np.degrees(oracles.angle(b, c, d)) == pytest.approx(111.3, abs=1e-4)
+    assert np.linalg.norm(tail[-1] - tail[1]) == pytest.approx(
+        13 * 1.52 * np.sin(np.radians(111.3 / 2)), abs=0.5
+    )
+
+
+def test_methylamide_is_the_amide_with_a_methyl_trans_to_ca():
+    atoms = chain("AAAAAAAG", -120.0, 130.0)
+    _, (n, methyl) = place_caps("AAAAAAAG", atoms, None, "NME")
+    np.testing.assert_array_equal(n, place_caps("AAAAAAAG", atoms, None, "NH2")[1][0])
+    ca, c = atoms[-1, 1:3]
+    assert abs(oracles.dihedral(ca, c, n, methyl)) == pytest.approx(np.pi, abs=1e-6)
+    assert np.linalg.norm(methyl - n) == pytest.approx(oracles.ideal("N-CA", "A"), abs=1e-6)
+    assert oracles.angle(c, n, methyl) == pytest.approx(oracles.ideal("C-N-CA", "A"), abs=1e-6)
+
+
 def test_a_cap_without_room_is_told():
     sequence = "A" * 8
     atoms = chain(sequence, -63.0, -42.0)

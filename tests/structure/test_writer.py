@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from structure_helpers import SEQUENCE, expected_atoms, gemmi_structure, prediction, read_biotite, read_gemmi
 
 from betafold_mlx import __version__
+from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER
 from betafold_mlx.structure.reader import read_structure
 from betafold_mlx.structure.writer import block_name, clean_text, to_mmcif, to_pdb
@@ -171,6 +172,23 @@ def test_stated_chemistry_is_written_as_bonds(form):
     assert ends == [*disulfide, ("A", 12, "CYS", "C"), ("A", 1, "GLY", "N")]
     length = np.linalg.norm(p.coordinates[0, -1, 2] - p.coordinates[0, 0, 0])
     assert connections[gemmi.ConnectionType.Covale].reported_distance == pytest.approx(length, abs=0.006)
+
+
+HEAVY = {
+    code: kind.parent for code, kind in RESIDUES.items() if {"Se", "Br", "Cl"} & set(kind.elements.values())
+}
+
+
+@pytest.mark.parametrize("form", [to_pdb, to_mmcif])
+def test_elements_of_two_letters(form):
+    sequence = "AC" + "".join(HEAVY.values())
+    p = prediction(sequence, 1, residues=dict(enumerate(HEAVY, start=3)))
+    assert len(HEAVY) >= 5
+    for residue in read_gemmi(form(p), form)[0]["A"]:
+        elements = RESIDUES[residue.name].elements
+        assert {a.name: a.element.name for a in residue if a.name != "OXT"} == dict(elements)
+    if form is to_pdb:
+        assert "HETATM" in form(p) and re.search(r"^HETATM *[0-9]+ SE   MSE A", form(p), flags=re.M)
 
 
 def test_pdb_lines_keep_to_the_format():

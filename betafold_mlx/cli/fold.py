@@ -240,8 +240,6 @@ def fold(
         except BetafoldError as error:
             raise click.UsageError(str(error)) from error
     if peptide == "-" or is_fasta(peptide):
-        if relax:
-            raise click.UsageError("--relax is for one peptide")
         if cyclic or (disulfides and not auto) or bonds or d_amino_acids or n_cap or c_cap:
             raise click.UsageError(
                 "--cyclic, --disulfide I-J, --bond, --d-amino-acids, --n-cap and --c-cap are for one peptide: "
@@ -251,6 +249,8 @@ def fold(
             raise click.UsageError("--format is of structure files: leave it out with --output-format")
         if output_format != "files" and report:
             raise click.UsageError(f"--report is a file of each peptide: it does not go with {output_format}")
+        if output_format != "files" and relax:
+            raise click.UsageError(f"--relax is of structure files: it does not go with {output_format}")
         from betafold_mlx.cli.fold_fasta import fold_fasta
         from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
 
@@ -258,7 +258,16 @@ def fold(
         together = automatic_batch_size(max(samples, candidates)) if batch_size is None else batch_size
         command = _command() if report else None
         settings = LibrarySettings(
-            samples, candidates, seed, auto, output_format, format_, together, atoms, report=command
+            samples,
+            candidates,
+            seed,
+            auto,
+            output_format,
+            format_,
+            together,
+            atoms,
+            ph if relax else None,
+            command,
         )
         well = fold_fasta(
             peptide,

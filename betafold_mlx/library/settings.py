@@ -33,6 +33,7 @@ class LibrarySettings:
     format: str = "cif"  # of structure files: ``cif``, ``pdb`` or ``both``
     batch_size: int = PEPTIDES_TOGETHER  # peptides folded together
     atoms: str = "all"  # one of `betafold_mlx.fold.output.ATOMS`
+    relax: float | None = None  # the pH for which models are relaxed; for files only, None for no relaxation
     report: str | None = None  # the command line that each report shows; for files only, None for no reports
 
     @property
@@ -52,6 +53,7 @@ def identity(predictor: Predictor, settings: LibrarySettings) -> dict[str, Any]:
         "output": settings.output,
         "format": settings.format,
         "atoms": settings.atoms,
+        "relax": settings.relax,
         "report": settings.report is not None,
         "samples": settings.samples,
         "candidates": settings.candidates,

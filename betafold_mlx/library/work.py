@@ -90,6 +90,8 @@ def fold_entries(
             continue
         prediction = next(remaining)
         try:
+            if settings.relax is not None:
+                prediction = prediction.relax(settings.relax)
             files = output.files(prediction)
             records.append(FoldedRecord(entry, replace(prediction, details=None), files))
         except BetafoldError as error:

@@ -150,11 +150,20 @@ def test_relaxed_models_have_hydrogens(run, tmp_path):
     assert {"HZ3", "HD2", "OXT", "HA"} <= set(atoms)
 
 
+def test_fasta_is_relaxed_too(run, tmp_path):
+    pytest.importorskip("openmm")
+    (tmp_path / "two.fasta").write_text(">a\nGAKDA\n>b\nGA[NLE]A\n")
+    code, _, _ = run("fold", "two.fasta", "--relax", "--processes", "1", with_model=False)
+    a, b = (json.loads((tmp_path / f"{name}.json").read_text()) for name in "ab")
+    assert code == 0 and a["relaxation"]["ph"] == 7 and b["relaxation"] is None
+    assert any("no NLE at 3" in warning for warning in b["warnings"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["GCPKAD", "--relax", "--atoms", "backbone"], "leave out --atoms"),
-        (["-", "--relax"], "for one peptide"),
+        (["-", "--relax", "--output-format", "jsonl"], "does not go with jsonl"),
         (["GCPKAD", "--relax", "--ph", "15"], "--ph"),
     ],
 )

@@ -25,7 +25,10 @@ from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
 
-N_METHYL = frozenset(("SAR", "MAA", "MVA", "MLE", "IML", "MEA", "BMT"))
+N_METHYL = frozenset((
+    "SAR", "MAA", "NCY", "MEA", "E9V", "IML", "MLE", "GNC", "EME", "MMO", "MVA", "E9M", "YNM", "BMT",
+    "33X", "DNM", "DSE",
+))  # fmt: skip
 """N-methyl residues. Like proline's, their nitrogen leaves itself and the residue before no room for a helix."""
 
 EXTENDED = "T"

@@ -121,7 +121,7 @@ class Reading:
         """
         for label, ends in self.labels.items():
             if len(ends) != 2:
-                raise BetafoldError(f"label ({label}) stands at {len(ends)} residues: a bond has two ends")
+                raise BetafoldError(f"label ({label}) must stand at two residues, not {len(ends)}")
             (i, atom_i), (j, atom_j) = ends
             if bool(atom_i) != bool(atom_j):
                 raise BetafoldError(f"label ({label}): name both atoms, or none")

@@ -29,9 +29,6 @@ WALL, WELL = 20.0, 0.12
 CLASH = 0.4
 """Angstrom of overlap that is a clash (Word et al., J. Mol. Biol. 285, 1711 (1999)), of radii without `HYDROGENS`."""
 
-_N_BONDED = ("CA", "C", "O")
-"""Atoms of the residue before that are three bonds or less from an atom on N."""
-
 
 class Contacts(NamedTuple):
     """Atoms of B peptides that can touch: Q of side chains, P of all; places in the flat (L * (5 + A)) arrays.
@@ -105,32 +102,20 @@ def _atoms_of(peptide: Peptide, names: Sequence[Sequence[str]]) -> _Atoms:
                 reach = RADII.get(element, RADII["S"])
                 rows.append((number, index, reach, element in ("N", "O"), atom in kind.hydrogens))
     residue, slot, radius, polar, hydrogens = (np.array(column) for column in zip(*rows, strict=True))
-    bonded = residue[:, None] == residue
-    for number, code in enumerate(peptide.residues):
-        kind = RESIDUES[code]
-        on_n = [atom for a, b, _ in kind.bonds for atom in {a, b} - {"N", "CA"} if "N" in (a, b)]
-        before = len(peptide) - 1 if number == 0 and peptide.cyclic else number - 1
-        if before >= 0:
-            for atom in on_n:
-                for other in _N_BONDED:
-                    _exclude(bonded, place, (number, atom), (before, other))
-    for bond in peptide.bonds:
-        ends = ((bond.i - 1, bond.atom_i), (bond.j - 1, bond.atom_j))
-        for first, second in (ends, ends[::-1]):
-            _exclude(bonded, place, first, second)
-            kind = RESIDUES[peptide.residues[first[0]]]
-            for a, b, _ in kind.bonds:
-                if first[1] in (a, b):
-                    _exclude(bonded, place, (first[0], a if b == first[1] else b), second)
-    return _Atoms(residue, slot, radius, polar, hydrogens, bonded)
+    return _Atoms(residue, slot, radius, polar, hydrogens, _near_along_bonds(peptide, residue, place))
 
 
-def _exclude(
-    bonded: np.ndarray, place: dict[tuple[int, str], int], first: tuple[int, str], second: tuple[int, str]
-) -> None:
-    if first in place and second in place:
-        i, j = place[first], place[second]
-        bonded[i, j] = bonded[j, i] = True
+def _near_along_bonds(peptide: Peptide, residue: np.ndarray, place: dict[tuple[int, str], int]) -> np.ndarray:
+    """Tell which atoms (N, N) are of one residue, or three bonds or less apart."""
+    bonds = [((i, a), (i, b)) for i, code in enumerate(peptide.residues) for a, b, _ in RESIDUES[code].bonds]
+    bonds += [((i, "C"), (i + 1, "N")) for i in range(len(peptide) - 1)]
+    bonds += [((bond.i - 1, bond.atom_i), (bond.j - 1, bond.atom_j)) for bond in peptide.bonds]
+    step = np.eye(len(residue), dtype=np.float32)
+    for first, second in bonds:
+        if first in place and second in place:
+            i, j = place[first], place[second]
+            step[i, j] = step[j, i] = 1
+    return (residue[:, None] == residue) | (step @ step @ step > 0)
 
 
 def contact_energy(squared: mx.array, near: mx.array) -> mx.array:

@@ -29,20 +29,29 @@ _TRAINING = "The training"
         "betafold-mlx train-side-chains datasets/mine --model runs/mine/best -o runs/side-chains",
         "betafold-mlx train-side-chains datasets/mine --model runs/mine/best -o runs/side-chains --resume",
     ),
-    panels=option_panels({"The run": ["model", "output", "resume", "seed"]}),
+    panels=option_panels({"The run": ["model", "output", "start", "resume", "seed"]}),
 )
 @click.argument("dataset", type=DATASET)
 @click.option(
     "--model", required=True, metavar="NAME|DIR", shell_complete=complete_model, help="The folding model."
 )
 @click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
+@click.option(
+    "--start", type=FOLDER, help="Folder with a side-chain network of the same model to start from."
+)
 @click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings.")
 @click.option("--seed", type=SEED, default=0, help="Random seed of weights, data order and noise.")
 @settings_options(SideChainTrainConfig, _TRAINING)
 @device_option
 @click.pass_context
 def train_side_chains(
-    ctx: click.Context, dataset: Path, model: str, output: Path, resume: bool, **options: Any
+    ctx: click.Context,
+    dataset: Path,
+    model: str,
+    output: Path,
+    start: Path | None,
+    resume: bool,
+    **options: Any,
 ) -> None:
     """Train the side-chain network of a folding model.
 
@@ -53,6 +62,7 @@ def train_side_chains(
     from betafold_mlx.cli.training import run_with_progress
     from betafold_mlx.data.store import Dataset, dataset_sha256
     from betafold_mlx.fold.predictor import Predictor
+    from betafold_mlx.model.companions import SIDE_CHAINS
     from betafold_mlx.train.checkpoint import check_free, read_run, start_run
     from betafold_mlx.train.side_chain_trainer import SideChainTrainer
 
@@ -61,16 +71,20 @@ def train_side_chains(
         raise click.UsageError(f"--resume takes the run's own settings: leave out {given[0]}")
     data, fingerprint = Dataset.load(dataset), dataset_sha256(dataset)
     predictor = Predictor.load(model, templates=None)
+    first = None if start is None else SIDE_CHAINS.load(start, predictor.loaded.sha256)
     if resume:
         config = read_run(output, fingerprint, SideChainTrainConfig)
         if config.model_sha256 != predictor.loaded.sha256:
             raise click.UsageError(f"{output} is the run of another model: name that one")
     else:
         check_free(output)
-        network = SideChainConfig(states=options["read_states"] * predictor.loaded.model.config.width)
+        states = options["read_states"] * predictor.loaded.model.config.width
+        network = SideChainConfig(states=states) if first is None else first.config
         config = SideChainTrainConfig(network=network, model_sha256=predictor.loaded.sha256, **options)
         start_run(output, config, fingerprint)
-    trainer = SideChainTrainer(output, data, predictor.loaded.model, config, predictor.embedder, resume)
+    trainer = SideChainTrainer(
+        output, data, predictor.loaded.model, config, predictor.embedder, resume, first
+    )
     run_with_progress(trainer, decimals=3)
     figures = f"-log density {trainer.progress.best_score:.3f}"
     click.echo(f"{output / 'best'}: validation {figures} at step {trainer.progress.best_step}")

@@ -84,8 +84,9 @@ def turned(window: Window, turn: int) -> Window:
 class WindowSampler:
     """Draw batches of training examples from the ``train`` split; the seed and the step determine a batch.
 
-    `buckets` are padded lengths. A batch holds lengths of one bucket; a chain shorter than those is taken whole.
-    BetafoldError where the train split is empty, or there are too few fixed windows.
+    `buckets` are padded lengths, `longest` is the length of the longest window. A batch holds lengths of one bucket; a
+    chain shorter than those is taken whole. BetafoldError where the train split is empty, or there are too few fixed
+    windows.
     """
 
     def __init__(
@@ -94,13 +95,14 @@ class WindowSampler:
         buckets: tuple[int, ...],
         seed: int = 0,
         config: SamplerConfig | None = None,
+        longest: int = TRAINED_LENGTHS[1],
     ) -> None:
         self.dataset = dataset
         self.seed = seed
         self.config = config or SamplerConfig()
         self._chains = dataset.chains("train")
-        shortest, longest = TRAINED_LENGTHS
-        self._peptides = dataset.peptides("train") + [r for r in self._chains if r.length <= longest]
+        shortest, most = TRAINED_LENGTHS
+        self._peptides = dataset.peptides("train") + [r for r in self._chains if r.length <= most]
         if not self._chains and not self._peptides:
             raise BetafoldError("the data set has no training records")
         edges = [shortest - 1, *buckets]

@@ -28,6 +28,8 @@ class SideChainTrainConfig(Schedule):
         Whether the network reads the states of the folding network.
     tokens, peptide_share, disulfide_share : int, float, float
         As in `betafold_mlx.data.sampling.SamplerConfig`.
+    longest : int
+        Residues of the longest window; 50 where the network reads states.
     noisy, noise : float
         Share of the examples whose atoms are displaced, and the largest standard deviation, Angstrom.
     """
@@ -39,11 +41,17 @@ class SideChainTrainConfig(Schedule):
     tokens: int = setting(1536, "Residues of a step, padding included.", min=1)
     peptide_share: float = setting(0.03, min=0, max=1)
     disulfide_share: float = setting(0.15, min=0, max=1)
+    longest: int = setting(
+        144,
+        "Residues of the longest window: what is around a residue is seldom all in 50.",
+        min=8,
+        max=1024,
+    )
     noisy: float = setting(0.5, "Share of the examples whose atoms are displaced.", min=0, max=1)
     noise: float = setting(
         0.2, "Standard deviation of that, at most (Angstrom): backbones of a fold are not exact.", min=0
     )
-    steps: int = setting(7000, "Optimiser steps.", min=1)
+    steps: int = setting(4000, "Optimiser steps.", min=1)
     learning_rate: float = setting(1.5e-3, "Learning rate at its peak.", min=0, min_open=True)
     final_learning_rate: float = setting(1e-5, min=0)
     warmup: int = setting(100, "Steps of warm-up.", min=0)

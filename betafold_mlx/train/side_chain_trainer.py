@@ -33,6 +33,9 @@ MICROBATCH = 24
 
 VALIDATION_BATCH = 64
 
+BUCKET = 48
+"""Residues between the padded lengths of windows that are longer than peptides."""
+
 
 class SideChainExamples(NamedTuple):
     """Native structures and their side chains.
@@ -128,6 +131,8 @@ class SideChainTrainer(Run):
         Makes the features of a frozen embedder.
     resume : bool
         Go on from the folder's last checkpoint.
+    start : SideChainNetwork, optional
+        Take over its rotamers and weights before the first step.
 
     Raises
     ------
@@ -146,13 +151,19 @@ class SideChainTrainer(Run):
         config: SideChainTrainConfig,
         featurizer: Featurizer | None = None,
         resume: bool = False,
+        start: SideChainNetwork | None = None,
     ) -> None:
         self.directory, self.config, self.featurizer = Path(directory), config, featurizer
         self.folding = folding if config.network.states else None
         sampling = SamplerConfig(
             tokens=config.tokens, peptide_share=config.peptide_share, disulfide_share=config.disulfide_share
         )
-        self.sampler = WindowSampler(dataset, PADDED_LENGTHS, config.seed, sampling)
+        most = PADDED_LENGTHS[-1]
+        longest = (
+            most if config.network.states else config.longest
+        )  # the folding network reads no longer ones
+        buckets = (*PADDED_LENGTHS, *sorted(range(longest, most, -BUCKET)))
+        self.sampler = WindowSampler(dataset, buckets, config.seed, sampling, longest)
         self.validation = [
             make_examples(self.folding, make_batch(windows, padded, featurizer), windows)
             for windows, _, padded in validation_windows(dataset, VALIDATION_BATCH)
@@ -162,7 +173,9 @@ class SideChainTrainer(Run):
         self.optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = self._restored(resume)
-        if not self.progress.step:
+        if not self.progress.step and start is not None:
+            self.model.update(start.parameters())
+        elif not self.progress.step:
             self.model.rotamers.start_from(*fit_rotamers(*observed_side_chains(dataset)))
         self._start_average()
 

@@ -91,6 +91,8 @@ def build_dataset(
     identity = verify_split(dataset)
     progress("verified the splits")
     dataset.report.update(make_report(dataset, reading, dropped, not_cut, identity, seed))
+    if angles is not None:
+        dataset.report["side_chains"] = int(np.isfinite(angles[:, 0]).sum())
     if known is not None:
         dataset.report["splits_of"] = known.dataset
     return dataset, reading.failed

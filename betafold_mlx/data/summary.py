@@ -61,6 +61,8 @@ def format_report(report: dict[str, Any]) -> str:
     lines.append(f"kept {report['kept']} chains; left out: {reasons}")
     if "distillation" in report:
         lines.append(f"distilled, not experimental: {report['distillation']['summary']}")
+    if "side_chains" in report:
+        lines.append(f"side chains: chi1 of {report['side_chains']} residues")
     if "splits_of" in report:
         lines.append(f"splits kept from the data set {report['splits_of']}")
     columns = ("peptides", "peptide_clusters", "chains", "chain_residues", "chain_clusters", "fragments")

@@ -51,7 +51,7 @@ class SideChainTrainConfig(Schedule):
     noise: float = setting(
         0.2, "Standard deviation of that, at most (Angstrom): backbones of a fold are not exact.", min=0
     )
-    steps: int = setting(4000, "Optimiser steps.", min=1)
+    steps: int = setting(5000, "Optimiser steps.", min=1)
     learning_rate: float = setting(1.5e-3, "Learning rate at its peak.", min=0, min_open=True)
     final_learning_rate: float = setting(1e-5, min=0)
     warmup: int = setting(100, "Steps of warm-up.", min=0)

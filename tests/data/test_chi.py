@@ -10,6 +10,7 @@ from synthetic import make_dataset
 
 from betafold_mlx.data.build import build_dataset
 from betafold_mlx.data.store import Dataset
+from betafold_mlx.data.summary import format_report
 from betafold_mlx.data.windows import cut_window, turned, whole_window
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.structure.jsonl import read_backbones, read_chi
@@ -57,6 +58,8 @@ def test_angles_come_from_the_record_and_from_a_file_apart(tmp_path, records):
             assert same_angles(found, radians(chi_of(record.sequence)))
         else:
             assert np.isnan(found).all()
+    known = int(np.isfinite(built.chi[:, 0]).sum())
+    assert f"side chains: chi1 of {known} residues\n" in format_report(built.report)
     assert built.report["dropped"] == {"side chains of another sequence": 1}
     assert built.report["dropped_records"][0][0] == f"chi.jsonl: {records[3].id}"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.windows import Window, cut_window, whole_window
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.evaluate.side_chains import accuracy, rankers
+from betafold_mlx.evaluate.side_chains import Measured, accuracy, methods
 from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.model.companions import SIDE_CHAINS
 from betafold_mlx.model.folding import FoldingModel
@@ -24,7 +24,7 @@ from betafold_mlx.model.inputs import PADDED_LENGTHS, padded_length
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.reader import find_structure_files, read_structure
 from betafold_mlx.train.batches import Featurizer, make_batch
-from betafold_mlx.train.side_chain_trainer import SideChainExamples, make_examples
+from betafold_mlx.train.side_chain_trainer import make_examples
 
 TOGETHER = 64
 """Structures of a batch."""
@@ -55,14 +55,14 @@ def windows_of(dataset: Dataset, structures: Path | None) -> dict[str, list[Wind
 
 def batched(
     windows: Sequence[Window], folding: FoldingModel | None, featurizer: Featurizer | None
-) -> list[SideChainExamples]:
-    """Return windows as examples, in batches of one padded length."""
+) -> list[Measured]:
+    """Return windows in batches of one padded length."""
     examples = []
     for padded in PADDED_LENGTHS:
         group = [window for window in windows if padded_length(len(window.peptide)) == padded]
         for first in range(0, len(group), TOGETHER):
             part = group[first : first + TOGETHER]
-            examples.append(make_examples(folding, make_batch(part, padded, featurizer), part))
+            examples.append((part, make_examples(folding, make_batch(part, padded, featurizer), part)))
     return examples
 
 
@@ -83,16 +83,15 @@ def main() -> None:
         name: batched(windows, folding, predictor.embedder)
         for name, windows in windows_of(dataset, given.structures).items()
     }
-    methods = rankers(network, dataset)
     columns = [f"{name}, {part}" for name in measured for part in ("chi1", "chi1+2")]
     print("|", " | ".join(["", *columns]), "|")
     print("|---" + "|---:" * len(columns) + "|")
     counts: list[str] = []
-    for title, best in methods.items():
+    for title, method in methods(network, dataset).items():
         cells = []
         counts = []
-        for examples in measured.values():
-            share, count = accuracy(best, network.rotamers, examples)
+        for batches in measured.values():
+            share, count = accuracy(method, batches)
             cells += [f"{value:.3f}" for value in share]
             counts += [f"{number:,}" for number in count]
         print("|", " | ".join([title, *cells]), "|")

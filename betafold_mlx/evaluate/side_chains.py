@@ -1,4 +1,4 @@
-"""How good the side-chain network is on native backbones, beside a backbone-dependent rotamer library."""
+"""How good side chains on native backbones are: the network and its packing beside a backbone-dependent library."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.data.store import Dataset
+from betafold_mlx.data.windows import Window
+from betafold_mlx.fold.packing import pack
+from betafold_mlx.geometry.ideal import PRO
 from betafold_mlx.model.rotamers import ROTAMERS, Rotamers, correct_angles
 from betafold_mlx.model.side_chains import SideChainNetwork, surroundings
+from betafold_mlx.structure.bonds import virtual_cb
 from betafold_mlx.train.side_chain_trainer import SideChainExamples, observed_side_chains
 
 BIN = 30
@@ -19,8 +23,11 @@ BIN = 30
 PSEUDOCOUNT = 20.0
 """Residues of a bin that the counts whatever the backbone stand for."""
 
-Ranker = Callable[[SideChainExamples], np.ndarray]
-"""Examples -> (B, L) the most likely rotamer of each residue."""
+Measured = tuple[Sequence[Window], SideChainExamples]
+"""B windows, and the same as a batch."""
+
+Method = Callable[[Sequence[Window], SideChainExamples], np.ndarray]
+"""Such a batch -> (B, L, 4) chi angles, radians."""
 
 
 @dataclass(frozen=True)
@@ -77,35 +84,61 @@ def _assigned(rotamers: Rotamers, residues: np.ndarray, chi: np.ndarray) -> np.n
     return np.concatenate(found)
 
 
-def accuracy(
-    best: Ranker, rotamers: Rotamers, examples: Sequence[SideChainExamples]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shares of residues with chi1, and with chi1 and chi2, correct: (2,), and (2,) of how many."""
+def accuracy(method: Method, measured: Sequence[Measured]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shares of residues with chi1, and with chi1 and chi2, correct: (2,), and (2,) of how many.
+
+    Pro is left out: its ring has two puckers, which packers do not count.
+    """
     correct = []
-    for each in examples:
-        residues, mask = np.array(each.inputs.residues), np.array(each.inputs.mask)
-        native = np.where(np.array(each.defined), np.array(each.chi), np.nan)
-        predicted = np.array(rotamers.centre)[residues, best(each)]
-        correct.append(correct_angles(predicted, native, residues)[mask])
+    for windows, examples in measured:
+        residues = np.array(examples.inputs.residues)
+        counted = np.array(examples.inputs.mask) & (residues != PRO)
+        native = np.where(np.array(examples.defined), np.array(examples.chi), np.nan)
+        correct.append(correct_angles(method(windows, examples), native, residues)[counted])
     all_correct = np.concatenate(correct)
     return np.nanmean(all_correct, axis=0), np.isfinite(all_correct).sum(axis=0)
 
 
-def rankers(network: SideChainNetwork, dataset: Dataset) -> dict[str, Ranker]:
-    """Return the methods to compare: the most frequent rotamer, the library counted of `dataset`, the network."""
+def methods(network: SideChainNetwork, dataset: Dataset) -> dict[str, Method]:
+    """Return what is compared: the most frequent rotamer, a library counted of `dataset`, the network, its packing."""
+    centre = np.array(network.rotamers.centre)
     frequent = np.array(network.rotamers.weight).argmax(axis=-1)
     library = RotamerLibrary.counted(dataset, network.rotamers)
 
-    def by_backbone(examples: SideChainExamples) -> np.ndarray:
+    def by_frequency(windows: Sequence[Window], examples: SideChainExamples) -> np.ndarray:
+        residues = np.array(examples.inputs.residues)
+        return centre[residues, frequent[residues]]
+
+    def by_backbone(windows: Sequence[Window], examples: SideChainExamples) -> np.ndarray:
         inputs = examples.inputs
+        residues = np.array(inputs.residues)
         seen = surroundings(inputs, 1).torsions[
             ..., :4
         ]  # cosine and sine of phi and psi; both zero where undefined
         cosine, sine = np.array(seen[..., ::2]), np.array(seen[..., 1::2])
-        return library.best(np.array(inputs.residues), np.arctan2(sine, cosine), cosine**2 + sine**2 > 0)
+        return centre[residues, library.best(residues, np.arctan2(sine, cosine), cosine**2 + sine**2 > 0)]
+
+    def by_network(windows: Sequence[Window], examples: SideChainExamples) -> np.ndarray:
+        residues = np.array(examples.inputs.residues)
+        return centre[residues, np.array(network(examples.inputs)[:, 0].argmax(axis=-1))]
+
+    def by_packing(windows: Sequence[Window], examples: SideChainExamples) -> np.ndarray:
+        backbone = np.array(examples.inputs.coordinates[:, 0])
+        cb = np.stack([virtual_cb(each) for each in backbone])[:, :, None].astype(np.float32)
+        packed = pack(
+            [window.peptide for window in windows],
+            np.arange(len(windows)),
+            np.concatenate([backbone, cb], axis=2),
+            np.array(network(examples.inputs)[:, 0]),
+            network.rotamers,
+        )
+        chi = np.full((*backbone.shape[:2], 4), np.nan)
+        chi[..., : packed.chi.shape[-1]] = packed.chi[..., :4]
+        return chi
 
     return {
-        "most frequent rotamer": lambda examples: frequent[np.array(examples.inputs.residues)],
+        "most frequent rotamer": by_frequency,
         "library by phi and psi": by_backbone,
-        "network": lambda examples: np.array(network(examples.inputs)[:, 0].argmax(axis=-1)),
+        "network": by_network,
+        "network, packed": by_packing,
     }

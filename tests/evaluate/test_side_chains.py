@@ -8,7 +8,7 @@ from data_helpers import random_letters
 from synthetic import make_dataset
 
 from betafold_mlx.data.windows import whole_window
-from betafold_mlx.evaluate.side_chains import BIN, PSEUDOCOUNT, RotamerLibrary, accuracy, rankers
+from betafold_mlx.evaluate.side_chains import BIN, PSEUDOCOUNT, RotamerLibrary, accuracy, methods
 from betafold_mlx.model.config import SideChainConfig
 from betafold_mlx.model.rotamers import CHI_COUNT, ROTAMERS, Rotamers
 from betafold_mlx.model.side_chains import SideChainNetwork
@@ -69,15 +69,16 @@ def test_the_library_counts_residues_by_phi_and_psi(dataset, rotamers):
 
 def test_the_methods_are_compared_on_the_same_residues(dataset, rotamers):
     windows = [whole_window(dataset, record) for record in dataset.peptides("validation")]
-    examples = [make_examples(None, make_batch(windows, 32), windows)]
+    measured = [(windows, make_examples(None, make_batch(windows, 32), windows))]
     network = SideChainNetwork(SideChainConfig(width=16, edge_width=8, layers=1, neighbours=4))
     network.rotamers = rotamers
-    found = {name: accuracy(best, rotamers, examples) for name, best in rankers(network, dataset).items()}
+    found = {name: accuracy(method, measured) for name, method in methods(network, dataset).items()}
     letters = "".join(window.peptide.sequence for window in windows)
     counts = [letters.count("S") + letters.count("L"), letters.count("L")]
     assert all(count.tolist() == counts for _, count in found.values())
     chi = np.concatenate([window.chi[:, 0] for window in windows])
     gauche = [np.cos(angle + np.radians(65)) > np.cos(np.radians(40)) for angle in chi[np.isfinite(chi)]]
-    frequent, library, untrained = (share for share, _ in found.values())
+    frequent, library, untrained, packed = (share for share, _ in found.values())
     assert frequent[0] == untrained[0] == pytest.approx(np.mean(gauche))
     assert library.min() > 0.9 > 0.8 > frequent.max()
+    assert 0 < packed[0] < library[0]  # an untrained network packs, too

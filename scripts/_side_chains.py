@@ -57,7 +57,7 @@ def batched(
     windows: Sequence[Window], folding: FoldingModel | None, featurizer: Featurizer | None
 ) -> list[Measured]:
     """Return windows in batches of one padded length."""
-    examples = []
+    examples: list[Measured] = []
     for padded in PADDED_LENGTHS:
         group = [window for window in windows if padded_length(len(window.peptide)) == padded]
         for first in range(0, len(group), TOGETHER):
@@ -83,19 +83,13 @@ def main() -> None:
         name: batched(windows, folding, predictor.embedder)
         for name, windows in windows_of(dataset, given.structures).items()
     }
-    columns = [f"{name}, {part}" for name in measured for part in ("chi1", "chi1+2")]
-    print("|", " | ".join(["", *columns]), "|")
-    print("|---" + "|---:" * len(columns) + "|")
-    counts: list[str] = []
-    for title, method in methods(network, dataset).items():
-        cells = []
-        counts = []
-        for batches in measured.values():
-            share, count = accuracy(method, batches)
-            cells += [f"{value:.3f}" for value in share]
-            counts += [f"{number:,}" for number in count]
-        print("|", " | ".join([title, *cells]), "|")
-    print("|", " | ".join(["residues", *counts]), "|")
+    compared = methods(network, dataset)
+    print("| chi1 / chi1+2 | residues |", " | ".join(compared), "|")
+    print("|---|---:" + "|---:" * len(compared) + "|")
+    for name, batches in measured.items():
+        found = [accuracy(method, batches) for method in compared.values()]
+        cells = [" / ".join(f"{value:.3f}" for value in share) for share, _ in found]
+        print("|", " | ".join([name, " / ".join(f"{number:,}" for number in found[0][1]), *cells]), "|")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@
    that are rough themselves, and its time depends on the peptide.
 4. All chi angles together give way to what overlaps, held by their rotamers.
 
-Disulfides are placed before: their sulfurs have no choice (`betafold_mlx.geometry.disulfides`).
+Disulfides are placed before, where the bond is good and the network finds chi1 likely
+(`betafold_mlx.geometry.disulfides`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.sterics import Contacts, clashes, contact_energy, contacts_of, squared_distances
-from betafold_mlx.geometry.disulfides import place_sulfurs
+from betafold_mlx.geometry.disulfides import GRID, place_sulfurs
 from betafold_mlx.geometry.side_chains import SLOTS, SideChains, build_side_chains, side_chains
 from betafold_mlx.geometry.torsions import backbone_torsions
 from betafold_mlx.model.rotamers import Rotamers
 from betafold_mlx.peptide.residue_table import RESIDUES
-from betafold_mlx.peptide.sequence import THREE_LETTER, Peptide
+from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER, Peptide
 
 DRAWN, KEPT = 12, 5
 """Rotamers of a residue that are tried against the backbone, and those of them that are tried against each other."""
@@ -97,7 +98,8 @@ def pack(
     overlaps: list[list[tuple[str, str]]] = []
     for first in range(0, len(rows), TOGETHER):
         some = slice(first, first + TOGETHER)
-        problem = _problem(peptides, rows[some], backbone[some], chains, contacts)
+        places = peptides, rows[some], backbone[some], log_weights[some], rotamers
+        problem = _problem(*places, chains, contacts)
         candidates = _candidates(peptides, rows[some], log_weights[some], rotamers, problem, chi.shape[-1])
         found = _minimise(problem, candidates, _choose(problem, candidates))
         built = np.array(problem.build(found))
@@ -170,6 +172,8 @@ def _problem(
     peptides: Sequence[Peptide],
     rows: np.ndarray,
     backbone: np.ndarray,
+    log_weights: np.ndarray,
+    rotamers: Rotamers,
     chains: SideChains,
     contacts: Contacts,
 ) -> _Problem:
@@ -181,12 +185,26 @@ def _problem(
         peptide = peptides[row]
         if peptide.disulfides:
             i, j = np.array(peptide.disulfides).T - 1
-            chi1, _ = place_sulfurs(backbone[number, i], backbone[number, j])
+            ends = np.stack([i, j], axis=1)
+            prior = _sulfur_prior(log_weights[number][ends], peptide.d_residues[ends], rotamers)
+            chi1, _ = place_sulfurs(backbone[number, i], backbone[number, j], prior)
             given[number, i], given[number, j] = chi1.T
             fixed[number, i] = fixed[number, j] = True
     return _Problem(
         mx.nan_to_num(points), torsions[..., 0], chains.take(index), contacts.take(index), fixed, given
     )
+
+
+def _sulfur_prior(log_weights: np.ndarray, mirrored: np.ndarray, rotamers: Rotamers) -> np.ndarray:
+    """Return the log density of chi1 (..., 2, 36) at `GRID` of pairs of cysteines with log weights (..., 2, K)."""
+    chi = np.where(mirrored[..., None], -GRID, GRID)[..., None] * np.eye(1, 4)  # (..., 2, 36, 4)
+    density = rotamers.log_density(
+        mx.array(log_weights)[..., None, :],
+        mx.full(chi.shape[:-1], ALPHABET.index("C")),
+        mx.array(chi.astype(np.float32)),
+        mx.broadcast_to(mx.arange(4) < 1, chi.shape),
+    )
+    return np.array(density)
 
 
 def _candidates(

@@ -22,6 +22,14 @@ those of real disulfides."""
 
 _STEPS = 36
 _ROUNDS = 8
+GRID = np.linspace(-np.pi, np.pi, _STEPS, endpoint=False)
+"""Radians: chi1 that are tried first."""
+
+LOOSE = 0.1
+"""Angstrom: what a misfit is measured in beside a prior (`place_sulfurs`), as a standard deviation."""
+
+CLOSED, EXACT = 0.02, (0.05, 0.1, 0.1)
+"""Angstrom: largest misfit of a backbone that was bent to close the bond, and misfits of a bond that still is ideal."""
 
 
 def sulfur(backbone: np.ndarray, chi1: np.ndarray) -> np.ndarray:
@@ -36,9 +44,12 @@ def sulfur(backbone: np.ndarray, chi1: np.ndarray) -> np.ndarray:
 
 
 def place_sulfurs(
-    first: np.ndarray, second: np.ndarray, roomy: bool = False
+    first: np.ndarray, second: np.ndarray, roomy: bool = False, prior: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Place the sulfurs of disulfides as near to an ideal bond as the backbones allow.
+
+    Often several pairs of chi1 come near. With a prior the most probable one is taken, unless the backbone was bent to
+    close the bond with another.
 
     Parameters
     ----------
@@ -46,6 +57,8 @@ def place_sulfurs(
         (..., 5, 3) Angstrom: N, CA, C, O, CB of the two residues.
     roomy : bool
         Among bonds, prefer one whose sulfurs keep `ROOM`: for backbones that are still to be bent.
+    prior : numpy.ndarray, optional
+        (..., 2, 36) log densities of chi1 of the two at `GRID`.
 
     Returns
     -------
@@ -55,8 +68,7 @@ def place_sulfurs(
         (..., 3) Angstrom: SG-SG and the two CB-SG, less their ideal values.
     """
     ends = [np.asarray(end, np.float64) for end in (first, second)]
-    grid = np.linspace(-np.pi, np.pi, _STEPS, endpoint=False)
-    rings = [sulfur(end[..., None, :, :], np.broadcast_to(grid, (*end.shape[:-2], _STEPS))) for end in ends]
+    rings = [sulfur(end[..., None, :, :], np.broadcast_to(GRID, (*end.shape[:-2], _STEPS))) for end in ends]
     apart = np.linalg.norm(rings[0][..., :, None, :] - rings[1][..., None, :, :], axis=-1) - SG_SG
     across = [np.linalg.norm(ring - end[..., None, 4, :], axis=-1) - ACROSS
               for ring, end in zip(rings, ends[::-1], strict=True)]  # fmt: skip
@@ -66,8 +78,18 @@ def place_sulfurs(
             ring[..., None, :] - end[..., None, :4, :], axis=-1
         )
         cost = cost + np.expand_dims(np.square(np.maximum(short, 0.0)).sum(axis=-1), -1 - axis)
+    chi1, misfit = _fitted(ends, cost)
+    if prior is None:
+        return chi1, misfit
+    likely, others = _fitted(ends, cost / (2 * LOOSE**2) - prior[..., 0, :, None] - prior[..., 1, None, :])
+    taken = (np.abs(others) <= EXACT).all(axis=-1) | (np.abs(misfit) > CLOSED).any(axis=-1)
+    return np.where(taken[..., None], likely, chi1), np.where(taken[..., None], others, misfit)
+
+
+def _fitted(ends: list[np.ndarray], cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return chi1 (..., 2) with the least misfits (..., 3) near the pair of `GRID` of the lowest cost (..., 36, 36)."""
     best = cost.reshape(*cost.shape[:-2], _STEPS**2).argmin(axis=-1)
-    chi1 = grid[np.stack(np.divmod(best, _STEPS), axis=-1)]  # (..., 2)
+    chi1 = GRID[np.stack(np.divmod(best, _STEPS), axis=-1)]  # (..., 2)
     for _ in range(_ROUNDS):  # Gauss-Newton on two angles
         misfit = _misfit(ends, chi1)
         slope = np.stack(

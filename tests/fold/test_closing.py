@@ -11,7 +11,16 @@ from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import Bonds, restraints_from, ring_distances
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.checks import DISULFIDE_ANGLES, DISULFIDE_DISTANCE
-from betafold_mlx.geometry.disulfides import ACROSS, CB_SG, SG_SG, place_sulfurs, sulfur
+from betafold_mlx.geometry.disulfides import (
+    ACROSS,
+    CB_SG,
+    CLOSED,
+    EXACT,
+    GRID,
+    SG_SG,
+    place_sulfurs,
+    sulfur,
+)
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 
@@ -138,3 +147,25 @@ def test_the_ranges_of_a_disulfide_lie_in_one_another():
     assert low < fitting.DISULFIDE_CB[0] < gradient.BRIDGE_CB < fitting.DISULFIDE_CB[1] < high
     assert 3.8 < closing.BRIDGE_CA[0] < gradient.BRIDGE_CA[0] < gradient.BRIDGE_CA[1] < closing.BRIDGE_CA[1]
     assert closing.BRIDGE_CA[1] <= 6.8  # Hazes & Dijkstra 1988: 3.8 to 6.8
+
+
+def test_a_prior_chooses_between_sulfurs_but_opens_no_bond_that_was_closed():
+    """Random pairs of residues: what a prior prefers is taken where it is nearly as good, or nothing is good."""
+    rng = np.random.default_rng(5)
+    torsions = mx.array(rng.uniform(-3, 3, (1, 2, 3)).astype(np.float32))
+    residue = np.array(build_backbone(torsions, mx.array([[1, 1]])))[0, 0].astype(float)
+    changed = 0
+    for _ in range(40):
+        q, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        other = (residue - residue[4]) @ (q * np.sign(np.linalg.det(q)))
+        other = other + residue[4] + 3.8 * (lambda v: v / np.linalg.norm(v))(rng.normal(size=3))
+        plain, misfit = place_sulfurs(residue, other)
+        flat = np.zeros((2, len(GRID)))
+        assert np.allclose(place_sulfurs(residue, other, flat)[0], plain)
+        away = -8.0 * np.cos(GRID - plain[:, None])  # anything but these
+        likely, others = place_sulfurs(residue, other, away)
+        closed = np.abs(misfit).max() <= CLOSED
+        assert not closed or (np.abs(others) <= EXACT).all()
+        moved = np.abs(np.angle(np.exp(1j * (likely - plain)))).max() > 0.2
+        changed += moved
+    assert changed > 10

@@ -187,7 +187,7 @@ def _problem(
             i, j = np.array(peptide.disulfides).T - 1
             ends = np.stack([i, j], axis=1)
             prior = _sulfur_prior(log_weights[number][ends], peptide.d_residues[ends], rotamers)
-            chi1, _ = place_sulfurs(backbone[number, i], backbone[number, j], prior)
+            chi1, _ = place_sulfurs(backbone[number, i], backbone[number, j], prior=prior)
             given[number, i], given[number, j] = chi1.T
             fixed[number, i] = fixed[number, j] = True
     return _Problem(

@@ -161,9 +161,9 @@ def test_a_prior_chooses_between_sulfurs_but_opens_no_bond_that_was_closed():
         other = other + residue[4] + 3.8 * (lambda v: v / np.linalg.norm(v))(rng.normal(size=3))
         plain, misfit = place_sulfurs(residue, other)
         flat = np.zeros((2, len(GRID)))
-        assert np.allclose(place_sulfurs(residue, other, flat)[0], plain)
+        assert np.allclose(place_sulfurs(residue, other, prior=flat)[0], plain)
         away = -8.0 * np.cos(GRID - plain[:, None])  # anything but these
-        likely, others = place_sulfurs(residue, other, away)
+        likely, others = place_sulfurs(residue, other, prior=away)
         closed = np.abs(misfit).max() <= CLOSED
         assert not closed or (np.abs(others) <= EXACT).all()
         moved = np.abs(np.angle(np.exp(1j * (likely - plain)))).max() > 0.2

@@ -18,7 +18,7 @@ from betafold_mlx.peptide.sequence import Peptide
 
 RADII = {"C": 1.70, "N": 1.55, "O": 1.52, "S": 1.80}
 """Van der Waals radii, Angstrom (A. Bondi, J. Phys. Chem. 68, 441 (1964)); others as S."""
-HYDROGENS = 0.10
+HYDROGENS = 0.05
 """Angstrom, added to the radius of an atom that carries hydrogens, which are not there themselves."""
 POLAR = 0.45
 """Angstrom that two atoms of N and O may come closer: they can share a hydrogen."""

@@ -132,11 +132,11 @@ SEQUENCE = "GCNAPFCKGYWC"
 ATOMS = ("N", "CA", "C", "O", "CB")
 
 
-def side_chains_of(peptide, backbone):
-    """Return the fields of a prediction for all heavy atoms of models (M, L, 5, 3), with staggered chi angles."""
+def side_chains_of(peptide, backbone, chi=(-1.1, 3.1, 3.1, 3.1, 3.1)):
+    """Return the fields of a prediction for all heavy atoms of models (M, L, 5, 3), all of these chi angles."""
     count, length = backbone.shape[:2]
     chains = side_chains([peptide.residues] * count, [open_end(peptide)] * count, length)
-    chi = mx.broadcast_to(mx.array([-1.1, 3.1, 3.1, 3.1, 3.1]), (count, length, 5))
+    chi = mx.broadcast_to(mx.array(chi), (count, length, len(chi)))
     phi = mx.full((count, length), -1.1)
     built = np.array(build_side_chains(mx.array(np.nan_to_num(backbone)), chi, chains, phi))
     built[~np.array(chains.mask)] = np.nan

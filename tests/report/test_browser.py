@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from chromium import chromium, opened, playwright
 from report_helpers import eight_headed, read_png
+from structure_helpers import with_side_chains
 
 from betafold_mlx.report.bands import band_of
 from betafold_mlx.report.html import report_html
@@ -20,9 +21,10 @@ SECTIONS = ("structure", "sequence", "ramachandran", "distances")
 
 @pytest.fixture(scope="module")
 def prediction():
-    return eight_headed().fold(
+    folded = eight_headed().fold(
         "GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)], samples=3, details=True, id=NASTY
     )
+    return with_side_chains(folded)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,9 @@ def test_the_structure_is_drawn_and_turns_and_changes_with_the_model(browser, so
     with opened(browser, solid, viewport={"width": 360, "height": 1200}) as page:  # software draws it
         playwright.expect(page.locator("#viewer canvas").first).to_be_visible()
         playwright.expect(page.locator("#flat")).to_be_hidden()
-        first = seen(page, lambda picture: len(coloured(picture)) > 500)
+        with_sticks = seen(page, lambda picture: len(coloured(picture)) > 500)
+        page.locator("#show-sticks").evaluate("e => e.click()")
+        first = seen(page, lambda picture: not np.array_equal(picture, with_sticks))
         # Shaded, but in the hue of a band: the direction of the colour without its grey
         hues = hue(coloured(first))
         apart = np.abs(hues[:, None] - hue(BANDS.astype(float))).sum(axis=-1).min(axis=1)
@@ -163,6 +167,7 @@ def test_the_structure_is_drawn_and_turns_and_changes_with_the_model(browser, so
             ("#reset-view", same),
             ("input[name=model][value='2']", another),
             ("input[name=model][value='1']", same),
+            ("#show-sticks", lambda picture: np.array_equal(picture, with_sticks)),
             ("#show-labels", another),
         ):
             page.locator(selector).evaluate("e => e.click()")

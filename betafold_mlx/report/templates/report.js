@@ -161,7 +161,9 @@
       const faint = number === model ? {} : { opacity: 0.35 };
       added.setStyle({}, { cartoon: { colorfunc: colour, thickness: 0.5, ...faint } });
       if (number !== model) continue;
-      if (checked("show-sticks")) added.addStyle({ predicate: inSideChain }, { stick: { radius: 0.14, colorfunc: ofAtom } });
+      if (checked("show-sticks")) {
+        added.setStyle({ predicate: inSideChain }, { stick: { radius: 0.14, colorfunc: ofAtom } }, true);
+      }
       added.setHoverable({}, true, showName, hideName);
     }
     drawBonds(model);

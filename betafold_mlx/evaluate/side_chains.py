@@ -131,6 +131,7 @@ def methods(network: SideChainNetwork, dataset: Dataset) -> dict[str, Method]:
             np.concatenate([backbone, cb], axis=2),
             np.array(network(examples.inputs)[:, 0]),
             network.rotamers,
+            closed=False,
         )
         chi = np.full((*backbone.shape[:2], 4), np.nan)
         chi[..., : packed.chi.shape[-1]] = packed.chi[..., :4]

@@ -21,7 +21,7 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.sterics import Contacts, clashes, contact_energy, contacts_of, squared_distances
-from betafold_mlx.geometry.disulfides import GRID, place_sulfurs
+from betafold_mlx.geometry.disulfides import GRID, IDEAL, place_sulfurs
 from betafold_mlx.geometry.side_chains import SLOTS, SideChains, build_side_chains, side_chains
 from betafold_mlx.geometry.torsions import backbone_torsions
 from betafold_mlx.model.rotamers import Rotamers
@@ -72,6 +72,7 @@ def pack(
     backbone: np.ndarray,
     log_weights: np.ndarray,
     rotamers: Rotamers,
+    closed: bool = True,
 ) -> Packed:
     """Place the side chains of structures.
 
@@ -87,6 +88,9 @@ def pack(
         (n, L, K) of the rotamers of each residue's parent; of D residues those of the mirror image.
     rotamers : Rotamers
         The rotamers.
+    closed : bool
+        The backbones were bent for ideal disulfides (`betafold_mlx.fold.closing`): they are to be so, whatever chi1 is
+        the more probable.
     """
     length = backbone.shape[1]
     chains = side_chains(
@@ -101,7 +105,7 @@ def pack(
     overlaps: list[list[tuple[str, str]]] = []
     for first in range(0, len(rows), TOGETHER):
         some = slice(first, first + TOGETHER)
-        places = peptides, rows[some], backbone[some], log_weights[some], rotamers
+        places = peptides, rows[some], backbone[some], log_weights[some], rotamers, closed
         problem = _problem(*places, chains, contacts)
         candidates = _candidates(peptides, rows[some], log_weights[some], rotamers, problem, chi.shape[-1])
         found = _minimise(problem, candidates, _choose(problem, candidates))
@@ -177,6 +181,7 @@ def _problem(
     backbone: np.ndarray,
     log_weights: np.ndarray,
     rotamers: Rotamers,
+    closed: bool,
     chains: SideChains,
     contacts: Contacts,
 ) -> _Problem:
@@ -190,7 +195,12 @@ def _problem(
             i, j = np.array(peptide.disulfides).T - 1
             ends = np.stack([i, j], axis=1)
             prior = _sulfur_prior(log_weights[number][ends], peptide.d_residues[ends], rotamers)
-            chi1, _ = place_sulfurs(backbone[number, i], backbone[number, j], prior=prior)
+            pair = backbone[number, i], backbone[number, j]
+            chi1, misfit = place_sulfurs(*pair, prior=prior)
+            if closed:
+                nearest, least = place_sulfurs(*pair)
+                opened = (np.abs(misfit) > IDEAL).any(axis=-1) & (np.abs(least) <= IDEAL).all(axis=-1)
+                chi1 = np.where(opened[:, None], nearest, chi1)
             given[number, i], given[number, j] = chi1.T
             fixed[number, i] = fixed[number, j] = True
     return _Problem(

@@ -28,8 +28,8 @@ GRID = np.linspace(-np.pi, np.pi, _STEPS, endpoint=False)
 LOOSE = 0.1
 """Angstrom: what a misfit is measured in beside a prior (`place_sulfurs`), as a standard deviation."""
 
-CLOSED, EXACT = 0.02, (0.05, 0.1, 0.1)
-"""Angstrom: largest misfit of a backbone that was bent to close the bond, and misfits of a bond that still is ideal."""
+IDEAL = (0.04, 0.1, 0.1)
+"""Angstrom: misfits of a bond that counts as ideal: SG-SG within 0.05 of 2.05 A, CB-SG-SG within 5 degrees."""
 
 
 def sulfur(backbone: np.ndarray, chi1: np.ndarray) -> np.ndarray:
@@ -48,8 +48,7 @@ def place_sulfurs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Place the sulfurs of disulfides as near to an ideal bond as the backbones allow.
 
-    Often several pairs of chi1 come near. With a prior the most probable one is taken, unless the backbone was bent to
-    close the bond with another.
+    Often several pairs of chi1 come near. With a prior the most probable one is taken.
 
     Parameters
     ----------
@@ -78,16 +77,8 @@ def place_sulfurs(
             ring[..., None, :] - end[..., None, :4, :], axis=-1
         )
         cost = cost + np.expand_dims(np.square(np.maximum(short, 0.0)).sum(axis=-1), -1 - axis)
-    chi1, misfit = _fitted(ends, cost)
-    if prior is None:
-        return chi1, misfit
-    likely, others = _fitted(ends, cost / (2 * LOOSE**2) - prior[..., 0, :, None] - prior[..., 1, None, :])
-    taken = (np.abs(others) <= EXACT).all(axis=-1) | (np.abs(misfit) > CLOSED).any(axis=-1)
-    return np.where(taken[..., None], likely, chi1), np.where(taken[..., None], others, misfit)
-
-
-def _fitted(ends: list[np.ndarray], cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return chi1 (..., 2) with the least misfits (..., 3) near the pair of `GRID` of the lowest cost (..., 36, 36)."""
+    if prior is not None:
+        cost = cost / (2 * LOOSE**2) - prior[..., 0, :, None] - prior[..., 1, None, :]
     best = cost.reshape(*cost.shape[:-2], _STEPS**2).argmin(axis=-1)
     chi1 = GRID[np.stack(np.divmod(best, _STEPS), axis=-1)]  # (..., 2)
     for _ in range(_ROUNDS):  # Gauss-Newton on two angles

@@ -180,6 +180,13 @@ def test_sulfurs_of_a_disulfide_are_given():
     result = packed(peptide, some_rotamers(), backbone)
     distance = np.linalg.norm(result.atoms[0, 0, 5] - result.atoms[0, 4, 5])
     assert distance == pytest.approx(2.04, abs=0.01)
+    # A network that holds this chi1 for all but impossible: the bond of a closed backbone stays all the same.
+    weights, centre = flat_weights(peptide, some_rotamers()), np.array(some_rotamers().centre)[1, :3, 0]
+    weights[0, [0, 4], :3] = -60 * (np.cos(centre - result.chi[0, [0, 4], :1]) > 0.5)
+    arguments = [peptide], np.zeros(1, dtype=int), backbone, weights, some_rotamers()
+    np.testing.assert_allclose(pack(*arguments).chi[0, [0, 4], 0], result.chi[0, [0, 4], 0], atol=1e-3)
+    moved = pack(*arguments, closed=False).chi[0, [0, 4], 0] - result.chi[0, [0, 4], 0]
+    assert np.abs(np.angle(np.exp(1j * moved))).max() > 0.3
 
 
 def test_a_d_peptide_is_the_mirror_image():

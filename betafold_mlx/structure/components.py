@@ -80,6 +80,11 @@ class Monomer(NamedTuple):
         return _TYPES["L" if self.name in _L_BY_DICTIONARY else RESIDUES[self.name].hand]
 
     @property
+    def parent(self) -> str | None:
+        """Of a residue that is not standard, the one for which its letter stands."""
+        return None if self.standard or self.cap else THREE_LETTER[self.letter]
+
+    @property
     def ends(self) -> tuple[str, str]:
         """The atoms that are bonded to the position before and to the one behind."""
         return (CAP_ATOMS[self.name][0],) * 2 if self.cap else ("N", "C")

@@ -87,7 +87,13 @@ def mmcif_text(
     software = (1, "betafold-mlx", __version__, "package", "model building", made_by or None)
     _set(block, "_software", "pdbx_ordinal name version type classification description", [software])
     _set(block, "_ma_software_group", "ordinal_id group_id software_id", [(1, 1, 1)])
-    _set(block, "_chem_comp", "id type", sorted({(monomer.name, monomer.type) for monomer in chain}))
+    components = {monomer.name: (monomer.name, monomer.type, monomer.parent) for monomer in chain}
+    _set(
+        block,
+        "_chem_comp",
+        "id type mon_nstd_parent_comp_id",
+        [components[name] for name in sorted(components)],
+    )
     _add_components(block, written)
     _add_data(block, description, details, model_names, model_type)
     if plddt is not None:

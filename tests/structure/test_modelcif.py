@@ -20,6 +20,7 @@ from structure_helpers import KEYS, MANDATORY, PARENTS, prediction
 from betafold_mlx.structure.writer import to_mmcif
 
 D = {"d_amino_acids": True, "n_cap": "ACE", "c_cap": "NH2", "models": 2}
+MODIFIED = {3: "AIB", 4: "ORN", 5: "HYP", 6: "DPN", 9: "SAR", 10: "PTR", 11: "BTR"}
 CASES = {
     "linear": {},
     "one model": {"models": 1},
@@ -28,6 +29,8 @@ CASES = {
     "D and caps": D,
     "all there is to say": {**D, "disulfides": ((2, 7),), "id": "a 'title' with; all", "model_name": "x y"},
     "nothing to say": {"model_name": "", "id": ""},
+    "modified, with caps": {"residues": MODIFIED, "n_cap": "ACE", "c_cap": "NH2", "disulfides": ((2, 7),)},
+    "modified ring": {"residues": MODIFIED, "cyclic": True, "disulfides": ((2, 7),)},
 }
 ALL = pytest.mark.parametrize("case", CASES)
 
@@ -85,7 +88,7 @@ def test_mandatory_items_are_there_with_values(case):
     categories = {name.rstrip(".") for name in block.get_mmcif_category_names()}
     assert categories - set(MANDATORY) == set()  # what is new must be looked up
     assert set(MANDATORY) - categories <= {"_struct_conn", "_struct_conn_type", "_chem_comp_bond"}
-    assert ("_chem_comp_bond" in categories) == ("d_amino_acids" in CASES[case])
+    assert ("_chem_comp_bond" in categories) == bool(CASES[case].keys() & {"d_amino_acids", "residues"})
     assert ("_struct_conn" in categories) == bool(CASES[case].keys() & {"cyclic", "disulfides", "n_cap"})
     for category in categories:
         for item in MANDATORY[category].split():
@@ -121,6 +124,27 @@ def test_values_are_those_of_the_dictionary(case):
     block = block_of(case)
     for tag, allowed in VALUES.items():
         assert {gemmi.cif.as_string(value) for value in block.find_values(tag)} <= allowed, tag
+
+
+def test_the_sequences_of_modified_residues():
+    block = block_of("modified, with caps")
+    assert block.find_value("_entity_poly.pdbx_seq_one_letter_code") == (
+        "(ACE)GC(AIB)(ORN)(HYP)(DPN)CK(SAR)(PTR)(BTR)C(NH2)"
+    )
+    # "The codes of their parents if parent is specified in _chem_comp.mon_nstd_parent_comp_id", says the dictionary.
+    parents = dict(rows(block, "_chem_comp.id mon_nstd_parent_comp_id"))
+    sequence = rows(block, "_entity_poly_seq.mon_id")
+    letters = [gemmi.find_tabulated_residue(parents[code].replace("?", code)) for (code,) in sequence]
+    canonical = "".join(each.one_letter_code if each.is_amino_acid() else "X" for each in letters)
+    assert canonical == block.find_value("_entity_poly.pdbx_seq_one_letter_code_can") == "XGCAKPFCKGYWCX"
+    assert {parents[code] for code in ("GLY", "CYS", "LYS", "ACE", "NH2")} == {"?"}
+    types = dict(rows(block, "_chem_comp.id type"))
+    assert {gemmi.cif.as_string(types[code]) for code in ("AIB", "ORN", "PTR")} == {"L-peptide linking"}
+    assert gemmi.cif.as_string(types["DPN"]) == "D-peptide linking"
+    assert gemmi.cif.as_string(types["SAR"]) == "peptide linking"
+    ends = rows(block, "_struct_conn.conn_type_id ptnr1_label_comp_id ptnr2_label_comp_id")
+    assert ends[0] == ("disulf", "CYS", "CYS")
+    assert {("covale", "ACE", "GLY"), ("covale", "CYS", "AIB"), ("covale", "CYS", "NH2")} <= set(ends)
 
 
 def test_the_sulfurs_of_a_disulfide_are_named_where_they_are_in_the_file():
@@ -185,7 +209,7 @@ def test_b_factors_and_local_metrics_are_the_plddt(case):
 DICTIONARY = Path(os.environ.get("BETAFOLD_MMCIF_DICTIONARY") or "/usr/share/libcifpp/mmcif_ma.dic")
 # Not of our file: that a category comes from ModelCIF, an inconsistency of the dictionary with itself, and that the
 # atoms of the components are listed in the Chemical Component Dictionary and not here.
-NOT_OURS = ("category indicated as CONTRIBUTED", "Bad DDL2: different parents", "_chem_comp_atom.atom_id")
+NOT_OURS = ("category indicated as CONTRIBUTED", "Bad DDL2: different parents", "_chem_comp_atom.")
 
 
 @pytest.fixture(scope="module")

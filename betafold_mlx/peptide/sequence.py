@@ -45,7 +45,8 @@ D_THREE_LETTER = dict(
 )
 """One-letter code -> name of the D amino acid in the wwPDB Chemical Component Dictionary. Glycine has no hand."""
 
-_STANDARD = frozenset(THREE_LETTER.values()) | frozenset(D_THREE_LETTER.values())
+STANDARD = frozenset(THREE_LETTER.values()) | frozenset(D_THREE_LETTER.values())
+"""Codes of the 20 standard residues and of their D forms."""
 
 MIN_LENGTH, MAX_LENGTH = 4, 50
 """Accepted peptide lengths."""
@@ -272,7 +273,7 @@ class Peptide:
     @property
     def modified(self) -> tuple[int, ...]:
         """1-based positions of residues that are not one of the 20 standard ones or their D forms."""
-        return tuple(place for place, code in enumerate(self.residues, start=1) if code not in _STANDARD)
+        return tuple(place for place, code in enumerate(self.residues, start=1) if code not in STANDARD)
 
     @property
     def name(self) -> str:

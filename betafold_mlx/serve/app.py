@@ -30,6 +30,7 @@ from betafold_mlx.serve.error_responses import (
     invalid_field,
 )
 from betafold_mlx.serve.fasta_batches import BatchStore, read_records
+from betafold_mlx.serve.reading import reading_router
 from betafold_mlx.serve.security import HEADERS, REPORT_POLICY, SecurityMiddleware
 from betafold_mlx.serve.server import MAX_BATCH_BODY, MAX_BODY, ServerLimits
 from betafold_mlx.serve.worker import Worker
@@ -79,6 +80,7 @@ def make_app(worker: Worker, limits: ServerLimits, names: Iterable[str] = ()) ->
     )
     app.add_middleware(SecurityMiddleware, names=tuple(names))
     app.include_router(_fold_router(worker, limits))
+    app.include_router(reading_router())
     app.include_router(_batch_router(batches, limits))
     app.include_router(atlas_router(worker))
     app.mount("/static", StaticFiles(directory=_STATIC))

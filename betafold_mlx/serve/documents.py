@@ -147,6 +147,62 @@ class FoldRequest(_Request):
         )
 
 
+class ResidueChange(BaseModel):
+    """A residue to put in the place of another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    place: int = Field(ge=1, le=MAX_LENGTH, description="Its position.")
+    residue: str = Field(
+        max_length=100, description="Its code or another name, for example `AIB` or `D-Phe`."
+    )
+
+
+class ReadRequest(BaseModel):
+    """A peptide to read, and what to change in it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "example": {"sequence": "cyclo(RGDFV)", "change": {"place": 4, "residue": "D-Phe"}}
+        },
+    )
+
+    sequence: str = Field(description="As for a fold.", json_schema_extra={"maxLength": 4000})
+    d_amino_acids: bool = Field(False, description="All residues are D.")
+    change: ResidueChange | None = Field(None, description="One other residue.")
+    disulfides: list[Pair] | None = Field(None, description="Disulfides instead of those of the text.")
+
+
+class ReadAnswer(BaseModel):
+    """A peptide as it is read."""
+
+    one_letter: str = Field(
+        description="All of it in one-letter notation, which is read as the same peptide."
+    )
+    sequence: str = Field(description="The standard residues that stand for its residues.")
+    residues: list[str] = Field(description="Codes of the wwPDB Chemical Component Dictionary.")
+    n_cap: str | None
+    c_cap: str | None
+    cyclic: bool
+    disulfides: list[Pair]
+    bonds: list[str] = Field(description="Other bonds, as `3:NZ-7:CD`.")
+    notes: list[str] = Field(description="What could be meant otherwise, and why it cannot be folded.")
+
+
+class KnownResidue(BaseModel):
+    """A residue that can be a part of a peptide."""
+
+    code: str = Field(description="In the wwPDB Chemical Component Dictionary.")
+    name: str = Field(description="As chemists write it.")
+    full_name: str = Field(description="In the dictionary.")
+    parent: str = Field(description="Letter of the standard residue that stands for it.")
+    hand: str = Field(description="`L` or `D`; empty where it has none.")
+    modified: bool = Field(description="Neither one of the 20 standard residues nor the D form of one.")
+    thiol: bool = Field(description="It can be in a disulfide.")
+
+
 class BatchRequest(_Request):
     """A FASTA file to fold."""
 

@@ -137,6 +137,7 @@ class FastaBatch:
             "status": "ok" if result.constraints_met else "constraints not met",
             "message": "; ".join(result.warnings),
             "sequence": result.peptide.sequence,
+            "one_letter": result.peptide.one_letter(),
             "residues": result.peptide.residues,
             "cyclic": result.peptide.cyclic,
             "disulfides": result.peptide.disulfides,

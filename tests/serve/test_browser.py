@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -55,9 +56,8 @@ def download(page, selector):
 def test_fold_bond_switch_download(page):
     page.fill("#sequence", PEPTIDE.lower())
     page.click("button.residue[data-place='3']")
-    playwright.expect(page.locator("#disulfides-hint")).to_contain_text("Cysteine 3 with")
-    page.keyboard.press("Tab")  # the next cysteine
-    page.keyboard.press("Enter")
+    page.click("text=bond to Cys 11")
+    playwright.expect(page.locator("#sequence")).to_have_value("GRC(1)TKSIPPIC(1)FPD")
     playwright.expect(page.locator("#bonds")).to_contain_text("Cys 3 \u2013 Cys 11")
     page.check("#cyclic")
     playwright.expect(page.locator("#n_cap")).to_be_disabled()
@@ -81,6 +81,68 @@ def test_fold_bond_switch_download(page):
     model = gemmi.make_structure_from_block(gemmi.cif.read_string(data.decode()).sole_block())
     assert len(model) == 2 and len(model[0][0]) == len(PEPTIDE)
     assert download(page, "[data-kind=html]")[0] == "sunflower.html"
+
+
+def test_a_residue_becomes_d_or_modified_by_the_keyboard(page):
+    text, menu, error = (page.locator(id) for id in ("#sequence", "#menu", "#residues-error"))
+    page.fill("#sequence", "Gly-Ile-Gly-Lys-Phe-Leu")
+    chips = page.locator("button.residue")
+    playwright.expect(chips).to_have_count(6)
+    text.focus()
+    for key in ["Tab", *["ArrowRight"] * 4, "Enter"]:
+        page.keyboard.press(key)
+    playwright.expect(menu).to_contain_text("Phe, phenylalanine (PHE)")
+    playwright.expect(menu.get_by_text("L-Phe", exact=True)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    playwright.expect(text).to_have_value("GIGKfL")
+    playwright.expect(page.locator("#notes")).to_have_text("lower-case letters read as D residues: 5")
+    playwright.expect(chips.nth(4)).to_be_focused()
+    playwright.expect(chips.nth(4)).to_have_class("residue d")
+    playwright.expect(chips.nth(4)).to_have_text("FD 5")
+    page.keyboard.press("Enter")
+    menu.get_by_text("2-Nal NAL", exact=True).click()
+    playwright.expect(text).to_have_value("GIGK[NAL]L")
+    playwright.expect(chips.nth(4)).to_have_attribute("aria-label", "2-Nal 5")
+
+    chips.first.click()
+    page.fill("#other-residue", "Norleucin")
+    page.keyboard.press("Enter")
+    playwright.expect(error).to_have_text("residue 1: 'Norleucin' is not known: is Nle meant?")
+    assert text.input_value() == "GIGK[NAL]L"
+    page.fill("#other-residue", "nle")
+    page.keyboard.press("Enter")
+    playwright.expect(text).to_have_value("[NLE]IGK[NAL]L")
+    playwright.expect(error).to_be_empty()
+    chips.first.click()
+    page.keyboard.press("Escape")
+    playwright.expect(menu).to_be_hidden()
+    playwright.expect(chips.first).to_be_focused()
+    page.click("#submit")
+    playwright.expect(page.locator("#submit")).to_be_enabled()
+    playwright.expect(page.locator("#result")).to_be_visible()
+    residues = json.loads(download(page, "[data-kind=json]")[1])["residues"]
+    assert residues == ["NLE", "ILE", "GLY", "LYS", "NAL", "LEU"]
+
+
+def test_what_the_text_says_is_shown_while_it_is_typed(page):
+    page.fill("#sequence", "cyclo(GRCTKSIPPICFX)")
+    playwright.expect(page.locator("#sequence-hint")).to_contain_text("'X' at position 13")
+    playwright.expect(page.locator("#residues-field")).to_be_hidden()
+    page.fill("#sequence", "cyclo(GRC(1)TKSIPPIC(1)FPD)")
+    playwright.expect(page.locator("#n_cap")).to_be_disabled()
+    playwright.expect(page.locator(".ring-end")).to_have_count(2)
+    page.click("#bonds button")
+    playwright.expect(page.locator("#sequence")).to_have_value("cyclo(GRCTKSIPPICFPD)")
+    playwright.expect(page.locator("#bonds button")).to_have_count(0)
+    page.fill("#sequence", "Ac-KLAK-NH2")
+    playwright.expect(page.locator(".ring-end")).to_have_text(["ACE", "NH2"])
+    page.check("#d_amino_acids")
+    playwright.expect(page.locator("button.residue.d")).to_have_count(4)
+    page.click("button.residue[data-place='3']")
+    page.click("text=L-Ala")
+    playwright.expect(page.locator("button.residue.d")).to_have_count(3)
+    playwright.expect(page.locator("#d_amino_acids")).not_to_be_checked()
 
 
 COUNT_COLOURS = """async (png) => {
@@ -174,6 +236,7 @@ def test_a_fasta_file(page, tmp_path):
 def test_nothing_is_wider_than_the_window(page):
     page.click("#example")
     playwright.expect(page.locator("#result")).to_be_visible()
+    page.click("button.residue[data-place='12']")
     for width, scheme in itertools.product((1280, 400, 360), ("light", "dark")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
@@ -187,6 +250,6 @@ def test_nothing_is_wider_than_the_window(page):
 
 def test_the_description_can_be_read(page):
     page.click("text=HTTP interface")
-    playwright.expect(page.locator("#operations section")).to_have_count(9)
+    playwright.expect(page.locator("#operations section")).to_have_count(11)
     page.get_by_role("link", name="FoldRequest").first.click()
     playwright.expect(page.locator("#schema-FoldRequest")).to_contain_text("d_amino_acids")

@@ -52,6 +52,7 @@ def test_a_batch_is_what_the_command_writes(server):
     assert [row["status"] for row in document["rows"]][1] == "failed"
     assert [row["id"] for row in document["rows"]] == ["ring", "bad", "ring", "../up"]
     assert document["rows"][0]["disulfides"] == [[3, 11]] and document["rows"][0]["cyclic"]
+    assert document["rows"][0]["one_letter"] == "cyclo(GRC(1)TKSIPPIC(1)FPD)"
     files, _ = archive(server, document)
     assert set(files) == {
         *(f"{name}.{kind}" for name in ("ring", "ring_2", "_up") for kind in ("cif", "pdb", "json")),

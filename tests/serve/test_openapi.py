@@ -95,4 +95,4 @@ def test_malformed_requests_get_what_the_description_says(tmp_path):
             timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "Tested: 9" in done.stdout, done.stdout
+        assert "Tested: 11" in done.stdout, done.stdout

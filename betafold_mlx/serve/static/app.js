@@ -6,13 +6,16 @@ import { History } from "./history.js";
 import { Picker } from "./picker.js";
 
 const $ = (id) => document.getElementById(id);
-const EXAMPLE = { sequence: "GRCTKSIPPICFPD", cyclic: true, disulfides: [[3, 11]], id: "SFTI-1", samples: 5 };
+const EXAMPLE = { sequence: "cyclo(GRC(1)TKSIPPIC(1)FPD)", id: "SFTI-1", samples: 5 };
 const FILES = { cif: "mmCIF", pdb: "PDB", json: "JSON", html: "report" };
 const TRIES = 5;
 
 const form = $("fold");
 let info = null;
-const picker = new Picker($("residues"), $("bonds"), $("disulfides-hint"), () => clearField("disulfides"));
+let residues = null; // that can be a part of a peptide, by code
+let asking = 0; // number of the latest question what the text says
+let read = null; // the answer; null where there is none
+const picker = new Picker($("residues"), $("menu"), $("bonds"), rewrite);
 const history = new History($("history"), $("history-empty"), $("forget"), reopen);
 
 startTabs();
@@ -20,7 +23,9 @@ start();
 
 async function start() {
   try {
-    info = await ask("GET", "/api/v1/info");
+    const [told, table] = await Promise.all([ask("GET", "/api/v1/info"), ask("GET", "/api/v1/residues")]);
+    info = told;
+    residues = new Map(table.map((residue) => [residue.code, residue]));
   } catch (error) {
     $("model").textContent = error.message;
     return;
@@ -55,26 +60,66 @@ $("example").addEventListener("click", () => {
   fold();
 });
 
-// Make the form say what can be said: the strip of residues, and caps on chains with ends alone.
-function refresh() {
-  const sequence = $("sequence").value.replace(/\s+/g, "").toUpperCase();
-  const plausible = info !== null && sequence.length > 0 && sequence.length <= info.lengths[1] && [...sequence].every((letter) => info.alphabet.includes(letter));
-  const cysteines = [...sequence].filter((letter) => letter === "C").length;
-  $("residues-field").hidden = !plausible;
-  $("auto-label").hidden = cysteines < 2;
-  picker.update(plausible ? sequence : "", $("cyclic").checked, $("auto").checked && cysteines >= 2);
-  $("sequence-hint").textContent = info === null ? "" : hint(sequence);
-  for (const id of ["n_cap", "c_cap"]) {
-    $(id).disabled = $("cyclic").checked;
-    if ($("cyclic").checked) $(id).value = "";
-  }
+// Ask the server what the text says, with a change if there is one; a later question makes this one idle.
+async function readText(change = {}) {
+  asking += 1;
+  const mine = asking;
+  const answer = await ask("POST", "/api/v1/read", {
+    sequence: $("sequence").value, d_amino_acids: $("d_amino_acids").checked, ...change,
+  });
+  return mine === asking ? answer : null;
 }
 
-function hint(sequence) {
+async function refresh() {
+  if (info === null) return;
+  let problem = "";
+  try {
+    const answer = await readText();
+    if (answer === null) return;
+    read = answer;
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    read = null;
+    problem = $("sequence").value.trim() ? error.fields[0]?.message ?? error.message : "";
+  }
+  draw(problem);
+}
+
+// Put a change into the text, which then says all of it.
+async function rewrite(change) {
+  clearField("disulfides");
+  try {
+    const answer = await readText(change);
+    if (answer === null) return false;
+    read = answer;
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    $("residues-error").textContent = error.fields[0]?.message ?? error.message;
+    return false;
+  }
+  $("sequence").value = read.one_letter;
+  $("d_amino_acids").checked = false;
+  if (!named) $("id").value = "";
+  clearField("sequence");
+  draw("");
+  return true;
+}
+
+// Make the form say what can be said: the residues, and caps on chains with ends alone.
+function draw(problem) {
+  const closed = $("cyclic").checked || Boolean(read?.cyclic);
+  const thiols = read?.residues.filter((code) => residues.get(code).thiol).length ?? 0;
   const [shortest, longest] = info.lengths;
-  const letters = [...sequence].every((letter) => info.alphabet.includes(letter));
-  const count = sequence.length && letters ? `${sequence.length} ${sequence.length === 1 ? "residue" : "residues"}; ` : "";
-  return `${count}${shortest} to ${longest} residues, best ${info.trained_lengths.join(" to ")}: one-letter or three-letter codes, or HELM.`;
+  const known = `${shortest} to ${longest} residues, best ${info.trained_lengths.join(" to ")}: one-letter or three-letter codes, or HELM.`;
+  $("sequence-hint").textContent = problem || (read ? `${read.residues.length} residues; ${known}` : known);
+  $("notes").replaceChildren(...(read?.notes ?? []).map((note) => element("li", { textContent: note })));
+  $("residues-field").hidden = read === null;
+  $("auto-label").hidden = thiols < 2 || read.disulfides.length > 0;
+  picker.show(read, residues, closed, $("auto").checked && !$("auto-label").hidden);
+  for (const id of ["n_cap", "c_cap"]) {
+    $(id).disabled = closed;
+    if (closed) $(id).value = "";
+  }
 }
 
 function asked() {
@@ -82,7 +127,7 @@ function asked() {
   const wanted = {
     sequence: $("sequence").value,
     cyclic: $("cyclic").checked,
-    disulfides: chosen ? "auto" : picker.pairs,
+    disulfides: chosen ? "auto" : [],
     d_amino_acids: $("d_amino_acids").checked,
     n_cap: $("n_cap").value || null,
     c_cap: $("c_cap").value || null,
@@ -104,18 +149,18 @@ function fill(wanted) {
   $("samples").value = Math.min(wanted.samples ?? 1, info?.limits.samples ?? 1);
   $("seed").value = wanted.seed ?? 0;
   $("auto").checked = wanted.disulfides === "auto";
-  picker.set(Array.isArray(wanted.disulfides) ? wanted.disulfides : []);
   clearProblems(form);
   refresh();
 }
 
 async function fold() {
-  const wanted = asked();
   clearProblems(form);
   const button = $("submit");
   button.disabled = true;
   button.classList.add("busy");
   button.textContent = "Folding";
+  await refresh();
+  const wanted = asked();
   try {
     const answer = await patiently(() => ask("POST", "/api/v1/fold", { ...wanted, keep: true }));
     const { result } = answer;
@@ -174,7 +219,7 @@ async function reopen(entry) {
 
 function openRecord(record, samples, seed) {
   $("tab-one").click();
-  fill({ ...record, samples: samples ?? 1, seed: seed ?? 0 });
+  fill({ id: record.id, sequence: record.one_letter, samples: samples ?? 1, seed: seed ?? 0 });
   fold();
 }
 

@@ -49,12 +49,13 @@ def length_mask(lengths: Sequence[int], length: int) -> mx.array:
 def fold_all(
     predictor: Predictor, peptides: Sequence[Peptide], samples: int, seed: int, say: Say, what: str = "folded"
 ) -> list[Prediction]:
-    """Fold peptides, those of like length together; `say` gets ``folded 128 of 903``."""
+    """Fold peptides, backbones alone, those of like length together; `say` gets ``folded 128 of 903``."""
     order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))  # little padding
     predictions: dict[int, Prediction] = {}
     for first in range(0, len(order), _TOGETHER):
         part = order[first : first + _TOGETHER]
-        folded = predictor.fold_many([peptides[index] for index in part], samples=samples, seed=seed)
+        chosen = [peptides[index] for index in part]
+        folded = predictor.fold_many(chosen, samples=samples, seed=seed, atoms="backbone")
         predictions.update(zip(part, folded, strict=True))
         say(f"{what} {first + len(part)} of {len(order)}")
     return [predictions[index] for index in range(len(peptides))]

@@ -104,7 +104,7 @@ def _measure_few(
     predictor: Predictor, readers: Readers, peptides: Sequence[Peptide], report: LabReport
 ) -> None:
     """Measure on the drawn peptides, in their predicted secondary structure."""
-    states = [one.secondary_structure[0] for one in predictor.fold_many(peptides)]
+    states = [one.secondary_structure[0] for one in predictor.fold_many(peptides, atoms="backbone")]
     for name, reader in readers.items():
         maps = reader(peptides)
         weights = helix_weights(maps, states)

@@ -37,7 +37,7 @@ class Oracle:
     def describe_embedder(self):
         return {"kind": "residue", "label": "none"}
 
-    def fold_many(self, peptides, samples, seed):
+    def fold_many(self, peptides, samples, seed, atoms="all"):
         for peptide in peptides:
             self.folded.append(peptide)
             item = self.known[peptide.sequence]
@@ -233,7 +233,7 @@ def test_classes_and_native_structure_are_told(perfect):
 
 def test_the_scope_is_in_the_report_and_the_tables():
     class Knowing(Oracle):
-        def fold_many(self, peptides, samples, seed):
+        def fold_many(self, peptides, samples, seed, atoms="all"):
             for peptide in peptides:
                 strange = make_item(sequence=peptide.sequence)
                 self.known.setdefault(peptide.sequence, strange)

@@ -37,7 +37,7 @@ class Helical:
         self.sequences = {item.peptide.sequence for item in items}
         self.confidence = {True: known, False: unknown}
 
-    def fold_many(self, peptides, samples, seed):
+    def fold_many(self, peptides, samples, seed, atoms="all"):
         found = []
         for peptide in peptides:
             known = peptide.sequence in self.sequences
@@ -146,7 +146,7 @@ def test_the_seed_decides(dataset):
     drawn = []
 
     class Watched(Helical):
-        def fold_many(self, peptides, samples, seed):
+        def fold_many(self, peptides, samples, seed, atoms="all"):
             drawn[-1].extend(peptide.sequence for peptide in peptides)
             return super().fold_many(peptides, samples, seed)
 

@@ -1,10 +1,13 @@
 """Files of folded peptides in the programs that take them: gemmi, biotite, RDKit, MDAnalysis, OpenMM.
 
 The bonds that a program finds are compared with those that the Chemical Component Dictionary has for the residues, as
-biotite carries it. ``BETAFOLD_PEPTIDES=all`` lets the slow test take every peptide of ../shared/data.
+biotite carries it. ``BETAFOLD_PEPTIDES=405`` lets the slow test take every peptide of ../shared/data.
 """
 
+import gzip
 import io
+import json
+import os
 import subprocess
 import sys
 import warnings
@@ -18,7 +21,8 @@ import gemmi
 import pytest
 from structure_helpers import ideal, prediction
 
-from betafold_mlx import Predictor
+from betafold_mlx import Peptide, Predictor
+from betafold_mlx.evaluate.items import evenly_spread
 from betafold_mlx.peptide.bonds import StatedBond
 
 LINEAR, ENDOTHELIN, RING = "GIGKFLHSAKKFGKAFVGEIMNS", "CSCSSLMDKECVYFCHLDIIW", "GRCTKSIPPICFPD"
@@ -231,3 +235,42 @@ def test_pdb2pqr_gives_ends_to_chains_and_none_to_rings(case, tmp_path):
     assert ends == (set() if case == "ring" else {"H2", "H3", "OXT"})
     charge = sum(float(words[-2]) for words in lines)
     assert charge == pytest.approx(round(charge), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_peptides_of_the_data(shared_data, tmp_path):
+    """Ten peptides of the data, or as many as ``BETAFOLD_PEPTIDES`` says, and every third one as D."""
+    app, chem, mda = (pytest.importorskip(name) for name in ("openmm.app", "rdkit.Chem", "MDAnalysis"))
+    with gzip.open(shared_data / "peptides.jsonl.gz", "rt") as lines:
+        records = [json.loads(line) for line in lines]
+    records = evenly_spread(records, int(os.environ.get("BETAFOLD_PEPTIDES", "10")))
+    chemistry = [(r["seq"], r["cyclic"], [tuple(pair) for pair in r["disulfides"]]) for r in records]
+    peptides = [Peptide.of(*one) for one in chemistry] + [Peptide.of(*one, True) for one in chemistry[::3]]
+    crowded = 0
+    for p in predictor().fold_many(peptides):
+        text = p.text("pdb")
+        atoms = atoms_of(text)
+        wanted = expected_bonds(p, atoms)
+        (tmp_path / "x.pdb").write_text(text)
+        file = app.PDBFile(io.StringIO(text))
+        found = [[(a.index, b.index) for a, b in file.topology.bonds()]]
+        for array in (
+            biotite_pdb.PDBFile.read(io.StringIO(text)).get_structure(model=1, include_bonds=True),
+            p.to_biotite(),
+        ):
+            found.append([row[:2] for row in array.bonds.as_array().tolist()])
+        if "CONECT" in text:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="1 A.3 CRYST1 record")
+                found.append(mda.Universe(str(tmp_path / "x.pdb")).bonds.indices.tolist())
+        # RDKit bonds atoms that are near enough, so that a clash can be a bond of its own
+        if p.side_chain_clashes[0] or p.clashes[0]:
+            crowded += 1
+        else:
+            molecule = chem.MolFromPDBBlock(text)
+            found.append([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()])
+        for bonds in found:
+            assert {tuple(sorted(pair)) for pair in bonds} == wanted, p.id
+        if not p.peptide.d_amino_acids:
+            system_of(app, p, file)
+    assert crowded < len(peptides) / 2

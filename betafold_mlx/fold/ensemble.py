@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
+from betafold_mlx.fold.linking import chi_columns, close_links
 from betafold_mlx.fold.minimise import (
     BONDED_STEPS,
     GENTLE,
@@ -18,12 +19,13 @@ from betafold_mlx.fold.minimise import (
     draw_starts,
     minimise,
 )
-from betafold_mlx.fold.restraints import Restraints, restraints_from, take
+from betafold_mlx.fold.restraints import Restraints, restraints_from, take, with_links
 from betafold_mlx.fold.threads import blend, thread
 from betafold_mlx.fold.traces import trace_starts
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
+from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.templates.search import Hits
 
 TOGETHER = 128
@@ -57,6 +59,9 @@ class Ensemble(NamedTuple):
     source : numpy.ndarray
         (B, S) int: `NETWORK`, `TRACE` (`betafold_mlx.fold.traces`), the number of the hit that the candidate was
         threaded through, or `NOTHING`, where a peptide has fewer candidates than others of the batch.
+    chi : numpy.ndarray or None
+        (B, S, L, K) radians of residues with stated bonds, where a peptide has others than a ring and disulfides; NaN
+        elsewhere.
     """
 
     torsions: mx.array
@@ -65,6 +70,7 @@ class Ensemble(NamedTuple):
     probability: mx.array
     template_share: mx.array
     source: np.ndarray
+    chi: np.ndarray | None = None
 
 
 def refine(
@@ -75,6 +81,7 @@ def refine(
     effort: int = 1,
     templates: Hits | None = None,
     traced: bool = False,
+    peptides: Sequence[Peptide] = (),
 ) -> Ensemble:
     """Draw structures of a batch of peptides and fit them to the network's answer and the stated chemistry.
 
@@ -96,42 +103,47 @@ def refine(
         Known folds of the peptides: further candidates, behind those of the network.
     traced : bool
         Whether there is one more candidate that follows the distances from the start.
+    peptides : sequence of Peptide
+        The B peptides; without them no bonds are made but rings and disulfides.
     """
     probability = softmax(folded.distogram)
-    restraints = restraints_from(folded, inputs, probability)
+    restraints = with_links(restraints_from(folded, inputs, probability), peptides)
     share = mx.zeros(inputs.mask.shape)
     threads = None
     if templates is not None and any(templates):
         threads = thread(templates, restraints, seed)
         probability, share = blend(probability, templates)
-        restraints = restraints_from(folded, inputs, probability)
+        restraints = with_links(restraints_from(folded, inputs, probability), peptides)
     batch, samples = len(inputs.mask), len(numbers)
     rows = np.repeat(np.arange(batch), samples)  # the peptide of each candidate
     number = np.tile(np.asarray(numbers), batch)  # and which sample of it
 
     starts = draw_starts(restraints, rows, number, seed)  # 2. candidate starts; other sources may join here
-    torsions, misfit = fit(starts, restraints, rows, effort)
+    torsions, misfit = fit(starts, restraints, rows, effort, peptides=peptides)
     for attempt in range(1, ATTEMPTS):
         unmade = np.flatnonzero(misfit > 1.0)
         if not len(unmade):
             break
         starts = draw_starts(restraints, rows[unmade], number[unmade], seed, attempt)
-        again, new_misfit = fit(starts, restraints, rows[unmade], effort)
+        again, new_misfit = fit(starts, restraints, rows[unmade], effort, peptides=peptides)
         better = new_misfit < misfit[unmade]
         torsions[unmade[better]], misfit[unmade[better]] = again[better], new_misfit[better]
 
     grouped = torsions.reshape(batch, samples, *torsions.shape[1:])
     source = np.full((batch, samples), NETWORK)
     if traced:
-        following, _ = fit(trace_starts(restraints, seed), restraints, np.arange(batch), effort, GENTLE)
+        starts = trace_starts(restraints, seed)
+        following, _ = fit(starts, restraints, np.arange(batch), effort, GENTLE, peptides)
         grouped = np.concatenate([grouped, following[:, None]], axis=1)
         source = np.concatenate([source, np.full((batch, 1), TRACE)], axis=1)
     if threads is not None:
-        threaded, _ = fit(threads.torsions, threads.restraints, np.arange(len(threads.rows)), effort, GENTLE)
+        of_threads = [peptides[row] for row in threads.rows] if peptides else ()
+        every = np.arange(len(threads.rows))
+        threaded, _ = fit(threads.torsions, threads.restraints, every, effort, GENTLE, of_threads)
         grouped, source = _beside(grouped, source, threaded, threads.rows, threads.hits)
     candidates = grouped.shape[1]
     every = np.repeat(np.arange(batch), candidates)
-    flat = mx.array(grouped.reshape(len(every), *torsions.shape[1:]))
+    flat = mx.array(grouped[..., :3].reshape(len(every), -1, 3))
     finished, coordinates = finish_rings(flat, take(restraints, every).bonds)
     shape = (batch, candidates, -1)
     return Ensemble(
@@ -141,13 +153,14 @@ def refine(
         probability,
         share,
         source,
+        grouped[..., 3:] if grouped.shape[-1] > 3 else None,
     )
 
 
 def _beside(
     drawn: np.ndarray, source: np.ndarray, threaded: np.ndarray, rows: np.ndarray, hits: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put threaded candidates (C, L, 3) behind the drawn ones (B, S, L, 3); repeat the first where there are fewer."""
+    """Put threaded candidates (C, L, 3 + K) behind the drawn ones (B, S, L, 3 + K); repeat the first."""
     counts = np.bincount(rows, minlength=len(drawn))
     place = np.concatenate([np.arange(count) for count in counts])  # rows are in order
     more = np.repeat(drawn[:, :1], counts.max(), axis=1)
@@ -162,6 +175,7 @@ def fit(
     rows: np.ndarray,
     effort: int = 1,
     schedule: MinimiseSchedule = USUAL,
+    peptides: Sequence[Peptide] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise candidates from any source, `TOGETHER` at a time, and close their stated bonds.
 
@@ -177,18 +191,26 @@ def fit(
         Multiple of the usual number of steps.
     schedule : MinimiseSchedule
         Of the minimisation.
+    peptides : sequence of Peptide
+        The B peptides, where `restraints` has links.
 
     Returns
     -------
     torsions : numpy.ndarray
-        (n, L, 3) float32 radians.
+        (n, L, 3 + K) float32 radians. Where a peptide has stated bonds beside a ring and disulfides, K chi angles of
+        bonded residues come behind phi, psi and omega, NaN where there is none; K = 0 otherwise.
     misfit : numpy.ndarray
         (n,) largest violation of a stated bond in units of its tolerance: above 1 it is not made.
     """
-    torsions = np.zeros(starts.shape, dtype=np.float32)
+    linked = {row: peptide for row, peptide in enumerate(peptides) if peptide.other_bonds}
+    chi = chi_columns(linked.values()) if linked else 0
+    torsions = np.full((*starts.shape[:2], 3 + chi), np.nan, dtype=np.float32)
     misfit = np.zeros(len(rows))
     bonds = restraints.bonds
-    bonded = np.array(bonds.cyclic | bonds.bridges.any(axis=(1, 2)))[rows]
+    stated = bonds.cyclic | bonds.bridges.any(axis=(1, 2))
+    if bonds.reach is not None:
+        stated = stated | bonds.reach.any(axis=(1, 2))
+    bonded = np.array(stated)[rows]
     for alike, steps in ((np.flatnonzero(~bonded), STEPS), (np.flatnonzero(bonded), BONDED_STEPS)):
         for first in range(0, len(alike), TOGETHER):
             chosen = alike[first : first + TOGETHER]
@@ -196,6 +218,15 @@ def fit(
             part = take(restraints, rows[filled])
             fitted = minimise(starts[mx.array(filled)], part, steps=effort * steps, schedule=schedule)
             fitted = close_bonds(fitted, part.bonds)
-            torsions[chosen] = np.array(fitted)[: len(chosen)]
+            torsions[chosen, :, :3] = np.array(fitted)[: len(chosen)]
             misfit[chosen] = bond_misfit(fitted, part.bonds)[: len(chosen)]
+    for row, peptide in linked.items():
+        own = np.flatnonzero(rows == row)
+        for first in range(0, len(own), MULTIPLE):
+            chosen = own[first : first + MULTIPLE]
+            closed, angles, off = close_links(
+                peptide, torsions[chosen, :, :3], take(restraints, rows[chosen]).bonds
+            )
+            torsions[chosen, :, :3], misfit[chosen] = closed, off
+            torsions[chosen, :, 3 : 3 + angles.shape[-1]] = angles
     return torsions, misfit

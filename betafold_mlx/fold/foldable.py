@@ -16,9 +16,6 @@ def unfoldable(peptide: Peptide) -> str | None:
             return (
                 f"cannot fold {code} at {place}: its backbone has one more atom than that of an alpha residue"
             )
-    if peptide.other_bonds:
-        bonds = ", ".join(f"the bond {bond}" for bond in peptide.other_bonds)
-        return f"cannot fold {bonds} yet: only a ring and disulfides"
     return None
 
 

@@ -8,7 +8,8 @@ The energy of a structure is, in nats of one residue's worth each, the sum of
 - omega: 1 - cos of the turn from the network's omega;
 - clashes: ((c^2 - d^2) / 2c)^2 for each two atoms closer than their closest approach c, which is (c - d)^2 near c;
 - ring: the squared deviations of four distances across the bond that closes it;
-- bridges: of each stated disulfide the squared deviation of CB-CB, and of CA-CA from its range.
+- bridges: of each stated disulfide the squared deviation of CB-CB, and of CA-CA from its range;
+- links: of each other stated bond the square of what its residues' CA are farther apart than it can reach.
 
 Derivatives are taken by hand: an order of magnitude cheaper than automatic ones through the reconstruction, and the
 value itself is never needed. Inside this package arrays end in residues and structures, (..., L, B): sums run over
@@ -48,6 +49,9 @@ CONTACTS = (
 BRIDGE_CB, BRIDGE_CA = 3.85, (4.6, 6.4)
 """CB-CB of a disulfide, and the range of its CA-CA, Angstrom: middle and bulk of what Hazes & Dijkstra 1988 found."""
 
+LINK_SLACK = 0.85
+"""Share of its reach that a bond of side chains is drawn to: chi angles need room to turn."""
+
 
 @dataclass(frozen=True)
 class EnergyWeights:
@@ -80,6 +84,8 @@ class EnergyGradient:
         self._stiffness = weights.distance * _last(_both_ways(restraints.tightness))
         self._apart = _last(_both_ways(restraints.apart))
         self._bridges = _last(_both_ways(bonds.bridges)).astype(mx.float32)
+        if bonds.reach is not None:
+            self._reach = LINK_SLACK * _last(_both_ways(bonds.reach))
         self._omega = _last(restraints.omega)
         self._inside = weights.omega * _last(restraints.inside).astype(mx.float32)
 
@@ -144,6 +150,8 @@ class EnergyGradient:
         if bonds.has_bridges:
             for atom, pulled in self._bridge_pulls(atoms):
                 pulls[atom] = pulls[atom] + chemistry * weights.bridge * pulled
+        if bonds.reach is not None:
+            pulls[CA] = pulls[CA] + chemistry * weights.bridge * self._link_pull(ca)
         if sterics:
             for atom, pulled in self._clash_pulls(atoms):
                 pulls[atom] = pulls[atom] + chemistry * sterics * weights.clash * pulled
@@ -170,6 +178,12 @@ class EnergyGradient:
             outside = mx.maximum(d - far, 0.0) - mx.maximum(near - d, 0.0)
             pulls.append((atom, (2 * self._bridges * outside / d * apart).sum(axis=2)))
         return pulls
+
+    def _link_pull(self, ca: mx.array) -> mx.array:
+        apart = _differences(ca, ca)
+        d = mx.sqrt(mx.square(apart).sum(axis=0) + 1e-6)
+        outside = mx.where(self._reach > 0, mx.maximum(d - self._reach, 0.0), 0.0)
+        return (2 * outside / d * apart).sum(axis=2)
 
     def _clash_pulls(self, atoms: mx.array) -> list[tuple[int, mx.array]]:
         pulls = []

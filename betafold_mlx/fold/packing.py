@@ -8,7 +8,7 @@
 4. All chi angles together give way to what overlaps, held by their rotamers.
 
 Disulfides are placed before, where the bond is good and the network finds chi1 likely
-(`betafold_mlx.geometry.disulfides`).
+(`betafold_mlx.geometry.disulfides`). So are the side chains of other stated bonds (`betafold_mlx.fold.linking`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from betafold_mlx.geometry.disulfides import GRID, IDEAL, place_sulfurs
 from betafold_mlx.geometry.side_chains import SLOTS, SideChains, build_side_chains, side_chains
 from betafold_mlx.geometry.torsions import backbone_torsions
 from betafold_mlx.model.rotamers import Rotamers
+from betafold_mlx.peptide.leaving import open_end
 from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER, Peptide
 
@@ -73,6 +74,7 @@ def pack(
     log_weights: np.ndarray,
     rotamers: Rotamers,
     closed: bool = True,
+    given: np.ndarray | None = None,
 ) -> Packed:
     """Place the side chains of structures.
 
@@ -91,11 +93,13 @@ def pack(
     closed : bool
         The backbones were bent for ideal disulfides (`betafold_mlx.fold.closing`): they are to be so, whatever chi1 is
         the more probable.
+    given : numpy.ndarray, optional
+        (n, L, K) radians: chi angles that have no choice, NaN of the others.
     """
     length = backbone.shape[1]
     chains = side_chains(
         [peptide.residues for peptide in peptides],
-        [peptide.c_cap is None and not peptide.cyclic for peptide in peptides],
+        list(map(open_end, peptides)),
         length,
     )
     atoms = np.full((len(rows), length, chains.mask.shape[-1], 3), np.nan, dtype=np.float32)
@@ -106,7 +110,8 @@ def pack(
     for first in range(0, len(rows), TOGETHER):
         some = slice(first, first + TOGETHER)
         places = peptides, rows[some], backbone[some], log_weights[some], rotamers, closed
-        problem = _problem(*places, chains, contacts)
+        known = None if given is None else given[some]
+        problem = _problem(*places, chains, contacts, known, chi.shape[-1])
         candidates = _candidates(peptides, rows[some], log_weights[some], rotamers, problem, chi.shape[-1])
         found = _minimise(problem, candidates, _choose(problem, candidates))
         built = np.array(problem.build(found))
@@ -142,8 +147,8 @@ class _Problem(NamedTuple):
     phi: mx.array
     chains: SideChains
     contacts: Contacts
-    fixed: np.ndarray  # (n, L) bool, chi1 is given
-    given: np.ndarray  # (n, L) radians
+    fixed: np.ndarray  # (n, L, K) bool, which chi angles are given
+    given: np.ndarray  # (n, L, K) radians
 
     def build(self, chi: mx.array) -> mx.array:
         """(n, L, K) radians -> (n, L, 5 + A, 3) Angstrom."""
@@ -184,11 +189,13 @@ def _problem(
     closed: bool,
     chains: SideChains,
     contacts: Contacts,
+    angles: np.ndarray | None,
+    columns: int,
 ) -> _Problem:
     index, points = mx.array(rows), mx.array(backbone)
     torsions, _ = backbone_torsions(mx.nan_to_num(points))
-    fixed = np.zeros(backbone.shape[:2], dtype=bool)
-    given = np.zeros(backbone.shape[:2], dtype=np.float32)
+    fixed = np.zeros((*backbone.shape[:2], columns), dtype=bool)
+    given = np.zeros(fixed.shape, dtype=np.float32)
     for number, row in enumerate(rows):
         peptide = peptides[row]
         if peptide.disulfides:
@@ -201,8 +208,12 @@ def _problem(
                 nearest, least = place_sulfurs(*pair)
                 opened = (np.abs(misfit) > IDEAL).any(axis=-1) & (np.abs(least) <= IDEAL).all(axis=-1)
                 chi1 = np.where(opened[:, None], nearest, chi1)
-            given[number, i], given[number, j] = chi1.T
-            fixed[number, i] = fixed[number, j] = True
+            given[number, i, 0], given[number, j, 0] = chi1.T
+            fixed[number, i, 0] = fixed[number, j, 0] = True
+    if angles is not None:
+        angles = np.pad(angles, ((0, 0), (0, 0), (0, columns)), constant_values=np.nan)[..., :columns]
+        fixed |= np.isfinite(angles)
+        given = np.where(np.isfinite(angles), angles, given)
     return _Problem(
         mx.nan_to_num(points), torsions[..., 0], chains.take(index), contacts.take(index), fixed, given
     )
@@ -228,7 +239,7 @@ def _candidates(
     problem: _Problem,
     columns: int,
 ) -> _Candidates:
-    """Return the most probable rotamers of each residue; one of a residue whose chi1 is given."""
+    """Return the most probable rotamers of each residue; one of a residue with a chi angle that is given."""
     residues = np.zeros(log_weights.shape[:2], dtype=np.int64)
     told = np.zeros((*residues.shape, columns), dtype=bool)
     default = np.zeros((*residues.shape, columns), dtype=np.float32)
@@ -250,9 +261,9 @@ def _candidates(
     )
     chi = np.where(told[..., None, :], centre * hand[..., None, None], default[..., None, :])
     stiffness = np.where(told[..., None, :], concentration, 0.0)
-    chi[..., 0] = np.where(problem.fixed[..., None], problem.given[..., None], chi[..., 0])
-    stiffness[..., 0] = np.where(problem.fixed[..., None], 1e4, stiffness[..., 0])
-    cost[..., 1:] = np.where(problem.fixed[..., None], 1e4, cost[..., 1:])
+    chi = np.where(problem.fixed[..., None, :], problem.given[..., None, :], chi)
+    stiffness = np.where(problem.fixed[..., None, :], 1e4, stiffness)
+    cost[..., 1:] = np.where(problem.fixed.any(axis=-1, keepdims=True), 1e4, cost[..., 1:])
     return _Candidates(*(mx.array(array.astype(np.float32)) for array in (chi, stiffness, cost)))
 
 
@@ -365,7 +376,7 @@ def _minimise(problem: _Problem, candidates: _Candidates, chosen: _Candidates) -
     contacts = problem.contacts
     if not contacts.side.shape[1]:
         return centre
-    free = mx.where(mx.array(problem.fixed)[..., None] & (mx.arange(centre.shape[-1]) == 0), 0.0, 1.0)
+    free = mx.where(mx.array(problem.fixed), 0.0, 1.0)
     own = _place_of(contacts)
     between = mx.zeros(contacts.all.shape)
     between = mx.put_along_axis(

@@ -117,7 +117,7 @@ def fold_batch(
     several = max(samples, candidates)
     # The network's own confidence believes what follows its own distances, right or wrong: it takes a judge to choose.
     traced = judge is not None and several > 1
-    ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=traced)
+    ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=traced, peptides=peptides)
 
     # 5. Confidence, ranking, and what else a prediction says.
     if judge is None:
@@ -131,11 +131,13 @@ def fold_batch(
         raise BetafoldError(damaged)
     if details:
         from betafold_mlx.fold.details import read_details
-    predictions = []
+    predictions, linked = [], []
     for row, peptide in enumerate(peptides):
         n = len(peptide)
         made = np.flatnonzero(ensemble.source[row] != NOTHING)
-        ranking = rank_models(peptide, coordinates[row, made, :n], plddt[row, made, :n])
+        chi = ensemble.chi[row, :, :n] if ensemble.chi is not None and peptide.other_bonds else None
+        of_made = None if chi is None else chi[made]
+        ranking = rank_models(peptide, coordinates[row, made, :n], plddt[row, made, :n], of_made)
         order = made[ranking.order[:samples]]
         models = _without_absent_cb(peptide, coordinates[row, order, :n])
         scores = plddt[row, order, :n]
@@ -162,6 +164,7 @@ def fold_batch(
             details=read_details(answer, row, n, peptide.cyclic) if details else None,
         )
         predictions.append(prediction)
+        linked.append(None if chi is None else chi[order])
     predictions = [
         prediction.mirrored() if is_mirrored(prediction.peptide) else prediction
         for prediction in _with_secondary_structures(predictions)
@@ -170,7 +173,7 @@ def fold_batch(
         return predictions
     from betafold_mlx.fold.side_chains import add_side_chains  # 6.
 
-    return add_side_chains(predictions, side_chains, answer.states)
+    return add_side_chains(predictions, side_chains, answer.states, linked)
 
 
 def find_templates(peptides: Sequence[Peptide], library: TemplateLibrary, max_identity: float = 1.0) -> Hits:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from betafold_mlx.fold.foreign import approximations
-from betafold_mlx.geometry.checks import Bond, count_clashes, measure_bonds
+from betafold_mlx.fold.foreign import approximations, is_mirrored
+from betafold_mlx.geometry.checks import Bond, count_clashes, measure_bonds, measure_links
+from betafold_mlx.geometry.spread import mirror_image
+from betafold_mlx.peptide.residue_table import BACKBONE
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS, Peptide
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ class Ranking(NamedTuple):
     through: tuple[bool, ...]
 
 
-def rank_models(peptide: Peptide, coordinates: np.ndarray, plddt: np.ndarray) -> Ranking:
+def rank_models(
+    peptide: Peptide, coordinates: np.ndarray, plddt: np.ndarray, chi: np.ndarray | None = None
+) -> Ranking:
     """Rank models: first those that have their stated bonds and do not run through themselves, then by mean pLDDT.
 
     Parameters
@@ -54,11 +58,19 @@ def rank_models(peptide: Peptide, coordinates: np.ndarray, plddt: np.ndarray) ->
         (S, L, 5, 3) Angstrom.
     plddt : numpy.ndarray
         (S, L), 0 to 100.
+    chi : numpy.ndarray, optional
+        (S, L, K) radians of residues with stated bonds, where there are others than a ring and disulfides.
     """
     bonds = [measure_bonds(peptide, model) for model in coordinates]
+    if peptide.other_bonds and chi is not None:
+        models = mirror_image(coordinates) if is_mirrored(peptide) else coordinates
+        bonds = [
+            (*first, *more) for first, more in zip(bonds, measure_links(peptide, models, chi), strict=True)
+        ]
     broken = np.array([not all(bond.formed for bond in model) for model in bonds])
     glycine = np.array([letter == "G" for letter in peptide.sequence])
-    clashes, through = count_clashes(coordinates, glycine, peptide.cyclic, peptide.disulfides)
+    linked = [(bond.i, bond.j) for bond in peptide.other_bonds if {bond.atom_i, bond.atom_j} & set(BACKBONE)]
+    clashes, through = count_clashes(coordinates, glycine, peptide.cyclic, peptide.disulfides, linked)
     score = plddt.mean(axis=1) - CLASH_COST * clashes / len(peptide)
     order = np.lexsort((-score, broken.astype(int) + through))
     return Ranking(

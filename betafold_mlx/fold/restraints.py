@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.geometry import ideal
+from betafold_mlx.geometry.links import link_reach
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.model.ramachandran import TorsionMixture
+from betafold_mlx.peptide.sequence import Peptide
 
 CLOSE_IN_SEQUENCE = 2
 """Pairs nearer along the chain than this say nothing that the covalent geometry does not."""
@@ -40,6 +43,9 @@ class Bonds(NamedTuple):
         Whether any peptide of the batch is a ring, or has a bridge.
     d_residues : mx.array or None
         (B, L), as in `ModelInputs`.
+    reach : mx.array or None
+        (B, L, L) how far apart the CA of two residues with another stated bond can be, Angstrom, i < j; 0 of all other
+        pairs. None where there is no such bond.
     """
 
     residues: mx.array
@@ -51,6 +57,7 @@ class Bonds(NamedTuple):
     has_rings: bool
     has_bridges: bool
     d_residues: mx.array | None = None
+    reach: mx.array | None = None
 
 
 class Restraints(NamedTuple):
@@ -144,6 +151,7 @@ def take(restraints: Restraints, rows: np.ndarray) -> Restraints:
     """Return the restraints of some of the peptides; a row may be taken more than once."""
     index, bonds, mixture = mx.array(rows), restraints.bonds, restraints.mixture
     cyclic, bridges = bonds.cyclic[index], bonds.bridges[index]
+    reach = None if bonds.reach is None else bonds.reach[index]
     return Restraints(
         Bonds(
             bonds.residues[index],
@@ -155,6 +163,7 @@ def take(restraints: Restraints, rows: np.ndarray) -> Restraints:
             has_rings=bool(cyclic.any().item()),
             has_bridges=bool(bridges.any().item()),
             d_residues=None if bonds.d_residues is None else bonds.d_residues[index],
+            reach=reach if reach is not None and reach.any().item() else None,
         ),
         restraints.distance[index],
         restraints.tightness[index],
@@ -164,6 +173,17 @@ def take(restraints: Restraints, rows: np.ndarray) -> Restraints:
         restraints.omega[index],
         restraints.inside[index],
     )
+
+
+def with_links(restraints: Restraints, peptides: Sequence[Peptide]) -> Restraints:
+    """Return the restraints of B peptides with those of their bonds that are neither a ring nor disulfides."""
+    if not any(peptide.other_bonds for peptide in peptides):
+        return restraints
+    reach = np.zeros(restraints.distance.shape, dtype=np.float32)
+    for row, peptide in enumerate(peptides):
+        for bond in peptide.other_bonds:
+            reach[row, bond.i - 1, bond.j - 1] = link_reach(peptide, bond)
+    return restraints._replace(bonds=restraints.bonds._replace(reach=mx.array(reach)))
 
 
 def ring_distances(last: int, first: int) -> tuple[float, float, float, float]:

@@ -15,6 +15,7 @@ from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.side_chains import SideChainInputs, SideChainNetwork
+from betafold_mlx.peptide.leaving import open_end
 
 NO_ROOM = "the backbone leaves no room for side chains"
 
@@ -23,7 +24,10 @@ _NAMED = 3
 
 
 def add_side_chains(
-    predictions: Sequence[Prediction], network: SideChainNetwork, states: mx.array | None = None
+    predictions: Sequence[Prediction],
+    network: SideChainNetwork,
+    states: mx.array | None = None,
+    given: Sequence[np.ndarray | None] = (),
 ) -> list[Prediction]:
     """Return predictions with all heavy atoms.
 
@@ -38,6 +42,8 @@ def add_side_chains(
         Gives the rotamers.
     states : mx.array, optional
         (B, L, D) of the folding network, where the side-chain network reads them.
+    given : sequence of numpy.ndarray or None
+        Of each prediction the chi angles that its stated bonds leave no choice, (M, L, K) radians, NaN of the others.
     """
     peptides = [prediction.peptide for prediction in predictions]
     inputs = collate(peptides)
@@ -57,11 +63,21 @@ def add_side_chains(
     rows, models = np.array(
         [(row, model) for row, each in enumerate(predictions) for model in range(len(each.coordinates))]
     ).T
-    packed = pack(peptides, rows, backbone[rows, models], log_weights[rows, models], network.rotamers)
+    fixed = None
+    if any(chi is not None for chi in given):
+        columns = max(chi.shape[-1] for chi in given if chi is not None)
+        fixed = np.full((len(peptides), most, length, columns), np.nan, dtype=np.float32)
+        for row, chi in enumerate(given):
+            if chi is not None:
+                fixed[row, : len(chi), : chi.shape[1], : chi.shape[2]] = chi
+        fixed = fixed[rows, models]
+    packed = pack(
+        peptides, rows, backbone[rows, models], log_weights[rows, models], network.rotamers, given=fixed
+    )
     found = []
     for row, prediction in enumerate(predictions):
         peptide, mine = prediction.peptide, packed.atoms[rows == row, : len(prediction.peptide)]
-        names = slot_names(peptide.residues, peptide.c_cap is None and not peptide.cyclic)
+        names = slot_names(peptide.residues, open_end(peptide))
         mine = mine[:, :, : max(map(len, names))]
         mine[:, :, :5] = prediction.coordinates
         clashes = [packed.clashes[index] for index in np.flatnonzero(rows == row)]

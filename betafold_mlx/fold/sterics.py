@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.geometry.side_chains import SLOTS, SideChains
+from betafold_mlx.peptide.leaving import leaving_atoms
 from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
 
@@ -93,29 +94,32 @@ class _Atoms(NamedTuple):
 def _atoms_of(peptide: Peptide, names: Sequence[Sequence[str]]) -> _Atoms:
     rows: list[tuple[int, int, float, bool, bool]] = []
     place: dict[tuple[int, str], int] = {}
+    gone = leaving_atoms(peptide)
     for number, (code, atoms) in enumerate(zip(peptide.residues, names, strict=True)):
         kind = RESIDUES[code]
         for index, atom in enumerate(atoms):
-            if atom:
+            if atom and (number + 1, atom) not in gone:
                 element = kind.elements.get(atom, "O")
                 place[number, atom] = len(rows)
                 reach = RADII.get(element, RADII["S"])
                 rows.append((number, index, reach, element in ("N", "O"), atom in kind.hydrogens))
     residue, slot, radius, polar, hydrogens = (np.array(column) for column in zip(*rows, strict=True))
-    return _Atoms(residue, slot, radius, polar, hydrogens, _near_along_bonds(peptide, residue, place))
+    bonded = (residue[:, None] == residue) | near_along_bonds(peptide, place)
+    return _Atoms(residue, slot, radius, polar, hydrogens, bonded)
 
 
-def _near_along_bonds(peptide: Peptide, residue: np.ndarray, place: dict[tuple[int, str], int]) -> np.ndarray:
-    """Tell which atoms (N, N) are of one residue, or three bonds or less apart."""
+def near_along_bonds(peptide: Peptide, place: dict[tuple[int, str], int]) -> np.ndarray:
+    """Tell which atoms (N, N) of a numbering are three bonds or less apart; residues count from 0."""
     bonds = [((i, a), (i, b)) for i, code in enumerate(peptide.residues) for a, b, _ in RESIDUES[code].bonds]
     bonds += [((i, "C"), (i + 1, "N")) for i in range(len(peptide) - 1)]
     bonds += [((bond.i - 1, bond.atom_i), (bond.j - 1, bond.atom_j)) for bond in peptide.bonds]
-    step = np.eye(len(residue), dtype=np.float32)
+    step = np.eye(len(place), dtype=np.float32)
     for first, second in bonds:
         if first in place and second in place:
             i, j = place[first], place[second]
             step[i, j] = step[j, i] = 1
-    return (residue[:, None] == residue) | (step @ step @ step > 0)
+    near: np.ndarray = step @ step @ step > 0
+    return near
 
 
 def contact_energy(squared: mx.array, near: mx.array) -> mx.array:

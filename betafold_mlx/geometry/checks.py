@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from betafold_mlx.geometry.disulfides import ACROSS, CB_SG, SG_SG, place_sulfurs
+from betafold_mlx.geometry.links import link_terms, linked_atoms, misfits
+from betafold_mlx.peptide.bonds import SULFUR
 from betafold_mlx.peptide.sequence import Peptide
 
 RING_DISTANCE = (1.31, 1.35)
@@ -36,33 +39,39 @@ class Bond:
     Attributes
     ----------
     kind : str
-        ``ring`` (C of the last residue to N of the first) or ``disulfide`` (SG to SG).
+        ``ring`` (C of the last residue to N of the first), ``disulfide`` (SG to SG), or ``bond``.
     residues : (int, int)
         1-based.
     distance : float
         Angstrom.
     formed : bool
-        Within the accepted range, the angles of a disulfide too.
+        Within the accepted range, the angles of all but a ring too.
+    atoms : (str, str)
+        One of each residue.
+    wanted : (float, float)
+        The accepted range, Angstrom.
     """
 
     kind: str
     residues: tuple[int, int]
     distance: float
     formed: bool
+    atoms: tuple[str, str] = (SULFUR, SULFUR)
+    wanted: tuple[float, float] = DISULFIDE_DISTANCE
 
     def describe(self) -> str:
         """Return the bond in words."""
-        low, high = RING_DISTANCE if self.kind == "ring" else DISULFIDE_DISTANCE
-        name = (
-            "head-to-tail bond, C-N"
-            if self.kind == "ring"
-            else "disulfide {}-{}, SG-SG".format(*self.residues)
-        )
-        return f"{name} {self.distance:.2f} A, wanted {low} to {high}"
+        i, j = self.residues
+        name = {
+            "ring": "head-to-tail bond, C-N",
+            "disulfide": f"disulfide {i}-{j}, SG-SG",
+            "bond": f"bond {i}:{self.atoms[0]}-{j}:{self.atoms[1]},",
+        }[self.kind]
+        return f"{name} {self.distance:.2f} A, wanted {self.wanted[0]} to {self.wanted[1]}"
 
 
 def measure_bonds(peptide: Peptide, coordinates: np.ndarray) -> tuple[Bond, ...]:
-    """Measure the stated bonds of a peptide; sulfurs stand where the backbone lets them make the best bond.
+    """Measure ring and disulfides of a peptide; sulfurs stand where the backbone lets them make the best bond.
 
     Parameters
     ----------
@@ -80,7 +89,16 @@ def measure_bonds(peptide: Peptide, coordinates: np.ndarray) -> tuple[Bond, ...]
     if peptide.cyclic:
         low, high = RING_DISTANCE
         distance = float(np.linalg.norm(coordinates[-1, 2].astype(np.float64) - coordinates[0, 0]))
-        bonds.append(Bond("ring", (1, len(peptide)), round(distance, 3), low <= distance <= high))
+        bonds.append(
+            Bond(
+                "ring",
+                (1, len(peptide)),
+                round(distance, 3),
+                low <= distance <= high,
+                ("N", "C"),
+                RING_DISTANCE,
+            )
+        )
     if peptide.disulfides:
         i, j = np.array(peptide.disulfides).T - 1
         _, misfits = place_sulfurs(coordinates[i], coordinates[j])
@@ -94,8 +112,45 @@ def measure_bonds(peptide: Peptide, coordinates: np.ndarray) -> tuple[Bond, ...]
     return tuple(bonds)
 
 
+def measure_links(peptide: Peptide, coordinates: np.ndarray, chi: np.ndarray) -> list[tuple[Bond, ...]]:
+    """Measure the stated bonds that are neither the ring nor a disulfide.
+
+    Parameters
+    ----------
+    peptide : Peptide
+        With its stated chemistry.
+    coordinates : numpy.ndarray
+        (S, L, 5, 3) Angstrom, of the hand of the peptide.
+    chi : numpy.ndarray
+        (S, L, K) radians, of the bonded residues.
+
+    Returns
+    -------
+    list of tuple of Bond
+        Of each of the S models, in the order of `Peptide.other_bonds`.
+    """
+    points = linked_atoms(peptide, coordinates, chi)
+    columns = []
+    for bond in peptide.other_bonds:
+        terms = link_terms(peptide, bond)
+        low, high = round(terms[0].low - terms[0].tolerance, 2), round(terms[0].high + terms[0].tolerance, 2)
+        distances = np.linalg.norm(points[bond.i, bond.atom_i] - points[bond.j, bond.atom_j], axis=-1)
+        right = (np.abs(misfits(terms, points)) <= [term.tolerance for term in terms]).all(axis=-1)
+        columns.append(
+            [
+                Bond("bond", (bond.i, bond.j), round(d, 3), formed, (bond.atom_i, bond.atom_j), (low, high))
+                for d, formed in zip(distances.tolist(), right.tolist(), strict=True)
+            ]
+        )
+    return list(zip(*columns, strict=True))
+
+
 def count_clashes(
-    coordinates: np.ndarray, glycine: np.ndarray, cyclic: bool, disulfides: tuple[tuple[int, int], ...]
+    coordinates: np.ndarray,
+    glycine: np.ndarray,
+    cyclic: bool,
+    disulfides: tuple[tuple[int, int], ...],
+    linked: Sequence[tuple[int, int]] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count clashes of models of one peptide, and find out which run through themselves.
 
@@ -111,6 +166,8 @@ def count_clashes(
         Closed head to tail.
     disulfides : tuple of (int, int)
         1-based.
+    linked : sequence of (int, int)
+        Residues of other stated bonds with an end in the backbone, 1-based: their atoms are not counted.
 
     Returns
     -------
@@ -133,6 +190,9 @@ def count_clashes(
     for i, j in disulfides:
         bonded[i - 1, j - 1] = bonded[j - 1, i - 1] = True
     skipped = bonded[np.ix_(residue, residue)] & (atom == _CB)[:, None] & (atom == _CB)
+    for i, j in linked:
+        both = (residue == i - 1) | (residue == j - 1)
+        skipped |= both[:, None] & both
     polar = (atom == 0)[:, None] & (atom == 3)
     limit = RADII[atom][:, None] + RADII[atom]
     limit = limit - np.where(polar | polar.T, ALLOWED_OVERLAP_POLAR, ALLOWED_OVERLAP)

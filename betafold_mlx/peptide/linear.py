@@ -130,9 +130,13 @@ def _inside(word: str) -> list[str]:
     return [token for _, token in split_outside(word[start + 1 : end], "- \t\n") if token]
 
 
+_LABEL = re.compile(r"\([0-9].*", flags=re.DOTALL)
+"""The label of a bond behind a name, as in ``Lys(1:NZ)``."""
+
+
 def _are_names(words: list[str]) -> bool:
     """Tell whether words are names of residues: two or more, and at least half of those that are not in brackets."""
-    words = [word for word in words if word[:1] not in PAIRS]
+    words = [_LABEL.sub("", word) for word in words if word[:1] not in PAIRS]
     names = sum(len(word) > 2 and known_name(word) for word in words)
     names += sum(bool(re.fullmatch(r"[A-Z][a-z]{2}", word)) and not known_name(word) for word in words)
     return names > 1 and 2 * names >= len(words)

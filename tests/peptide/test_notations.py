@@ -382,3 +382,8 @@ def test_hands_are_those_of_rdkit(letters, data):
         chem.MolFromHELM(helm_for_rdkit(peptide)), useLegacyImplementation=False
     )
     assert [kind == "R" for _, kind in sorted(centres)] == peptide.d_residues.tolist() == hands
+
+
+def test_labels_do_not_hide_names():
+    peptide = Peptide.parse("004-28J(2:CD1)-BCS(2:CH)-BCS")
+    assert peptide.residues == ("004", "28J", "BCS", "BCS") and str(peptide.bonds[0]) == "2:CD1-3:CH"

@@ -19,7 +19,7 @@ _RING = r"(?:(?i:cyclo|cyclic|cyc)|c)-?(?=[(\[](?!\d+(?::\w+)?[)\]]))"
 """The start of a ring; c(1) is a cysteine with the label of a bond."""
 
 _BRIDGE = (
-    r"(?i)[\s,;(\[]*(?:disulfide|disulphide|s-s)s?[\s-]*(?:bridges?|bonds?)?\s*[:=]?\s*"
+    r"(?i)(?<![\s,;(\[])[\s,;(\[]*(?:disulfide|disulphide|s-s)s?[\s-]*(?:bridges?|bonds?)?\s*[:=]?\s*"
     r"(?P<pairs>(?:(?:Cys)?\d+\s*-\s*(?:Cys)?\d+[\s,;and&]*)+)[)\]]?\s*$"
 )
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")

@@ -20,8 +20,8 @@ from betafold_mlx.peptide.reading import Reading
 from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import MAX_LENGTH, MIN_LENGTH, Peptide
 
-_LONGEST_TEXT = 20_000
-"""Characters: 50 residues with long names and bonds take less than a tenth."""
+_LONGEST_TEXT = 4000
+"""Characters: 50 residues with long names and bonds take less than half."""
 
 
 def read_peptide(

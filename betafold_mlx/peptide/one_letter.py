@@ -116,12 +116,14 @@ def _check_word(text: str, place: int, reading: Reading) -> None:
         raise BetafoldError(
             f"{word!r} at position {start} can be one residue or three: write [{word}] or {apart}"
         )
+    if letter != "p":
+        return
     bare = re.sub(r"\[[^]]*\]|\([^)]*\)", "", text)
-    after = re.findall("p(.?)", bare)
-    if {c for c in bare if c.islower()} == {"p"} and all(each and each in "STY" for each in after):
+    if not re.search("[a-oq-z]|p(?![STY])", bare):
+        after = bare[bare.index("p") + 1]
         raise BetafoldError(
-            f"'p{after[0]}' at position {reading.place} can be phosphorylated {after[0]} or D-Pro and {after[0]}: "
-            f"write [p{after[0]}] or [DPR]{after[0]}"
+            f"'p{after}' at position {reading.place} can be phosphorylated {after} or D-Pro and {after}: "
+            f"write [p{after}] or [DPR]{after}"
         )
 
 

@@ -1,6 +1,7 @@
 """Notations: real strings, writing and reading back, malformed strings, RDKit as a second reader."""
 
 import csv
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -387,3 +388,15 @@ def test_hands_are_those_of_rdkit(letters, data):
 def test_labels_do_not_hide_names():
     peptide = Peptide.parse("004-28J(2:CD1)-BCS(2:CH)-BCS")
     assert peptide.residues == ("004", "28J", "BCS", "BCS") and str(peptide.bonds[0]) == "2:CD1-3:CH"
+
+
+@pytest.mark.parametrize(
+    "part", ["(", "[", "{", "a", "p", "pS", "gly", "A[", "disulfide ", "PEPTIDE1{A.", "1-2 "]
+)
+def test_long_texts_are_refused_in_no_time(part):
+    """A server reads what it is sent: once, 4000 brackets took two seconds, and 4000 letters p four."""
+    started = time.process_time()
+    for text in (part * 4000, (part * 4000)[:4000], ("A" + part * 4000)[:4000]):
+        with pytest.raises(BetafoldError):
+            Peptide.parse(text)
+    assert time.process_time() - started < 2

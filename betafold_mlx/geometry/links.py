@@ -38,6 +38,8 @@ ACYL_ANGLE, AMIDE_ANGLE, ESTER_ANGLE = np.radians((117.2, 121.7, 117.0))
 """X-C-N at the carbon of an acid, whose O-C-N is what is left in the plane; C-N-X and C-O-X behind it."""
 THIOETHER_ANGLE, ETHER_ANGLE, AMINE_ANGLE, CARBON_ANGLE = np.radians((100.8, 112.0, 111.0, 110.5))
 """At the sulfur, oxygen, nitrogen or tetrahedral carbon that a bond ends at."""
+CROWDED_ANGLE = np.radians(108.2)
+"""At a carbon of three more neighbours: what the other angles of about 110.7, as those at CA, leave."""
 FLAT_ANGLE, FORKED_ANGLE = np.radians((120.0, 124.0))
 """At a planar atom of one more neighbour, and of two: between a five-membered and a six-membered ring."""
 
@@ -222,7 +224,9 @@ def _angle(peptide: Peptide, end: Atom, near: Atom, other: str, acylated: bool, 
         return float(CB_SG_SG if other == "S" else THIOETHER_ANGLE)
     if element == "O":
         return float(ESTER_ANGLE if acylated else ETHER_ANGLE)
-    return float(AMINE_ANGLE if element == "N" else CARBON_ANGLE)
+    if element == "N":
+        return float(AMINE_ANGLE)
+    return float(CROWDED_ANGLE if neighbours > 2 else CARBON_ANGLE)
 
 
 def _planar(peptide: Peptide, end: Atom, acylated: bool) -> bool:

@@ -99,6 +99,18 @@ def test_an_amide_is_closed_exactly(network, peptide, chain, oxygen):
         np.testing.assert_allclose(chi3, 90, atol=30)
 
 
+@pytest.mark.parametrize("atom", ["CB", "CA"])
+def test_a_thioether_is_closed_exactly(network, atom):
+    """To a methyl as in lanthionine, or to CA as in subtilosin, in the place of its hydrogen."""
+    peptide = Peptide.parse("AACAAAAAAA", bonds=[StatedBond(3, "SG", 6, atom)])
+    points, _, _, misfit = closed(network, peptide, -80, 60)
+    assert (misfit < 1).all()
+    np.testing.assert_allclose(np.linalg.norm(points[3, "SG"] - points[6, atom], axis=-1), 1.819, atol=0.02)
+    np.testing.assert_allclose(angle(points, (3, "CB"), (3, "SG"), (6, atom)), 100.8, atol=6)
+    for near in ("CA",) if atom == "CB" else ("N", "C", "CB"):
+        np.testing.assert_allclose(angle(points, (3, "SG"), (6, atom), (6, near)), 109.5, atol=6)
+
+
 def test_a_d_peptide_closes_with_d_residues(network):
     mirror = Peptide.parse("AAKAAAEAAA", bonds=LACTAM.bonds, d_amino_acids=True)
     images, backbone, _, misfit = closed(network, mirror)

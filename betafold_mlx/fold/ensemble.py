@@ -1,4 +1,4 @@
-"""Steps 2 to 4 of a fold, for a whole batch: draw starts, minimise them together, close rings and disulfides."""
+"""Steps 2 to 4 of a fold, for a whole batch: draw starts, minimise them together, close stated bonds."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@
 2. Candidate starts are drawn from the torsion distributions (`minimise`), follow the distances (`traces`), and are
    threaded through templates (`threads`).
 3. All candidates are minimised together (`minimise`), against the distances, clashes and stated bonds.
-4. Rings and disulfides are closed exactly (`closing`). Steps 2 to 4 are `ensemble.refine`.
+4. Rings and disulfides are closed exactly (`closing`), and other stated bonds (`linking`). Steps 2 to 4 are
+   `ensemble.refine`.
 5. Candidates are scored (`judging`, or `confidence` without a judge) and ranked (`ranking`): the `Prediction` of each
    peptide.
 6. The models that are kept get their side chains (`side_chains`, `packing`).

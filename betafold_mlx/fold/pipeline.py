@@ -9,7 +9,7 @@
    `ensemble.refine`.
 5. Candidates are scored (`judging`, or `confidence` without a judge) and ranked (`ranking`): the `Prediction` of each
    peptide.
-6. The models that are kept get their side chains (`side_chains`, `packing`).
+6. The models that are kept get their side chains (`side_chains`, `packing`, `relief`).
 """
 
 from __future__ import annotations

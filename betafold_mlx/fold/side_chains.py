@@ -8,14 +8,18 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.packing import pack
+from betafold_mlx.fold.packing import Packed, clashing_atoms, pack
 from betafold_mlx.fold.prediction import Prediction
-from betafold_mlx.geometry.side_chains import slot_names
+from betafold_mlx.fold.relief import relieve
+from betafold_mlx.fold.sterics import clashes, contacts_of
+from betafold_mlx.geometry.checks import count_clashes
+from betafold_mlx.geometry.side_chains import build_side_chains, side_chains, slot_names
 from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.side_chains import SideChainInputs, SideChainNetwork
 from betafold_mlx.peptide.leaving import open_end
+from betafold_mlx.peptide.sequence import Peptide
 
 NO_ROOM = "the backbone leaves no room for side chains"
 
@@ -74,23 +78,78 @@ def add_side_chains(
     packed = pack(
         peptides, rows, backbone[rows, models], log_weights[rows, models], network.rotamers, given=fixed
     )
+    roomier = _make_room(peptides, rows, backbone[rows, models], packed)
     found = []
     for row, prediction in enumerate(predictions):
         peptide, mine = prediction.peptide, packed.atoms[rows == row, : len(prediction.peptide)]
         names = slot_names(peptide.residues, open_end(peptide))
         mine = mine[:, :, : max(map(len, names))]
         mine[:, :, :5] = prediction.coordinates
-        clashes = [packed.clashes[index] for index in np.flatnonzero(rows == row)]
+        overlaps = [packed.clashes[index] for index in np.flatnonzero(rows == row)]
         found.append(
             replace(
                 prediction,
                 atoms=mine,
                 atom_names=tuple(names),
-                side_chain_clashes=tuple(map(len, clashes)),
-                warnings=(*prediction.warnings, *crowded(clashes[0])),
+                side_chain_clashes=tuple(map(len, overlaps)),
+                warnings=(*prediction.warnings, *crowded(overlaps[0])),
             )
         )
+    for index, (atoms, torsions) in roomier.items():
+        found[rows[index]] = _moved(found[rows[index]], int(models[index]), atoms, torsions)
     return found
+
+
+def _make_room(
+    peptides: Sequence[Peptide], rows: np.ndarray, backbone: np.ndarray, packed: Packed
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Return the atoms (L, 5 + A, 3) and torsions (L, 3) of crowded structures that gave way, by their numbers."""
+    plain = np.array([k for k, row in enumerate(rows) if not peptides[row].bonds], dtype=int)
+    if not len(plain):
+        return {}
+    length = backbone.shape[1]
+    chains = side_chains([p.residues for p in peptides], list(map(open_end, peptides)), length)
+    contacts = contacts_of(peptides, chains, backbone=True).take(mx.array(rows[plain]))
+    there = clashes(packed.atoms[plain], contacts)
+    crowded = plain[[bool(pairs) for pairs in there]]
+    if not len(crowded):
+        return {}
+    free = relieve(peptides, rows[crowded], backbone[crowded], packed.chi[crowded], chains)
+    mine = chains.take(mx.array(rows[crowded]))
+    phi = mx.array(free.torsions[..., 0])
+    built = np.array(build_side_chains(mx.array(free.backbone), mx.array(free.chi), mine, phi))
+    atoms = np.where(np.array(mine.mask)[..., None], built, np.nan)
+    return {int(k): (atoms[n], free.torsions[n]) for n, k in enumerate(crowded)}
+
+
+def _moved(prediction: Prediction, model: int, atoms: np.ndarray, torsions: np.ndarray) -> Prediction:
+    """Return a prediction with other atoms and torsions of one of its models."""
+    peptide = prediction.peptide
+    assert prediction.atoms is not None
+    length, slots = prediction.atoms.shape[1:3]
+    every, coordinates = prediction.atoms.copy(), prediction.coordinates.copy()
+    every[model] = atoms[:length, :slots]
+    coordinates[model] = every[model, :, :5]
+    angles = prediction.torsions.copy()
+    angles[model] = np.where(np.isnan(angles[model]), np.nan, torsions[:length])
+    glycine = np.array([letter == "G" for letter in peptide.sequence])
+    overlaps, through = count_clashes(coordinates, glycine, peptide.cyclic, peptide.disulfides)
+    named = clashing_atoms(peptide, every[model : model + 1])[0]
+    counts = list(prediction.side_chain_clashes)
+    counts[model] = len(named)
+    warnings = prediction.warnings
+    if model == 0:
+        warnings = (*(line for line in warnings if not line.startswith(NO_ROOM)), *crowded(named))
+    return replace(
+        prediction,
+        atoms=every,
+        coordinates=coordinates,
+        torsions=angles,
+        clashes=tuple(overlaps.tolist()),
+        through=tuple(through.tolist()),
+        side_chain_clashes=tuple(counts),
+        warnings=warnings,
+    )
 
 
 def crowded(clashes: Sequence[tuple[str, str]]) -> list[str]:

@@ -22,7 +22,7 @@ RADII = {"C": 1.70, "N": 1.55, "O": 1.52, "S": 1.80}
 HYDROGENS = 0.05
 """Angstrom, added to the radius of an atom that carries hydrogens, which are not there themselves."""
 POLAR = 0.45
-"""Angstrom that two atoms of N and O may come closer: they can share a hydrogen."""
+"""Angstrom that two atoms of N and O may come closer where one has a hydrogen to share."""
 
 WALL, WELL = 20.0, 0.12
 """Nats: two atoms in one place, and the depth of the well; chosen on validation structures, as is `HYDROGENS`."""
@@ -57,22 +57,28 @@ class Contacts(NamedTuple):
         return Contacts(*(array[rows] for array in self))
 
 
-def contacts_of(peptides: Sequence[Peptide], chains: SideChains) -> Contacts:
-    """Return the contacts of peptides and their side chains (`betafold_mlx.geometry.side_chains`)."""
+def contacts_of(peptides: Sequence[Peptide], chains: SideChains, backbone: bool = False) -> Contacts:
+    """Return the contacts of peptides and their side chains (`betafold_mlx.geometry.side_chains`).
+
+    With `backbone`, those among the atoms of the backbone too: then Q is P.
+    """
+    least = 0 if backbone else SLOTS
     slots = chains.mask.shape[-1]
     tables = [_atoms_of(peptide, names) for peptide, names in zip(peptides, chains.names, strict=True)]
     atoms = max(len(table.radius) for table in tables)
-    sides = max(int((table.slot >= SLOTS).sum()) for table in tables)
+    sides = max(int((table.slot >= least).sum()) for table in tables)
     batch = len(tables)
     side, everything = np.zeros((batch, sides), dtype=np.int32), np.zeros((batch, atoms), dtype=np.int32)
     residue = np.zeros((batch, sides), dtype=np.int32)
     near, limit = np.zeros((2, batch, sides, atoms), dtype=np.float32)
     for row, table in enumerate(tables):
         place = table.residue * slots + table.slot
-        own = np.flatnonzero(table.slot >= SLOTS)
+        own = np.flatnonzero(table.slot >= least)
         side[row, : len(own)], everything[row, : len(place)] = place[own], place
         residue[row, : len(own)] = table.residue[own]
-        apart = table.radius[own][:, None] + table.radius - POLAR * (table.polar[own][:, None] & table.polar)
+        gives = table.hydrogens[own][:, None] | table.hydrogens
+        shared = table.polar[own][:, None] & table.polar & gives
+        apart = table.radius[own][:, None] + table.radius - POLAR * shared
         soft = HYDROGENS * (table.hydrogens[own][:, None] + table.hydrogens.astype(int))
         counted = ~table.bonded[own]
         near[row, : len(own), : len(place)] = np.square(apart + soft) * counted
@@ -112,6 +118,7 @@ def near_along_bonds(peptide: Peptide, place: dict[tuple[int, str], int]) -> np.
     """Tell which atoms (N, N) of a numbering are three bonds or less apart; residues count from 0."""
     bonds = [((i, a), (i, b)) for i, code in enumerate(peptide.residues) for a, b, _ in RESIDUES[code].bonds]
     bonds += [((i, "C"), (i + 1, "N")) for i in range(len(peptide) - 1)]
+    bonds += [((len(peptide) - 1, "C"), (len(peptide) - 1, "OXT"))]
     bonds += [((bond.i - 1, bond.atom_i), (bond.j - 1, bond.atom_j)) for bond in peptide.bonds]
     step = np.eye(len(place), dtype=np.float32)
     for first, second in bonds:

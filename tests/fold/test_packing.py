@@ -76,7 +76,7 @@ def test_contacts_are_the_pairs_more_than_three_bonds_apart():
         bonds |= {frozenset(((place, a), (place, b))) for a, b, _ in RESIDUES[code].bonds}
         if place:
             bonds.add(frozenset(((place - 1, "C"), (place, "N"))))
-    bonds.add(frozenset(((1, "SG"), (4, "SG"))))
+    bonds |= {frozenset(((1, "SG"), (4, "SG"))), frozenset(((5, "C"), (5, "OXT")))}
     names = {number: atom for atom, number in atoms.items()}
     limit = np.array(contacts.limit)[0]
     for q, a in enumerate(np.array(contacts.side)[0].tolist()):
@@ -85,16 +85,14 @@ def test_contacts_are_the_pairs_more_than_three_bonds_apart():
             near |= {other for bond in bonds if bond & near for other in bond}
         for p, b in enumerate(np.array(contacts.all)[0].tolist()):
             first, second = names[a], names[b]
-            if first[0] == second[0]:
-                assert limit[q, p] == 0
-                continue
-            if (
-                second in near
-            ):  # within three bonds: never counted but for what chi1 turns beside its peptide bonds
-                assert limit[q, p] == 0 or {first[1], second[1]} & {"CB", "CG", "SG"}, (first, second)
+            if second in near or first[0] == second[0]:
+                assert limit[q, p] == 0, (first, second)
                 continue
             radii = [RADII[name[1][0]] for name in (first, second)]
-            polar = {first[1][0], second[1][0]} <= {"N", "O"}
+            gives = any(
+                name in RESIDUES[peptide.residues[place]].hydrogens for place, name in (first, second)
+            )
+            polar = gives and {first[1][0], second[1][0]} <= {"N", "O"}
             assert limit[q, p] == pytest.approx(sum(radii) - POLAR * polar - CLASH, abs=1e-5)
 
 

@@ -136,10 +136,10 @@ _LABEL = re.compile(r"\([0-9].*", flags=re.DOTALL)
 
 def _are_names(words: list[str]) -> bool:
     """Tell whether words are names of residues: two or more, and at least half of those that are not in brackets."""
-    words = [_LABEL.sub("", word) for word in words if word[:1] not in PAIRS]
+    groups, words = len(words), [_LABEL.sub("", word) for word in words if word[:1] not in PAIRS]
     names = sum(len(word) > 2 and known_name(word) for word in words)
     names += sum(bool(re.fullmatch(r"[A-Z][a-z]{2}", word)) and not known_name(word) for word in words)
-    return names > 1 and 2 * names >= len(words)
+    return (names > 1 or (names == len(words) == 1 and groups > 1)) and 2 * names >= len(words)
 
 
 def _read_words(words: list[str], reading: Reading, text: str, names: bool | None = None) -> None:

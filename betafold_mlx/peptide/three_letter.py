@@ -65,8 +65,8 @@ def read_names(tokens: list[str], reading: Reading) -> None:
         For a name that is not known, with its position.
     """
     for token in tokens:
-        bracketed = token[:1] in PAIRS and closing(token, 0) == len(token) - 1
-        name, groups = (token[1:-1], []) if bracketed else split_groups(token)
+        end = closing(token, 0) if token[:1] in PAIRS else 0
+        name, groups = split_groups(f"{token[1:end]}{token[end + 1 :]}") if end else split_groups(token)
         try:
             whole = residue_code(token) if groups else None
         except BetafoldError:

@@ -388,6 +388,7 @@ def test_hands_are_those_of_rdkit(letters, data):
 def test_labels_do_not_hide_names():
     peptide = Peptide.parse("004-28J(2:CD1)-BCS(2:CH)-BCS")
     assert peptide.residues == ("004", "28J", "BCS", "BCS") and str(peptide.bonds[0]) == "2:CD1-3:CH"
+    assert Peptide.parse("cyclo([004]-[28J](2:CD1)-BCS(2:CH)-[AIB])").residues == ("004", "28J", "BCS", "AIB")
 
 
 @pytest.mark.parametrize(

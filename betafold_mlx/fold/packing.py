@@ -57,7 +57,7 @@ class Packed(NamedTuple):
     atoms : numpy.ndarray
         (n, L, 5 + A, 3) float32 Angstrom, NaN where there is no atom.
     chi : numpy.ndarray
-        (n, L, K) float32 radians, as the types of residues count them; NaN where there is none.
+        (n, L, K) float32 radians, as the types of residues count them, and chi1 of Pro; NaN where there is none.
     clashes : list of list of (str, str)
         For each structure the atoms that clash, as ``TRP 6 CZ2``.
     """
@@ -289,9 +289,11 @@ def _flat(code: str, atom: str) -> bool:
 
 
 def _chi_counts(peptides: Sequence[Peptide], length: int) -> np.ndarray:
+    """Return how many chi angles residues have (B, L): one where its sign tells the pucker of a ring."""
     counts = np.zeros((len(peptides), length), dtype=int)
     for row, peptide in enumerate(peptides):
-        counts[row, : len(peptide)] = [len(RESIDUES[code].chi) for code in peptide.residues]
+        kinds = [RESIDUES[code] for code in peptide.residues]
+        counts[row, : len(peptide)] = [len(kind.chi) or len(kind.placements) - 1 for kind in kinds]
     return counts
 
 

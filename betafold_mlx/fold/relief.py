@@ -82,7 +82,9 @@ def _relieve(
     start, defined = backbone_torsions(points, mask)
     last = mx.array(np.arange(length) == counts[:, None] - 1)
     turned = dihedral(*(points[:, :, atom] for atom in range(4)))
-    behind = turned - np.pi * mx.sign(turned)  # O lies opposite to the next N; as the mirror image has it, but for its sign
+    behind = turned - np.pi * mx.sign(
+        turned
+    )  # O lies opposite to the next N; as the mirror image has it, but for its sign
     start = mx.where(defined, start, mx.array([0.0, 0.0, np.pi]))
     start = mx.concatenate(
         [start[..., :1], mx.where(last, behind, start[..., 1])[..., None], start[..., 2:]], -1

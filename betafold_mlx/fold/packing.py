@@ -128,8 +128,7 @@ def pack(
 def clashing_atoms(peptide: Peptide, atoms: np.ndarray) -> list[list[tuple[str, str]]]:
     """Return for each of n structures (n, L, 5 + A, 3) the atoms that clash, as `Packed.clashes` has them."""
     count = len(atoms)
-    open_end = peptide.c_cap is None and not peptide.cyclic
-    chains = side_chains([peptide.residues] * count, [open_end] * count, len(peptide))
+    chains = side_chains([peptide.residues] * count, [open_end(peptide)] * count, len(peptide))
     pairs = clashes(np.nan_to_num(atoms), contacts_of([peptide] * count, chains))
     name = partial(_name_of, peptide.residues, chains.names[0], atoms.shape[2])
     return [[(name(a), name(b)) for a, b, _ in each] for each in pairs]

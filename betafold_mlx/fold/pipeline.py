@@ -253,7 +253,10 @@ def _without_absent_cb(peptide: Peptide, coordinates: np.ndarray) -> np.ndarray:
 
 
 def _without_end_torsions(peptide: Peptide, torsions: np.ndarray) -> np.ndarray:
-    """Return torsions (S, L, 3) with NaN where an open chain has none."""
+    """Return torsions (S, L, 3) within half a turn of zero, with NaN where an open chain has none."""
+    torsions = np.where(
+        np.abs(torsions) > np.pi, torsions - 2 * np.pi * np.round(torsions / (2 * np.pi)), torsions
+    )
     if not peptide.cyclic:
         torsions[:, 0, 0] = np.nan
         torsions[:, -1, 1:] = np.nan

@@ -131,7 +131,8 @@ def _moved(prediction: Prediction, model: int, atoms: np.ndarray, torsions: np.n
     every[model] = atoms[:length, :slots]
     coordinates[model] = every[model, :, :5]
     angles = prediction.torsions.copy()
-    angles[model] = np.where(np.isnan(angles[model]), np.nan, torsions[:length])
+    turned = torsions[:length] - 2 * np.pi * np.round(torsions[:length] / (2 * np.pi))
+    angles[model] = np.where(np.isnan(angles[model]), np.nan, turned)
     glycine = np.array([letter == "G" for letter in peptide.sequence])
     overlaps, through = count_clashes(coordinates, glycine, peptide.cyclic, peptide.disulfides)
     named = clashing_atoms(peptide, every[model : model + 1])[0]

@@ -294,3 +294,8 @@ def test_the_largest_seed_and_no_peptides_are_taken(predictor):
 def test_numbers_out_of_range(predictor, arguments):
     with pytest.raises(BetafoldError, match=next(iter(arguments))):
         predictor.fold("GIGKFLHSAKKF", **arguments)
+
+
+def test_torsions_lie_within_half_a_turn(predictor):
+    torsions = predictor.fold("GIGKFLHSAKKFGKAF", samples=6).torsions
+    assert np.nanmax(np.abs(torsions)) <= np.float32(np.pi) + 1e-6 and torsions.dtype == np.float32

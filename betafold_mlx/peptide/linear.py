@@ -136,6 +136,7 @@ _LABEL = re.compile(r"\([0-9].*", flags=re.DOTALL)
 
 def _are_names(words: list[str]) -> bool:
     """Tell whether words are names of residues: two or more, and at least half of those that are not in brackets."""
+    words = join_names(words)  # D and aIle are one name
     groups, words = len(words), [_LABEL.sub("", word) for word in words if word[:1] not in PAIRS]
     names = sum(len(word) > 2 and known_name(word) for word in words)
     names += sum(bool(re.fullmatch(r"[A-Z][a-z]{2}", word)) and not known_name(word) for word in words)

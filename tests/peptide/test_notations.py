@@ -401,3 +401,8 @@ def test_long_texts_are_refused_in_no_time(part):
         with pytest.raises(BetafoldError):
             Peptide.parse(text)
     assert time.process_time() - started < 2
+
+
+def test_names_that_hold_hyphens_are_names():
+    peptide = Peptide.parse("cyclo(Ala-D-aIle-BCS-D-aIle)")
+    assert peptide.residues == ("ALA", "28J", "BCS", "28J") and peptide.cyclic

@@ -25,12 +25,6 @@ from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
 
-N_METHYL = frozenset((
-    "SAR", "MAA", "NCY", "MEA", "E9V", "IML", "MLE", "GNC", "EME", "MMO", "MVA", "E9M", "YNM", "BMT",
-    "33X", "DNM", "DSE",
-))  # fmt: skip
-"""N-methyl residues. Like proline's, their nitrogen leaves itself and the residue before no room for a helix."""
-
 EXTENDED = "T"
 """What stands for an N-methyl residue with a hand: a letter of extended chains, not its parent."""
 
@@ -61,9 +55,17 @@ def is_mirrored(peptide: Peptide) -> bool:
     return most > 0 or (most == 0 and first == "D")
 
 
+def is_n_methyl(code: str) -> bool:
+    """Tell whether a residue's N carries a methyl group.
+
+    Like proline's, it leaves itself and the residue before no room for a helix.
+    """
+    return any(row.turn == "phi" for row in RESIDUES[code].placements[0])
+
+
 def has_foreign(peptide: Peptide) -> bool:
     """Tell whether a peptide takes the rule for foreign residues."""
-    return bool((_other_share(peptide) > 0).any()) or not N_METHYL.isdisjoint(peptide.residues)
+    return bool((_other_share(peptide) > 0).any()) or any(map(is_n_methyl, peptide.residues))
 
 
 def approximations(peptide: Peptide) -> str | None:
@@ -125,7 +127,7 @@ def read_foreign(ask: Callable[[Sequence[str]], Folded], peptides: Sequence[Pept
 def reading(peptide: Peptide, hand: int) -> str:
     """Return the letters that the network reads for one hand: glycine stands for residues of the other."""
     letters = [
-        EXTENDED if code in N_METHYL and letter != "G" else letter
+        EXTENDED if is_n_methyl(code) and letter != "G" else letter
         for code, letter in zip(peptide.residues, peptide.sequence, strict=True)
     ]
     return "".join(
@@ -158,7 +160,7 @@ def _allowed(peptide: Peptide, length: int, centre: np.ndarray) -> np.ndarray:
     for place, code in enumerate(peptide.residues):
         if code == "AIB":
             factors[place, ~helical] *= UNLIKELY
-        if code in N_METHYL:
+        if is_n_methyl(code):
             before = place - 1 if place else last
             bent = [place, before] if place or peptide.cyclic else [place]
             factors[np.ix_(bent, ~extended)] = UNLIKELY

@@ -14,26 +14,22 @@ Disulfides are placed before, where the bond is good and the network finds chi1 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.fold.rotamer_candidates import Candidates, Problem, candidates_of, chi_counts, problem_of
 from betafold_mlx.fold.sterics import Contacts, clashes, contact_energy, contacts_of, squared_distances
-from betafold_mlx.geometry.disulfides import GRID, IDEAL, place_sulfurs
 from betafold_mlx.geometry.side_chains import SLOTS, SideChains, build_side_chains, side_chains
-from betafold_mlx.geometry.torsions import backbone_torsions
 from betafold_mlx.model.rotamers import Rotamers
 from betafold_mlx.peptide.leaving import open_end
 from betafold_mlx.peptide.residue_table import RESIDUES
-from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER, Peptide
+from betafold_mlx.peptide.sequence import Peptide
 
-DRAWN, KEPT = 12, 5
-"""Rotamers of a residue that are tried against the backbone, and those of them that are tried against each other."""
-
-NETWORK = 1.5
-"""Weight of the network's log density against contacts; chosen on validation structures."""
+KEPT = 5
+"""Rotamers of a residue, the best ones on the backbone, that are tried against each other."""
 
 TOGETHER = 32
 """Structures packed at a time: more of them fall out of the processor's cache."""
@@ -44,9 +40,6 @@ TEMPERATURES = (4.0, 2.0, 1.0, 0.7, 0.5)
 SWEEPS = 4
 STEPS, RATE = 16, 0.06
 """Steps of the minimisation and the first one's size, radians."""
-
-UNKNOWN = np.pi
-"""Radians: a chi angle that no rotamer tells, as of a long modified side chain: extended."""
 
 
 class Packed(NamedTuple):
@@ -60,11 +53,14 @@ class Packed(NamedTuple):
         (n, L, K) float32 radians, as the types of residues count them, and chi1 of Pro; NaN where there is none.
     clashes : list of list of (str, str)
         For each structure the atoms that clash, as ``TRP 6 CZ2``.
+    chains : SideChains
+        Of the peptides.
     """
 
     atoms: np.ndarray
     chi: np.ndarray
     clashes: list[list[tuple[str, str]]]
+    chains: SideChains
 
 
 def pack(
@@ -111,8 +107,8 @@ def pack(
         some = slice(first, first + TOGETHER)
         places = peptides, rows[some], backbone[some], log_weights[some], rotamers, closed
         known = None if given is None else given[some]
-        problem = _problem(*places, chains, contacts, known, chi.shape[-1])
-        candidates = _candidates(peptides, rows[some], log_weights[some], rotamers, problem, chi.shape[-1])
+        problem = problem_of(*places, chains, contacts, known, chi.shape[-1])
+        candidates = candidates_of(peptides, rows[some], log_weights[some], rotamers, problem, chi.shape[-1])
         found = _minimise(problem, candidates, _choose(problem, candidates))
         built = np.array(problem.build(found))
         there = np.array(chains.mask)[rows[some]]
@@ -120,9 +116,9 @@ def pack(
         for row, pairs in zip(rows[some], clashes(built, problem.contacts), strict=True):
             name = partial(_name_of, peptides[row].residues, chains.names[row], built.shape[2])
             overlaps.append([(name(a), name(b)) for a, b, _ in pairs])
-        own = _chi_counts(peptides, length)[rows[some]]
+        own = chi_counts(peptides, length)[rows[some]]
         chi[some] = np.where(np.arange(chi.shape[-1]) < own[..., None], np.array(found), np.nan)
-    return Packed(atoms, chi, overlaps)
+    return Packed(atoms, chi, overlaps, chains)
 
 
 def clashing_atoms(peptide: Peptide, atoms: np.ndarray) -> list[list[tuple[str, str]]]:
@@ -139,166 +135,9 @@ def _name_of(codes: Sequence[str], names: Sequence[Sequence[str]], slots: int, p
     return f"{codes[residue]} {residue + 1} {names[residue][slot]}"
 
 
-class _Problem(NamedTuple):
-    """Structures whose side chains are wanted; arrays begin with (n,)."""
-
-    backbone: mx.array
-    phi: mx.array
-    chains: SideChains
-    contacts: Contacts
-    fixed: np.ndarray  # (n, L, K) bool, which chi angles are given
-    given: np.ndarray  # (n, L, K) radians
-
-    def build(self, chi: mx.array) -> mx.array:
-        """(n, L, K) radians -> (n, L, 5 + A, 3) Angstrom."""
-        return build_side_chains(self.backbone, chi, self.chains, self.phi)
-
-
-class _Candidates(NamedTuple):
-    """R rotamers of each residue.
-
-    Attributes
-    ----------
-    chi : mx.array
-        (n, L, R, K) radians.
-    stiffness : mx.array
-        (n, L, R, K) concentrations; 0 of an angle that no rotamer tells.
-    cost : mx.array
-        (n, L, R) minus the log weights.
-    """
-
-    chi: mx.array
-    stiffness: mx.array
-    cost: mx.array
-
-    def take(self, which: mx.array) -> _Candidates:
-        """Return those of an index (n, L, R')."""
-        chi, stiffness = (
-            mx.take_along_axis(array, which[..., None], axis=2) for array in (self.chi, self.stiffness)
-        )
-        return _Candidates(chi, stiffness, mx.take_along_axis(self.cost, which, axis=2))
-
-
-def _problem(
-    peptides: Sequence[Peptide],
-    rows: np.ndarray,
-    backbone: np.ndarray,
-    log_weights: np.ndarray,
-    rotamers: Rotamers,
-    closed: bool,
-    chains: SideChains,
-    contacts: Contacts,
-    angles: np.ndarray | None,
-    columns: int,
-) -> _Problem:
-    index, points = mx.array(rows), mx.array(backbone)
-    torsions, _ = backbone_torsions(mx.nan_to_num(points))
-    fixed = np.zeros((*backbone.shape[:2], columns), dtype=bool)
-    given = np.zeros(fixed.shape, dtype=np.float32)
-    for number, row in enumerate(rows):
-        peptide = peptides[row]
-        if peptide.disulfides:
-            i, j = np.array(peptide.disulfides).T - 1
-            ends = np.stack([i, j], axis=1)
-            prior = _sulfur_prior(log_weights[number][ends], peptide.d_residues[ends], rotamers)
-            pair = backbone[number, i], backbone[number, j]
-            chi1, misfit = place_sulfurs(*pair, prior=prior)
-            if closed:
-                nearest, least = place_sulfurs(*pair)
-                opened = (np.abs(misfit) > IDEAL).any(axis=-1) & (np.abs(least) <= IDEAL).all(axis=-1)
-                chi1 = np.where(opened[:, None], nearest, chi1)
-            given[number, i, 0], given[number, j, 0] = chi1.T
-            fixed[number, i, 0] = fixed[number, j, 0] = True
-    if angles is not None:
-        angles = np.pad(angles, ((0, 0), (0, 0), (0, columns)), constant_values=np.nan)[..., :columns]
-        fixed |= np.isfinite(angles)
-        given = np.where(np.isfinite(angles), angles, given)
-    return _Problem(
-        mx.nan_to_num(points), torsions[..., 0], chains.take(index), contacts.take(index), fixed, given
-    )
-
-
-def _sulfur_prior(log_weights: np.ndarray, mirrored: np.ndarray, rotamers: Rotamers) -> np.ndarray:
-    """Return the log density of chi1 (..., 2, 36) at `GRID` of pairs of cysteines with log weights (..., 2, K)."""
-    chi = np.where(mirrored[..., None], -GRID, GRID)[..., None] * np.eye(1, 4)  # (..., 2, 36, 4)
-    density = rotamers.log_density(
-        mx.array(log_weights)[..., None, :],
-        mx.full(chi.shape[:-1], ALPHABET.index("C")),
-        mx.array(chi.astype(np.float32)),
-        mx.broadcast_to(mx.arange(4) < 1, chi.shape),
-    )
-    return np.array(density)
-
-
-def _candidates(
-    peptides: Sequence[Peptide],
-    rows: np.ndarray,
-    log_weights: np.ndarray,
-    rotamers: Rotamers,
-    problem: _Problem,
-    columns: int,
-) -> _Candidates:
-    """Return the most probable rotamers of each residue; one of a residue with a chi angle that is given."""
-    residues = np.zeros(log_weights.shape[:2], dtype=np.int64)
-    told = np.zeros((*residues.shape, columns), dtype=bool)
-    default = np.zeros((*residues.shape, columns), dtype=np.float32)
-    hand = np.ones(residues.shape, dtype=np.float32)
-    for number, row in enumerate(rows):
-        peptide = peptides[row]
-        residues[number, : len(peptide)] = peptide.ids
-        hand[number, : len(peptide)] -= 2 * peptide.d_residues
-        for place, code in enumerate(peptide.residues):
-            mine, others = _told(code)
-            told[number, place, : len(mine)], default[number, place, : len(others)] = mine, others
-    best = np.argsort(-log_weights, axis=-1, kind="stable")[..., :DRAWN]  # (n, L, R)
-    cost = -NETWORK * np.take_along_axis(log_weights, best, axis=-1)
-    at = residues[..., None], best
-    padding = [(0, 0)] * 3 + [(0, max(columns - 4, 0))]
-    centre, concentration = (
-        np.pad(np.array(array)[at], padding)[..., :columns]
-        for array in (rotamers.centre, rotamers.concentration)
-    )
-    chi = np.where(told[..., None, :], centre * hand[..., None, None], default[..., None, :])
-    stiffness = np.where(told[..., None, :], concentration, 0.0)
-    chi = np.where(problem.fixed[..., None, :], problem.given[..., None, :], chi)
-    stiffness = np.where(problem.fixed[..., None, :], 1e4, stiffness)
-    cost[..., 1:] = np.where(problem.fixed.any(axis=-1, keepdims=True), 1e4, cost[..., 1:])
-    return _Candidates(*(mx.array(array.astype(np.float32)) for array in (chi, stiffness, cost)))
-
-
-@cache
-def _told(code: str) -> tuple[list[bool], list[float]]:
-    """Return which chi angles of a residue its parent's rotamers tell, and values for the others, radians."""
-    kind = RESIDUES[code]
-    if kind.parent == "P":
-        return [True], [0.0]
-    parent = RESIDUES[THREE_LETTER[kind.parent]]
-    told: list[bool] = []
-    values: list[float] = []
-    for number, chi in enumerate(kind.chi):
-        flat = _flat(code, chi[2])
-        like = number < len(parent.chi) and flat == _flat(parent.code, parent.chi[number][2])
-        told.append(like and all(told))
-        values.append(np.pi / 2 if flat else UNKNOWN)
-    return told, values
-
-
-def _flat(code: str, atom: str) -> bool:
-    return any(order == 2 and atom in bond for *bond, order in RESIDUES[code].bonds)
-
-
-def _chi_counts(peptides: Sequence[Peptide], length: int) -> np.ndarray:
-    """Return how many chi angles residues have (B, L): one where its sign tells the pucker of a ring."""
-    counts = np.zeros((len(peptides), length), dtype=int)
-    for row, peptide in enumerate(peptides):
-        kinds = [RESIDUES[code] for code in peptide.residues]
-        counts[row, : len(peptide)] = [len(kind.chi) or len(kind.placements) - 1 for kind in kinds]
-    return counts
-
-
-def _choose(problem: _Problem, candidates: _Candidates) -> _Candidates:
+def _choose(problem: Problem, candidates: Candidates) -> Candidates:
     """Return the rotamer (R = 1) of each residue that fits the others best."""
-    count, length, drawn, _ = candidates.chi.shape
+    count, length = candidates.chi.shape[:2]
     contacts = problem.contacts
     atoms = contacts.side.shape[1]
     if not atoms:
@@ -309,28 +148,21 @@ def _choose(problem: _Problem, candidates: _Candidates) -> _Candidates:
     of_residue = of_residue.astype(mx.float32)  # (n, Q, L)
 
     # Against the backbone.
-    places = [_side_atoms(problem, candidates.chi[:, :, k]) for k in range(drawn)]  # of (n, Q, 3)
+    places = _side_atoms(problem, candidates.chi)  # (n, R, Q, 3)
     backbone = problem.backbone.flatten(1, 2)
     is_backbone = contacts.all % problem.chains.mask.shape[-1] < SLOTS  # (n, P)
     at = contacts.all // problem.chains.mask.shape[-1] * SLOTS + contacts.all % problem.chains.mask.shape[-1]
     points = mx.take_along_axis(backbone, mx.where(is_backbone, at, 0)[..., None], axis=1)  # (n, P, 3)
     near = contacts.near * is_backbone[:, None]
-    alone = mx.stack(
-        [
-            (contact_energy(squared_distances(place, points), near).sum(-1)[:, None] @ of_residue)[:, 0]
-            for place in places
-        ],
-        axis=-1,
-    )  # (n, L, R)
-    alone = alone + candidates.cost
+    touching = contact_energy(squared_distances(places, points[:, None]), near[:, None]).sum(-1)  # (n, R, Q)
+    alone = (touching @ of_residue).swapaxes(1, 2) + candidates.cost  # (n, L, R)
     kept = mx.argsort(alone, axis=-1)[..., :KEPT]
     candidates = candidates.take(kept)
     alone = mx.take_along_axis(alone, kept, axis=-1)
     kept_number = alone.shape[-1]
 
     # Against each other.
-    sides = mx.stack([_side_atoms(problem, candidates.chi[:, :, k]) for k in range(kept_number)], axis=1)
-    flat = sides.flatten(1, 2)  # (n, R Q, 3)
+    flat = _side_atoms(problem, candidates.chi).flatten(1, 2)  # (n, R Q, 3)
     order = _place_of(contacts)
     between = mx.take_along_axis(contacts.near, order[:, None], axis=2)  # (n, Q, Q)
     energy = contact_energy(
@@ -361,9 +193,18 @@ def _choose(problem: _Problem, candidates: _Candidates) -> _Candidates:
     return candidates.take(mx.array(choice[..., None].astype(np.int32)))
 
 
-def _side_atoms(problem: _Problem, chi: mx.array) -> mx.array:
-    """Return the atoms of side chains (n, Q, 3) at chi (n, L, K)."""
-    return mx.take_along_axis(problem.build(chi).flatten(1, 2), problem.contacts.side[..., None], axis=1)
+def _side_atoms(problem: Problem, chi: mx.array) -> mx.array:
+    """Return the atoms of side chains (n, R, Q, 3) at R chi of each residue, (n, L, R, K)."""
+    count, length, several, columns = chi.shape
+    each = mx.repeat(mx.arange(count), several)
+    built = build_side_chains(
+        problem.backbone[each],
+        chi.swapaxes(1, 2).reshape(count * several, length, columns),
+        problem.chains.take(each),
+        problem.phi[each],
+    )
+    found = mx.take_along_axis(built.flatten(1, 2), problem.contacts.side[each][..., None], axis=1)
+    return found.reshape(count, several, -1, 3)
 
 
 def _place_of(contacts: Contacts) -> mx.array:
@@ -371,7 +212,7 @@ def _place_of(contacts: Contacts) -> mx.array:
     return (contacts.all[:, None, :] == contacts.side[..., None]).argmax(axis=-1)
 
 
-def _minimise(problem: _Problem, candidates: _Candidates, chosen: _Candidates) -> mx.array:
+def _minimise(problem: Problem, candidates: Candidates, chosen: Candidates) -> mx.array:
     """Return chi (n, L, K) that give way to overlaps, held near the chosen rotamers."""
     centre, stiffness = chosen.chi[:, :, 0], chosen.stiffness[:, :, 0]
     contacts = problem.contacts

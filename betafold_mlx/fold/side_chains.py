@@ -13,7 +13,7 @@ from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.relief import relieve
 from betafold_mlx.fold.sterics import clashes, contacts_of
 from betafold_mlx.geometry.checks import count_clashes
-from betafold_mlx.geometry.side_chains import build_side_chains, side_chains, slot_names
+from betafold_mlx.geometry.side_chains import build_side_chains, slot_names
 from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.inputs import ModelInputs, collate
@@ -107,8 +107,7 @@ def _make_room(
     plain = np.array([k for k, row in enumerate(rows) if not peptides[row].bonds], dtype=int)
     if not len(plain):
         return {}
-    length = backbone.shape[1]
-    chains = side_chains([p.residues for p in peptides], list(map(open_end, peptides)), length)
+    chains = packed.chains
     contacts = contacts_of(peptides, chains, backbone=True).take(mx.array(rows[plain]))
     there = clashes(packed.atoms[plain], contacts)
     crowded = plain[[bool(pairs) for pairs in there]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from structure_helpers import half_turned
 
-from betafold_mlx.fold import packing
+from betafold_mlx.fold import packing, rotamer_candidates
 from betafold_mlx.fold.packing import pack
 from betafold_mlx.fold.registry import find_model
 from betafold_mlx.fold.sterics import (
@@ -116,7 +116,7 @@ def test_the_search_finds_the_best_of_all_combinations(monkeypatch):
     """Four residues with few rotamers each, in a helix: against the energies of all combinations."""
     rotamers = some_rotamers()
     peptide = Peptide.of("LAAFIAAL")
-    monkeypatch.setattr(packing, "DRAWN", 3)
+    monkeypatch.setattr(rotamer_candidates, "DRAWN", 3)
     monkeypatch.setattr(packing, "KEPT", 3)
     problems = []
     choose = packing._choose

@@ -55,9 +55,10 @@ def train_side_chains(
 ) -> None:
     """Train the side-chain network of a folding model.
 
-    It learns how probable the rotamers of each residue are, from native structures of the training split and the states
-    of the folding network. RUN/best/side_chains.safetensors becomes the network: copy it into the model directory. The
-    data set must have side chains (`dataset build --chi`). Ctrl-C saves the run; --resume goes on.
+    It learns how probable the rotamers of each residue are, from native structures of the training split (and
+    with --read-states from the states of the folding network). RUN/best/side_chains.safetensors becomes the
+    network: copy it into the model directory. The data set must have side chains (`dataset build --chi`).
+    Ctrl-C saves the run; --resume goes on.
     """
     from betafold_mlx.cli.training import run_with_progress
     from betafold_mlx.data.store import Dataset, dataset_sha256

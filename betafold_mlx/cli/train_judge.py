@@ -8,14 +8,12 @@ from typing import Any
 import rich_click as click
 
 from betafold_mlx.cli.options import (
-    DATASET,
-    FOLDER,
-    SEED,
+    check_resumed,
     complete_model,
     device_option,
     examples,
-    given_options,
     option_panels,
+    run_options,
     settings_options,
 )
 from betafold_mlx.model.config import JudgeConfig
@@ -31,11 +29,8 @@ _TRAINING = "The training"
     ),
     panels=option_panels({"The run": ["model", "output", "resume", "seed"]}),
 )
-@click.argument("dataset", type=DATASET)
 @click.option("--model", required=True, metavar="NAME|DIR", shell_complete=complete_model, help="Who folds.")
-@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings.")
-@click.option("--seed", type=SEED, default=0, help="Random seed of decoys, weights, data order and dropout.")
+@run_options("Random seed of decoys, weights, data order and dropout.")
 @settings_options(JudgeTrainConfig, _TRAINING)
 @device_option
 @click.pass_context
@@ -56,9 +51,8 @@ def train_judge(
     from betafold_mlx.train.decoys import all_decoys
     from betafold_mlx.train.judge_trainer import JudgeTrainer
 
-    given = given_options(ctx, options)
-    if resume and given:
-        raise click.UsageError(f"--resume takes the run's own settings: leave out {given[0]}")
+    if resume:
+        check_resumed(ctx, options)
     data, fingerprint = Dataset.load(dataset), dataset_sha256(dataset)
     predictor = Predictor.load(model, templates=None)
     if resume:

@@ -8,14 +8,13 @@ from typing import Any
 import rich_click as click
 
 from betafold_mlx.cli.options import (
-    DATASET,
     FOLDER,
-    SEED,
+    check_resumed,
     complete_model,
     device_option,
     examples,
-    given_options,
     option_panels,
+    run_options,
     settings_options,
 )
 from betafold_mlx.model.config import SideChainConfig
@@ -31,16 +30,13 @@ _TRAINING = "The training"
     ),
     panels=option_panels({"The run": ["model", "output", "start", "resume", "seed"]}),
 )
-@click.argument("dataset", type=DATASET)
 @click.option(
     "--model", required=True, metavar="NAME|DIR", shell_complete=complete_model, help="The folding model."
 )
-@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run.")
 @click.option(
     "--start", type=FOLDER, help="Folder with a side-chain network of the same model to start from."
 )
-@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint, with its settings.")
-@click.option("--seed", type=SEED, default=0, help="Random seed of weights, data order and noise.")
+@run_options("Random seed of weights, data order and noise.")
 @settings_options(SideChainTrainConfig, _TRAINING)
 @device_option
 @click.pass_context
@@ -67,9 +63,8 @@ def train_side_chains(
     from betafold_mlx.train.checkpoint import check_free, read_run, start_run
     from betafold_mlx.train.side_chain_trainer import SideChainTrainer
 
-    given = given_options(ctx, options)
-    if resume and given:
-        raise click.UsageError(f"--resume takes the run's own settings: leave out {given[0]}")
+    if resume:
+        check_resumed(ctx, options)
     data, fingerprint = Dataset.load(dataset), dataset_sha256(dataset)
     predictor = Predictor.load(model, templates=None)
     first = None if start is None else SIDE_CHAINS.load(start, predictor.loaded.sha256)

@@ -91,19 +91,6 @@ class GeneratorTrainConfig(Schedule):
     evaluate_every: int = setting(250, "Steps between evaluations.", min=1)
     patience: int = setting(8, "Evaluations without a better one before stopping.", min=1)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> GeneratorTrainConfig:
-        """Build the settings from parsed JSON, as `to_dict` wrote them; BetafoldError for anything else."""
-        another = "training settings of another version, or not of a generator"
-        try:
-            network, flow = GeneratorConfig.from_dict(values["network"]), FlowConfig(**values["flow"])
-            settings = cls(**(values | {"network": network, "flow": flow}))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BetafoldError(f"{another}: {error}") from error
-        if settings.to_dict() != values:
-            raise BetafoldError(f"{another}: a setting is missing")
-        return settings
-
 
 @dataclass(frozen=True)
 class SamplingConfig:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
 
-from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fields import check_settings, setting
+from betafold_mlx.fields import setting
 from betafold_mlx.model.config import JudgeConfig
 from betafold_mlx.train.schedule import Schedule
 
@@ -49,21 +46,3 @@ class JudgeTrainConfig(Schedule):
     evaluate_every: int = setting(500, "Steps between evaluations.", min=1)
     patience: int = setting(100, min=1)
     average: float = setting(0.995, min=0, max=1, max_open=True)
-
-    def __post_init__(self) -> None:
-        check_settings(self, "training the judge")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> JudgeTrainConfig:
-        """Build the settings from parsed JSON, as `to_dict` wrote them; BetafoldError for anything else."""
-        try:
-            rest = dict(values)
-            return cls(network=JudgeConfig(**rest.pop("network")), **rest)
-        except (KeyError, TypeError) as error:
-            raise BetafoldError(
-                f"training settings of another version, or not of a judge: {error}"
-            ) from error

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fields import check_settings
+
+_S = TypeVar("_S", bound="Schedule")
 
 
 class Schedule:
@@ -49,6 +52,30 @@ class Schedule:
         """Return the settings as plain JSON values."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
+    @classmethod
+    def from_dict(cls: type[_S], values: dict[str, Any]) -> _S:
+        """Build the settings from parsed JSON, as `to_dict` wrote them.
+
+        Raises
+        ------
+        BetafoldError
+            Where a key is unknown or missing, or a value is of another type: another version, or another kind of run.
+        """
+        another = "training settings of another version, or of another kind of run"
+        try:
+            rest = dict(values)
+            for name, kind in get_type_hints(cls).items():
+                of = get_args(kind)  # of a part that may be None
+                part = of[0] if of else kind
+                if dataclasses.is_dataclass(part) and not (of and rest.get(name) is None):
+                    rest[name] = _read_part(part, rest[name])
+            settings = cls(**rest)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BetafoldError(f"{another}: {error}") from error
+        if settings.to_dict() != values:
+            raise BetafoldError(f"{another}: a setting is missing")
+        return settings
+
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
         if step < self.warmup:
@@ -56,3 +83,7 @@ class Schedule:
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+
+
+def _read_part(kind: Any, values: dict[str, Any]) -> Any:
+    return kind.from_dict(values) if hasattr(kind, "from_dict") else kind(**values)

@@ -147,21 +147,3 @@ class TrainConfig(Schedule):
         if self.mix is None:
             del values["mix"]
         return values
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """Build the settings from parsed JSON, as `to_dict` wrote them.
-
-        Raises
-        ------
-        BetafoldError
-            Where a key is unknown or missing in this version.
-        """
-        try:
-            rest = dict(values)
-            network = ModelConfig.from_dict(rest.pop("network"))
-            sampler, loss = SamplerConfig(**rest.pop("sampler")), LossWeights(**rest.pop("loss"))
-            mix = Mix(**rest.pop("mix")) if "mix" in rest else None
-            return cls(network=network, sampler=sampler, loss=loss, mix=mix, **rest)
-        except (KeyError, TypeError, ValueError) as error:
-            raise BetafoldError(f"training settings of another version: {error}") from error

@@ -69,7 +69,7 @@ SPLITS = ("validation", "test")
     "--scope",
     type=click.IntRange(1, 100_000),
     show_default="none",
-    help="Also fold N random sequences, N shuffled fragments and some disordered peptides.",
+    help="Also fold N random sequences, N shuffled fragments and free peptides, and some disordered peptides.",
 )
 @click.option("--predictions", type=FOLDER, default=None, help="Folder of PDB or mmCIF files to score.")
 @click.option(

@@ -61,9 +61,10 @@ How often the disulfides that the model prefers, told of none, are the native on
 ways; probability: the model's own. Left out: items with two cysteines, and with more free cysteines than one."""
 
 SCOPE_LEGEND = """\
-Random sequences have the composition of the train split, shuffled ones that of a fragment; disordered ones are pieces
-of proteins without a fold in solution, seen where 10 residues in a row occur in training. helix: share of residues;
-below: chance that a fragment has a higher mean pLDDT."""
+Random sequences have the composition of the train split, shuffled ones that of a fragment or of a free peptide, whose
+bonded cysteines stay in place; disordered ones are pieces of proteins without a fold in solution, seen where 10
+residues in a row occur in training. helix: share of residues; below: chance that a fragment, or a free peptide for
+these, has a higher mean pLDDT."""
 
 
 def blocks(document: Document) -> Iterator[Block]:
@@ -254,7 +255,7 @@ def _scope(document: Document) -> list[Block]:
     scope = document["scope"]
     rows = []
     for entry in scope["sets"]:
-        shares = [percent(entry[key]) for key in ("share_confident", "helix_share", "fragments_above")]
+        shares = [percent(entry[key]) for key in ("share_confident", "helix_share", "real_above")]
         rows.append([entry["name"], str(entry["n"]), number(entry["mean_plddt"], 1), *shares])
     header = [
         "confidence where there is no fold",

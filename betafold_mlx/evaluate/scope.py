@@ -1,6 +1,6 @@
 """Confidence in sequences that have no fold: a model should say when it does not know.
 
-Three sets are folded beside the items of a split: random sequences, fragments of the split with their residues
+Sets are folded beside the items of a split: random sequences, fragments and peptides of the split with their residues
 shuffled, and pieces of proteins that are disordered in solution. A confidence that means something is lower there than
 on real structures. (A few random sequences may well be helical; most have no fold.)
 """
@@ -26,6 +26,8 @@ from betafold_mlx.peptide.sequence import ALPHABET, TRAINED_LENGTHS, Peptide, re
 CONFIDENT = 70.0
 """Mean pLDDT above which people take a model for right: the lower end of "confident" in AlphaFold's colours
 (K. Tunyasuvunakool et al., Nature 596, 590 (2021))."""
+FREE = ("free", "oligomer")
+"""Kinds of peptides that fold by themselves."""
 SEEN = 10
 """Residues in a row that a disordered piece and a training chain have in common, from which on it is called seen."""
 
@@ -58,11 +60,21 @@ def random_peptides(dataset: Dataset, count: int, rng: np.random.Generator) -> l
     return [Peptide.of("".join(rng.choice(list(ALPHABET), size=length, p=shares))) for length in lengths]
 
 
-def shuffled_peptides(items: Sequence[Item], count: int, rng: np.random.Generator) -> list[Peptide]:
-    """Shuffle the residues of fragments, at most `count`, evenly spread over their order."""
-    fragments = [item.peptide.sequence for item in items if item.kind == FRAGMENT]
-    chosen = evenly_spread(fragments, count)
-    return [Peptide.of("".join(rng.permutation(list(sequence)))) for sequence in chosen]
+def shuffled(peptide: Peptide, rng: np.random.Generator) -> Peptide:
+    """Return the peptide with its residues in another order: rings stay rings, bonded cysteines stay where they are."""
+    letters = np.array(list(peptide.sequence))
+    bonded = {place - 1 for pair in peptide.disulfides for place in pair}
+    places = np.array([place for place in range(len(letters)) if place not in bonded])
+    letters[places] = letters[rng.permutation(places)]
+    return Peptide.of("".join(letters), cyclic=peptide.cyclic, disulfides=peptide.disulfides)
+
+
+def shuffled_items(
+    items: Sequence[Item], kinds: Sequence[str], count: int, rng: np.random.Generator
+) -> list[Peptide]:
+    """Shuffle the items of some kinds, at most `count`, evenly spread over their order."""
+    chosen = evenly_spread([item.peptide for item in items if item.kind in kinds], count)
+    return [shuffled(peptide, rng) for peptide in chosen]
 
 
 def measure_scope(
@@ -78,30 +90,33 @@ def measure_scope(
     """Fold sequences without a fold of their own, and compare the confidence with that on real structures.
 
     `predictions` are those of the items, with as many `samples`: the best of more would look more confident. `count` is
-    the number of random sequences, and the maximum number of shuffled fragments.
+    the number of random sequences, and the maximum number of shuffled fragments and of shuffled peptides.
 
     Returns
     -------
     dict
-        ``confident``: `CONFIDENT`. ``sets``: list of dict with ``name`` (``fragments``, ``peptides``: of the items;
-        ``random``, ``shuffled``, ``disordered``), ``n``, ``mean_plddt`` (over peptides), ``share_confident`` (of
-        peptides whose mean pLDDT is higher than `CONFIDENT`), ``helix_share`` (of all residues, state H of P-SEA),
-        and ``fragments_above``: chance that a fragment's mean pLDDT is higher than that of one of the set (None
-        without fragments); empty sets are left out. ``disordered``: each piece with ``name``, ``sequence``,
-        ``source``, ``seen`` (whether 10 residues in a row of it occur in a training chain), ``mean_plddt`` and
+        ``confident``: `CONFIDENT`. ``sets``: list of dict with ``name`` (``fragments``, ``peptides``, ``free peptides``,
+        oligomeric ones too: of the items; ``random``, ``shuffled fragments``, ``shuffled free peptides``,
+        ``disordered``), ``n``, ``mean_plddt`` (over peptides), ``share_confident`` (of peptides whose mean pLDDT is
+        higher than `CONFIDENT`), ``helix_share`` (of all residues, state H of P-SEA), and ``real_above``: chance that
+        a fragment (for shuffled free peptides: a free peptide) has a higher mean pLDDT than one of the set (None
+        without any); empty sets are left out. ``disordered``: each piece with ``name``, ``sequence``, ``source``,
+        ``seen`` (whether 10 residues in a row of it occur in a training chain), ``mean_plddt`` and
         ``secondary_structure``.
     """
     rng = np.random.default_rng(seed)
     pieces = disordered_pieces()
     peptides = {
         "random": random_peptides(dataset, count, rng),
-        "shuffled": shuffled_peptides(items, count, rng),
+        "shuffled fragments": shuffled_items(items, [FRAGMENT], count, rng),
+        "shuffled free peptides": shuffled_items(items, FREE, count, rng),
         "disordered": [Peptide.of(piece["sequence"]) for piece in pieces],
     }
     pairs = list(zip(items, predictions, strict=True))
     members = {
         "fragments": [prediction for item, prediction in pairs if item.kind == FRAGMENT],
         "peptides": [prediction for item, prediction in pairs if item.kind in PEPTIDE_KINDS],
+        "free peptides": [prediction for item, prediction in pairs if item.kind in FREE],
     }
     for name, sequences in peptides.items():
         members[name] = fold_all(predictor, sequences, samples, seed, say, f"folded {name} sequences:")
@@ -128,7 +143,9 @@ def _set_figures(members: Mapping[str, Sequence[Prediction]]) -> list[dict[str, 
             "mean_plddt": means[name].mean(),
             "share_confident": (means[name] > CONFIDENT).mean(),
             "helix_share": states[name].count("H") / len(states[name]),
-            "fragments_above": chance_above(means["fragments"], means[name]),
+            "real_above": chance_above(
+                means["free peptides" if "free" in name else "fragments"], means[name]
+            ),
         }
         for name, several in members.items()
         if several

@@ -243,7 +243,10 @@ def test_the_scope_is_in_the_report_and_the_tables():
     items = split_items(dataset, "validation")
     report = build_document(evaluate_model(Knowing(items), dataset, items, samples=2, scope=4), {})
     counts = {entry["name"]: entry["n"] for entry in report["scope"]["sets"]}
-    assert counts == {"fragments": 3, "peptides": 6, "random": 4, "shuffled": 3, "disordered": 25}
+    assert counts == {
+        "fragments": 3, "peptides": 6, "free peptides": 2, "random": 4,
+        "shuffled fragments": 3, "shuffled free peptides": 2, "disordered": 25,
+    }  # fmt: skip
     text = plain_text(blocks(report))
     assert "confidence where there is no fold" in text and "tau 275-304, repeat 2" in text
     assert json.loads(to_json(report)) == report

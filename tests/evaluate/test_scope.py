@@ -15,7 +15,8 @@ from betafold_mlx.evaluate.scope import (
     disordered_pieces,
     measure_scope,
     random_peptides,
-    shuffled_peptides,
+    shuffled,
+    shuffled_items,
 )
 from betafold_mlx.peptide.sequence import ALPHABET, TRAINED_LENGTHS, Peptide
 
@@ -78,16 +79,25 @@ def test_residues_that_training_lacks_are_not_drawn():
     assert random_peptides(empty, 5, np.random.default_rng(0)) == []
 
 
-def test_shuffled_sequences_are_fragments_in_another_order(dataset):
+def test_shuffled_sequences_are_items_in_another_order(dataset):
     items = split_items(dataset, "test")
     fragments = [item.peptide.sequence for item in items if item.kind == "fragment"]
-    every = shuffled_peptides(items, 1000, np.random.default_rng(0))
+    every = shuffled_items(items, ["fragment"], 1000, np.random.default_rng(0))
     assert [sorted(p.sequence) for p in every] == [sorted(sequence) for sequence in fragments]
     assert sum(p.sequence == sequence for p, sequence in zip(every, fragments, strict=True)) == 0
-    some = shuffled_peptides(items, 4, np.random.default_rng(0))
+    some = shuffled_items(items, ["fragment"], 4, np.random.default_rng(0))
     assert [sorted(p.sequence) for p in some] == [sorted(fragments[n]) for n in (0, 2, 5, 7)]
     peptides = [item for item in items if item.kind != "fragment"]
-    assert shuffled_peptides(peptides, 4, np.random.default_rng(0)) == []
+    assert shuffled_items(peptides, ["fragment"], 4, np.random.default_rng(0)) == []
+
+
+def test_a_shuffled_peptide_keeps_its_chemistry():
+    peptide = Peptide.of("GRCTKSIPPICFPD", cyclic=True, disulfides=[(3, 11)])
+    for seed in range(20):
+        other = shuffled(peptide, np.random.default_rng(seed))
+        assert other.sequence != peptide.sequence and sorted(other.sequence) == sorted(peptide.sequence)
+        assert other.sequence[2] == other.sequence[10] == "C"
+        assert (other.cyclic, other.disulfides) == (True, peptide.disulfides)
 
 
 def scope_of(dataset, items, predictor, **options):
@@ -100,13 +110,15 @@ def test_a_model_that_knows_when_it_does_not_know(dataset):
     said = []
     scope = scope_of(dataset, items, Helical(items, 90.0, 40.0), samples=3, say=said.append)
     sets = {entry["name"]: entry for entry in scope["sets"]}
-    assert list(sets) == ["fragments", "peptides", "random", "shuffled", "disordered"]
-    assert [sets[name]["n"] for name in sets] == [10, 6, 7, 7, len(DISORDERED)]
+    assert {name: entry["n"] for name, entry in sets.items()} == {
+        "fragments": 10, "peptides": 6, "free peptides": 2, "random": 7,
+        "shuffled fragments": 7, "shuffled free peptides": 2, "disordered": len(DISORDERED),
+    }  # fmt: skip
     for name, entry in sets.items():
-        real = name in ("fragments", "peptides")
+        real = name in ("fragments", "peptides", "free peptides")
         assert entry["mean_plddt"] == pytest.approx(90 if real else 40)  # of the first model alone
         assert entry["share_confident"] == float(real)
-        assert entry["fragments_above"] == (0.5 if real else 1.0)
+        assert entry["real_above"] == (0.5 if real else 1.0)
         assert (entry["helix_share"] > 0.7) == real
     assert scope["confident"] == CONFIDENT and any("shuffled" in line for line in said)
     for piece, entry in zip(DISORDERED, scope["disordered"], strict=True):
@@ -118,7 +130,7 @@ def test_a_boastful_model_shows(dataset):
     items = split_items(dataset, "test")
     sets = {e["name"]: e for e in scope_of(dataset, items, Helical(items, 71.0, 95.0))["sets"]}
     assert sets["random"]["share_confident"] == sets["disordered"]["share_confident"] == 1
-    assert sets["random"]["fragments_above"] == 0
+    assert sets["random"]["real_above"] == 0
 
 
 def test_pieces_that_training_holds_are_marked(dataset):

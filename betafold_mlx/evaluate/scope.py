@@ -95,8 +95,8 @@ def measure_scope(
     Returns
     -------
     dict
-        ``confident``: `CONFIDENT`. ``sets``: list of dict with ``name`` (``fragments``, ``peptides``, ``free peptides``,
-        oligomeric ones too: of the items; ``random``, ``shuffled fragments``, ``shuffled free peptides``,
+        ``confident``: `CONFIDENT`. ``sets``: list of dict with ``name`` (of the items: ``fragments``, ``peptides``,
+        ``free peptides``, the oligomeric among these; ``random``, ``shuffled fragments``, ``shuffled free peptides``,
         ``disordered``), ``n``, ``mean_plddt`` (over peptides), ``share_confident`` (of peptides whose mean pLDDT is
         higher than `CONFIDENT`), ``helix_share`` (of all residues, state H of P-SEA), and ``real_above``: chance that
         a fragment (for shuffled free peptides: a free peptide) has a higher mean pLDDT than one of the set (None

@@ -79,7 +79,8 @@ def test_a_model_in_json(folder, run):
     assert groups["peptides bound"]["bonds"]["ring"]["models"] == 2
     assert "ranking" not in groups["fragments"]  # two models are no order
     assert [(entry["name"], entry["n"]) for entry in report["scope"]["sets"]] == [
-        ("fragments", 8), ("peptides", 4), ("random", 3), ("shuffled", 3), ("disordered", 25)
+        ("fragments", 8), ("peptides", 4), ("free peptides", 1), ("random", 3),
+        ("shuffled fragments", 3), ("shuffled free peptides", 1), ("disordered", 25),
     ]  # fmt: skip
     assert {entry["name"] for entry in report["classes"]} >= {"fragments, linear", "peptides, cyclic"}
 

@@ -81,6 +81,16 @@ def approximations(peptide: Peptide) -> str | None:
     return f"approximations, because the model knows the 20 standard residues of one hand: {', '.join(named)}"
 
 
+def unknown_bonds(peptide: Peptide) -> str | None:
+    """Return one line that names the stated bonds that no network knows, or None."""
+    if not peptide.other_bonds:
+        return None
+    return (
+        f"the model does not know the bond {', '.join(map(str, peptide.other_bonds))}: the structure follows from "
+        "closing it, and the pLDDT does not tell how well"
+    )
+
+
 def other_hand(peptides: Sequence[Peptide], length: int) -> mx.array:
     """Return which residues have the other hand, as `ModelInputs.d_residues`: (B, length) bool."""
     return mx.array(np.stack([_padded(hands(peptide) < 0, length) for peptide in peptides]))

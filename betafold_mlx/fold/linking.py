@@ -21,7 +21,7 @@ from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.links import Atom, Term, link_terms, linked_atoms, linked_residues, misfits
 from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.peptide.leaving import leaving_atoms
-from betafold_mlx.peptide.residue_table import BACKBONE, RESIDUES
+from betafold_mlx.peptide.residue_table import BACKBONE, RESIDUES, ResidueType
 from betafold_mlx.peptide.sequence import Peptide
 
 DRAWN, STARTS = 64, 8
@@ -187,7 +187,7 @@ def _angles_of(peptide: Peptide, terms: list[Term], length: int) -> _Angles:
     for place in linked:
         turns = {row.turn for row in kinds[place].placements[0]}
         for number, (_, start, end, _) in enumerate(kinds[place].chi):
-            moved = {(place, name) for name in _side(kinds[place].bonds, start, end)}
+            moved = {(place, name) for name in _turned(kinds[place], number)}
             if f"chi{number + 1}" in turns and not moved.isdisjoint(held):
                 chi.append((place - 1, number))
                 axes.append(((place, start), (place, end)))
@@ -225,14 +225,13 @@ def _limits(peptide: Peptide, atoms: list[Atom]) -> np.ndarray:
     return np.where(near | bonded, 0.0, limit)
 
 
-def _side(bonds: tuple[tuple[str, str, int], ...], start: str, end: str) -> set[str]:
-    """Return the atoms that the bond start-end holds to the rest on the side of its end, without that."""
-    side, grown = {end}, True
-    while grown:
-        more = {b if a in side else a for a, b, _ in bonds if (a in side) != (b in side)} - {start}
-        grown = bool(more)
-        side |= more
-    return side - {end}
+def _turned(kind: ResidueType, number: int) -> set[str]:
+    """Return the atoms of a residue that a chi angle moves."""
+    moved: set[str] = set()
+    for row in kind.placements[0]:  # in the order in which they are placed
+        if row.turn == f"chi{number + 1}" or row.parent in moved:
+            moved.add(row.atom)
+    return moved
 
 
 def _points(peptide: Peptide, backbone: np.ndarray, chi: np.ndarray, atoms: list[Atom]) -> np.ndarray:

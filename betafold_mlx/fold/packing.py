@@ -25,7 +25,7 @@ from betafold_mlx.fold.sterics import Contacts, clashes, contact_energy, contact
 from betafold_mlx.geometry.side_chains import SLOTS, SideChains, build_side_chains, side_chains
 from betafold_mlx.model.rotamers import Rotamers
 from betafold_mlx.peptide.leaving import open_end
-from betafold_mlx.peptide.residue_table import RESIDUES
+from betafold_mlx.peptide.residue_table import ACETYL, CAP_MARK, RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
 
 KEPT = 5
@@ -132,7 +132,10 @@ def clashing_atoms(peptide: Peptide, atoms: np.ndarray) -> list[list[tuple[str, 
 
 def _name_of(codes: Sequence[str], names: Sequence[Sequence[str]], slots: int, place: int) -> str:
     residue, slot = divmod(place, slots)
-    return f"{codes[residue]} {residue + 1} {names[residue][slot]}"
+    atom = names[residue][slot]
+    if atom.endswith(CAP_MARK):
+        return f"{ACETYL[:-1]} 0 {atom.removesuffix(CAP_MARK)}"
+    return f"{codes[residue].removeprefix(ACETYL)} {residue + 1} {atom}"
 
 
 def _choose(problem: Problem, candidates: Candidates) -> Candidates:

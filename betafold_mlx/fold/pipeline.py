@@ -33,6 +33,7 @@ from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.model.folding import Folded, FoldingModel
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.judge import Judge
+from betafold_mlx.peptide.cap_bonds import cap_column, has_cap_bond, with_cap_atoms
 from betafold_mlx.peptide.sequence import Peptide, residue_ids
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.templates.library import TemplateLibrary
@@ -118,7 +119,8 @@ def fold_batch(
     several = max(samples, candidates)
     # The network's own confidence believes what follows its own distances, right or wrong: it takes a judge to choose.
     traced = judge is not None and several > 1
-    ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=traced, peptides=peptides)
+    whole = list(map(with_cap_atoms, peptides))
+    ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=traced, peptides=whole)
 
     # 5. Confidence, ranking, and what else a prediction says.
     if judge is None:
@@ -149,7 +151,7 @@ def fold_batch(
             peptide=peptide,
             coordinates=models,
             plddt=scores,
-            torsions=_without_end_torsions(peptide, torsions[row, order, :n]),
+            torsions=_end_torsions(peptide, torsions[row, order, :n], None if chi is None else chi[order]),
             secondary_structure=(),
             bonds=ranking.bonds[:samples],
             clashes=ranking.clashes[:samples],
@@ -252,12 +254,17 @@ def _without_absent_cb(peptide: Peptide, coordinates: np.ndarray) -> np.ndarray:
     return coordinates
 
 
-def _without_end_torsions(peptide: Peptide, torsions: np.ndarray) -> np.ndarray:
-    """Return torsions (S, L, 3) within half a turn of zero, with NaN where an open chain has none."""
+def _end_torsions(peptide: Peptide, torsions: np.ndarray, chi: np.ndarray | None) -> np.ndarray:
+    """Return torsions (S, L, 3) within half a turn of zero, with NaN where an open chain has none.
+
+    Phi of the first residue is that of a cap with a stated bond, which `chi` (S, L, K) has.
+    """
     torsions = np.where(
         np.abs(torsions) > np.pi, torsions - 2 * np.pi * np.round(torsions / (2 * np.pi)), torsions
     )
     if not peptide.cyclic:
         torsions[:, 0, 0] = np.nan
+        if chi is not None and has_cap_bond(peptide):
+            torsions[:, 0, 0] = chi[:, 0, cap_column(peptide)] * (-1 if is_mirrored(peptide) else 1)
         torsions[:, -1, 1:] = np.nan
     return torsions

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from betafold_mlx.fold.foreign import approximations, is_mirrored
+from betafold_mlx.fold.foreign import approximations, is_mirrored, unknown_bonds
 from betafold_mlx.geometry.checks import Bond, count_clashes, measure_bonds, measure_links
 from betafold_mlx.geometry.spread import mirror_image
+from betafold_mlx.peptide.cap_bonds import has_cap_bond
 from betafold_mlx.peptide.residue_table import BACKBONE
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS, Peptide
 
@@ -111,6 +112,8 @@ def collect_warnings(
         )
     if approximate := approximations(peptide):
         warnings.append(approximate)
+    if unknown := unknown_bonds(peptide):
+        warnings.append(unknown)
     mean = float(plddt.mean())
     if mean < UNCERTAIN:
         warnings.append(
@@ -134,5 +137,6 @@ def collect_warnings(
     if peptide.n_cap or peptide.c_cap:
         from betafold_mlx.structure.caps import crowded_caps
 
-        warnings += crowded_caps(peptide.sequence, coordinates, peptide.n_cap, peptide.c_cap)
+        n_cap = None if has_cap_bond(peptide) else peptide.n_cap  # side chains make room for that one
+        warnings += crowded_caps(peptide.sequence, coordinates, n_cap, peptide.c_cap)
     return tuple(warnings)

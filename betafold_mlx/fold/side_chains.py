@@ -18,6 +18,7 @@ from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.side_chains import SideChainInputs, SideChainNetwork
+from betafold_mlx.peptide.cap_bonds import with_cap_atoms
 from betafold_mlx.peptide.leaving import open_end
 from betafold_mlx.peptide.sequence import Peptide
 
@@ -75,8 +76,9 @@ def add_side_chains(
             if chi is not None:
                 fixed[row, : len(chi), : chi.shape[1], : chi.shape[2]] = chi
         fixed = fixed[rows, models]
+    whole = list(map(with_cap_atoms, peptides))
     packed = pack(
-        peptides, rows, backbone[rows, models], log_weights[rows, models], network.rotamers, given=fixed
+        whole, rows, backbone[rows, models], log_weights[rows, models], network.rotamers, given=fixed
     )
     roomier = _make_room(peptides, rows, backbone[rows, models], packed)
     found = []
@@ -84,6 +86,7 @@ def add_side_chains(
         peptide, mine = prediction.peptide, packed.atoms[rows == row, : len(prediction.peptide)]
         names = slot_names(peptide.residues, open_end(peptide))
         mine = mine[:, :, : max(map(len, names))]
+        mine[:, 0, len(names[0]) :] = np.nan  # a cap is no part of the residue in the files
         mine[:, :, :5] = prediction.coordinates
         overlaps = [packed.clashes[index] for index in np.flatnonzero(rows == row)]
         found.append(

@@ -10,6 +10,7 @@ import numpy as np
 from betafold_mlx.geometry.disulfides import ACROSS, CB_SG, SG_SG, place_sulfurs
 from betafold_mlx.geometry.links import link_terms, linked_atoms, misfits
 from betafold_mlx.peptide.bonds import SULFUR
+from betafold_mlx.peptide.cap_bonds import with_cap_atoms
 from betafold_mlx.peptide.sequence import Peptide
 
 RING_DISTANCE = (1.31, 1.35)
@@ -122,19 +123,20 @@ def measure_links(peptide: Peptide, coordinates: np.ndarray, chi: np.ndarray) ->
     coordinates : numpy.ndarray
         (S, L, 5, 3) Angstrom, of the hand of the peptide.
     chi : numpy.ndarray
-        (S, L, K) radians, of the bonded residues.
+        (S, L, K) radians, of the bonded residues, and of a bonded cap (`betafold_mlx.peptide.cap_bonds`).
 
     Returns
     -------
     list of tuple of Bond
         Of each of the S models, in the order of `Peptide.other_bonds`.
     """
-    points = linked_atoms(peptide, coordinates, chi)
+    whole = with_cap_atoms(peptide)
+    points = linked_atoms(whole, coordinates, chi)
     columns = []
-    for bond in peptide.other_bonds:
-        terms = link_terms(peptide, bond)
+    for bond, at in zip(peptide.other_bonds, whole.other_bonds, strict=True):
+        terms = link_terms(whole, at)
         low, high = round(terms[0].low - terms[0].tolerance, 2), round(terms[0].high + terms[0].tolerance, 2)
-        distances = np.linalg.norm(points[bond.i, bond.atom_i] - points[bond.j, bond.atom_j], axis=-1)
+        distances = np.linalg.norm(points[at.i, at.atom_i] - points[at.j, at.atom_j], axis=-1)
         right = (np.abs(misfits(terms, points)) <= [term.tolerance for term in terms]).all(axis=-1)
         columns.append(
             [

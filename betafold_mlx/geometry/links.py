@@ -20,7 +20,7 @@ from betafold_mlx.geometry.disulfides import CB_SG_SG, SG_SG
 from betafold_mlx.geometry.side_chains import FIRST_PHI, build_side_chains, side_chains, slot_names
 from betafold_mlx.peptide.bonds import StatedBond
 from betafold_mlx.peptide.leaving import leaving_atoms
-from betafold_mlx.peptide.residue_table import RESIDUES, ResidueType
+from betafold_mlx.peptide.residue_table import CAP_MARK, RESIDUES, ResidueType
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 
 Atom = tuple[int, str]
@@ -49,6 +49,12 @@ BRIDGE_CB = (3.55, 4.1)
 """Angstrom, CB-CB of a disulfide whose chi3 is within about 20 degrees of +-90."""
 TRANS_TOLERANCE = 0.15
 """Angstrom, of the distance across a planar bond, which tells trans from cis."""
+
+CAP_PHI = {"": np.radians((55.0, 160.0)), "P": np.radians((55.0, 85.0))}
+CAP_CB = np.radians(95.0)
+CAP_TOLERANCE = 0.06
+"""Radians and Angstrom: the size of phi at a bonded cap (`betafold_mlx.structure.caps.ALLOWED_PHI`), the least torsion
+from the cap to CB, which with it leaves one sign of phi, and what the distances across may be off: about 8 degrees."""
 
 
 class Term(NamedTuple):
@@ -89,6 +95,8 @@ def link_terms(peptide: Peptide, bond: StatedBond) -> list[Term]:
     if bond.disulfide:
         cb = tuple((place, RESIDUES[peptide.residues[place - 1]].cb) for place in (bond.i, bond.j))
         terms.append(Term(cb, *BRIDGE_CB, 0.1))
+    if bond.atom_i.endswith(CAP_MARK):
+        terms += _cap_phi(peptide)
     return terms
 
 
@@ -189,6 +197,29 @@ def _trans(peptide: Peptide, near: Atom, carbon: Atom, end: Atom, far: Atom, len
     last = np.array([length, 0.0]) - behind * np.array([np.cos(at_end), np.sin(at_end)])
     apart = float(np.linalg.norm(last - first))
     return Term((near, far), apart, apart, TRANS_TOLERANCE)
+
+
+def _cap_phi(peptide: Peptide) -> list[Term]:
+    """Return the terms that keep a bonded cap in the phi of the first residue that caps without a bond may have.
+
+    The distances from C of the cap to C and CB tell phi and its sign.
+    """
+    kind = RESIDUES[peptide.residues[0]]
+    carbon, row = (1, f"C{CAP_MARK}"), ALPHABET.index(kind.parent)
+    low, high = CAP_PHI["P" if kind.parent == "P" else ""]
+
+    def apart(torsion: float, length: float, angle: float) -> float:
+        n, ca, at_n = ideal.C_N[row], ideal.N_CA[row], ideal.C_N_CA[row]
+        along = ca - n * np.cos(at_n) - length * np.cos(angle)
+        out, other = n * np.sin(at_n), length * np.sin(angle)
+        return float(np.sqrt(along**2 + out**2 + other**2 - 2 * out * other * np.cos(torsion)))
+
+    near, far = (apart(phi, ideal.CA_C[row], ideal.N_CA_C[row]) for phi in (low, high))
+    terms = [Term((carbon, (1, "C")), near, far, CAP_TOLERANCE)]
+    if kind.cb:
+        to_cb = apart(CAP_CB, ideal.CA_CB[row], ideal.N_CA_CB[row])
+        terms.append(Term((carbon, (1, kind.cb)), to_cb, 9.0, CAP_TOLERANCE))
+    return terms
 
 
 def _across(first: float, second: float, angle: float) -> tuple[float, float]:

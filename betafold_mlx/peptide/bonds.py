@@ -14,12 +14,15 @@ Disulfides = tuple[tuple[int, int], ...]
 SULFUR = "SG"
 """The atom of a cysteine that a disulfide bonds."""
 
+CAP_ATOM = "CH3"
+"""The atom of the cap ACE that a bond can end at: the carbon of chloroacetyl that had the chlorine."""
+
 THIOLS = frozenset({"CYS", "DCY", "LE1", "LEI", "NCY"})
 """Residues whose `SULFUR` can be in a disulfide: cysteine, penicillamine, N-methylcysteine."""
 
 
 class StatedBond(NamedTuple):
-    """A bond between atoms of two residues, 1-based, i < j; atom names are those of the CCD."""
+    """A bond between atoms of two residues, 1-based, i < j; atom names are those of the CCD. Residue 0 is the n-cap."""
 
     i: int
     atom_i: str
@@ -133,12 +136,16 @@ def checked_bonds(
     taken |= {(length, "C"): "the c-cap"} if c_cap else {}
     checked = sorted(set(bonds))
     for bond in checked:
-        if not 1 <= bond.i <= bond.j <= length:
+        if bond.i == 0 and (n_cap, bond.atom_i) != ("ACE", CAP_ATOM):
+            raise BetafoldError(
+                f"bond {bond}: residue 0 is the n-cap, of which {CAP_ATOM} of ACE alone can be bonded"
+            )
+        if not 0 <= bond.i <= bond.j <= length:
             raise BetafoldError(f"bond {bond}: positions run from 1 to {length}")
         if bond.i == bond.j:
             raise BetafoldError(f"bond {bond}: a residue cannot bond to itself")
         for place, atom in ((bond.i, bond.atom_i), (bond.j, bond.atom_j)):
-            atoms = RESIDUES[residues[place - 1]].atoms
+            atoms = RESIDUES[residues[place - 1]].atoms if place else (atom,)
             if atom not in atoms:
                 raise BetafoldError(
                     f"bond {bond}: {residues[place - 1]} at {place} has no atom {atom}: it has {', '.join(atoms)}"

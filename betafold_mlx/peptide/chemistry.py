@@ -6,8 +6,9 @@ from typing import TypedDict
 
 from betafold_mlx.peptide.bonds import StatedBond
 
-N_CAPS, C_CAPS = ("ACE", "FOR", "MYR"), ("NH2", "NME")
-"""Terminal caps that are placed in structures, by their names in the wwPDB Chemical Component Dictionary."""
+N_CAPS, C_CAPS = ("ACE", "FOR", "MYR", "ClAc"), ("NH2", "NME")
+"""Terminal caps that are placed in structures, by their names in the wwPDB Chemical Component Dictionary, and
+chloroacetyl, which is ACE with a bond to a cysteine."""
 
 NO_CAP = "none"
 """What stands for a free end."""

@@ -9,10 +9,14 @@ from betafold_mlx.errors import BetafoldError
 FREE = ""
 """A free end: the amine or the acid itself."""
 
+CHLOROACETYL = "ClAc"
+"""What stands for a chloroacetyl group until the thiol that it bonds to is found (`betafold_mlx.peptide.cap_bonds`)."""
+
 N_GROUPS = {
     "ACE": "ace ac acetyl acetylation ch3co unimod:1",
     "FOR": "for formyl hco formylation unimod:122",
     "MYR": "myr myristoyl myristoylation unimod:45",
+    CHLOROACETYL: "clac clch2co ch2co coch2 chloroacetyl 2-chloroacetyl clacetyl",
     FREE: "h h2n nh2 nh3+ none",
 }
 C_GROUPS = {
@@ -24,8 +28,7 @@ C_GROUPS = {
 
 _UNKNOWN = {
     "n": "biotin btn fitc fam 5fam tamra dansyl dns rhodamine cy5 cy3 fmoc boc z cbz bz benzoyl suc meosuc tfa palm "
-    "palmitoyl palmitic pam stearoyl lauroyl octanoyl hexanoyl piv mpa dota nota abz mca dabcyl azido alkyne "
-    "clac chloroacetyl",
+    "palmitoyl palmitic pam stearoyl lauroyl octanoyl hexanoyl piv mpa dota nota abz mca dabcyl azido alkyne",
     "c": "ome oet obzl obn otbu pna amc afc cho al aldehyde cmk fmk ol nhet nhnh2 n3h2 biotin edans dnp sr sbzl "
     "thioester hydrazide",
 }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.bonds import StatedBond
+from betafold_mlx.peptide.bonds import CAP_ATOM, StatedBond
 from betafold_mlx.peptide.brackets import split_outside
-from betafold_mlx.peptide.end_groups import end_group
+from betafold_mlx.peptide.cap_bonds import has_cap_bond
+from betafold_mlx.peptide.end_groups import CHLOROACETYL, end_group
 from betafold_mlx.peptide.names import letter_code
 from betafold_mlx.peptide.reading import Reading
 from betafold_mlx.peptide.sequence import ALPHABET, D_THREE_LETTER, THREE_LETTER, Peptide
@@ -105,6 +106,9 @@ def _connect(connection: str, polymer: str, shift: int, reading: Reading) -> Non
     length = len(reading.residues)
     ends = []
     for place, group in ((int(match[3]) - shift, match[4]), (int(match[5]) - shift, match[6])):
+        if place == 0 and reading.n_cap in ("ACE", CHLOROACETYL) and group.upper() in ("R1", "R3"):
+            ends.append((place, CAP_ATOM))
+            continue
         if not 1 <= place <= length:
             raise BetafoldError(f"HELM connection {connection[:40]!r}: there is no residue there")
         ends.append((place, _atom(reading.residues[place - 1], group.upper(), connection)))
@@ -134,13 +138,15 @@ def helm(peptide: Peptide) -> str:
     letters = {code: letter for letter, code in THREE_LETTER.items()}
     letters |= {code: f"[d{letter}]" for letter, code in D_THREE_LETTER.items() if letter != "G"}
     monomers = [letters.get(code) or f"[{_MONOMERS.get(code, code)}]" for code in peptide.residues]
-    before = [f"[{_CAPS[peptide.n_cap]}]"] if peptide.n_cap else []
+    name = CHLOROACETYL if has_cap_bond(peptide) else peptide.n_cap and _CAPS[peptide.n_cap]
+    before = [f"[{name}]"] if name else []
     behind = [f"[{_CAPS[peptide.c_cap]}]"] if peptide.c_cap else []
     connections = []
     for bond in peptide.bonds:
         ends = []
         for place, atom in ((bond.i, bond.atom_i), (bond.j, bond.atom_j)):
-            groups = {"N": "R1", "C": "R2", SIDE_CHAIN_ATOMS.get(peptide.residues[place - 1]): "R3"}
+            side_chain = SIDE_CHAIN_ATOMS.get(peptide.residues[place - 1])
+            groups = {"N": "R1", "C": "R2", side_chain: "R3"} if place else {CAP_ATOM: "R1"}
             if atom not in groups:
                 raise BetafoldError(f"HELM has no name for atom {atom} of residue {place}")
             ends.append(f"{place + len(before)}:{groups[atom]}")

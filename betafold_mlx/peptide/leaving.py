@@ -21,6 +21,8 @@ def leaving_atoms(peptide: Peptide) -> frozenset[tuple[int, str]]:
     gone = set()
     for bond in peptide.bonds:
         for place, atom in ((bond.i, bond.atom_i), (bond.j, bond.atom_j)):
+            if not place:
+                continue  # the n-cap, whose CH3 gives a hydrogen
             kind = RESIDUES[peptide.residues[place - 1]]
             if atom == "C":
                 gone.add((place, "OXT"))

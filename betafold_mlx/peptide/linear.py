@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.bonds import checked_disulfides, disulfide_bond
+from betafold_mlx.peptide.bonds import CAP_ATOM, checked_disulfides, disulfide_bond
 from betafold_mlx.peptide.brackets import PAIRS, closing, split_outside
-from betafold_mlx.peptide.end_groups import FREE, end_group
+from betafold_mlx.peptide.end_groups import CHLOROACETYL, FREE, N_GROUPS, end_group
 from betafold_mlx.peptide.names import residue_code
 from betafold_mlx.peptide.one_letter import read_letters, settle_case
 from betafold_mlx.peptide.reading import Reading
@@ -48,6 +48,9 @@ def read_linear(text: str, d_amino_acids: bool) -> Reading:
     _take_ends(tokens, reading)
     words = _join_ring([token for _, token in tokens])
     rings = [n for n, word in enumerate(words) if _is_ring(word)]
+    inner = _inside(words[0]) if rings == [0] and reading.n_cap is None else []
+    if inner and inner[0].lower() in N_GROUPS[CHLOROACETYL].split():  # its bond to the cysteine is the ring
+        reading.n_cap, rings, words = CHLOROACETYL, [], [*inner[1:], *words[1:]]
     if len(rings) > 1:
         raise BetafoldError("two rings in one peptide: name the atoms of their bonds, as in bond 3:NZ-7:CD")
     if rings and len(words) == 1 and not (reading.n_cap or reading.c_cap):
@@ -94,7 +97,10 @@ def _take_ends(tokens: list[tuple[str, str]], reading: Reading) -> None:
         if first == "H" and single and reading.c_cap is None:
             reading.notes.append("H- read as histidine; the free N terminus needs no letter")
         elif not known_name(first):
-            reading.n_cap = end_group("n", first)
+            label = re.fullmatch(r"(.+)\((\d{1,2})\)", first)
+            reading.n_cap = end_group("n", label[1] if label else first)
+            if label and reading.n_cap == CHLOROACETYL:
+                reading.labels[label[2]] = [(0, CAP_ATOM)]
             if first == "H" and reading.c_cap != FREE and not _are_names([token for _, token in tokens[1:]]):
                 reading.notes.append("H- read as the free N terminus; histidine is written without a hyphen")
         if reading.n_cap is not None:

@@ -13,7 +13,8 @@ from betafold_mlx.peptide.bonds import (
     disulfide_bond,
     ring_bond,
 )
-from betafold_mlx.peptide.end_groups import cap_code
+from betafold_mlx.peptide.cap_bonds import bond_chloroacetyl
+from betafold_mlx.peptide.end_groups import CHLOROACETYL, cap_code
 from betafold_mlx.peptide.linear import read_linear
 from betafold_mlx.peptide.names import d_form
 from betafold_mlx.peptide.reading import Reading
@@ -52,13 +53,20 @@ def read_peptide(
             raise BetafoldError(f"residue {place}: {code[:20]!r} is not a known residue")
         codes[place - 1] = code
     cyclic = cyclic or reading.cyclic
-    caps = _cap("n", reading.n_cap, n_cap), _cap("c", reading.c_cap, c_cap)
-    if cyclic and any(caps):
+    n_cap, c_cap = _cap("n", reading.n_cap, n_cap), _cap("c", reading.c_cap, c_cap)
+    if cyclic and (n_cap or c_cap):
         raise BetafoldError("a cyclic peptide has no ends to cap: leave out n-cap and c-cap, or cyclic")
     stated = [disulfide_bond(i, j) for i, j in checked_disulfides(codes, disulfides)]
     stated += [ring_bond(len(codes))] if cyclic else []
-    all_bonds = checked_bonds(codes, *caps, [*stated, *reading.bonds, *bonds])
-    return Peptide(tuple(codes), *caps, all_bonds, (*notes, *reading.notes))
+    stated += [*reading.bonds, *bonds]
+    said = [*notes, *reading.notes]
+    if n_cap == CHLOROACETYL:
+        n_cap = "ACE"
+        if all(bond.i for bond in stated):
+            bond, note = bond_chloroacetyl(codes, stated)
+            stated.append(bond)
+            said.append(note)
+    return Peptide(tuple(codes), n_cap, c_cap, checked_bonds(codes, n_cap, c_cap, stated), tuple(said))
 
 
 def _read(text: str, d_amino_acids: bool) -> Reading:

@@ -7,10 +7,11 @@ import re
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.bonds import ring_bond
 from betafold_mlx.peptide.brackets import PAIRS, closing
+from betafold_mlx.peptide.end_groups import CHLOROACETYL
 from betafold_mlx.peptide.names import letter_code, residue_code
 from betafold_mlx.peptide.reading import Reading
 from betafold_mlx.peptide.sequence import ALPHABET, D_THREE_LETTER, THREE_LETTER, Peptide
-from betafold_mlx.peptide.side_chains import side_chain_bond
+from betafold_mlx.peptide.side_chains import SIDE_CHAIN_ATOMS, side_chain_bond
 
 _MEANT = {
     "B": "stands for Asp or Asn: write the one that is meant",
@@ -145,8 +146,7 @@ def settle_case(reading: Reading, d_amino_acids: bool) -> None:
 
 def one_letter(peptide: Peptide) -> str:
     """Return a peptide in one-letter notation, which `Peptide.parse` reads back to the same peptide."""
-    texts = [text + label for text, label in zip(residue_letters(peptide), labels(peptide), strict=True)]
-    return with_ends(peptide, texts, "")
+    return with_ends(peptide, residue_letters(peptide), "")
 
 
 def residue_letters(peptide: Peptide) -> list[str]:
@@ -170,24 +170,31 @@ def _reads_back(text: str, peptide: Peptide) -> bool:
 
 
 def labels(peptide: Peptide) -> list[str]:
-    """Return what stands behind each residue for its bonds: ``(1)``, or ``(1:NZ)`` where the atom is not the usual."""
-    marks = [""] * len(peptide)
+    """Return what stands behind the n-cap and each residue for its bonds: ``(1)``, or ``(1:NZ)`` of an unusual atom."""
+    marks = [""] * (len(peptide) + 1)
     others = [bond for bond in peptide.bonds if bond != ring_bond(len(peptide))]
     for number, bond in enumerate(others, start=1):
+        if not bond.i:
+            marks[0] = f"({number})"
+            usual = SIDE_CHAIN_ATOMS.get(peptide.residues[bond.j - 1]) == bond.atom_j
+            marks[bond.j] += f"({number})" if usual else f"({number}:{bond.atom_j})"
+            continue
         try:
             usual = side_chain_bond(list(peptide.residues), bond.i, bond.j, "") == bond
         except BetafoldError:
             usual = False
-        marks[bond.i - 1] += f"({number})" if usual else f"({number}:{bond.atom_i})"
-        marks[bond.j - 1] += f"({number})" if usual else f"({number}:{bond.atom_j})"
+        marks[bond.i] += f"({number})" if usual else f"({number}:{bond.atom_i})"
+        marks[bond.j] += f"({number})" if usual else f"({number}:{bond.atom_j})"
     return marks
 
 
 def with_ends(peptide: Peptide, texts: list[str], separator: str) -> str:
-    """Join residues, with the groups at the ends or the ring around them."""
-    joined = separator.join(texts)
+    """Join residues with the labels of their bonds, and the groups at the ends or the ring around them."""
+    of_cap, *marks = labels(peptide)
+    joined = separator.join(text + mark for text, mark in zip(texts, marks, strict=True))
     if peptide.cyclic:
         return f"cyclo({joined})"
     before = {None: "", "ACE": "Ac-", "FOR": "For-", "MYR": "Myr-"}[peptide.n_cap]
+    before = f"{CHLOROACETYL}{of_cap}-" if of_cap else before
     behind = {None: "", "NH2": "-NH2", "NME": "-NHMe"}[peptide.c_cap]
     return f"{before}{joined}{behind}"

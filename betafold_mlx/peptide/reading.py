@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.bonds import StatedBond
+from betafold_mlx.peptide.bonds import CAP_ATOM, StatedBond
 from betafold_mlx.peptide.changes import changed_residue
 from betafold_mlx.peptide.names import nearest_name, residue_code
-from betafold_mlx.peptide.side_chains import side_chain_bond
+from betafold_mlx.peptide.side_chains import SIDE_CHAIN_ATOMS, side_chain_bond
 
 _DISULFIDES = (
     "",
@@ -123,6 +123,8 @@ class Reading:
             if len(ends) != 2:
                 raise BetafoldError(f"label ({label}) must stand at two residues, not {len(ends)}")
             (i, atom_i), (j, atom_j) = ends
+            if not i:
+                atom_i, atom_j = CAP_ATOM, atom_j or SIDE_CHAIN_ATOMS.get(self.residues[j - 1], "")
             if bool(atom_i) != bool(atom_j):
                 raise BetafoldError(f"label ({label}): name both atoms, or none")
             if i == j:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,14 @@ from typing import Any, NamedTuple
 _FILE = Path(__file__).with_name("residues.json")
 
 BACKBONE = ("N", "CA", "C", "O")
+
+ACETYL, CAP_MARK = "ACE+", "'0"
+"""Before the code of a first residue that holds the atoms of its acetyl group, and behind the names of these."""
+
+_ACETYL_N = {"": (1.336, 121.7), "P": (1.338, 119.3), "G": (1.326, 122.3)}
+_ACETYL_O, _ACETYL_CH3 = (1.232, {"": 123.2, "P": 122.7}), (1.514, {"": 116.2, "P": 117.1})
+"""Angstrom and degrees: C-N and C-N-CA by the residue; C-O and O-C-N, CH3-C and CH3-C-N by whether it is Pro. They are
+those of a glycine before it in `betafold_mlx.geometry.ideal`, by which caps without a bond are placed."""
 
 
 class Placement(NamedTuple):
@@ -124,6 +132,8 @@ def _document() -> dict[str, dict[str, Any]]:
 
 @cache
 def _residue(code: str) -> ResidueType:
+    if code.startswith(ACETYL):
+        return _acetylated(_residue(code.removeprefix(ACETYL)))
     entry = _document()[code]
     entry = _document()[entry["as"]] | entry if "as" in entry else entry
     placements = tuple(tuple(map(_placement, rows)) for rows in entry["placed"])
@@ -143,6 +153,35 @@ def _residue(code: str) -> ResidueType:
         chi=tuple(tuple(chi.split()[:4]) for chi in entry["chi"]),
         symmetric=tuple(chi.endswith(" symmetric") for chi in entry["chi"]),
         placements=placements,
+    )
+
+
+def _acetylated(kind: ResidueType) -> ResidueType:
+    """Return a residue with an acetyl group on N, turned by one more chi angle: phi."""
+    c, o, ch3 = (f"{name}{CAP_MARK}" for name in ("C", "O", "CH3"))
+    turn, proline = f"chi{len(kind.chi) + 1}", "P" if kind.parent == "P" else ""
+    (at_n, n_angle), (to_o, o_angle), (to_ch3, ch3_angle) = (
+        _ACETYL_N.get(kind.parent, _ACETYL_N[""]),
+        (_ACETYL_O[0], _ACETYL_O[1][proline]),
+        (_ACETYL_CH3[0], _ACETYL_CH3[1][proline]),
+    )
+    rows = (
+        Placement(c, "C", "CA", "N", at_n, math.radians(n_angle), 0.0, turn),
+        Placement(o, "CA", "N", c, to_o, math.radians(o_angle), 0.0, ""),
+        Placement(ch3, "CA", "N", c, to_ch3, math.radians(ch3_angle), math.pi, ""),
+    )
+    return replace(
+        kind,
+        code=f"{ACETYL}{kind.code}",
+        elements={**kind.elements, c: "C", o: "O", ch3: "C"},
+        bonds=(*kind.bonds, ("N", c, 1), (c, o, 2), (c, ch3, 1)),
+        hydrogens={**kind.hydrogens, ch3: ("H1", "H2", "H3")},
+        chi=(*kind.chi, ("C", "CA", "N", c)),
+        symmetric=(*kind.symmetric, False),
+        placements=tuple(
+            (*(row._replace(turn=turn) if row.turn == "phi" else row for row in of_pucker), *rows)
+            for of_pucker in kind.placements
+        ),
     )
 
 

@@ -7,7 +7,7 @@ import re
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.brackets import PAIRS, closing
 from betafold_mlx.peptide.names import preferred_names, residue_code
-from betafold_mlx.peptide.one_letter import labels, with_ends
+from betafold_mlx.peptide.one_letter import with_ends
 from betafold_mlx.peptide.reading import Reading
 from betafold_mlx.peptide.sequence import Peptide
 
@@ -80,5 +80,4 @@ def read_names(tokens: list[str], reading: Reading) -> None:
 def three_letter(peptide: Peptide) -> str:
     """Return a peptide in three-letter notation, which `Peptide.parse` reads back to the same peptide."""
     names = preferred_names()
-    texts = [names[code] + label for code, label in zip(peptide.residues, labels(peptide), strict=True)]
-    return with_ends(peptide, texts, "-")
+    return with_ends(peptide, [names[code] for code in peptide.residues], "-")

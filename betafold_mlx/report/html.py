@@ -111,6 +111,7 @@ def _chemistry(prediction: Prediction) -> str:
     peptide = prediction.peptide
     said = ["closed head to tail"] if peptide.cyclic else []
     said += [f"disulfide {i}–{j}" for i, j in peptide.disulfides]
+    said += [f"bond {bond}" for bond in peptide.other_bonds]
     said += ["all residues D"] if peptide.d_amino_acids else []
     said += [f"{cap} (in the files, not modelled)" for cap in (peptide.n_cap, peptide.c_cap) if cap]
     return ", ".join(said) or "a plain chain of L residues"

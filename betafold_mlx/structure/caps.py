@@ -46,7 +46,12 @@ _NO_ATOMS = np.zeros((0, 3))
 
 
 def place_caps(
-    sequence: str, coordinates: np.ndarray, n_cap: str | None, c_cap: str | None, d_amino_acids: bool = False
+    sequence: str,
+    coordinates: np.ndarray,
+    n_cap: str | None,
+    c_cap: str | None,
+    d_amino_acids: bool = False,
+    phi: float = np.nan,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the heavy atoms of both caps of one model.
 
@@ -60,6 +65,8 @@ def place_caps(
         ``ACE``, ``FOR`` or ``MYR``; ``NH2`` or ``NME``; None for a free end.
     d_amino_acids : bool
         The first residue is D. The caps then are the mirror image of those of the mirror image.
+    phi : float
+        Radians, of residue 1, where the n-cap leaves no choice of it: a stated bond holds it.
 
     Returns
     -------
@@ -68,10 +75,10 @@ def place_caps(
     """
     atoms = np.asarray(coordinates, np.float64)
     if d_amino_acids:
-        before, behind = place_caps(sequence, mirror_image(atoms), n_cap, c_cap)
+        before, behind = place_caps(sequence, mirror_image(atoms), n_cap, c_cap, phi=-phi)
         return mirror_image(before), mirror_image(behind)
     behind = _place_amide(sequence, atoms)[: len(CAP_ATOMS[c_cap])] if c_cap else _NO_ATOMS
-    before = _place_acyl(sequence, atoms, behind, len(CAP_ATOMS[n_cap])) if n_cap else _NO_ATOMS
+    before = _place_acyl(sequence, atoms, behind, len(CAP_ATOMS[n_cap]), phi) if n_cap else _NO_ATOMS
     return before, behind
 
 
@@ -103,8 +110,8 @@ def _place_amide(sequence: str, atoms: np.ndarray) -> np.ndarray:
     return np.stack([n, methyl[0]])
 
 
-def _place_acyl(sequence: str, atoms: np.ndarray, behind: np.ndarray, count: int) -> np.ndarray:
-    """Return the first `count` of C, O, CH3 and the carbons after it, (count, 3)."""
+def _place_acyl(sequence: str, atoms: np.ndarray, behind: np.ndarray, count: int, given: float) -> np.ndarray:
+    """Return the first `count` of C, O, CH3 and the carbons after it, (count, 3); `given` is phi or NaN."""
     first, pro = ALPHABET.index(sequence[0]), int(sequence[0] == "P")
     n, ca, c, o = atoms[0, :4]
     psi = (
@@ -115,6 +122,7 @@ def _place_acyl(sequence: str, atoms: np.ndarray, behind: np.ndarray, count: int
     low, high = ALLOWED_PHI[kind]
     phi = np.arange(low, high + _PHI_STEP, _PHI_STEP)  # (K,)
     phi = np.radians(phi[np.argsort(np.abs(phi - USUAL_PHI[kind]), kind="stable")])
+    phi = phi if np.isnan(given) else np.array([given])
 
     acetyl_c = _place(c, ca, n, ideal.C_N[first], ideal.C_N_CA[first], phi)  # (K, 3)
     acetyl_o = _place(ca, n, acetyl_c, ideal.C_O[_GLY], ideal.O_C_N[_GLY, pro], np.zeros(1))

@@ -23,6 +23,7 @@ import numpy as np
 from betafold_mlx._version import __version__
 from betafold_mlx.geometry.spread import superpose_models
 from betafold_mlx.peptide.bonds import ring_bond
+from betafold_mlx.peptide.cap_bonds import has_cap_bond
 from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.components import (
@@ -145,9 +146,10 @@ def _caps(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
 
     peptide = prediction.peptide
     mirrored = (RESIDUES[peptide.residues[0]].hand or ("D" if peptide.d_amino_acids else "")) == "D"
+    phi = prediction.torsions[:, 0, 0] if has_cap_bond(peptide) else [np.nan] * len(prediction.coordinates)
     placed = [
-        place_caps(peptide.sequence, model, peptide.n_cap, peptide.c_cap, mirrored)
-        for model in superpose_models(prediction.coordinates)
+        place_caps(peptide.sequence, model, peptide.n_cap, peptide.c_cap, mirrored, float(of_model))
+        for model, of_model in zip(superpose_models(prediction.coordinates), phi, strict=True)
     ]
     return np.stack([before for before, _ in placed]), np.stack([behind for _, behind in placed])
 
@@ -186,5 +188,6 @@ def _chemistry_remarks(peptide: Peptide) -> list[str]:
         said.append("All residues with a hand are D: the mirror image of the predicted L peptide.")
     if peptide.n_cap or peptide.c_cap:
         caps = " and ".join(cap for cap in (peptide.n_cap, peptide.c_cap) if cap)
-        said.append(f"{caps}: not modelled, but placed by ideal geometry; no pLDDT, B-factor 0.")
+        held = ", and by its stated bond" if has_cap_bond(peptide) else ""
+        said.append(f"{caps}: not modelled, but placed by ideal geometry{held}; no pLDDT, B-factor 0.")
     return said

@@ -1,5 +1,6 @@
 """Lactams, lassos and other stated bonds: closed exactly, in the files, and said where they cannot be."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import gemmi
@@ -24,7 +25,9 @@ from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.bonds import StatedBond
+from betafold_mlx.peptide.cap_bonds import cap_column, with_cap_atoms
 from betafold_mlx.peptide.sequence import Peptide
+from betafold_mlx.structure.caps import place_caps
 
 LACTAM = Peptide.parse("AAKAAAEAAA", bonds=[StatedBond(3, "NZ", 7, "CD")])
 LASSO = Peptide.parse("GGVGKIIEYFIGGGVGRYG", bonds=[StatedBond(1, "N", 8, "CD")])
@@ -234,6 +237,62 @@ def test_files_state_the_bond_and_leave_out_what_leaves(bundled_folds):
 def bundled_folds():
     pytest.importorskip("rdkit")
     return {peptide: Predictor.load().fold(peptide) for peptide in (LASSO, ESTER)}
+
+
+def test_chloroacetyl_is_closed_to_a_cysteine_in_the_files():
+    """ACE's CH3 on SG, without chlorine; phi of the first residue is one that a residue of its hand has."""
+    chem = pytest.importorskip("rdkit.Chem")
+    predictor = Predictor.load(templates=None)
+    for text, smiles in (
+        ("ClAc-GAGC", "O=C1CNC(=O)[C@H](C)NC(=O)CNC(=O)CSC[C@@H](C(=O)O)N1"),
+        ("ClAc-aGAGGC-NH2", "O=C1CNC(=O)CNC(=O)[C@H](C)NC(=O)CNC(=O)[C@@H](C)NC(=O)CSC[C@@H](C(=O)N)N1"),
+        (
+            "ClAc-PAGGAGC",
+            "O=C1CNC(=O)[C@H](C)NC(=O)CNC(=O)CNC(=O)[C@H](C)NC(=O)[C@@H]2CCCN2C(=O)CSC[C@@H](C(=O)O)N1",
+        ),
+    ):
+        peptide = Peptide.parse(text)
+        prediction = predictor.fold(peptide, candidates=1)
+        (bond,) = prediction.bonds[0]
+        assert bond.formed and (bond.residues, bond.atoms) == ((0, len(peptide)), ("CH3", "SG"))
+        for form in ("pdb", "cif"):
+            text = prediction.text(form)
+            structure = prediction.to_gemmi() if form == "cif" else gemmi.read_pdb_string(text)
+            at = {(r.seqid.num, a.name): a.pos for r in structure[0][0] for a in r}
+            assert (at[0, "CH3"] - at[len(peptide), "SG"]).length() == pytest.approx(1.819, abs=0.02)
+            angle = gemmi.calculate_angle(at[0, "CH3"], at[len(peptide), "SG"], at[len(peptide), "CB"])
+            assert np.degrees(angle) == pytest.approx(100.8, abs=6)
+            angle = gemmi.calculate_angle(at[0, "C"], at[0, "CH3"], at[len(peptide), "SG"])
+            assert np.degrees(angle) == pytest.approx(110.5, abs=6)
+            phi = gemmi.calculate_dihedral(at[0, "C"], at[1, "N"], at[1, "CA"], at[1, "C"])
+            assert phi == pytest.approx(prediction.torsions[0, 0, 0], abs=0.01)
+            assert peptide.residues[0] == "GLY" or (phi > 0) == (peptide.residues[0] == "DAL")
+            ends = {
+                frozenset((c.partner1.atom_name, c.partner2.atom_name)): c.reported_distance
+                for c in structure.connections
+            }
+            assert ends[frozenset(("CH3", "SG"))] == pytest.approx(1.82, abs=0.02)
+        molecule = chem.MolFromPDBBlock(prediction.text("pdb"))
+        chem.AssignStereochemistryFrom3D(molecule)
+        assert chem.MolToSmiles(molecule) == chem.CanonSmiles(smiles)
+
+
+def test_a_cap_is_placed_alike_with_and_without_a_bond():
+    """Of every standard residue and of D residues, against `place_caps` with the same phi."""
+    for sequence, d in (("ACDEFGHIKLMNPQRSTVWY", False), ("ACDEFGHIKLMNPQRSTVWY", True)):
+        for first in sequence:
+            peptide = Peptide.of(first + "AAC", d_amino_acids=d, n_cap="ACE")
+            peptide = replace(peptide, bonds=(StatedBond(0, "CH3", 4, "SG"),))
+            torsions = mx.array(np.radians(np.tile([-80.0, 120.0, 180.0], (1, 4, 1))).astype(np.float32))
+            backbone = np.array(build_backbone(torsions, mx.array(peptide.ids[None])))
+            backbone = mirror_image(backbone) if d else backbone
+            whole = with_cap_atoms(peptide)
+            chi = np.zeros((1, 4, 6))
+            chi[0, 0, cap_column(peptide)] = phi = 1.1 if d else -1.1
+            points = linked_atoms(whole, backbone, chi)
+            cap, _ = place_caps(peptide.sequence, backbone[0], "ACE", None, d, phi)
+            found = np.stack([points[1, f"{name}'0"][0] for name in ("C", "O", "CH3")])
+            np.testing.assert_allclose(found, cap, atol=2e-3)
 
 
 def test_a_bond_that_cannot_be_is_said(predictor, quick_folds):

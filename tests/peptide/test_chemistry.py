@@ -34,7 +34,7 @@ def test_caps_are_known_by_the_names_that_people_give_them():
     ("end", "name", "message"),
     [
         ("c", "ACE", "c-cap 'ACE' is not known: write NH2, NME or none"),
-        ("n", "", "n-cap '' is not known: write ACE, FOR, MYR or none"),
+        ("n", "", "n-cap '' is not known: write ACE, FOR, MYR, ClAc or none"),
         ("n", "NH2", "n-cap 'NH2' is not known"),
         ("n", "x" * 5000, "n-cap 'x{40}' is"),
         ("n", "biotin", "n-cap 'biotin' is not in the table: leave it out"),

@@ -117,6 +117,10 @@ def test_what_can_be_meant_one_way_is_read_without_a_line(text):
         ("Gly-D-Hyp-Phe-Ala", "the D form of HYP is not in the table"),
         ("Gly-N-Me-Lys-Phe-Ala", "N-methyl LYS is not in the table"),
         ("Biotin-GIGKFLHS", "n-cap 'Biotin' is not in the table"),
+        ("ClAc-GIGKFL", "the thiol of a cysteine, and none is free here"),
+        ("ClAc-GC(1)GC(1)FL", "none is free here"),
+        ("ClAc-GCGCFL", "several cysteines: write n-cap ACE and bond 0:CH3-2:SG or 0:CH3-4:SG"),
+        ("ClAc(1)-GCGCFL", r"label \(1\) must stand at two residues, not 1"),
         ("Ac-DEVD-pNA", "c-cap 'pNA' is not in the table"),
         ("pGlu-His-Trp-Ser-Tyr-D-Leu-Leu-Arg-Pro-NHEt", "c-cap 'NHEt'"),
         ("C(1)YIQNCPLG", r"label \(1\) must stand at two residues, not 1"),
@@ -285,6 +289,23 @@ def test_300_malformed_strings_are_refused_in_one_line_each():
         else:
             raise AssertionError(f"{text} is read as {peptide}")
     assert seen["refused"] == 300
+
+
+@pytest.mark.parametrize(
+    ("cap", "bonds", "message"),
+    [
+        ("ACE", [(0, "C", 4, "SG")], "bond 0:C-4:SG: residue 0 is the n-cap, of which CH3 of ACE alone"),
+        (None, [(0, "CH3", 4, "SG")], "residue 0 is the n-cap"),
+        ("FOR", [(0, "CH3", 4, "SG")], "residue 0 is the n-cap"),
+        ("ACE", [(0, "CH3", 0, "SG")], "a residue cannot bond to itself"),
+        ("ACE", [(0, "CH3", 4, "SG"), (0, "CH3", 2, "SG")], "CH3 of residue 0 is already bonded"),
+        ("ACE", [(-1, "CH3", 4, "SG")], "positions run from 1 to 5"),
+        ("ACE", [(0, "CH3", 4, "SG"), (2, "SG", 4, "SG")], "SG of residue 4 is already bonded"),
+    ],
+)
+def test_bonds_of_a_cap_that_cannot_be_are_refused(cap, bonds, message):
+    with pytest.raises(BetafoldError, match=message):
+        Peptide.parse("ACACA", n_cap=cap, bonds=[StatedBond(*bond) for bond in bonds])
 
 
 # --- RDKit reads HELM too: the same molecule, atom for atom, from ours by the residue table.

@@ -11,7 +11,7 @@ from library_helpers import toy_predictor
 from betafold_mlx.serve import server
 from betafold_mlx.serve.app import make_app
 from betafold_mlx.serve.server import ServerLimits
-from betafold_mlx.serve.worker import Worker
+from betafold_mlx.serve.worker import TOGETHER, Worker
 
 PEPTIDE = "GRCTKSIPPICFPD"
 
@@ -62,9 +62,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(limits=None, load=toy_predictor, names=()):
+def running(limits=None, load=toy_predictor, names=(), together=TOGETHER):
     limits = limits or ServerLimits()
-    worker = Worker(load, limits.queue)
+    worker = Worker(load, limits.queue, together)
     bound = server.listen("127.0.0.1", 0)
     port = bound.getsockname()[1]
     made = server.make_server(make_app(worker, limits, names))

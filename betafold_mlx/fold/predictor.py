@@ -284,14 +284,19 @@ class Predictor:
                 details=details,
             )
 
-        # Foreign residues apart: the arithmetic of a plain peptide must not depend on its company.
-        return in_batches(
-            named, fold, batch_size, lambda pair: (padded_length(len(pair[0])), has_foreign(pair[0]))
-        )
+        return in_batches(named, fold, batch_size, lambda pair: batch_kind(pair[0]))
 
     def describe_embedder(self) -> dict[str, Any]:
         """Describe the embedder: ``kind`` and ``label``, and of a frozen one its size and checksums."""
         return describe_embedder(self.loaded, self.embedder)
+
+
+def batch_kind(peptide: Peptide) -> tuple[int, bool]:
+    """Return what peptides of one batch have in common: the padded length, and whether they have foreign residues.
+
+    With these apart, the arithmetic of a plain peptide does not depend on its company.
+    """
+    return padded_length(len(peptide)), has_foreign(peptide)
 
 
 def in_batches(

@@ -33,14 +33,14 @@ from betafold_mlx.serve.fasta_batches import BatchStore, read_records
 from betafold_mlx.serve.reading import reading_router
 from betafold_mlx.serve.security import HEADERS, REPORT_POLICY, SecurityMiddleware
 from betafold_mlx.serve.server import MAX_BATCH_BODY, MAX_BODY, ServerLimits
-from betafold_mlx.serve.worker import Worker
+from betafold_mlx.serve.worker import FoldSettings, Worker
 
 _STATIC = Path(__file__).parent / "static"
 _MEDIA_TYPES = {**MEDIA_TYPES, "json": "application/json", "html": "text/html"}
 
 _DESCRIPTION = """\
 Positions count from 1, angles are degrees, confidence is the predicted lDDT, 0 to 100. The same request gives the same
-answer. Nothing is sent anywhere."""
+answer, but for the rounding where it is folded together with others. Nothing is sent anywhere."""
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorDocument, "description": "What is wrong with the request; 422 lists the fields."},
@@ -121,12 +121,18 @@ def _fold_router(worker: Worker, limits: ServerLimits) -> APIRouter:
         """Fold a peptide. It waits in the queue, and is answered when it is folded."""
         _check_samples(asked.samples, limits)
 
-        def work(predictor: Predictor) -> tuple[Prediction, FoldAnswer]:
-            prediction = _fold(predictor, asked)
+        def finish(prediction: Prediction) -> tuple[Prediction, FoldAnswer]:
             structures = {kind: prediction.text(kind) for kind in asked.include}
             return prediction, FoldAnswer(result=prediction.to_dict(), structures=structures, files=None)
 
-        prediction, answer = await worker.fold(request, work)
+        prediction, answer = await worker.fold(
+            request,
+            asked.peptide(),
+            finish,
+            id=asked.id.strip() or None,
+            settings=FoldSettings(asked.samples, asked.seed, asked.disulfides == AUTO),
+            details=asked.keep,  # for its report
+        )
         if asked.keep:
             while len(kept) >= limits.predictions:
                 del kept[next(iter(kept))]
@@ -210,17 +216,6 @@ def _batch_router(batches: BatchStore, limits: ServerLimits) -> APIRouter:
         return FileResponse(batch.path, media_type="application/zip", filename="betafold-mlx.zip")
 
     return router
-
-
-def _fold(predictor: Predictor, asked: FoldRequest) -> Prediction:
-    return predictor.fold(
-        asked.peptide(),
-        samples=asked.samples,
-        seed=asked.seed,
-        auto_disulfides=asked.disulfides == AUTO,
-        id=asked.id.strip() or None,
-        details=asked.keep,  # for its report
-    )
 
 
 def fold_command(asked: FoldRequest, model: str) -> str:

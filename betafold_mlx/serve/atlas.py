@@ -33,7 +33,7 @@ def atlas_router(worker: Worker) -> APIRouter:
     def add(kind: str, text: Callable[[Prediction], str]) -> None:
         async def fold_sequence(request: Request) -> Response:
             peptide = atlas_peptide(await request.body())
-            made = await worker.fold(request, lambda predictor: text(predictor.fold(peptide)))
+            made = await worker.fold(request, peptide, text)
             return Response(made, media_type=MEDIA_TYPES[kind])
 
         path = f"/foldSequence/v1/{kind}"

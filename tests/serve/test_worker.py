@@ -5,6 +5,7 @@ import http.client
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extra serve")
@@ -62,7 +63,7 @@ class Broken:
         self._good = toy_predictor()
         self.loaded, self.describe_embedder = self._good.loaded, self._good.describe_embedder
 
-    def fold(self, peptide, *, seed, **options):
+    def fold_many(self, peptides, *, seed, **options):
         if seed:
             raise RuntimeError("a secret of the program")
         raise BetafoldError("model toy gives no finite numbers: its weights are damaged")
@@ -83,6 +84,71 @@ def test_a_model_that_fails_is_told_and_not_the_end():
             and "access-control-allow-origin" not in fault.headers
         )
         assert server.worker.folds == 0 and server.ask("GET", "/").status == 200
+
+
+class Counting:
+    """A model that keeps what it folds together, and fails where asparagine is among it."""
+
+    def __init__(self):
+        self._toy = toy_predictor()
+        self.loaded, self.describe_embedder = self._toy.loaded, self._toy.describe_embedder
+        self.batches = []
+
+    def fold_many(self, peptides, **settings):
+        self.batches.append(("".join(peptide.sequence[0] for peptide in peptides), settings["samples"]))
+        if any("N" in peptide.sequence for peptide in peptides):
+            raise BetafoldError("no asparagine today")
+        return self._toy.fold_many(peptides, **settings)
+
+
+def held(server, clients, requests):
+    """Send requests one after another while the model is busy, and return the answers."""
+    asked = []
+    with server.model_held():
+        for number, request in enumerate(requests, start=1):
+            asked.append(clients.submit(server.fold, **request))
+            wait_until(lambda: server.worker.folds == number)  # noqa: B023
+    return [each.result() for each in asked]
+
+
+def test_what_waits_is_folded_together_by_padded_length_and_settings():
+    requests = [
+        {"sequence": "AKKLAKKLAK"},
+        {"sequence": "D" * 20},
+        {"sequence": "EKKLAKKL", "keep": True, "id": "kept", "include": ["pdb"]},
+        {"sequence": "FKKLAKKL", "samples": 2},
+        {"sequence": "GRCTKSIPPICFPD", "cyclic": True, "disulfides": [[3, 11]]},
+    ]
+    with running(load=Counting) as server, ThreadPoolExecutor() as clients:
+        answers = held(server, clients, requests)
+        assert server.worker.predictor.batches == [("AEG", 1), ("D", 1), ("F", 2)]
+        assert server.worker._waiting == [] and server.worker.folds == 0
+        assert [each.json["result"]["sequence"] for each in answers] == [
+            each["sequence"] for each in requests
+        ]
+        assert [each.json["files"] is not None for each in answers] == [False, False, True, False, False]
+        page = server.ask("GET", answers[2].json["files"]["html"])
+        assert page.status == 200 and b"attention" in page.body
+        for request, answer in zip(requests, answers, strict=True):  # as each alone, but for the rounding
+            alone = server.fold(**request).json["result"]["models"]
+            for mine, other in zip(answer.json["result"]["models"], alone, strict=True):
+                np.testing.assert_allclose(mine["plddt"], other["plddt"], atol=0.05)
+                assert mine["secondary_structure"] == other["secondary_structure"]
+
+
+def test_folded_one_by_one_where_that_is_asked():
+    with running(load=Counting, together=1) as server, ThreadPoolExecutor() as clients:
+        answers = held(server, clients, [{"sequence": first + "KKLAKKL"} for first in "ACD"])
+        assert [batch for batch, _ in server.worker.predictor.batches] == ["A", "C", "D"]
+        assert answers[2].body == server.fold(sequence="DKKLAKKL").body
+
+
+def test_a_member_that_fails_is_the_only_one():
+    with running(load=Counting) as server, ThreadPoolExecutor() as clients:
+        answers = held(server, clients, [{"sequence": first + "KKLAKKL"} for first in "ANC"])
+        assert [each.status for each in answers] == [200, 500, 200]
+        assert "asparagine" in answers[1].json["error"]["message"]
+        assert [batch for batch, _ in server.worker.predictor.batches] == ["ANC", "A", "N", "C"]
 
 
 def test_a_model_that_cannot_be_loaded_leaves_no_thread():

@@ -11,6 +11,7 @@ from betafold_mlx.cli.options import (
     FILE,
     FOLDER,
     SEED,
+    FiniteRange,
     complete_model,
     device_option,
     examples,
@@ -66,7 +67,7 @@ _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
 @settings_options(Labelling, "The labels")
 @click.option(
     "--substitutions",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     default=EXCHANGED,
     help="Maximum share of a mutant's residues that are exchanged.",
 )

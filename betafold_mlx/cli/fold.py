@@ -11,6 +11,7 @@ import rich_click as click
 from betafold_mlx.cli.options import (
     FOLDER,
     SEED,
+    FiniteRange,
     command_line,
     complete_peptide,
     complete_words,
@@ -116,7 +117,7 @@ def _cap_option(end: str, caps: tuple[str, ...], help: str) -> Any:
     is_flag=True,
     help="Add hydrogens and minimise in implicit solvent, by OpenMM: some seconds for each model.",
 )
-@click.option("--ph", type=click.FloatRange(0, 14), default=7.0, help="Of the hydrogens that --relax adds.")
+@click.option("--ph", type=FiniteRange(0, 14), default=7.0, help="Of the hydrogens that --relax adds.")
 @click.option(
     "--samples", type=click.IntRange(1, 1000), default=1, help="Models of each peptide, ranked best first."
 )

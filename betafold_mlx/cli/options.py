@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import shlex
 import signal
 from collections.abc import Callable, Iterator
@@ -163,6 +164,17 @@ def settings_options(settings: type, panel: str) -> Callable[[_Function], _Funct
     return add
 
 
+class FiniteRange(click.FloatRange):
+    """A range of numbers; click's own lets NaN through, which is neither below nor above its ends."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number of a text; fail where it is none, or not in the range."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
 def take_settings(settings: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """Take the values of `settings_options` out of a command's options."""
     return {field.name: options.pop(field.name) for field in _fields(settings)}
@@ -181,7 +193,7 @@ def _option(field: dataclasses.Field[Any], panel: str) -> Callable[[_Function], 
     if kind == "int":
         value_type = click.IntRange(*ends)
     elif kind == "float":
-        value_type = click.FloatRange(*ends)
+        value_type = FiniteRange(*ends)
     elif kind == "str":
         value_type = click.Choice(limits["choices"])
     return click.option(

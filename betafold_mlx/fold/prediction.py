@@ -121,6 +121,11 @@ class Prediction:
     side_chain_clashes: tuple[int, ...] = ()
     relaxation: Relaxation | None = None
 
+    def __post_init__(self) -> None:
+        backbone, confidence = self.coordinates[..., :4, :], self.plddt
+        if not (np.isfinite(backbone).all() and np.isfinite(confidence).all()):  # else files would lack atoms
+            raise BetafoldError(f"{self.id}: a coordinate or a confidence is not finite")
+
     def __repr__(self) -> str:
         count = len(self.coordinates)
         models = "1 model" if count == 1 else f"{count} models"

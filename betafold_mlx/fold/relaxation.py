@@ -66,6 +66,8 @@ def relax_prediction(prediction: Prediction, ph: float = DEFAULT_PH) -> Predicti
     """Return a prediction with relaxed models, as `Prediction.relax` says."""
     if not prediction.all_atoms:
         raise BetafoldError("only a prediction with side chains can be relaxed, and this one has none")
+    if not 0 <= ph <= 14:
+        raise BetafoldError(f"the pH must lie between 0 and 14, not {ph}")
     written = written_prediction(prediction)
     models = []
     for xyz in written.coordinates:

@@ -112,6 +112,8 @@ def check_points(shape: CoarseShape, length: int, cyclic: bool = False) -> None:
             f"{shape.source} has {len(points)} points: more than the {length} residues of the chain"
         )
     line = np.concatenate([points, points[:1]]) if cyclic else points
+    if not np.isfinite(points).all():
+        raise BetafoldError(f"{shape.source}: a coordinate is not finite")
     contour = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
     reach = CA_BOND * (length if cyclic else length - 1)
     if contour > reach:
@@ -160,6 +162,8 @@ def motif_of(atoms: np.ndarray, start: int, source: str) -> MotifPrompt:
 
 def check_motif(motif: MotifPrompt, length: int) -> None:
     """Check that a motif lies inside a chain of so many residues; BetafoldError where it does not."""
+    if not np.isfinite(motif.coordinates).all():
+        raise BetafoldError(f"motif {motif.source}: a coordinate is not finite")
     if len(motif) > length:
         raise BetafoldError(
             f"motif {motif.source} has {len(motif)} residues, and the chain {length}: make it longer"

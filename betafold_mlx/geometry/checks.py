@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from betafold_mlx.errors import BetafoldError
 from betafold_mlx.geometry.disulfides import ACROSS, CB_SG, SG_SG, place_sulfurs
 from betafold_mlx.geometry.links import link_terms, linked_atoms, misfits
 from betafold_mlx.peptide.bonds import SULFUR
@@ -201,6 +202,8 @@ def count_clashes(
     counted = (separation >= 2) & ~skipped & (kept[:, None] < kept)
     far = counted & (separation >= 3)
     points = coordinates.reshape(len(coordinates), -1, 3)[:, kept].astype(np.float32)
+    if not np.isfinite(points).all():  # NaN is near nothing, and would count as no clash
+        raise BetafoldError("clashes cannot be counted: a coordinate is not finite")
     square = np.square(points).sum(axis=-1)
     distance = square[:, :, None] + square[:, None] - 2 * points @ points.swapaxes(1, 2)  # squared
     clashes = (counted & (distance < np.square(limit).astype(np.float32))).sum(axis=(1, 2))

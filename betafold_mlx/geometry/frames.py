@@ -25,10 +25,10 @@ def cross(a: mx.array, b: mx.array) -> mx.array:
 
 
 def safe_sqrt(x: mx.array) -> mx.array:
-    """Return the square root of x >= 0, with gradient 0 (instead of infinity) where x is 0."""
-    positive = x > 0
+    """Return the square root of x >= 0, with gradient 0 (instead of infinity) where x is 0; NaN stays NaN."""
+    zero = x <= 0
     # The inner `where` keeps the untaken branch finite: 0 * inf would be NaN in the gradient.
-    return mx.where(positive, mx.sqrt(mx.where(positive, x, 1.0)), 0.0)
+    return mx.where(zero, 0.0, mx.sqrt(mx.where(zero, 1.0, x)))
 
 
 def norm(v: mx.array) -> mx.array:

@@ -123,16 +123,20 @@ def lddt(
     Returns
     -------
     mx.array
-        (..., L) or (...), from 0 to 1; 0 where masked and where there is no pair to judge.
+        (..., L) or (...), from 0 to 1; 0 where masked and where there is no pair to judge; NaN for a structure with
+        a point that is not finite.
     """
     length = target_ca.shape[-2]
     mask = _mask_or_ones(target_ca, mask)
+    spoilt = _spoilt(predicted_ca, target_ca, mask)
+    if per_residue:
+        spoilt = spoilt[..., None]
     target_distances = distances(target_ca, target_ca)  # (..., L, L)
     deviation = mx.abs(distances(predicted_ca, predicted_ca) - target_distances)
     pairs = mask[..., :, None] & mask[..., None, :] & ~mx.eye(length, dtype=mx.bool_)
     pairs = pairs & (target_distances <= LDDT_RADIUS)
     kept = (deviation[..., None] <= mx.array(LDDT_THRESHOLDS)).astype(mx.float32).mean(axis=-1)  # (..., L, L)
-    return masked_mean(kept, pairs, axis=-1 if per_residue else (-1, -2))
+    return mx.where(spoilt, mx.nan, masked_mean(kept, pairs, axis=-1 if per_residue else (-1, -2)))
 
 
 def gdt_ts(predicted_ca: mx.array, target_ca: mx.array, mask: mx.array | None = None) -> mx.array:
@@ -156,9 +160,10 @@ def gdt_ts(predicted_ca: mx.array, target_ca: mx.array, mask: mx.array | None = 
     Returns
     -------
     mx.array
-        (...), from 0 to 1; 0 where all is masked. No gradient.
+        (...), from 0 to 1; 0 where all is masked; NaN for a structure with a point that is not finite. No gradient.
     """
     mask = _mask_or_ones(target_ca, mask)
+    spoilt = _spoilt(predicted_ca, target_ca, mask)
     shape: tuple[int, ...] = mx.broadcast_shapes(predicted_ca.shape, target_ca.shape, (*mask.shape, 3))
     mask = mx.broadcast_to(mask, shape[:-1])[..., None, None, :]  # (..., 1, 1, L): seeds, cutoffs between
     predicted, target = (mx.broadcast_to(x, shape)[..., None, None, :, :] for x in (predicted_ca, target_ca))
@@ -176,7 +181,7 @@ def gdt_ts(predicted_ca: mx.array, target_ca: mx.array, mask: mx.array | None = 
         fitted = (distance <= cutoffs) & mask  # (..., S, 4, L)
         best = mx.maximum(best, fitted.sum(axis=-1).max(axis=-2))  # (..., 4)
     count = mask.sum(axis=-1)[..., 0, 0]  # (...)
-    return mx.stop_gradient(best.mean(axis=-1) / mx.maximum(count, 1))
+    return mx.stop_gradient(mx.where(spoilt, mx.nan, best.mean(axis=-1) / mx.maximum(count, 1)))
 
 
 def _windows(length: int) -> mx.array:
@@ -201,6 +206,12 @@ def _distance_differences(
 
 def _mask_or_ones(points: mx.array, mask: mx.array | None) -> mx.array:
     return mx.ones(points.shape[:-1], dtype=mx.bool_) if mask is None else mask
+
+
+def _spoilt(predicted: mx.array, target: mx.array, mask: mx.array) -> mx.array:
+    """Return (...) bool, where a point that counts is not finite: comparisons would take it as far away."""
+    finite = (mx.isfinite(predicted) & mx.isfinite(target)).all(axis=-1)  # (..., L)
+    return (mask & ~finite).any(axis=-1)
 
 
 def masked_mean(values: mx.array, where: mx.array, axis: int | tuple[int, int]) -> mx.array:

@@ -34,15 +34,15 @@ def dihedral(a: mx.array, b: mx.array, c: mx.array, d: mx.array) -> mx.array:
     -------
     mx.array
         (...), radians in [-pi, pi]. Where it is undefined (a, b, c or b, c, d on one line or coincident) the
-        angle and its gradient are zero.
+        angle and its gradient are zero; NaN where a point is not finite.
     """
     b1, b2, b3 = b - a, c - b, d - c
     n1, n2 = cross(b1, b2), cross(b2, b3)
     y = norm(b2) * (b1 * n2).sum(axis=-1)  # |b2| b1.(b2 x b3): atan2 needs no normalisation
     x = (n1 * n2).sum(axis=-1)
     # atan2(0, 0) has a NaN gradient: replace the point, not only the result. Near it the gradient overflows.
-    defined = (mx.abs(x) + mx.abs(y)) > _DEGENERATE
-    return mx.where(defined, mx.arctan2(y, mx.where(defined, x, 1.0)), 0.0)
+    undefined = (mx.abs(x) + mx.abs(y)) <= _DEGENERATE
+    return mx.where(undefined, 0.0, mx.arctan2(y, mx.where(undefined, 1.0, x)))
 
 
 def backbone_torsions(coordinates: mx.array, mask: mx.array | None = None) -> tuple[mx.array, mx.array]:

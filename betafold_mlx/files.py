@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 from betafold_mlx.errors import BetafoldError
 
 _TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]+)-[0-9a-f]{8}(\.\w+)?")
-"""The names that `atomic_path` makes."""
+"""The names that `atomic_path` and `atomic_directory` make."""
 
 
 @contextlib.contextmanager
@@ -59,8 +60,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def sweep_temporary(directory: Path) -> None:
-    """Remove what killed processes left of `atomic_path` in a folder; that of living ones stays.
+def sweep_temporary(directory: Path, beginning: str = ".") -> None:
+    """Remove what killed processes left of `atomic_path` and `atomic_directory` in a folder; that of living ones stays.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder.
+    beginning : str
+        How the names of what is removed begin.
 
     Raises
     ------
@@ -68,11 +76,13 @@ def sweep_temporary(directory: Path) -> None:
         Where the file system refuses.
     """
     with os_errors(f"cannot clear {directory}"):
-        for path in [entry for entry in Path(directory).iterdir() if _is_left(entry.name)]:
-            path.unlink(missing_ok=True)
+        for path in list(Path(directory).iterdir()):
+            if path.name.startswith(beginning) and is_left(path.name):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _is_left(name: str) -> bool:
+def is_left(name: str) -> bool:
+    """Return whether a file or folder of this name was left by a killed process."""
     found = _TEMPORARY.fullmatch(name)
     if found is None:
         return False
@@ -127,13 +137,17 @@ def read_json(path: Path) -> Any:
         Not there, not readable, not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except FileNotFoundError as error:
         raise BetafoldError(f"{path} is not there") from error
     except OSError as error:
         raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise BetafoldError(f"{path} is not whole JSON") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def check_output(path: Path, is_ours: Callable[[Path], bool], what: str, force: bool) -> None:
@@ -199,7 +213,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that takes its place when the block ends well.
 
     An older folder at `path` is replaced as a whole, so a reader sees the old one or the new one. When the block
-    raises, the older folder is untouched and the temporary one removed.
+    raises, the older folder is untouched and the temporary one removed; that of a killed process goes with the next
+    call.
 
     Raises
     ------
@@ -209,25 +224,37 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     path = Path(path)
     with os_errors(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        sweep_temporary(path.parent, f".{path.name[:80]}.")
+        temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}-{os.urandom(4).hex()}")
+        temporary.mkdir()
         try:
             yield temporary
-            temporary.chmod(0o755)
-            _put_in_place(temporary, path)
+            if path.exists():
+                _exchange(temporary, path)
+            else:
+                temporary.replace(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _put_in_place(new: Path, path: Path) -> None:
-    """Rename the folder `new` to `path`; an older one there comes back when that fails or is interrupted."""
-    if not path.exists():
-        new.replace(path)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-    try:
-        path.replace(aside / path.name)
-        new.replace(path)
-    finally:
-        if not path.exists():
-            (aside / path.name).replace(path)
-        shutil.rmtree(aside, ignore_errors=True)
+def _exchange(new: Path, path: Path) -> None:
+    """Let two folders change places in one step, so that a kill finds one of them at `path`.
+
+    Where the file system cannot, it takes two steps, and the older one comes back when the second fails.
+    """
+    libc, names = ctypes.CDLL(None), (os.fsencode(new), os.fsencode(path))
+    if hasattr(libc, "renamex_np"):  # macOS; 2: RENAME_SWAP
+        failed = libc.renamex_np(*names, 2)
+    elif hasattr(libc, "renameat2"):  # Linux; -100: AT_FDCWD, 2: RENAME_EXCHANGE
+        failed = libc.renameat2(-100, names[0], -100, names[1], 2)
+    else:
+        failed = True
+    if failed:
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+        try:
+            path.replace(aside / path.name)
+            new.replace(path)
+        finally:
+            if not path.exists():
+                (aside / path.name).replace(path)
+            shutil.rmtree(aside, ignore_errors=True)

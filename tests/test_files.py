@@ -1,3 +1,4 @@
+import ctypes
 import json
 import subprocess
 import sys
@@ -41,6 +42,8 @@ def test_a_failed_folder_leaves_the_old_one_and_no_rest(tmp_path):
 
 @pytest.mark.parametrize("error", [OSError("no"), KeyboardInterrupt()])
 def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch, error):
+    """Where folders cannot change places in one step."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     path = tmp_path / "folder"
     with atomic_directory(path) as temporary:
         (temporary / "x").write_text("old")
@@ -114,6 +117,38 @@ def test_what_killed_processes_left_is_swept(tmp_path):
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, *others])
     with pytest.raises(BetafoldError, match="cannot clear"):
         sweep_temporary(tmp_path / "nowhere")
+
+
+def test_the_folder_of_a_killed_process_goes_with_the_next(tmp_path):
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom betafold_mlx.files import atomic_directory\n"
+        "with atomic_directory(Path(sys.argv[1])) as path:\n    (path / 'x').touch()\n    os._exit(9)"
+    )
+    for name in ("kept", "other"):
+        subprocess.run([sys.executable, "-c", program, tmp_path / name], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    with atomic_directory(tmp_path / "kept"):
+        pass
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left[0].startswith(".other.") and left[1:] == ["kept"]
+    sweep_temporary(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_kill_finds_the_old_folder_or_the_new_one(tmp_path):
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom betafold_mlx.files import atomic_directory\n"
+        "while True:\n    with atomic_directory(Path(sys.argv[1])) as path:\n        (path / 'x').touch()\n"
+        "    print(flush=True)"
+    )
+    path = tmp_path / "folder"
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE) as process:
+            for _ in range(20):
+                process.stdout.readline()
+                assert (path / "x").exists()
+            process.kill()
+        assert (path / "x").exists()
 
 
 def test_a_lock_keeps_other_processes_out_and_ends_with_its_process(tmp_path):

@@ -20,7 +20,7 @@ import mlx.optimizers as optim
 from mlx.utils import tree_unflatten
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_directory, atomic_path, to_json, write_text
+from betafold_mlx.files import atomic_directory, atomic_path, is_left, to_json, write_text
 from betafold_mlx.model.directory import load_arrays, named_arrays, save_arrays, set_weights
 from betafold_mlx.train.training_config import TrainConfig
 
@@ -79,7 +79,7 @@ def check_free(directory: Path) -> None:
         raise BetafoldError(
             f"{directory} already holds a run: continue it with --resume, or choose another folder"
         )
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and not (directory.is_dir() and all(is_left(p.name) for p in directory.iterdir())):
         raise BetafoldError(f"{directory} exists and is not an empty folder: choose another one for the run")
 
 
@@ -182,6 +182,8 @@ def load_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer) -> 
             raise ValueError("a counter is no counter")
         if not isinstance(progress.best_score, float | None) or type(progress.finished) is not bool:
             raise ValueError("a field of the wrong type")
+        if progress.finished and progress.best_score is None:
+            raise ValueError("finished without an evaluation")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BetafoldError(f"{path} is damaged: the run cannot be resumed") from error
     return progress

@@ -17,7 +17,7 @@ import mlx.optimizers as optim
 from mlx.utils import tree_unflatten
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import locked
+from betafold_mlx.files import locked, sweep_temporary
 from betafold_mlx.model.directory import named_arrays
 from betafold_mlx.train import checkpoint
 from betafold_mlx.train.checkpoint import LOCK_FILE, Counters, MetricsLog
@@ -93,6 +93,7 @@ class Run(abc.ABC):
             if self.ranks.main:
                 busy = f"another process is training in {self.directory}: let it end first"
                 stack.enter_context(locked(self.directory / LOCK_FILE, busy))
+                sweep_temporary(self.directory)
                 log = MetricsLog(self.directory, self.progress.step)
                 stack.callback(log.close)
             return self._run(log, report)

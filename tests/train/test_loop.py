@@ -212,6 +212,9 @@ def test_a_folder_in_use_is_not_overwritten(tmp_path, dataset):
     (tmp_path / "letters" / "dear.txt").write_text("")
     with pytest.raises(BetafoldError, match="not an empty folder"):
         start_run(tmp_path / "letters", TINY, "d" * 64)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".run.4194304999-0123abcd.json").write_text("{")  # before its first file was there
+    start_run(tmp_path / "killed", TINY, "d" * 64)
 
 
 def test_resume_needs_a_run_and_its_data(tmp_path, dataset):
@@ -235,10 +238,12 @@ def test_a_damaged_checkpoint_is_named(tmp_path, dataset, name):
         Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True)
 
 
-@pytest.mark.parametrize("step", ['"x"', "-5", "1.5", "null"])
-def test_a_checkpoint_with_impossible_counters_is_named(tmp_path, dataset, step):
+@pytest.mark.parametrize(
+    "values", ['"step": "x"', '"step": -5', '"step": 1.5', '"step": null', '"finished": true']
+)
+def test_a_checkpoint_with_impossible_counters_is_named(tmp_path, dataset, values):
     train(tmp_path / "run", dataset, changed(steps=1))
-    (tmp_path / "run" / "last" / "progress.json").write_text(f'{{"step": {step}}}')
+    (tmp_path / "run" / "last" / "progress.json").write_text(f"{{{values}}}")
     with pytest.raises(BetafoldError, match=r"progress\.json is damaged"):
         Trainer(tmp_path / "run", dataset, TINY, "d" * 64, resume=True)
 

@@ -71,6 +71,8 @@ def build_dataset(
         alike = _like_peptides(backbones, _peptides_of(apart_from))
         dropped += [(backbones[n].id, "like what is left out", other) for n, other in sorted(alike.items())]
         kept = [n for place, n in enumerate(kept) if place not in alike]
+        if not kept:
+            raise BetafoldError("nothing is left: all chains of the sources are like what is left out")
         backbones = [reading.backbones[n] for n in kept]
     records = _clustered(backbones, [reading.inferred[n] for n in kept], seed, progress, known)
     leaking = _leaking_chains(records)

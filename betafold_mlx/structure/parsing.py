@@ -12,6 +12,7 @@ from betafold_mlx.gzipped import read_bytes
 
 _CIF_START = re.compile(r"(?:\s|#[^\n]*\n)*data_", flags=re.IGNORECASE)
 _PDB_ATOM = re.compile(r"^(?:ATOM  |HETATM)", flags=re.MULTILINE)
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _PDB_NUMBER = re.compile(r" *[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+) *")
 _PDB_COORDINATES = ((30, 38), (38, 46), (46, 54))  # columns 31-54 of ATOM and HETATM records
 
@@ -30,6 +31,7 @@ def parse_structure(path: Path, *, first_model_only: bool) -> gemmi.Structure:
     if b"\0" in content:
         raise BetafoldError(f"{path} is a binary file, not PDB or mmCIF text")
     text = content.decode("utf-8", errors="replace").lstrip("\ufeff")
+    text = _NOT_ASCII.sub("_", text)  # gemmi counts columns in bytes, and would cut a letter in two
     try:
         if _CIF_START.match(text):
             structure = _from_cif(text)

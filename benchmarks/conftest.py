@@ -1,4 +1,4 @@
-"""What all benchmarks share: the option --quick, the machine and versions at the head, and figures beside the times."""
+"""What all benchmarks share: options, the machine and versions at the head, and figures beside the times."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Usage(NamedTuple):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="small sizes and few rounds: a first look")
+    parser.addoption("--minutes", type=float, default=1, help="of the mix of requests to the server")
 
 
 @pytest.hookimpl(tryfirst=True)

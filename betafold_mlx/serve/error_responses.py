@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from betafold_mlx.errors import BetafoldError
 
@@ -91,8 +92,13 @@ async def _fold_error(request: Request, error: Exception) -> JSONResponse:
     return error_response(500, str(error))
 
 
+async def _cut_off(request: Request, error: Exception) -> JSONResponse:
+    return error_response(499, "the client has gone")  # nobody reads it
+
+
 HANDLERS: dict[int | type[Exception], Any] = {
     RequestValidationError: _validation_error,
     HTTPException: _http_error,
     BetafoldError: _fold_error,
+    ClientDisconnect: _cut_off,
 }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import dataclass
+from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 
@@ -19,6 +22,7 @@ MAX_BATCH_BODY = 1 << 20
 _BACKLOG = 128
 _MAX_CONNECTIONS = 256
 _KEEP_ALIVE = 15  # seconds that an idle connection is held
+_ARRIVAL = 60  # seconds that a request may take to arrive
 _GRACE = 300  # seconds that an answer under way may take after a signal; a full queue takes less
 
 
@@ -62,10 +66,37 @@ def address(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
+class _Server(uvicorn.Server):
+    """Closes connections whose request does not arrive in time; uvicorn closes only those that wait for another one."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._arriving: dict[
+            tuple[Any, Any], float
+        ] = {}  # since when: by the connection and its request before
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections once a second; uvicorn calls this ten times a second."""
+        if counter % 10 == 0:
+            self._close_late()
+        return await super().on_tick(counter)
+
+    def _close_late(self) -> None:
+        now, before, self._arriving = time.monotonic(), self._arriving, {}
+        connections: set[Any] = self.server_state.connections
+        for connection in connections:
+            if connection.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+                key = connection, connection.cycle
+                self._arriving[key] = before.get(key, now)
+                if now - self._arriving[key] > _ARRIVAL:
+                    connection.transport.abort()
+
+
 def make_server(app: FastAPI) -> uvicorn.Server:
     """Return the server of an application: after a signal it takes no more requests, and finishes those under way."""
     config = uvicorn.Config(
         app,
+        http="h11",
         access_log=False,
         log_level="error",
         server_header=False,
@@ -76,4 +107,4 @@ def make_server(app: FastAPI) -> uvicorn.Server:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
     )
-    return uvicorn.Server(config)
+    return _Server(config)

@@ -1,7 +1,9 @@
 """The HTTP interface: folding, downloads, the paths of the ESM Atlas, and what is refused."""
 
+import contextlib
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import gemmi
 import numpy as np
@@ -189,6 +191,30 @@ def raw(server, *parts):
 
 
 HEAD = b"POST /foldSequence/v1/pdb/ HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def test_what_does_not_arrive_is_cut_off_and_what_waits_for_a_fold_is_not(server, monkeypatch):
+    monkeypatch.setattr("betafold_mlx.serve.server._ARRIVAL", 1)
+    begun = [b"", b"GET / HT", HEAD, HEAD + b"Content-Length: 100\r\n\r\nGIGK"]
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor() as clients:
+        late = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30)) for _ in begun]
+        with server.model_held():
+            waiting = clients.submit(server.fold)
+            for connection, part in zip(late, begun, strict=True):
+                connection.sendall(part)
+            for connection in late:
+                with contextlib.suppress(ConnectionResetError):
+                    assert connection.recv(1) == b""
+        assert waiting.result().status == 200
+
+
+@pytest.mark.parametrize("head", [HEAD, HEAD.replace(b"foldSequence/v1/pdb/", b"api/v1/fold")])
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(server, caplog, head):
+    with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
+        connection.sendall(head + b"Content-Length: 100\r\n\r\nGIGK")
+        assert server.ask("GET", "/api/v1/info").status == 200
+    assert server.fold().status == 200
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_a_body_without_end_is_cut_off(server):

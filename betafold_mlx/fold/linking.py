@@ -18,10 +18,18 @@ from betafold_mlx.fold.foreign import is_mirrored
 from betafold_mlx.fold.restraints import Bonds
 from betafold_mlx.fold.sterics import near_along_bonds
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.geometry.links import Atom, Term, link_terms, linked_atoms, linked_residues, misfits
+from betafold_mlx.geometry.links import (
+    Atom,
+    Term,
+    flat_slopes,
+    link_terms,
+    linked_atoms,
+    linked_residues,
+    misfits,
+)
 from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.peptide.leaving import leaving_atoms
-from betafold_mlx.peptide.residue_table import BACKBONE, RESIDUES, ResidueType
+from betafold_mlx.peptide.residue_table import BACKBONE, RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
 
 DRAWN, STARTS = 64, 8
@@ -187,7 +195,7 @@ def _angles_of(peptide: Peptide, terms: list[Term], length: int) -> _Angles:
     for place in linked:
         turns = {row.turn for row in kinds[place].placements[0]}
         for number, (_, start, end, _) in enumerate(kinds[place].chi):
-            moved = {(place, name) for name in _turned(kinds[place], number)}
+            moved = {(place, name) for name in kinds[place].turned(number)}
             if f"chi{number + 1}" in turns and not moved.isdisjoint(held):
                 chi.append((place - 1, number))
                 axes.append(((place, start), (place, end)))
@@ -225,15 +233,6 @@ def _limits(peptide: Peptide, atoms: list[Atom]) -> np.ndarray:
     return np.where(near | bonded, 0.0, limit)
 
 
-def _turned(kind: ResidueType, number: int) -> set[str]:
-    """Return the atoms of a residue that a chi angle moves."""
-    moved: set[str] = set()
-    for row in kind.placements[0]:  # in the order in which they are placed
-        if row.turn == f"chi{number + 1}" or row.parent in moved:
-            moved.add(row.atom)
-    return moved
-
-
 def _points(peptide: Peptide, backbone: np.ndarray, chi: np.ndarray, atoms: list[Atom]) -> np.ndarray:
     """Return atoms as an array (n, U, 3)."""
     found = linked_atoms(peptide, backbone, chi)
@@ -260,12 +259,7 @@ def _pulls(points: list[np.ndarray]) -> list[np.ndarray]:
         apart = points[1] - points[0]
         along = apart / np.maximum(np.linalg.norm(apart, axis=-1, keepdims=True), 1e-6)
         return [-along, along]
-    # The sine of a torsion that is nearly flat: its normalisation counts as constant.
-    a, b, c = (points[k + 1] - points[k] for k in range(3))
-    size = np.linalg.norm(np.cross(a, b), axis=-1) * np.linalg.norm(c, axis=-1)
-    scale = 1.0 / np.maximum(size, 1e-3)[:, None]
-    by = [np.cross(b, c) * scale, np.cross(c, a) * scale, np.cross(a, b) * scale]
-    return [-by[0], by[0] - by[1], by[1] - by[2], by[2]]
+    return flat_slopes(points)
 
 
 def _by_angles(

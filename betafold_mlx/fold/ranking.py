@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from betafold_mlx.fold.foreign import approximations, is_mirrored, unknown_bonds
-from betafold_mlx.geometry.checks import Bond, count_clashes, measure_bonds, measure_links
+from betafold_mlx.geometry.checks import Bond, count_clashes_of, measure_stated
 from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.peptide.cap_bonds import has_cap_bond
-from betafold_mlx.peptide.residue_table import BACKBONE
 from betafold_mlx.peptide.sequence import TRAINED_LENGTHS, Peptide
 
 if TYPE_CHECKING:
@@ -62,16 +61,10 @@ def rank_models(
     chi : numpy.ndarray, optional
         (S, L, K) radians of residues with stated bonds, where there are others than a ring and disulfides.
     """
-    bonds = [measure_bonds(peptide, model) for model in coordinates]
-    if peptide.other_bonds and chi is not None:
-        models = mirror_image(coordinates) if is_mirrored(peptide) else coordinates
-        bonds = [
-            (*first, *more) for first, more in zip(bonds, measure_links(peptide, models, chi), strict=True)
-        ]
+    own = mirror_image(coordinates) if is_mirrored(peptide) else coordinates
+    bonds = measure_stated(peptide, own, chi)
     broken = np.array([not all(bond.formed for bond in model) for model in bonds])
-    glycine = np.array([letter == "G" for letter in peptide.sequence])
-    linked = [(bond.i, bond.j) for bond in peptide.other_bonds if {bond.atom_i, bond.atom_j} & set(BACKBONE)]
-    clashes, through = count_clashes(coordinates, glycine, peptide.cyclic, peptide.disulfides, linked)
+    clashes, through = count_clashes_of(peptide, coordinates)
     score = plddt.mean(axis=1) - CLASH_COST * clashes / len(peptide)
     order = np.lexsort((-score, broken.astype(int) + through))
     return Ranking(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
@@ -16,7 +15,7 @@ from betafold_mlx.fold.packing import clashing_atoms
 from betafold_mlx.fold.relax import DEFAULT_PH, Atoms, CannotRelaxError, Relaxed, relax
 from betafold_mlx.fold.side_chains import NO_ROOM, crowded
 from betafold_mlx.geometry.checks import Bond
-from betafold_mlx.geometry.torsions import backbone_torsions
+from betafold_mlx.geometry.torsions import torsions_around
 from betafold_mlx.structure.writer import written_prediction
 
 if TYPE_CHECKING:
@@ -93,10 +92,7 @@ def relax_prediction(prediction: Prediction, ph: float = DEFAULT_PH) -> Predicti
                 if name in result.atoms[position]:
                     atoms[model, place, slot] = result.atoms[position][name]
     coordinates = atoms[:, :, :5]
-    around = np.nan_to_num(
-        coordinates[:, [-1, *range(len(residues)), 0], :3]
-    )  # for the ring, where there is one
-    torsions = np.array(backbone_torsions(mx.array(around))[0])[:, 1:-1]
+    torsions = torsions_around(coordinates)
     clashes = clashing_atoms(prediction.peptide, atoms)
     still = [warning for warning in prediction.warnings if not warning.startswith(NO_ROOM)]
     return dataclasses.replace(

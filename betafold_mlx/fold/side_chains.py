@@ -10,17 +10,17 @@ import numpy as np
 
 from betafold_mlx.fold.packing import Packed, clashing_atoms, pack
 from betafold_mlx.fold.prediction import Prediction
-from betafold_mlx.fold.relief import relieve
+from betafold_mlx.fold.relief import Relieved, relieve
 from betafold_mlx.fold.sterics import clashes, contacts_of
-from betafold_mlx.geometry.checks import count_clashes
-from betafold_mlx.geometry.side_chains import build_side_chains, slot_names
+from betafold_mlx.geometry.checks import count_clashes_of, measure_stated
+from betafold_mlx.geometry.side_chains import slot_names
 from betafold_mlx.geometry.spread import mirror_image
+from betafold_mlx.geometry.torsions import torsions_around
 from betafold_mlx.model.attention import relative_positions
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.side_chains import SideChainInputs, SideChainNetwork
-from betafold_mlx.peptide.cap_bonds import with_cap_atoms
+from betafold_mlx.peptide.cap_bonds import has_cap_bond, with_cap_atoms
 from betafold_mlx.peptide.leaving import open_end
-from betafold_mlx.peptide.sequence import Peptide
 
 NO_ROOM = "the backbone leaves no room for side chains"
 
@@ -80,7 +80,6 @@ def add_side_chains(
     packed = pack(
         whole, rows, backbone[rows, models], log_weights[rows, models], network.rotamers, given=fixed
     )
-    roomier = _make_room(peptides, rows, backbone[rows, models], packed)
     found = []
     for row, prediction in enumerate(predictions):
         peptide, mine = prediction.peptide, packed.atoms[rows == row, : len(prediction.peptide)]
@@ -98,57 +97,54 @@ def add_side_chains(
                 warnings=(*prediction.warnings, *crowded(overlaps[0])),
             )
         )
-    for index, (atoms, torsions) in roomier.items():
-        found[rows[index]] = _moved(found[rows[index]], int(models[index]), atoms, torsions)
+    _make_room(found, rows, models, packed)
     return found
 
 
-def _make_room(
-    peptides: Sequence[Peptide], rows: np.ndarray, backbone: np.ndarray, packed: Packed
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Return the atoms (L, 5 + A, 3) and torsions (L, 3) of crowded structures that gave way, by their numbers."""
-    plain = np.array([k for k, row in enumerate(rows) if not peptides[row].bonds], dtype=int)
-    if not len(plain):
-        return {}
-    chains = packed.chains
-    contacts = contacts_of(peptides, chains, backbone=True).take(mx.array(rows[plain]))
-    there = clashes(packed.atoms[plain], contacts)
-    crowded = plain[[bool(pairs) for pairs in there]]
-    if not len(crowded):
-        return {}
-    free = relieve(peptides, rows[crowded], backbone[crowded], packed.chi[crowded], chains)
-    mine = chains.take(mx.array(rows[crowded]))
-    phi = mx.array(free.torsions[..., 0])
-    built = np.array(build_side_chains(mx.array(free.backbone), mx.array(free.chi), mine, phi))
-    atoms = np.where(np.array(mine.mask)[..., None], built, np.nan)
-    return {int(k): (atoms[n], free.torsions[n]) for n, k in enumerate(crowded)}
+def _make_room(found: list[Prediction], rows: np.ndarray, models: np.ndarray, packed: Packed) -> None:
+    """Let crowded models of predictions give way; `rows` and `models` say which ones were packed."""
+    peptides = [prediction.peptide for prediction in found]
+    contacts = contacts_of(peptides, packed.chains, backbone=True).take(mx.array(rows))
+    crowded = np.array([bool(pairs) for pairs in clashes(packed.atoms, contacts)])
+    for row in np.unique(rows[crowded]).tolist():
+        peptide, prediction = peptides[row], found[row]
+        if has_cap_bond(peptide):  # the cap's atoms are no part of the chain
+            continue
+        chosen = np.flatnonzero(crowded & (rows == row))
+        start = prediction.coordinates[models[chosen]]
+        free = relieve(peptide, start, packed.chi[chosen, : len(peptide)])
+        if free.better.any():
+            found[row] = _moved(prediction, models[chosen[free.better]], free.take(free.better))
 
 
-def _moved(prediction: Prediction, model: int, atoms: np.ndarray, torsions: np.ndarray) -> Prediction:
-    """Return a prediction with other atoms and torsions of one of its models."""
+def _moved(prediction: Prediction, models: np.ndarray, free: Relieved) -> Prediction:
+    """Return a prediction with some of its models as they gave way."""
     peptide = prediction.peptide
     assert prediction.atoms is not None
-    length, slots = prediction.atoms.shape[1:3]
-    every, coordinates = prediction.atoms.copy(), prediction.coordinates.copy()
-    every[model] = atoms[:length, :slots]
-    coordinates[model] = every[model, :, :5]
-    angles = prediction.torsions.copy()
-    turned = torsions[:length] - 2 * np.pi * np.round(torsions[:length] / (2 * np.pi))
-    angles[model] = np.where(np.isnan(angles[model]), np.nan, turned)
-    glycine = np.array([letter == "G" for letter in peptide.sequence])
-    overlaps, through = count_clashes(coordinates, glycine, peptide.cyclic, peptide.disulfides)
-    named = clashing_atoms(peptide, every[model : model + 1])[0]
-    counts = list(prediction.side_chain_clashes)
-    counts[model] = len(named)
+    atoms, bonds, counts = (
+        prediction.atoms.copy(),
+        list(prediction.bonds),
+        list(prediction.side_chain_clashes),
+    )
+    atoms[models] = np.where(np.isnan(atoms[models]), np.nan, free.atoms[:, :, : atoms.shape[2]])
+    coordinates = atoms[:, :, :5]
+    torsions = np.where(np.isnan(prediction.torsions), np.nan, torsions_around(coordinates))
+    of_backbone, through = count_clashes_of(peptide, coordinates)
+    named = clashing_atoms(peptide, atoms[models])
+    measured = measure_stated(peptide, coordinates[models], free.chi)
+    for model, pairs, each in zip(models.tolist(), named, measured, strict=True):
+        counts[model], bonds[model] = len(pairs), each
     warnings = prediction.warnings
-    if model == 0:
-        warnings = (*(line for line in warnings if not line.startswith(NO_ROOM)), *crowded(named))
+    if 0 in models:
+        still = (line for line in warnings if not line.startswith(NO_ROOM))
+        warnings = (*still, *crowded(named[models.tolist().index(0)]))
     return replace(
         prediction,
-        atoms=every,
+        atoms=atoms,
         coordinates=coordinates,
-        torsions=angles,
-        clashes=tuple(overlaps.tolist()),
+        torsions=torsions,
+        bonds=tuple(bonds),
+        clashes=tuple(of_backbone.tolist()),
         through=tuple(through.tolist()),
         side_chain_clashes=tuple(counts),
         warnings=warnings,

@@ -64,7 +64,7 @@ def contacts_of(peptides: Sequence[Peptide], chains: SideChains, backbone: bool 
     """
     least = 0 if backbone else SLOTS
     slots = chains.mask.shape[-1]
-    tables = [_atoms_of(peptide, names) for peptide, names in zip(peptides, chains.names, strict=True)]
+    tables = [atoms_of(peptide, names) for peptide, names in zip(peptides, chains.names, strict=True)]
     atoms = max(len(table.radius) for table in tables)
     sides = max(int((table.slot >= least).sum()) for table in tables)
     batch = len(tables)
@@ -76,9 +76,7 @@ def contacts_of(peptides: Sequence[Peptide], chains: SideChains, backbone: bool 
         own = np.flatnonzero(table.slot >= least)
         side[row, : len(own)], everything[row, : len(place)] = place[own], place
         residue[row, : len(own)] = table.residue[own]
-        gives = table.hydrogens[own][:, None] | table.hydrogens
-        shared = table.polar[own][:, None] & table.polar & gives
-        apart = table.radius[own][:, None] + table.radius - POLAR * shared
+        apart = table.apart[own]
         soft = HYDROGENS * (table.hydrogens[own][:, None] + table.hydrogens.astype(int))
         counted = ~table.bonded[own]
         near[row, : len(own), : len(place)] = np.square(apart + soft) * counted
@@ -86,18 +84,39 @@ def contacts_of(peptides: Sequence[Peptide], chains: SideChains, backbone: bool 
     return Contacts(*map(mx.array, (side, everything, residue, near, limit)))
 
 
-class _Atoms(NamedTuple):
-    """The N atoms of a peptide, (N,) each, and (N, N) which are too near along bonds to count."""
+class Atoms(NamedTuple):
+    """The N atoms of a peptide, (N,) each.
+
+    Attributes
+    ----------
+    residue, slot : numpy.ndarray
+        Where each stands.
+    radius : numpy.ndarray
+        Angstrom.
+    polar, hydrogens : numpy.ndarray
+        Whether it is N or O, and whether it has hydrogens.
+    bonded : numpy.ndarray
+        (N, N) bool, which are of one residue or too near along bonds to count.
+    """
 
     residue: np.ndarray
     slot: np.ndarray
     radius: np.ndarray
-    polar: np.ndarray  # N or O
-    hydrogens: np.ndarray  # whether it has some
+    polar: np.ndarray
+    hydrogens: np.ndarray
     bonded: np.ndarray
 
+    @property
+    def apart(self) -> np.ndarray:
+        """How far apart two atoms that touch are (N, N), Angstrom."""
+        gives = self.hydrogens[:, None] | self.hydrogens
+        shared = self.polar[:, None] & self.polar & gives
+        touching: np.ndarray = self.radius[:, None] + self.radius - POLAR * shared
+        return touching
 
-def _atoms_of(peptide: Peptide, names: Sequence[Sequence[str]]) -> _Atoms:
+
+def atoms_of(peptide: Peptide, names: Sequence[Sequence[str]]) -> Atoms:
+    """Return the atoms of a peptide, whose residues have those `names` in their slots, without what leaves."""
     rows: list[tuple[int, int, float, bool, bool]] = []
     place: dict[tuple[int, str], int] = {}
     gone = leaving_atoms(peptide)
@@ -111,7 +130,7 @@ def _atoms_of(peptide: Peptide, names: Sequence[Sequence[str]]) -> _Atoms:
                 rows.append((number, index, reach, element in ("N", "O"), atom in kind.hydrogens))
     residue, slot, radius, polar, hydrogens = (np.array(column) for column in zip(*rows, strict=True))
     bonded = (residue[:, None] == residue) | near_along_bonds(peptide, place)
-    return _Atoms(residue, slot, radius, polar, hydrogens, bonded)
+    return Atoms(residue, slot, radius, polar, hydrogens, bonded)
 
 
 def near_along_bonds(peptide: Peptide, place: dict[tuple[int, str], int]) -> np.ndarray:

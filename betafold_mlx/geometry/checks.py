@@ -12,6 +12,7 @@ from betafold_mlx.geometry.disulfides import ACROSS, CB_SG, SG_SG, place_sulfurs
 from betafold_mlx.geometry.links import link_terms, linked_atoms, misfits
 from betafold_mlx.peptide.bonds import SULFUR
 from betafold_mlx.peptide.cap_bonds import with_cap_atoms
+from betafold_mlx.peptide.residue_table import BACKBONE
 from betafold_mlx.peptide.sequence import Peptide
 
 RING_DISTANCE = (1.31, 1.35)
@@ -146,6 +147,24 @@ def measure_links(peptide: Peptide, coordinates: np.ndarray, chi: np.ndarray) ->
             ]
         )
     return list(zip(*columns, strict=True))
+
+
+def measure_stated(
+    peptide: Peptide, coordinates: np.ndarray, chi: np.ndarray | None = None
+) -> list[tuple[Bond, ...]]:
+    """Measure the stated bonds of models (S, L, 5, 3): those of `measure_bonds`, and with chi of `measure_links`."""
+    bonds = [measure_bonds(peptide, model) for model in coordinates]
+    if not peptide.other_bonds or chi is None:
+        return bonds
+    more = measure_links(peptide, coordinates, chi)
+    return [(*first, *second) for first, second in zip(bonds, more, strict=True)]
+
+
+def count_clashes_of(peptide: Peptide, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count the clashes of models (S, L, 5, 3) of a peptide with its stated bonds, as `count_clashes` does."""
+    glycine = np.array([letter == "G" for letter in peptide.sequence])
+    linked = [(bond.i, bond.j) for bond in peptide.other_bonds if {bond.atom_i, bond.atom_j} & set(BACKBONE)]
+    return count_clashes(coordinates, glycine, peptide.cyclic, peptide.disulfides, linked)
 
 
 def count_clashes(

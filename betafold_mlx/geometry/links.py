@@ -126,6 +126,18 @@ def misfits(terms: list[Term], points: Mapping[Atom, np.ndarray]) -> np.ndarray:
     return np.maximum(values - high, 0.0) - np.maximum(low - values, 0.0)
 
 
+def flat_slopes(points: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the derivatives, by its four points (n, 3), of the sine of a torsion that is nearly flat.
+
+    Its normalisation counts as constant.
+    """
+    a, b, c = (points[k + 1] - points[k] for k in range(3))
+    size = np.linalg.norm(np.cross(a, b), axis=-1) * np.linalg.norm(c, axis=-1)
+    scale = 1.0 / np.maximum(size, 1e-3)[:, None]
+    by = [np.cross(b, c) * scale, np.cross(c, a) * scale, np.cross(a, b) * scale]
+    return [-by[0], by[0] - by[1], by[1] - by[2], by[2]]
+
+
 def linked_residues(peptide: Peptide) -> list[int]:
     """Return the 1-based places of residues that have a part in a stated bond."""
     return sorted({place for bond in peptide.bonds for place, _ in _ends(bond)})

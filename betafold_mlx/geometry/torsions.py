@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import mlx.core as mx
+import numpy as np
 
 from betafold_mlx.geometry.frames import cross, norm
 
@@ -81,6 +82,13 @@ def backbone_torsions(coordinates: mx.array, mask: mx.array | None = None) -> tu
     torsions = mx.stack([_shift(phi), _unshift(psi), _unshift(omega)], axis=-1)
     defined = mx.stack([_shift(bonded), _unshift(bonded), _unshift(bonded)], axis=-1)
     return torsions, defined
+
+
+def torsions_around(coordinates: np.ndarray) -> np.ndarray:
+    """Return phi, psi and omega (S, L, 3) of backbones (S, L, A, 3) as if they were rings; NaN counts as the origin."""
+    length = coordinates.shape[1]
+    around = np.nan_to_num(coordinates[:, [-1, *range(length), 0], :3])
+    return np.array(backbone_torsions(mx.array(around))[0])[:, 1:-1]
 
 
 def _shift(values: mx.array) -> mx.array:

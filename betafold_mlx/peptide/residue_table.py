@@ -103,6 +103,14 @@ class ResidueType:
         """Names of the heavy atoms."""
         return tuple(self.elements)
 
+    def turned(self, number: int) -> set[str]:
+        """Return the atoms that a chi angle moves, the first one's number being 0."""
+        moved: set[str] = set()
+        for row in self.placements[0]:  # in the order in which they are placed
+            if row.turn == f"chi{number + 1}" or row.parent in moved:
+                moved.add(row.atom)
+        return moved
+
 
 class _Table(Mapping[str, ResidueType]):
     """Residues by code, each read from the table when it is first asked for."""

@@ -1,15 +1,19 @@
-"""Relief of crowded models: room is made with small moves of ideal geometry, and nothing else is touched."""
+"""Relief of crowded models: room is made with small moves of ideal geometry, and stated bonds stay closed."""
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from betafold_mlx import Predictor
-from betafold_mlx.fold.relief import relieve
+from betafold_mlx.evaluate.stereochemistry import measure
+from betafold_mlx.fold import side_chains as folded_side_chains
+from betafold_mlx.fold.relief import _Crowd, relieve
 from betafold_mlx.fold.sterics import clashes, contacts_of
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.side_chains import build_side_chains, side_chains
 from betafold_mlx.geometry.spread import mirror_image
+from betafold_mlx.geometry.torsions import torsions_around
+from betafold_mlx.peptide.bonds import StatedBond
 from betafold_mlx.peptide.sequence import Peptide
 
 SEQUENCE = "AWAFGGAFLWA"
@@ -41,16 +45,14 @@ def count(peptide, atoms, chains):
 
 @pytest.fixture(scope="module")
 def relieved():
-    peptide, backbone, chi, chains = crowded()
-    return relieve([peptide], np.zeros(1, dtype=int), backbone, chi, chains)
+    peptide, backbone, chi, _ = crowded()
+    return relieve(peptide, backbone, chi)
 
 
 def test_there_is_more_room_and_little_moved(relieved):
     peptide, backbone, chi, chains = crowded()
-    before, after = (
-        count(peptide, atoms_of(b, c, chains), chains) for b, c in ((backbone, chi), relieved[:2])
-    )
-    assert before >= 3 and after < before
+    before = count(peptide, atoms_of(backbone, chi, chains), chains)
+    assert before >= 3 and count(peptide, relieved.atoms, chains) == 0 and relieved.better.all()
     ca, moved = backbone[0, :, 1], relieved.backbone[0, :, 1]
     apart = [np.linalg.norm(points[:, None] - points, axis=-1) for points in (ca, moved)]
     assert np.abs(apart[0] - apart[1]).max() < 1.5
@@ -68,15 +70,64 @@ def test_geometry_stays_ideal(relieved):
 
 
 def test_a_d_peptide_gives_way_as_its_mirror_image(relieved):
-    peptide, backbone, chi, chains = crowded(d_amino_acids=True)
-    mirrored = relieve([peptide], np.zeros(1, dtype=int), backbone, chi, chains)
+    peptide, backbone, chi, _ = crowded(d_amino_acids=True)
+    mirrored = relieve(peptide, backbone, chi)
     there = np.array([(letter != "G", slot < 4) for letter in SEQUENCE for slot in range(5)]).any(axis=1)
     both = (mirror_image(mirrored.backbone), relieved.backbone)
     np.testing.assert_allclose(*(points[0].reshape(-1, 3)[there] for points in both), atol=0.05)
 
 
-def test_models_with_room_and_with_stated_bonds_are_left_alone():
+BONDED = (
+    Peptide.of("GCRFCCNCCPNMSGCGVCCRF", disulfides=((2, 19), (5, 18), (6, 15), (8, 9))),
+    Peptide.of("GDCYWTSTPPFFTCTPD", cyclic=True, disulfides=((3, 14),)),
+    Peptide.parse("ACWQFKRDLWVACF", bonds=[StatedBond(6, "NZ", 8, "CG")], disulfides=[(2, 13)]),
+)
+
+
+@pytest.fixture(scope="module")
+def packed():
+    """Return peptides with stated bonds as they are packed, and as they gave way."""
+    predictor = Predictor.load(templates=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folded_side_chains, "_make_room", lambda *_: None)
+        before = [predictor.fold(peptide, candidates=3) for peptide in BONDED]
+    return before, [predictor.fold(peptide, candidates=3) for peptide in BONDED]
+
+
+def test_bonded_models_have_more_room_and_their_bonds(packed):
+    overlaps = [sum(measure(each)["overlaps"] for each in some) for some in packed]
+    assert overlaps[0] > 15 and overlaps[1] < 0.6 * overlaps[0]
+    for before, after in zip(*packed, strict=True):
+        peptide = after.peptide
+        assert all(bond.formed for bond in after.bonds[0])
+        assert [bond.residues for bond in after.bonds[0]] == [bond.residues for bond in before.bonds[0]]
+        counts = measure(after)
+        assert counts["bond outliers"] == counts["angle outliers"] == counts["wrong hands"] == 0
+        again = torsions_around(after.coordinates)
+        kept = np.isfinite(after.torsions)
+        assert (kept == np.isfinite(before.torsions)).all()
+        np.testing.assert_allclose(np.cos(again[kept]), np.cos(after.torsions[kept]), atol=1e-4)
+        for i, j in peptide.disulfides:
+            sulfurs = [after.atoms[0, place - 1, after.atom_names[place - 1].index("SG")] for place in (i, j)]
+            assert np.linalg.norm(sulfurs[0] - sulfurs[1]) == pytest.approx(2.05, abs=0.05)
+
+
+def test_models_with_room_are_left_alone():
     predictor = Predictor.load(templates=None)
     for peptide in (Peptide.of("AEAAAKAAA"), Peptide.of("CYFQNCPRG", disulfides=((1, 6),))):
         whole, bare = (predictor.fold(peptide, candidates=1, atoms=atoms) for atoms in ("all", "backbone"))
         np.testing.assert_array_equal(whole.coordinates, bare.coordinates)
+
+
+def test_gradient(packed):
+    """Contacts and disulfides, against central differences."""
+    peptide, coordinates = BONDED[0], np.nan_to_num(packed[0][0].coordinates)
+    crowd = _Crowd(peptide, coordinates, np.full((1, len(peptide), 4), 1.0))
+    crowd.bond = 0.01
+    rng = np.random.default_rng(0)
+    angles = crowd.start + rng.normal(0, 0.05, crowd.start.shape)
+    _, gradient, _ = crowd(angles)
+    for step in rng.normal(size=(5, angles.shape[1])):
+        step = 1e-3 * step / np.linalg.norm(step)
+        (up,), (down,) = crowd(angles + step)[0], crowd(angles - step)[0]
+        assert (up - down) / 2 == pytest.approx(gradient[0] @ step, rel=0.05, abs=1e-3)

@@ -83,6 +83,35 @@ def test_fold_bond_switch_download(page):
     assert download(page, "[data-kind=html]")[0] == "sunflower.html"
 
 
+HARM = "window.harmed = (window.harmed || 0) + 1"
+NAMES = (
+    f"<script>{HARM}</script>",
+    f'"><img src=x onerror="{HARM}">',
+    f"</script><svg onload='{HARM}'>",
+    f"javascript:{HARM}//{{{{7*7}}}}${{7*7}}",
+    "../../etc/passwd\u202e",
+)
+
+
+def test_hostile_names_are_text_on_the_page_and_in_its_report(page):
+    harms = []
+    page.on("dialog", lambda dialog: harms.append(dialog.message))
+    for name in NAMES:
+        page.fill("#id", name)
+        fold(page, "GIGKFLHSA")
+        playwright.expect(page.locator("#history strong").first).to_have_text(name)
+        playwright.expect(page.frame_locator("#report").locator("h1")).to_have_text(name)
+        report = next(frame for frame in page.frames if "/predictions/" in frame.url)
+        for frame in (page.main_frame, report):
+            assert frame.evaluate("window.harmed") is None
+        scripts = "[...document.querySelectorAll('script:not([type])')].map(script => script.text)"
+        assert not any("harmed" in script for script in report.evaluate(scripts))
+        attributes = "[...document.querySelectorAll('*')].flatMap(each => each.getAttributeNames())"
+        assert not [each for each in report.evaluate(attributes) if each.startswith("on")]
+        assert re.fullmatch(r"[\w.-]+\.pdb", download(page, "[data-kind=pdb]")[0])
+    assert harms == []
+
+
 def test_a_residue_becomes_d_or_modified_by_the_keyboard(page):
     text, menu, error = (page.locator(id) for id in ("#sequence", "#menu", "#residues-error"))
     page.fill("#sequence", "Gly-Ile-Gly-Lys-Phe-Leu")

@@ -8,6 +8,9 @@ import { Picker } from "./picker.js";
 const $ = (id) => document.getElementById(id);
 const EXAMPLE = { sequence: "cyclo(GRC(1)TKSIPPIC(1)FPD)", id: "SFTI-1", samples: 5 };
 const FILES = { cif: "mmCIF", pdb: "PDB", json: "JSON", html: "report" };
+const CAPS = {
+  ACE: "acetyl", FOR: "formyl", MYR: "myristoyl", ClAc: "chloroacetyl", NH2: "amide", NME: "N-methylamide",
+};
 const TRIES = 5;
 
 const form = $("fold");
@@ -33,7 +36,8 @@ async function start() {
   const { name, embedder } = info.model;
   $("model").textContent = `${name} (${embedder}), version ${info.version}`;
   for (const [id, caps] of [["n_cap", info.n_caps], ["c_cap", info.c_caps]]) {
-    $(id).append(...caps.map((cap) => element("option", { value: cap, textContent: cap })));
+    $(id).append(...caps.map((cap) => (
+      element("option", { value: cap, textContent: CAPS[cap] ? `${CAPS[cap]} (${cap})` : cap }))));
   }
   $("samples").max = info.limits.samples;
   startBatchTab(info.limits, openRecord);
@@ -164,7 +168,8 @@ async function fold() {
   try {
     const answer = await patiently(() => ask("POST", "/api/v1/fold", { ...wanted, keep: true }));
     const { result } = answer;
-    const words = `${result.length} residues, pLDDT ${result.mean_plddt.toFixed(1)}`;
+    const bonds = [...(result.cyclic ? ["ring"] : []), ...result.disulfides.map((pair) => `disulfide ${pair.join("–")}`)];
+    const words = [`${result.length} residues`, ...bonds, `pLDDT ${result.mean_plddt.toFixed(1)}`].join(", ");
     history.add({ asked: wanted, files: answer.files, name: result.id, words });
     $("fold-state").textContent = `${result.id} is folded: ${words}`;
     show(result.id, answer.files);

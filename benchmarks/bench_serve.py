@@ -83,9 +83,10 @@ Request = Callable[[Running, random.Random], None]
 
 
 @pytest.fixture
-def server() -> Iterator[Running]:
+def server(request: pytest.FixtureRequest) -> Iterator[Running]:
     pytest.importorskip("uvicorn")
     command = [sys.executable, "-m", "betafold_mlx", "serve", "--port", "0", "--model", "betafold-mini"]
+    command += ["--batch-size", str(getattr(request, "param", 16))]
     with tempfile.NamedTemporaryFile("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
@@ -114,13 +115,14 @@ def report(
     benchmark.extra_info["MB at half"], benchmark.extra_info["MB at the end"] = before[1], after[1]
 
 
-@pytest.mark.benchmark(group=f"serve, {CLIENTS} clients, 10 to 30 residues")
+@pytest.mark.benchmark(group=f"serve, {CLIENTS} clients, 10 to 30 residues, batches of at most 16 and of one")
+@pytest.mark.parametrize("server", [16, 1], indirect=True)
 def bench_serve(benchmark: BenchmarkFixture, server: Running, quick: bool) -> None:
     """Fold by `CLIENTS` clients at once, the page's path and that of the Atlas in turns; any error fails."""
 
     def client(seed: int) -> list[float]:
         draw, seconds = random.Random(seed), []
-        for turn in range(2 if quick else 100):
+        for turn in range(2 if quick else 25):
             started = time.monotonic()
             (fold, atlas)[turn % 2](server, draw)
             seconds.append(time.monotonic() - started)

@@ -33,6 +33,7 @@ def letters(request: pytest.FixtureRequest, quick: bool) -> list[str]:
 def embedder() -> EsmEmbedder:
     """Return ESM2-8M as folding and `embed` use it."""
     network = Esm2(EsmConfig(*SIZES["8M"]))
+    network.join()
     mx.eval(network.parameters())
     loaded = LoadedEsm(
         config=network.config,

@@ -137,6 +137,7 @@ def load_esm(directory: Path) -> LoadedEsm:
     path = described.path / WEIGHTS_FILE
     model = Esm2(described.config)
     set_weights(model, load_arrays(path), path)
+    model.join()
     model.freeze()
     if file_sha256(path) != described.sha256:
         raise BetafoldError(

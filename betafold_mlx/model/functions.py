@@ -21,6 +21,9 @@ _ROUND = (
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440054690583e-4
 # exp(r) = 1 + r + r^2 (...) for |r| <= ln(2) / 2: the polynomial of the Cephes library's expf (S. Moshier).
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+# exp(x) = p(x / 16)^16 for -35 < x <= 0, and about 0 below; fitted for the smallest largest error of the whole: 7e-10.
+_EXP_ROOT = (8.000078245699e-3, 4.173703901920e-2, 1.666869102446e-1, 5.000011938006e-1, 1.0000000171196, 1.0)
+_ZERO = -35.6  # 16 times where p crosses zero: its 16th power is 0 in float32
 # 1 - Phi(a) = p(a)^-16 / 2 for a >= 0, the form of Abramowitz & Stegun 1964, 7.1.28. The coefficients are fitted
 # for the smallest largest error of max(a, 1) (1 - Phi(a)), which bounds that of Phi and that of GELU: 3.1e-7.
 _TAIL = (
@@ -50,7 +53,7 @@ def exp_of_negative(x: mx.array) -> mx.array:
 
 
 def softmax(scores: mx.array) -> mx.array:
-    """Return the softmax of float32 scores (..., n) over the last axis."""
+    """Return the softmax of float32 scores (..., n) over the last axis, within 3e-6."""
     if natively():
         return mx.softmax(scores, axis=-1)
     weights: mx.array = _softmax(scores)  # type: ignore[assignment]
@@ -59,7 +62,10 @@ def softmax(scores: mx.array) -> mx.array:
 
 @mx.custom_function
 def _softmax(scores: mx.array) -> mx.array:
-    weights = exp_of_negative(scores - scores.max(axis=-1, keepdims=True))
+    below = mx.maximum(scores - scores.max(axis=-1, keepdims=True), _ZERO)
+    weights = _polynomial(tuple(c / 16.0 ** (5 - n) for n, c in enumerate(_EXP_ROOT)), below)
+    for _ in range(4):  # half the operations of an exponential to rounding
+        weights = weights * weights
     return weights * (1.0 / weights.sum(axis=-1, keepdims=True))
 
 

@@ -105,12 +105,18 @@ def swapped_norms(monkeypatch, model):
 
 def swapped_query_and_key(monkeypatch, model):
     attention = model.blocks[0].attention
-    attention.query, attention.key = attention.key, attention.query
+    query, key, value = mx.split(attention.query_key_value.weight, 3)
+    attention.query_key_value.weight = mx.concatenate([key, query, value])
 
 
 def rotation_by_neighbours(monkeypatch, model):
     turn = mx.fast.rope
     monkeypatch.setattr(mx.fast, "rope", lambda *a, **k: turn(*a, **(k | {"traditional": True})))
+    monkeypatch.setattr(model_module, "natively", lambda: True)
+
+
+def no_rotation(monkeypatch, model):
+    model.inv_freq = mx.zeros_like(model.inv_freq)
 
 
 def no_padding_mask(monkeypatch, model):
@@ -131,6 +137,7 @@ def no_padding_mask(monkeypatch, model):
         swapped_norms,
         swapped_query_and_key,
         rotation_by_neighbours,
+        no_rotation,
         no_padding_mask,
     ],
 )
@@ -157,6 +164,26 @@ def test_the_full_8m_network_agrees_with_the_reference_on_a_padded_batch(full):
         )
         np.testing.assert_allclose(logits[row, :length], reference.logits, rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(contacts[row, :inner, :inner], reference.contacts, rtol=0, atol=TOLERANCE)
+
+
+def test_both_ways_of_a_processor_and_of_a_gpu_agree(full, monkeypatch):
+    model, _ = full
+    tokens = mx.array(encode(SEQUENCES))
+    real = np.array(tokens) != PAD
+    states = []
+    for natively in (False, True):
+        monkeypatch.setattr(model_module, "natively", lambda choice=natively: choice)
+        monkeypatch.setattr(functions, "natively", lambda choice=natively: choice)
+        states.append(np.array(model.embed(tokens))[real])
+    np.testing.assert_allclose(*states, rtol=0, atol=3e-5)
+
+
+def test_joined_maps_give_what_the_three_give():
+    mx.random.seed(3)
+    model, tokens = Esm2(TINY_CONFIG), mx.array(encode(SEQUENCES))
+    before = np.array(model.embed(tokens))
+    model.join()
+    np.testing.assert_allclose(np.array(model.embed(tokens)), before, rtol=0, atol=1e-5)
 
 
 def test_a_batch_gives_what_each_sequence_gives_alone(full):
@@ -234,4 +261,4 @@ def test_nothing_waits_for_a_result(small):
 
 def test_a_loaded_model_is_frozen(small):
     assert tree_flatten(small.trainable_parameters()) == []
-    assert len(tree_flatten(small.parameters())) == 16 * 2 + 11
+    assert len(tree_flatten(small.parameters())) == 12 * 2 + 11

@@ -122,14 +122,16 @@ def collect_warnings(
             if peptide.disulfides
             else f"no disulfides stated; the model prefers {sure}"
         )
-    if ranking.through[0]:
-        warnings.append("the chain runs through itself: do not use this model")
-    warnings += [
-        f"{bond.describe()}: not formed in this model" for bond in ranking.bonds[0] if not bond.formed
-    ]
+    warnings += faults(ranking.bonds[0], ranking.through[0])
     if peptide.n_cap or peptide.c_cap:
         from betafold_mlx.structure.caps import crowded_caps
 
         n_cap = None if has_cap_bond(peptide) else peptide.n_cap  # side chains make room for that one
         warnings += crowded_caps(peptide.sequence, coordinates, n_cap, peptide.c_cap)
     return tuple(warnings)
+
+
+def faults(bonds: Sequence[Bond], through: bool) -> list[str]:
+    """Say of a model, a line each, whether its chain runs through itself and which stated bonds it lacks."""
+    lines = ["the chain runs through itself: do not use this model"] if through else []
+    return lines + [f"{bond.describe()}: not formed in this model" for bond in bonds if not bond.formed]

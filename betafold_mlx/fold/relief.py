@@ -34,7 +34,7 @@ class Stage(NamedTuple):
     bond: float
 
 
-STAGES = (Stage(10, 0.1), Stage(8, 3.0), Stage(6, 100.0), Stage(4, 3000.0))
+STAGES = (Stage(16, 0.1), Stage(10, 3.0), Stage(8, 100.0), Stage(4, 3000.0))
 FREE_STAGES = (Stage(16, 0.0),)
 """Without stated bonds."""
 
@@ -44,13 +44,13 @@ ENOUGH = 0.02
 ROOM = 0.15
 """Angstrom beyond what is no clash."""
 
-CONTACT = 20.0
+CONTACT = 60.0
 """Nats, of a contact by the square of what it lacks, Angstrom^2."""
 
-TORSION, OMEGA, CHI = 8.0, 80.0, 6.0
+TORSION, OMEGA, CHI = 4.0, 80.0, 2.0
 """Nats: of a turn of phi or psi, of omega, and of a chi angle, by 1 - cos."""
 
-SHAPE = 0.25
+SHAPE = 0.1
 """Nats, of a C-alpha that moves by an Angstrom."""
 
 
@@ -64,7 +64,7 @@ class Relieved(NamedTuple):
     torsions, chi : numpy.ndarray
         (n, L, 3), (n, L, K) radians.
     better : numpy.ndarray
-        (n,) bool, whether there is more room, and no stated bond off its tolerance that was not so before.
+        (n,) bool, whether there is more room and no stated bond is worse, or a bond is made that was not.
     """
 
     backbone: np.ndarray
@@ -96,10 +96,10 @@ def relieve(peptide: Peptide, backbone: np.ndarray, chi: np.ndarray) -> Relieved
         problem.bond = stage.bond
         lower_energy(problem, angles, stage.steps, ENOUGH)
     (before, was_off), (after, is_off) = map(problem.lacking, (problem.start, angles))
+    better = (after < before) & (is_off <= np.maximum(was_off, 0.5)).all(axis=1)
+    closed = (was_off > 1.0).any(axis=1) & (is_off <= 0.5).all(axis=1)
     torsions, turned, made, atoms = problem.build(angles)
-    return Relieved(
-        made, atoms, torsions, turned, (after < before) & (is_off <= np.maximum(was_off, 0.5)).all(axis=1)
-    )
+    return Relieved(made, atoms, torsions, turned, better | closed)
 
 
 class _Crowd:

@@ -10,6 +10,7 @@ import numpy as np
 
 from betafold_mlx.fold.packing import Packed, clashing_atoms, pack
 from betafold_mlx.fold.prediction import Prediction
+from betafold_mlx.fold.ranking import faults
 from betafold_mlx.fold.relief import Relieved, relieve
 from betafold_mlx.fold.sterics import clashes, contacts_of
 from betafold_mlx.geometry.checks import count_clashes_of, measure_stated
@@ -102,15 +103,18 @@ def add_side_chains(
 
 
 def _make_room(found: list[Prediction], rows: np.ndarray, models: np.ndarray, packed: Packed) -> None:
-    """Let crowded models of predictions give way; `rows` and `models` say which ones were packed."""
+    """Let models give way that are crowded or lack a bond; `rows` and `models` say which ones were packed."""
     peptides = [prediction.peptide for prediction in found]
     contacts = contacts_of(peptides, packed.chains, backbone=True).take(mx.array(rows))
-    crowded = np.array([bool(pairs) for pairs in clashes(packed.atoms, contacts)])
-    for row in np.unique(rows[crowded]).tolist():
+    wanting = np.array([bool(pairs) for pairs in clashes(packed.atoms, contacts)])
+    wanting |= [
+        not all(bond.formed for bond in found[row].bonds[k]) for row, k in zip(rows, models, strict=True)
+    ]
+    for row in np.unique(rows[wanting]).tolist():
         peptide, prediction = peptides[row], found[row]
         if has_cap_bond(peptide):  # the cap's atoms are no part of the chain
             continue
-        chosen = np.flatnonzero(crowded & (rows == row))
+        chosen = np.flatnonzero(wanting & (rows == row))
         start = prediction.coordinates[models[chosen]]
         free = relieve(peptide, start, packed.chi[chosen, : len(peptide)])
         if free.better.any():
@@ -136,8 +140,10 @@ def _moved(prediction: Prediction, models: np.ndarray, free: Relieved) -> Predic
         counts[model], bonds[model] = len(pairs), each
     warnings = prediction.warnings
     if 0 in models:
-        still = (line for line in warnings if not line.startswith(NO_ROOM))
-        warnings = (*still, *crowded(named[models.tolist().index(0)]))
+        before = faults(prediction.bonds[0], prediction.through[0])
+        still = (line for line in warnings if line not in before and not line.startswith(NO_ROOM))
+        after = faults(bonds[0], bool(through[0]))
+        warnings = (*still, *after, *crowded(named[models.tolist().index(0)]))
     return replace(
         prediction,
         atoms=atoms,

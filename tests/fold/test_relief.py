@@ -1,5 +1,7 @@
 """Relief of crowded models: room is made with small moves of ideal geometry, and stated bonds stay closed."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -7,9 +9,11 @@ import pytest
 from betafold_mlx import Predictor
 from betafold_mlx.evaluate.stereochemistry import measure
 from betafold_mlx.fold import side_chains as folded_side_chains
+from betafold_mlx.fold.ranking import faults
 from betafold_mlx.fold.relief import _Crowd, relieve
 from betafold_mlx.fold.sterics import clashes, contacts_of
-from betafold_mlx.geometry import build_backbone
+from betafold_mlx.geometry import build_backbone, dihedral
+from betafold_mlx.geometry.checks import measure_stated
 from betafold_mlx.geometry.side_chains import build_side_chains, side_chains
 from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.geometry.torsions import torsions_around
@@ -110,6 +114,24 @@ def test_bonded_models_have_more_room_and_their_bonds(packed):
         for i, j in peptide.disulfides:
             sulfurs = [after.atoms[0, place - 1, after.atom_names[place - 1].index("SG")] for place in (i, j)]
             assert np.linalg.norm(sulfurs[0] - sulfurs[1]) == pytest.approx(2.05, abs=0.05)
+
+
+def test_a_bond_that_is_not_made_is_made_and_no_longer_warned_of(packed):
+    before = packed[0][0]
+    bent = before.coordinates + np.where(np.arange(21) > 17, 0.25, 0.0)[:, None, None]
+    bonds = measure_stated(before.peptide, bent)
+    lines = tuple(faults(bonds[0], False))
+    assert any("disulfide 2-19" in line for line in lines)
+    open_one = replace(before, coordinates=bent, bonds=tuple(bonds), warnings=lines)
+    chi = np.full((1, 21, 4), np.pi)
+    for place in (2, 5, 6, 8, 9, 15, 18, 19):
+        names = before.atom_names[place - 1]
+        points = [mx.array(before.atoms[0, place - 1, names.index(name)]) for name in ("N", "CA", "CB", "SG")]
+        chi[0, place - 1, 0] = dihedral(*points).item()
+    free = relieve(before.peptide, bent, chi)
+    after = folded_side_chains._moved(open_one, np.zeros(1, dtype=int), free)
+    assert free.better.all() and all(bond.formed for bond in after.bonds[0])
+    assert not any("not formed" in line for line in after.warnings)
 
 
 def test_models_with_room_are_left_alone():

@@ -14,15 +14,30 @@ Disulfides are placed before, where the bond is good and the network finds chi1 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.rotamer_candidates import Candidates, Problem, candidates_of, chi_counts, problem_of
-from betafold_mlx.fold.sterics import Contacts, clashes, contact_energy, contacts_of, squared_distances
-from betafold_mlx.geometry.side_chains import SLOTS, SideChains, build_side_chains, side_chains
+from betafold_mlx.fold.sterics import (
+    Contacts,
+    clashes,
+    contact_energy,
+    contact_slope,
+    contacts_of,
+    squared_distances,
+)
+from betafold_mlx.geometry.side_chains import (
+    SLOTS,
+    Frames,
+    SideChains,
+    place_groups,
+    place_side_chains,
+    side_chains,
+    turn_gradient,
+)
 from betafold_mlx.model.rotamers import Rotamers
 from betafold_mlx.peptide.leaving import open_end
 from betafold_mlx.peptide.residue_table import ACETYL, CAP_MARK, RESIDUES
@@ -31,7 +46,7 @@ from betafold_mlx.peptide.sequence import Peptide
 KEPT = 5
 """Rotamers of a residue, the best ones on the backbone, that are tried against each other."""
 
-TOGETHER = 32
+TOGETHER = 64
 """Structures packed at a time: more of them fall out of the processor's cache."""
 
 TEMPERATURES = (4.0, 2.0, 1.0, 0.7, 0.5)
@@ -52,15 +67,21 @@ class Packed(NamedTuple):
     chi : numpy.ndarray
         (n, L, K) float32 radians, as the types of residues count them, and chi1 of Pro; NaN where there is none.
     clashes : list of list of (str, str)
-        For each structure the atoms that clash, as ``TRP 6 CZ2``.
+        For each structure the atoms that clash, as ``TRP 6 CZ2``, one or both of a side chain.
+    crowded : numpy.ndarray
+        (n,) bool, whether any two atoms clash, be they of the backbone.
     chains : SideChains
+        Of the peptides.
+    contacts : Contacts
         Of the peptides.
     """
 
     atoms: np.ndarray
     chi: np.ndarray
     clashes: list[list[tuple[str, str]]]
+    crowded: np.ndarray
     chains: SideChains
+    contacts: Contacts
 
 
 def pack(
@@ -103,78 +124,81 @@ def pack(
     chi = np.full((len(rows), length, max(most, 1)), np.nan, dtype=np.float32)
     contacts = contacts_of(peptides, chains)
     overlaps: list[list[tuple[str, str]]] = []
+    crowded = np.zeros(len(rows), dtype=bool)
     for first in range(0, len(rows), TOGETHER):
         some = slice(first, first + TOGETHER)
         places = peptides, rows[some], backbone[some], log_weights[some], rotamers, closed
         known = None if given is None else given[some]
         problem = problem_of(*places, chains, contacts, known, chi.shape[-1])
         candidates = candidates_of(peptides, rows[some], log_weights[some], rotamers, problem, chi.shape[-1])
-        found = _minimise(problem, candidates, _choose(problem, candidates))
+        found = _minimise(problem, _choose(problem, candidates))
         built = np.array(problem.build(found))
         there = np.array(chains.mask)[rows[some]]
         atoms[some] = np.where(there[..., None], built, np.nan)
-        for row, pairs in zip(rows[some], clashes(built, problem.contacts), strict=True):
-            name = partial(_name_of, peptides[row].residues, chains.names[row], built.shape[2])
-            overlaps.append([(name(a), name(b)) for a, b, _ in pairs])
+        pairs = clashes(built, problem.contacts)
+        crowded[some] = list(map(bool, pairs))
+        overlaps += [
+            _named(peptides[row].residues, chains.names[row], built.shape[2], mine)
+            for row, mine in zip(rows[some], pairs, strict=True)
+        ]
         own = chi_counts(peptides, length)[rows[some]]
         chi[some] = np.where(np.arange(chi.shape[-1]) < own[..., None], np.array(found), np.nan)
-    return Packed(atoms, chi, overlaps, chains)
+    return Packed(atoms, chi, overlaps, crowded, chains, contacts)
 
 
 def clashing_atoms(peptide: Peptide, atoms: np.ndarray) -> list[list[tuple[str, str]]]:
     """Return for each of n structures (n, L, 5 + A, 3) the atoms that clash, as `Packed.clashes` has them."""
     count = len(atoms)
-    chains = side_chains([peptide.residues] * count, [open_end(peptide)] * count, len(peptide))
-    pairs = clashes(np.nan_to_num(atoms), contacts_of([peptide] * count, chains))
-    name = partial(_name_of, peptide.residues, chains.names[0], atoms.shape[2])
-    return [[(name(a), name(b)) for a, b, _ in each] for each in pairs]
+    chains = side_chains([peptide.residues], [open_end(peptide)], len(peptide))
+    pairs = clashes(atoms, contacts_of([peptide], chains).take(mx.zeros(count, dtype=mx.int32)))
+    return [_named(peptide.residues, chains.names[0], atoms.shape[2], mine) for mine in pairs]
 
 
-def _name_of(codes: Sequence[str], names: Sequence[Sequence[str]], slots: int, place: int) -> str:
-    residue, slot = divmod(place, slots)
-    atom = names[residue][slot]
-    if atom.endswith(CAP_MARK):
-        return f"{ACETYL[:-1]} 0 {atom.removesuffix(CAP_MARK)}"
-    return f"{codes[residue].removeprefix(ACETYL)} {residue + 1} {atom}"
+def _named(
+    codes: Sequence[str], names: Sequence[Sequence[str]], slots: int, pairs: Sequence[tuple[int, int]]
+) -> list[tuple[str, str]]:
+    """Return pairs of atoms by name, those of the backbone left out."""
+
+    def name(place: int) -> str:
+        residue, slot = divmod(place, slots)
+        atom = names[residue][slot]
+        if atom.endswith(CAP_MARK):
+            return f"{ACETYL[:-1]} 0 {atom.removesuffix(CAP_MARK)}"
+        return f"{codes[residue].removeprefix(ACETYL)} {residue + 1} {atom}"
+
+    return [(name(a), name(b)) for a, b in pairs if a % slots >= SLOTS]
 
 
 def _choose(problem: Problem, candidates: Candidates) -> Candidates:
     """Return the rotamer (R = 1) of each residue that fits the others best."""
     count, length = candidates.chi.shape[:2]
     contacts = problem.contacts
-    atoms = contacts.side.shape[1]
-    if not atoms:
+    sides = contacts.side.shape[1]
+    if not sides:
         return candidates.take(mx.zeros((count, length, 1), dtype=mx.int32))
-    of_residue = (contacts.residue[..., None] == mx.arange(length)) & (contacts.near > 0).any(
-        -1, keepdims=True
-    )
-    of_residue = of_residue.astype(mx.float32)  # (n, Q, L)
+    of_residue = (contacts.residue[:, None] == mx.arange(length)[:, None]).astype(mx.float32)  # (n, L, Q)
 
     # Against the backbone.
-    places = _side_atoms(problem, candidates.chi)  # (n, R, Q, 3)
-    backbone = problem.backbone.flatten(1, 2)
-    is_backbone = contacts.all % problem.chains.mask.shape[-1] < SLOTS  # (n, P)
-    at = contacts.all // problem.chains.mask.shape[-1] * SLOTS + contacts.all % problem.chains.mask.shape[-1]
-    points = mx.take_along_axis(backbone, mx.where(is_backbone, at, 0)[..., None], axis=1)  # (n, P, 3)
-    near = contacts.near * is_backbone[:, None]
-    touching = contact_energy(squared_distances(places, points[:, None]), near[:, None]).sum(-1)  # (n, R, Q)
-    alone = (touching @ of_residue).swapaxes(1, 2) + candidates.cost  # (n, L, R)
+    places = problem.side_atoms(candidates.chi)  # (n, R, Q, 3)
+    back = problem.backbone_atoms()[:, None]
+    touching = contact_energy(squared_distances(places, back), contacts.inverse[:, None, :sides, sides:])
+    alone = of_residue @ touching.sum(-1).swapaxes(1, 2) + candidates.cost  # (n, L, R)
     kept = mx.argsort(alone, axis=-1)[..., :KEPT]
     candidates = candidates.take(kept)
     alone = mx.take_along_axis(alone, kept, axis=-1)
-    kept_number = alone.shape[-1]
 
     # Against each other.
-    flat = _side_atoms(problem, candidates.chi).flatten(1, 2)  # (n, R Q, 3)
-    order = _place_of(contacts)
-    between = mx.take_along_axis(contacts.near, order[:, None], axis=2)  # (n, Q, Q)
-    energy = contact_energy(
-        squared_distances(flat, flat).reshape(count, kept_number, atoms, kept_number, atoms),
-        between[:, None, :, None],
-    )
-    energy = energy @ of_residue[:, None, None]  # (n, R, Q, R, L)
-    energy = energy.transpose(0, 1, 3, 4, 2) @ of_residue[:, None, None]  # (n, R, R, L', L)
-    pair = np.array(energy.transpose(0, 4, 1, 3, 2))  # (n, L, R, L', R')
+    places = problem.side_atoms(candidates.chi)
+    inverse = mx.contiguous(contacts.inverse[:, :sides, :sides])
+    of_atom = of_residue.swapaxes(1, 2)
+    blocks = {}
+    for first, second in combinations_with_replacement(range(kept.shape[-1]), 2):
+        energy = contact_energy(squared_distances(places[:, first], places[:, second]), inverse)
+        blocks[first, second] = of_residue @ energy @ of_atom  # (n, L, L)
+        blocks[second, first] = blocks[first, second].swapaxes(1, 2)
+    every = range(kept.shape[-1])
+    rows = [mx.stack([blocks[first, second] for second in every], axis=-1) for first in every]
+    pair = np.array(mx.stack(rows, axis=2))  # (n, L, R, L', R')
     own = np.array(alone)
 
     chance = _softmax(-own / TEMPERATURES[0])
@@ -183,70 +207,54 @@ def _choose(problem: Problem, candidates: Candidates) -> Candidates:
             field = np.einsum("nlrms,nms->nlr", pair, chance, optimize=True)
             chance = 0.5 * chance + 0.5 * _softmax(-(own + field) / temperature)
     choice = chance.argmax(axis=-1)
-    every = np.arange(count)
+    every_row = np.arange(count)
     for _ in range(SWEEPS):
         before = choice.copy()
         for residue in range(length):
             others = np.take_along_axis(pair[:, residue], choice[:, None, :, None], axis=3)[..., 0].sum(
                 axis=-1
             )
-            choice[every, residue] = (own[:, residue] + others).argmin(axis=-1)
+            choice[every_row, residue] = (own[:, residue] + others).argmin(axis=-1)
         if (choice == before).all():
             break
     return candidates.take(mx.array(choice[..., None].astype(np.int32)))
 
 
-def _side_atoms(problem: Problem, chi: mx.array) -> mx.array:
-    """Return the atoms of side chains (n, R, Q, 3) at R chi of each residue, (n, L, R, K)."""
-    count, length, several, columns = chi.shape
-    each = mx.repeat(mx.arange(count), several)
-    built = build_side_chains(
-        problem.backbone[each],
-        chi.swapaxes(1, 2).reshape(count * several, length, columns),
-        problem.chains.take(each),
-        problem.phi[each],
-    )
-    found = mx.take_along_axis(built.flatten(1, 2), problem.contacts.side[each][..., None], axis=1)
-    return found.reshape(count, several, -1, 3)
-
-
-def _place_of(contacts: Contacts) -> mx.array:
-    """Return where the atoms of side chains (n, Q) stand among all (n, P)."""
-    return (contacts.all[:, None, :] == contacts.side[..., None]).argmax(axis=-1)
-
-
-def _minimise(problem: Problem, candidates: Candidates, chosen: Candidates) -> mx.array:
+def _minimise(problem: Problem, chosen: Candidates) -> mx.array:
     """Return chi (n, L, K) that give way to overlaps, held near the chosen rotamers."""
-    centre, stiffness = chosen.chi[:, :, 0], chosen.stiffness[:, :, 0]
-    contacts = problem.contacts
-    if not contacts.side.shape[1]:
-        return centre
-    free = mx.where(mx.array(problem.fixed), 0.0, 1.0)
-    own = _place_of(contacts)
-    between = mx.zeros(contacts.all.shape)
-    between = mx.put_along_axis(
-        between, own, mx.ones(own.shape), axis=1
-    )  # 1 where an atom of all is of a side chain
-    near = contacts.near
+    centre, stiffness = (array[:, :, 0].transpose(2, 1, 0) for array in (chosen.chi, chosen.stiffness))
+    contacts, chains = problem.contacts, problem.chains
+    sides = contacts.side.shape[1]
+    if not sides:
+        return chosen.chi[:, :, 0]
+    free = mx.array(np.where(problem.fixed, 0.0, 1.0).astype(np.float32)).transpose(2, 1, 0)
+    stiffness = mx.minimum(stiffness, 50.0)
+    back, inverse = problem.backbone_atoms(), contacts.inverse[:, :sides]
+
+    def build(chi: mx.array) -> tuple[Frames, mx.array, mx.array]:
+        frames = place_groups(problem.base, chi, chains)
+        atoms = place_side_chains(frames, chi, chains)
+        return frames, atoms, contacts.take_sides(atoms)
 
     def energy(chi: mx.array) -> mx.array:
-        atoms = problem.build(chi).flatten(1, 2)
-        side = mx.take_along_axis(atoms, contacts.side[..., None], axis=1)
-        every = mx.take_along_axis(atoms, contacts.all[..., None], axis=1)
-        touching = contact_energy(squared_distances(side, every), near)
-        touching = (touching * (1.0 - 0.5 * between[:, None])).sum(axis=(1, 2))  # two side chains count twice
-        return touching + (mx.minimum(stiffness, 50.0) * (1.0 - mx.cos(chi - centre))).sum(axis=(1, 2))
+        side = build(chi)[2]
+        pairs = contact_energy(squared_distances(side, mx.concatenate([side, back], axis=1)), inverse)
+        touching = pairs[..., :sides].sum(axis=(1, 2)) / 2 + pairs[..., sides:].sum(axis=(1, 2))
+        return touching + (stiffness * (1.0 - mx.cos(chi - centre))).sum(axis=(0, 1))
 
-    slope = mx.value_and_grad(lambda chi: energy(chi).sum())
     chi, first, second = centre, mx.zeros_like(centre), mx.zeros_like(centre)
     for step in range(1, STEPS + 1):
-        gradient = slope(chi)[1] * free
+        frames, atoms, side = build(chi)
+        slope = contact_slope(side, mx.concatenate([side, back], axis=1), inverse)
+        by_chi = turn_gradient(frames, chains, atoms, contacts.in_slots(slope))
+        by_chi = mx.pad(by_chi, [(0, len(chi) - len(by_chi)), (0, 0), (0, 0)])
+        gradient = free * (by_chi + stiffness * mx.sin(chi - centre))
         first, second = 0.8 * first + 0.2 * gradient, 0.9 * second + 0.1 * mx.square(gradient)
         move = (first / (1 - 0.8**step)) / (mx.sqrt(second / (1 - 0.9**step)) + 0.3)
         chi = chi - RATE * (1.0 - (step - 1) / STEPS) * move
         mx.async_eval(chi, first, second)
     better = energy(chi) < energy(centre)
-    return mx.where(better[:, None, None], chi, centre)
+    return mx.where(better, chi, centre).transpose(2, 1, 0)
 
 
 def _softmax(values: np.ndarray) -> np.ndarray:

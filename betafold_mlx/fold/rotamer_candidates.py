@@ -15,7 +15,13 @@ import numpy as np
 
 from betafold_mlx.fold.sterics import Contacts
 from betafold_mlx.geometry.disulfides import GRID, IDEAL, place_sulfurs
-from betafold_mlx.geometry.side_chains import SideChains, build_side_chains
+from betafold_mlx.geometry.side_chains import (
+    Base,
+    SideChains,
+    base_of,
+    place_groups,
+    place_side_chains,
+)
 from betafold_mlx.geometry.torsions import backbone_torsions
 from betafold_mlx.model.rotamers import Rotamers
 from betafold_mlx.peptide.residue_table import RESIDUES
@@ -34,8 +40,8 @@ UNKNOWN = np.pi
 class Problem(NamedTuple):
     """Structures whose side chains are wanted; arrays begin with (n,)."""
 
-    backbone: mx.array
-    phi: mx.array
+    backbone: mx.array  # (n, L, 5, 3)
+    base: Base
     chains: SideChains
     contacts: Contacts
     fixed: np.ndarray  # (n, L, K) bool, which chi angles are given
@@ -43,7 +49,19 @@ class Problem(NamedTuple):
 
     def build(self, chi: mx.array) -> mx.array:
         """(n, L, K) radians -> (n, L, 5 + A, 3) Angstrom."""
-        return build_side_chains(self.backbone, chi, self.chains, self.phi)
+        turned = chi.transpose(2, 1, 0)
+        atoms = place_side_chains(place_groups(self.base, turned, self.chains), turned, self.chains)
+        return mx.concatenate([self.backbone, atoms.transpose(3, 2, 1, 0)], axis=2)
+
+    def side_atoms(self, chi: mx.array) -> mx.array:
+        """Return the atoms of side chains (n, R, Q, 3) at R chi of each residue, (n, L, R, K)."""
+        turned = chi.transpose(3, 2, 1, 0)  # (K, R, L, n)
+        atoms = place_side_chains(place_groups(self.base, turned, self.chains), turned, self.chains)
+        return self.contacts.take_sides(atoms)
+
+    def backbone_atoms(self) -> mx.array:
+        """Return the atoms of the backbone (n, P - Q, 3)."""
+        return mx.take_along_axis(self.backbone.flatten(1, 2), self.contacts.backbone[..., None], axis=1)
 
 
 class Candidates(NamedTuple):
@@ -109,9 +127,9 @@ def problem_of(
         angles = np.pad(angles, ((0, 0), (0, 0), (0, columns)), constant_values=np.nan)[..., :columns]
         fixed |= np.isfinite(angles)
         given = np.where(np.isfinite(angles), angles, given)
-    return Problem(
-        mx.nan_to_num(points), torsions[..., 0], chains.take(index), contacts.take(index), fixed, given
-    )
+    points = mx.nan_to_num(points)
+    base = base_of(points, torsions[..., 0])
+    return Problem(points, base, chains.take(index), contacts.take(index), fixed, given)
 
 
 def _sulfur_prior(log_weights: np.ndarray, mirrored: np.ndarray, rotamers: Rotamers) -> np.ndarray:

@@ -12,7 +12,6 @@ from betafold_mlx.fold.packing import Packed, clashing_atoms, pack
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.ranking import faults
 from betafold_mlx.fold.relief import Relieved, relieve
-from betafold_mlx.fold.sterics import clashes, contacts_of
 from betafold_mlx.geometry.checks import count_clashes_of, measure_stated
 from betafold_mlx.geometry.side_chains import slot_names
 from betafold_mlx.geometry.spread import mirror_image
@@ -105,9 +104,7 @@ def add_side_chains(
 def _make_room(found: list[Prediction], rows: np.ndarray, models: np.ndarray, packed: Packed) -> None:
     """Let models give way that are crowded or lack a bond; `rows` and `models` say which ones were packed."""
     peptides = [prediction.peptide for prediction in found]
-    contacts = contacts_of(peptides, packed.chains, backbone=True).take(mx.array(rows))
-    wanting = np.array([bool(pairs) for pairs in clashes(packed.atoms, contacts)])
-    wanting |= [
+    wanting = packed.crowded | [
         not all(bond.formed for bond in found[row].bonds[k]) for row, k in zip(rows, models, strict=True)
     ]
     for row in np.unique(rows[wanting]).tolist():

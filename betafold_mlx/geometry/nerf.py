@@ -124,7 +124,7 @@ def torsion_gradient(atoms: mx.array, gradient: mx.array) -> mx.array:
     mx.array
         (3, L, B): phi, psi, omega.
     """
-    torque = _cross(atoms, gradient)
+    torque = cross_first(atoms, gradient)
     force_behind = mx.cumsum(
         gradient.sum(axis=1), axis=1, reverse=True
     )  # (3, L, B): residue i and all after it
@@ -134,7 +134,7 @@ def torsion_gradient(atoms: mx.array, gradient: mx.array) -> mx.array:
     def turn(start: mx.array, end: mx.array, force: mx.array, torque: mx.array) -> mx.array:
         axis = end - start
         length = mx.sqrt(mx.maximum((axis * axis).sum(axis=0), 1e-12))
-        return (axis * (torque - _cross(end, force))).sum(axis=0) / length  # (L, B)
+        return (axis * (torque - cross_first(end, force))).sum(axis=0) / length  # (L, B)
 
     def next_residue(array: mx.array) -> mx.array:
         return mx.concatenate([array[:, 1:], mx.zeros_like(array[:, :1])], axis=1)
@@ -179,14 +179,14 @@ def _place_frames(c: mx.array, s: mx.array, constants: mx.array) -> tuple[mx.arr
     # From C to the next N, in the frame of this residue; from that N to its CA; and from that CA to its C, which are
     # the next residue's own axes.
     to_n = _turn(c[1, :-1], s[1, :-1], here[_COS_CA_C_N], here[_SIN_CA_C_N])
-    to_ca = _multiply(to_n, _turn(c[2, :-1], s[2, :-1], there[_COS_C_N_CA], there[_SIN_C_N_CA]))
-    to_c = _multiply(to_ca, _turn(c[0, 1:], s[0, 1:], there[_COS_N_CA_C], there[_SIN_N_CA_C]))
+    to_ca = multiply_first(to_n, _turn(c[2, :-1], s[2, :-1], there[_COS_C_N_CA], there[_SIN_C_N_CA]))
+    to_c = multiply_first(to_ca, _turn(c[0, 1:], s[0, 1:], there[_COS_N_CA_C], there[_SIN_N_CA_C]))
     step = to_n[:, 0] * there[_C_N] + to_ca[:, 0] * there[_N_CA]  # (3, L - 1, B), from C to the next CA
     step = mx.concatenate([step[:1] + here[_CA_C], step[1:]])  # from CA to the next CA
 
     rotations = mx.concatenate([identity, _scan(to_c)], axis=2)  # (3, 3, L, B)
     # (3, L - 1, B), now in the first residue's frame
-    steps = _multiply(rotations[:, :, :-1], step[:, None])[:, 0]
+    steps = multiply_first(rotations[:, :, :-1], step[:, None])[:, 0]
     return rotations, mx.concatenate([origin, mx.cumsum(steps, axis=1)], axis=1)
 
 
@@ -202,12 +202,12 @@ def _turn(c: mx.array, s: mx.array, cosine: mx.array, sine: mx.array) -> mx.arra
     return mx.stack([mx.stack(row) for row in rows])
 
 
-def _cross(a: mx.array, b: mx.array) -> mx.array:
+def cross_first(a: mx.array, b: mx.array) -> mx.array:
     """Return the cross products of vectors (3, ...)."""
     return mx.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
-def _multiply(a: mx.array, b: mx.array) -> mx.array:
+def multiply_first(a: mx.array, b: mx.array) -> mx.array:
     """Return the products of matrices (3, 3, ...) and (3, k, ...): (3, k, ...)."""
     return a[:, 0:1] * b[0:1] + a[:, 1:2] * b[1:2] + a[:, 2:3] * b[2:3]
 
@@ -216,7 +216,7 @@ def _scan(rotations: mx.array) -> mx.array:
     """Return all prefix products R_1, R_1 R_2, R_1 R_2 R_3, ... along the chain: (3, 3, n, B)."""
     shift = 1
     while shift < rotations.shape[2]:
-        products = _multiply(rotations[:, :, :-shift], rotations[:, :, shift:])
+        products = multiply_first(rotations[:, :, :-shift], rotations[:, :, shift:])
         rotations = mx.concatenate([rotations[:, :, :shift], products], axis=2)
         shift *= 2
     return rotations

@@ -13,15 +13,18 @@ from betafold_mlx.fold.packing import pack
 from betafold_mlx.fold.registry import find_model
 from betafold_mlx.fold.sterics import (
     CLASH,
+    NEVER,
     POLAR,
     RADII,
+    SAFE,
     WELL,
     contact_energy,
+    contact_slope,
     contacts_of,
     squared_distances,
 )
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.geometry.side_chains import side_chains
+from betafold_mlx.geometry.side_chains import SLOTS, side_chains
 from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.model.companions import SIDE_CHAINS
 from betafold_mlx.model.directory import load_arrays
@@ -79,11 +82,15 @@ def test_contacts_are_the_pairs_more_than_three_bonds_apart():
     bonds |= {frozenset(((1, "SG"), (4, "SG"))), frozenset(((5, "C"), (5, "OXT")))}
     names = {number: atom for atom, number in atoms.items()}
     limit = np.array(contacts.limit)[0]
-    for q, a in enumerate(np.array(contacts.side)[0].tolist()):
+    places = np.array(contacts.atoms)[0].tolist()
+    sides = contacts.side.shape[1]
+    assert all((place % chains.mask.shape[-1] >= SLOTS) == (q < sides) for q, place in enumerate(places))
+    assert len(set(places)) == len(places) == len(atoms)
+    for q, a in enumerate(places):
         near = {names[a]}
         for _ in range(3):
             near |= {other for bond in bonds if bond & near for other in bond}
-        for p, b in enumerate(np.array(contacts.all)[0].tolist()):
+        for p, b in enumerate(places):
             first, second = names[a], names[b]
             if second in near or first[0] == second[0]:
                 assert limit[q, p] == 0, (first, second)
@@ -98,18 +105,27 @@ def test_contacts_are_the_pairs_more_than_three_bonds_apart():
 
 def test_the_energy_is_a_wall_and_a_well():
     d = mx.array(np.linspace(0.5, 8.0, 400).astype(np.float32))
-    energy = np.array(contact_energy(mx.square(d), mx.full(d.shape, 3.5**2)))
+    energy = np.array(contact_energy(mx.square(d), mx.full(d.shape, 1 / 3.5**2)))
     lowest = energy.argmin()
     assert energy[lowest] == pytest.approx(-WELL, abs=1e-3) and 3.4 < d[lowest].item() < 4.2
     assert (np.diff(energy[:lowest]) <= 1e-6).all() and (energy[np.array(d) > 5.0] == 0).all()
-    assert (np.array(contact_energy(mx.square(d), mx.zeros(d.shape))) == 0).all()
+    assert (np.array(contact_energy(mx.square(d) + SAFE, mx.full(d.shape, NEVER))) == 0).all()
 
 
 def test_squared_distances_are_those_of_the_points():
     a, b = (np.random.default_rng(k).normal(size=(2, 5 + k, 3)) * 10 for k in (0, 1))
     wanted = np.square(a[:, :, None] - b[:, None]).sum(-1)
     found = squared_distances(mx.array(a.astype(np.float32)), mx.array(b.astype(np.float32)))
-    np.testing.assert_allclose(np.array(found), wanted, atol=1e-3)
+    np.testing.assert_allclose(np.array(found) - SAFE, wanted, atol=1e-3)
+
+
+def test_the_slope_of_the_energy_is_its_gradient():
+    rng = np.random.default_rng(3)
+    a, b = (mx.array(rng.uniform(-4, 4, size=(2, 6 + k, 3)).astype(np.float32)) for k in (0, 1))
+    inverse = mx.array(np.where(rng.random((2, 6, 7)) < 0.3, NEVER, 1 / 3.3**2).astype(np.float32))
+    gradient = mx.grad(lambda a: contact_energy(squared_distances(a, b), inverse).sum())(a)
+    assert np.abs(np.array(gradient)).max() > 1
+    np.testing.assert_allclose(np.array(contact_slope(a, b, inverse)), np.array(gradient), atol=2e-3)
 
 
 def test_the_search_finds_the_best_of_all_combinations(monkeypatch):
@@ -133,10 +149,10 @@ def test_the_search_finds_the_best_of_all_combinations(monkeypatch):
     def energy(chi, cost):
         atoms = problem.build(chi).flatten(1, 2)
         contacts = problem.contacts
-        side, every = (np.array(atoms)[0, np.array(i)[0]] for i in (contacts.side, contacts.all))
-        d = np.square(side[:, None] - every[None]).sum(-1)
-        pairs = np.array(contact_energy(mx.array(d), contacts.near[0]))
-        both = np.isin(np.array(contacts.all)[0], np.array(contacts.side)[0])
+        every, sides = np.array(atoms)[0, np.array(contacts.atoms)[0]], contacts.side.shape[1]
+        d = np.square(every[:sides, None] - every[None]).sum(-1)
+        pairs = np.array(contact_energy(mx.array(d), contacts.inverse[0, :sides]))
+        both = np.arange(len(every)) < sides
         return cost + (pairs * np.where(both, 0.5, 1.0)).sum()
 
     chi, cost = np.array(candidates.chi), np.array(candidates.cost)

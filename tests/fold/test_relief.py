@@ -44,7 +44,7 @@ def atoms_of(backbone, chi, chains):
 
 
 def count(peptide, atoms, chains):
-    return len(clashes(atoms, contacts_of([peptide], chains, backbone=True))[0])
+    return len(clashes(atoms, contacts_of([peptide], chains))[0])
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from betafold_mlx.geometry import build_backbone
-from betafold_mlx.geometry.side_chains import SideChains, build_side_chains, side_chains
+from betafold_mlx.geometry.side_chains import (
+    SLOTS,
+    SideChains,
+    base_of,
+    build_side_chains,
+    place_groups,
+    place_side_chains,
+    side_chains,
+    turn_gradient,
+)
 from betafold_mlx.geometry.spread import mirror_image
 from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import ALPHABET, THREE_LETTER
@@ -127,6 +136,13 @@ def test_gradients_against_central_differences():
         )
         wanted = (ahead - behind).item() / 2e-2
         assert (slope * mx.array(step)).sum().item() == pytest.approx(wanted, rel=2e-3, abs=2e-2)
+    # The same by torques, which is what the packing uses.
+    frames = place_groups(base_of(backbone, phi), chi.transpose(2, 1, 0), chains)
+    atoms = place_side_chains(frames, chi.transpose(2, 1, 0), chains)
+    by_torques = turn_gradient(frames, chains, atoms, weight[:, :, SLOTS:].transpose(3, 2, 1, 0))
+    wanted = slopes[1].transpose(2, 1, 0)[: len(by_torques)]
+    np.testing.assert_allclose(np.array(by_torques), np.array(wanted), atol=1e-4)
+    assert np.abs(np.array(wanted)).max() > 1
 
 
 def test_a_residue_does_not_depend_on_its_company():

@@ -78,9 +78,12 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:
-    sentence = _SENTENCES.get(error["type"], error["msg"].replace("Input should be", "this must be"))
+    if error["type"] in _SENTENCES:
+        sentence = _SENTENCES[error["type"]].format(**error.get("ctx", {}))
+    else:
+        sentence = error["msg"].replace("Input should be", "this must be")
     name = next((part for part in error["loc"][1:] if isinstance(part, str)), "")
-    return FieldError(field=name[:60], message=sentence.format(**error.get("ctx", {})))
+    return FieldError(field=name[:60], message=sentence)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

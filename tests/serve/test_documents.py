@@ -57,6 +57,8 @@ def test_notations_are_read():
     assert "no ends to cap" in refused({"sequence": "cyclo(GIGKFL)", "n_cap": "ACE"})[""]
     assert "2 lines" in refused({"sequence": "GIGKFLHS\nGIGKFLHS"})["sequence"]
     assert "I:ATOM-J:ATOM" in refused({"sequence": "KAAAD", "bonds": ["1-5"]})["bonds"]
+    assert "bond '{0}}{x'" in refused({"sequence": "KAAAD", "bonds": ["{0}}{x"]})["bonds"]
+    assert "{" in refused({"sequence": "GIG{0}}KF"})["sequence"]
     assert "no atom CZ" in refused({"sequence": "KAAAD", "bonds": ["1:NZ-5:CZ"]})[""]
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.confidence import confidence_features
-from betafold_mlx.fold.ensemble import NOTHING, refine
+from betafold_mlx.fold.ensemble import NOTHING, Ensemble, refine
 from betafold_mlx.fold.foreign import CONFIDENCE_LOSS, has_foreign, is_mirrored, other_hand, read_foreign
 from betafold_mlx.fold.judging import judge_inputs
 from betafold_mlx.fold.prediction import Prediction
@@ -32,7 +32,8 @@ from betafold_mlx.fold.ranking import collect_warnings, rank_models
 from betafold_mlx.model.directory import LoadedModel
 from betafold_mlx.model.folding import Folded, FoldingModel
 from betafold_mlx.model.inputs import ModelInputs, collate
-from betafold_mlx.model.judge import Judge
+from betafold_mlx.model.judge import Judge, JudgeInputs
+from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.peptide.cap_bonds import cap_column, has_cap_bond, with_cap_atoms
 from betafold_mlx.peptide.sequence import Peptide, residue_ids
 from betafold_mlx.structure.secondary import assign_secondary_structures
@@ -67,6 +68,7 @@ def fold_batch(
     seed: int,
     auto_disulfides: bool = False,
     details: bool = False,
+    apart: bool = False,
 ) -> list[Prediction]:
     """Fold peptides together.
 
@@ -90,6 +92,8 @@ def fold_batch(
         Templates that are more similar are not used.
     samples, candidates, seed, auto_disulfides, details
         As in `Predictor.fold`.
+    apart : bool
+        As in `Predictor.fold_many`.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def fold_batch(
     """
     network = loaded.model
     # 1. The network's answer; where disulfides are to be chosen, once more with them stated.
-    inputs, answer = _ask(network, embedder, peptides, details)
+    inputs, answer = _ask(network, embedder, peptides, details, apart)
     patterns = [
         _rank_disulfides(peptide, answer, row, templates, max_identity)
         for row, peptide in enumerate(peptides)
@@ -108,7 +112,7 @@ def fold_batch(
             peptide.with_disulfides(ranked[0].disulfides) if ranked else peptide
             for peptide, ranked in zip(peptides, patterns, strict=True)
         ]
-        inputs, answer = _ask(network, embedder, peptides, details)
+        inputs, answer = _ask(network, embedder, peptides, details, apart)
 
     damaged = f"model {loaded.name} gives no finite numbers: its weights are damaged"
     if not all(mx.isfinite(array).all().item() for array in (answer.distogram, answer.torsions)):
@@ -123,12 +127,8 @@ def fold_batch(
     ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=traced, peptides=whole)
 
     # 5. Confidence, ranking, and what else a prediction says.
-    if judge is None:
-        confidence = network.calibration(confidence_features(answer, ensemble))
-    else:
-        confidence = judge.plddt(judge(judge_inputs(answer, inputs, ensemble, hits)), inputs.mask)
-    arrays = (ensemble.coordinates, confidence, ensemble.torsions)
-    coordinates, plddt, torsions = (np.array(array) for array in arrays)  # (B, S, L, ...)
+    plddt = _score(network, judge, answer, inputs, ensemble, hits, apart)
+    coordinates, torsions = np.array(ensemble.coordinates), np.array(ensemble.torsions)  # (B, S, L, ...)
     finite = np.isfinite(plddt).all(axis=1) & np.isfinite(coordinates).all(axis=(1, 3, 4))  # (B, L)
     if not finite[np.array(inputs.mask)].all():
         raise BetafoldError(damaged)
@@ -176,7 +176,7 @@ def fold_batch(
         return predictions
     from betafold_mlx.fold.side_chains import add_side_chains  # 6.
 
-    return add_side_chains(predictions, side_chains, answer.states, linked)
+    return add_side_chains(predictions, side_chains, answer.states, linked, apart)
 
 
 def find_templates(peptides: Sequence[Peptide], library: TemplateLibrary, max_identity: float = 1.0) -> Hits:
@@ -202,9 +202,18 @@ def describe_embedder(loaded: LoadedModel, embedder: EsmEmbedder | None) -> dict
 
 
 def _ask(
-    network: FoldingModel, embedder: EsmEmbedder | None, peptides: Sequence[Peptide], details: bool
+    network: FoldingModel,
+    embedder: EsmEmbedder | None,
+    peptides: Sequence[Peptide],
+    details: bool,
+    apart: bool = False,
 ) -> tuple[ModelInputs, Folded]:
     """Return the input of a batch, which states its chemistry, and the network's answer."""
+    if apart:
+        inputs_of, answers = zip(
+            *(_ask(network, embedder, [each], details) for each in peptides), strict=True
+        )
+        return _joined(inputs_of), _joined(answers)
     inputs = collate(peptides)
     length = inputs.mask.shape[1]
 
@@ -217,6 +226,58 @@ def _ask(
     if any(map(has_foreign, peptides)):
         return inputs._replace(d_residues=other_hand(peptides, length)), read_foreign(ask, peptides)
     return inputs, ask([peptide.sequence for peptide in peptides])
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Return tuples of arrays of one peptide each as one of them all."""
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, mx.array):
+        return mx.concatenate(list(parts))
+    if isinstance(first, TorsionMixture):  # its states are the same for all
+        return replace(first, log_weights=mx.concatenate([part.log_weights for part in parts]))
+    values = list(map(_joined, zip(*parts, strict=True)))
+    return values if isinstance(first, list) else type(first)(*values)
+
+
+def _score(
+    network: FoldingModel,
+    judge: Judge | None,
+    answer: Folded,
+    inputs: ModelInputs,
+    ensemble: Ensemble,
+    hits: Hits | None,
+    apart: bool,
+) -> np.ndarray:
+    """Return the pLDDT (B, S, L) of all candidates; if `apart`, judged one peptide after another, 0 of `NOTHING`."""
+    shown: mx.array | JudgeInputs
+    shown = (
+        confidence_features(answer, ensemble)
+        if judge is None
+        else judge_inputs(answer, inputs, ensemble, hits)
+    )
+
+    def scores(shown: mx.array | JudgeInputs, mask: mx.array) -> np.ndarray:
+        if isinstance(shown, mx.array):
+            return np.array(network.calibration(shown))
+        assert judge is not None
+        return np.array(judge.plddt(judge(shown), mask))
+
+    if not apart:
+        return scores(shown, inputs.mask)
+    found = np.zeros(ensemble.coordinates.shape[:3], dtype=np.float32)
+    for row, number in enumerate((ensemble.source != NOTHING).sum(axis=1).tolist()):
+        this = slice(row, row + 1)
+        if isinstance(shown, mx.array):
+            mine: mx.array | JudgeInputs = shown[this, :number]
+        else:
+            of_structures = {
+                name: getattr(shown, name)[this, :number] for name in ("coordinates", "features")
+            }
+            mine = JudgeInputs(*(array[this] for array in shown))._replace(**of_structures)
+        found[row, :number] = scores(mine, inputs.mask[this])[0]
+    return found
 
 
 def _rank_disulfides(

@@ -226,6 +226,7 @@ class Predictor:
         details: bool = False,
         atoms: str = "all",
         batch_size: int = BATCH_SIZE,
+        apart: bool = False,
     ) -> list[Prediction]:
         """Fold peptides in batches of equal padded length, on a CPU several batches at a time.
 
@@ -239,6 +240,10 @@ class Predictor:
             As in `fold`.
         batch_size : int
             Peptides in a batch: bounds the memory, however many there are.
+        apart : bool
+            Show peptides to the networks one after another, because products of matrices of other sizes round
+            differently. On a CPU the confidence, ranking and backbone of a peptide then have the same bytes in any
+            company, until its side chains are packed.
 
         Returns
         -------
@@ -282,6 +287,7 @@ class Predictor:
                 seed=seed,
                 auto_disulfides=auto_disulfides,
                 details=details,
+                apart=apart,
             )
 
         return in_batches(named, fold, batch_size, lambda pair: batch_kind(pair[0]))

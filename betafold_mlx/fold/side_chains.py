@@ -33,6 +33,7 @@ def add_side_chains(
     network: SideChainNetwork,
     states: mx.array | None = None,
     given: Sequence[np.ndarray | None] = (),
+    apart: bool = False,
 ) -> list[Prediction]:
     """Return predictions with all heavy atoms.
 
@@ -49,7 +50,10 @@ def add_side_chains(
         (B, L, D) of the folding network, where the side-chain network reads them.
     given : sequence of numpy.ndarray or None
         Of each prediction the chi angles that its stated bonds leave no choice, (M, L, K) radians, NaN of the others.
+    apart : bool
+        Whether the network is asked for one prediction after another.
     """
+    counts = [len(prediction.coordinates) for prediction in predictions] if apart else None
     peptides = [prediction.peptide for prediction in predictions]
     inputs = collate(peptides)
     length = inputs.mask.shape[1]
@@ -58,12 +62,12 @@ def add_side_chains(
     for row, prediction in enumerate(predictions):
         models = np.nan_to_num(prediction.coordinates)
         backbone[row, :, : len(prediction.peptide)] = models[np.minimum(np.arange(most), len(models) - 1)]
-    log_weights = _rotamer_weights(network, inputs, states, backbone)
+    log_weights = _rotamer_weights(network, inputs, states, backbone, counts)
     hands = np.zeros((len(peptides), length), dtype=bool)
     for row, peptide in enumerate(peptides):
         hands[row, : len(peptide)] = peptide.d_residues
     if hands.any():
-        of_mirror = _rotamer_weights(network, inputs, states, mirror_image(backbone))
+        of_mirror = _rotamer_weights(network, inputs, states, mirror_image(backbone), counts)
         log_weights = np.where(hands[:, None, :, None], of_mirror, log_weights)
     rows, models = np.array(
         [(row, model) for row, each in enumerate(predictions) for model in range(len(each.coordinates))]
@@ -164,9 +168,25 @@ def crowded(clashes: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _rotamer_weights(
-    network: SideChainNetwork, inputs: ModelInputs, states: mx.array | None, backbone: np.ndarray
+    network: SideChainNetwork,
+    inputs: ModelInputs,
+    states: mx.array | None,
+    backbone: np.ndarray,
+    counts: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Return log weights (B, S, L, K) of rotamers for backbones (B, S, L, 5, 3)."""
+    """Return log weights (B, S, L, K) of rotamers for backbones (B, S, L, 5, 3).
+
+    Where there are `counts`, of the models of each peptide, one peptide after another is shown with just these.
+    """
+    if counts is not None:
+        found = []
+        for row, count in enumerate(counts):
+            this = slice(row, row + 1)
+            mine = ModelInputs(*(None if array is None else array[this] for array in inputs))  # type: ignore[arg-type]
+            own = None if states is None else states[this]
+            weights = _rotamer_weights(network, mine, own, backbone[this, :count])
+            found.append(weights[:, np.minimum(np.arange(backbone.shape[1]), count - 1)])
+        return np.concatenate(found)
     length = inputs.mask.shape[1]
     seen = SideChainInputs(
         states=states,

@@ -4,8 +4,9 @@ A batch starts as soon as the thread is idle, and nothing waits for a batch to f
 folded alone, at once. Libraries for dynamic batching were looked at: `batched` and `async-batcher` hold each batch open
 for a fixed time and know neither groups nor clients that leave, and `mosec` is another HTTP server.
 
-The networks and the packing of side chains round differently in batches of other sizes: a peptide that was folded in
-company can differ in its last digits from the same one alone. With ``together=1`` each is folded alone.
+The networks are shown one peptide after another: so confidence, ranking and backbone have the same bytes in any company
+(`betafold_mlx.fold.predictor.Predictor.fold_many`). Packing rounds differently in batches of other sizes; with
+``together=1`` each peptide is folded alone.
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ class Worker:
                 ids=[one.id for one in batch],
                 **batch[0].settings._asdict(),
                 details=details,
+                apart=True,
             )
         except Exception as error:
             if len(batch) == 1:

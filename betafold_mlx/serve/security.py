@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from betafold_mlx.serve.error_responses import error_response
+from betafold_mlx.serve.server import MAX_BATCH_BODY, MAX_BODY
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -42,6 +43,12 @@ HEADERS = {
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
+_TOO_LARGE = error_response(
+    413, f"too long: {MAX_BODY >> 10} kB are read of a peptide, and {MAX_BATCH_BODY >> 10} kB of a FASTA file"
+)
+"""In the place of Starlette's answer to a body above a path's limit, which is plain text."""
+
+
 class SecurityMiddleware:
     """Refuse what pages of other sites can make a browser send here, and add the security headers.
 
@@ -68,9 +75,18 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
 
+        refused = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal refused
+            if refused:
+                return  # the rest of Starlette's answer
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if message["status"] == 413 and headers["content-type"].startswith("text/plain"):
+                    await _TOO_LARGE(scope, receive, send_with_headers)
+                    refused = True
+                    return
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

@@ -133,7 +133,7 @@ def test_the_atlas_paths(server, plain, kind, body):
         ("", 400, "Sequence is empty."),
         (">title\n", 400, "Sequence is empty."),
         ("A" * 51, 413, "Sequence is longer than 50."),
-        ("A" * 20_000, 413, "Too Large"),
+        ("A" * 20_000, 413, "too long: 16 kB"),
         ("ACDEFX", 422, "'X' at position 6"),
         ("ACD:EFG", 422, "':' at position 4"),
         ("ACDEF\n>b\nACDEF", 422, "'>' at position 6"),

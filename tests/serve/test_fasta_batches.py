@@ -122,5 +122,5 @@ def test_a_batch_ends_with_the_server():
 
 def test_what_is_too_large_is_refused(server):
     answer = server.post("/api/v1/batches", {"fasta": "A" * (1 << 20)})
-    assert answer.status == 413
+    assert answer.status == 413 and "1024 kB of a FASTA file" in answer.json["error"]["message"]
     assert server.post("/api/v1/batches", {"fasta": ">a\nAAAA", "format": "cif"}).status == 422

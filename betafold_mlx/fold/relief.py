@@ -38,6 +38,10 @@ STAGES = (Stage(16, 0.1), Stage(10, 3.0), Stage(8, 100.0), Stage(4, 3000.0))
 FREE_STAGES = (Stage(16, 0.0),)
 """Without stated bonds."""
 
+ROUNDS = 2
+STILL = 0.05
+"""Times that structures give way, held each time where they are, and Angstrom^2 of lacking contacts that are enough."""
+
 ENOUGH = 0.02
 """Nats: a step that brings less ends a stage."""
 
@@ -91,11 +95,20 @@ def relieve(peptide: Peptide, backbone: np.ndarray, chi: np.ndarray) -> Relieved
         (n, L, K) radians; what is not finite counts as 0.
     """
     problem = _Crowd(peptide, np.nan_to_num(backbone), np.nan_to_num(chi))
-    angles = problem.start.copy()
-    for stage in STAGES if peptide.bonds else FREE_STAGES:
-        problem.bond = stage.bond
-        lower_energy(problem, angles, stage.steps, ENOUGH)
-    (before, was_off), (after, is_off) = map(problem.lacking, (problem.start, angles))
+    first, angles = problem.start, problem.start.copy()
+    done = np.zeros(len(angles), dtype=bool)
+    for _ in range(ROUNDS):
+        last = angles.copy()
+        for stage in STAGES if peptide.bonds else FREE_STAGES:
+            problem.bond = stage.bond
+            lower_energy(problem, angles, stage.steps, ENOUGH)
+        angles[done] = last[done]
+        after, is_off = problem.lacking(angles)
+        done = (after < STILL) & (is_off <= 0.5).all(axis=1)
+        if done.all():
+            break
+        problem.start = angles.copy()  # held where it is now
+    before, was_off = problem.lacking(first)
     better = (after < before) & (is_off <= np.maximum(was_off, 0.5)).all(axis=1)
     closed = (was_off > 1.0).any(axis=1) & (is_off <= 0.5).all(axis=1)
     torsions, turned, made, atoms = problem.build(angles)

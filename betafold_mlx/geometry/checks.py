@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.geometry.disulfides import ACROSS, CB_SG, SG_SG, place_sulfurs
+from betafold_mlx.geometry.disulfides import ACROSS, CB_SG, SG_SG, bridge_misfits, place_sulfurs
 from betafold_mlx.geometry.links import link_terms, linked_atoms, misfits
 from betafold_mlx.peptide.bonds import SULFUR
 from betafold_mlx.peptide.cap_bonds import with_cap_atoms
@@ -73,8 +73,10 @@ class Bond:
         return f"{name} {self.distance:.2f} A, wanted {self.wanted[0]} to {self.wanted[1]}"
 
 
-def measure_bonds(peptide: Peptide, coordinates: np.ndarray) -> tuple[Bond, ...]:
-    """Measure ring and disulfides of a peptide; sulfurs stand where the backbone lets them make the best bond.
+def measure_bonds(
+    peptide: Peptide, coordinates: np.ndarray, chi1: np.ndarray | None = None
+) -> tuple[Bond, ...]:
+    """Measure ring and disulfides of a peptide.
 
     Parameters
     ----------
@@ -82,6 +84,8 @@ def measure_bonds(peptide: Peptide, coordinates: np.ndarray) -> tuple[Bond, ...]
         With its stated chemistry.
     coordinates : numpy.ndarray
         (L, 5, 3) Angstrom: N, CA, C, O, CB.
+    chi1 : numpy.ndarray, optional
+        (L,) radians. Without it sulfurs stand where the backbone lets them make the best bond.
 
     Returns
     -------
@@ -104,7 +108,10 @@ def measure_bonds(peptide: Peptide, coordinates: np.ndarray) -> tuple[Bond, ...]
         )
     if peptide.disulfides:
         i, j = np.array(peptide.disulfides).T - 1
-        _, misfits = place_sulfurs(coordinates[i], coordinates[j])
+        if chi1 is None:
+            _, misfits = place_sulfurs(coordinates[i], coordinates[j])
+        else:
+            misfits = bridge_misfits(coordinates[i], coordinates[j], np.stack([chi1[i], chi1[j]], axis=-1))
         for pair, misfit in zip(peptide.disulfides, misfits, strict=True):
             distance, across = SG_SG + float(misfit[0]), ACROSS + misfit[1:]
             cosines = (CB_SG**2 + distance**2 - across**2) / (2 * CB_SG * distance)
@@ -152,9 +159,13 @@ def measure_links(peptide: Peptide, coordinates: np.ndarray, chi: np.ndarray) ->
 def measure_stated(
     peptide: Peptide, coordinates: np.ndarray, chi: np.ndarray | None = None
 ) -> list[tuple[Bond, ...]]:
-    """Measure the stated bonds of models (S, L, 5, 3): those of `measure_bonds`, and with chi of `measure_links`."""
-    bonds = [measure_bonds(peptide, model) for model in coordinates]
-    if not peptide.other_bonds or chi is None:
+    """Measure the stated bonds of models (S, L, 5, 3) of the peptide's hand, with chi (S, L, K) as they say."""
+    if chi is None:
+        return [measure_bonds(peptide, model) for model in coordinates]
+    bonds = [
+        measure_bonds(peptide, model, turned[:, 0]) for model, turned in zip(coordinates, chi, strict=True)
+    ]
+    if not peptide.other_bonds:
         return bonds
     more = measure_links(peptide, coordinates, chi)
     return [(*first, *second) for first, second in zip(bonds, more, strict=True)]

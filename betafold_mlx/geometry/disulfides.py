@@ -93,6 +93,11 @@ def place_sulfurs(
     return (chi1 + np.pi) % (2 * np.pi) - np.pi, _misfit(ends, chi1)
 
 
+def bridge_misfits(first: np.ndarray, second: np.ndarray, chi1: np.ndarray) -> np.ndarray:
+    """Return the misfits (..., 3) of disulfides between residues (..., 5, 3) at chi1 (..., 2), as `place_sulfurs`."""
+    return _misfit([np.asarray(first, np.float64), np.asarray(second, np.float64)], chi1)
+
+
 def _misfit(ends: list[np.ndarray], chi1: np.ndarray) -> np.ndarray:
     first, second = (sulfur(end, chi1[..., number]) for number, end in enumerate(ends))
     pairs = (

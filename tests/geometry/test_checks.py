@@ -16,6 +16,7 @@ from betafold_mlx.geometry.checks import (
     count_clashes,
     measure_bonds,
 )
+from betafold_mlx.geometry.disulfides import place_sulfurs
 from betafold_mlx.peptide.sequence import Peptide, residue_ids
 
 
@@ -49,6 +50,12 @@ def test_a_disulfide_is_measured_between_the_best_sulfurs(further, formed):
     if formed:
         assert measured.distance == pytest.approx(2.04, abs=0.01)
         assert measured.describe() == f"disulfide 1-4, SG-SG {measured.distance:.2f} A, wanted 2.0 to 2.1"
+        chi1 = np.zeros(4)
+        chi1[[0, 3]], _ = place_sulfurs(model[0], model[3])
+        assert measure_bonds(peptide, model, chi1) == (measured,)
+        chi1[3] += 0.5
+        (elsewhere,) = measure_bonds(peptide, model, chi1)
+        assert not elsewhere.formed and abs(elsewhere.distance - measured.distance) > 0.1
 
 
 def test_the_ring_comes_first_and_nothing_stated_is_nothing():

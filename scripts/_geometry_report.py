@@ -2,7 +2,8 @@
 
     .venv/bin/python scripts/_geometry_report.py DATASET [--split test] [--limit N] [--model DIR]
 
-The first model of each fragment and peptide of the split is counted (`betafold_mlx.evaluate.stereochemistry`).
+The first model of each fragment and peptide of the split is counted (`betafold_mlx.evaluate.stereochemistry`). Templates
+are those of the training split, as in `evaluate`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ def main() -> None:
     parser.add_argument("--model", help="The folding model, by default the bundled one.")
     given = parser.parse_args()
     predictor = Predictor.load(given.model)
-    items = split_items(Dataset.load(given.dataset), given.split, given.limit)
+    data = Dataset.load(given.dataset)
+    if predictor.templates is not None:
+        known = {record.id for record in data.records if record.split != "train"}
+        predictor.templates = predictor.templates.without(known)
+    items = split_items(data, given.split, given.limit)
     groups: dict[str, Counts] = defaultdict(Counter)
     for item, prediction in zip(items, predictor.fold_many([i.peptide for i in items]), strict=True):
         counts = counts_of(prediction, predictor)

@@ -2,8 +2,8 @@
 
     .venv/bin/python scripts/_geometry_report.py DATASET [--split test] [--limit N] [--model DIR]
 
-The first model of each fragment and peptide of the split is counted (`betafold_mlx.evaluate.stereochemistry`). Templates
-are those of the training split, as in `evaluate`.
+The first model of each fragment and peptide of the split is counted (`betafold_mlx.evaluate.stereochemistry`).
+Templates are those of the training split, as in `evaluate`.
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ def test_peptides_of_the_data(shared_data, tmp_path):
     records = evenly_spread(records, int(os.environ.get("BETAFOLD_PEPTIDES", "10")))
     chemistry = [(r["seq"], r["cyclic"], [tuple(pair) for pair in r["disulfides"]]) for r in records]
     peptides = [Peptide.of(*one) for one in chemistry] + [Peptide.of(*one, True) for one in chemistry[::3]]
-    crowded = 0
+    unlike = []
     for p in predictor().fold_many(peptides):
         text = p.text("pdb")
         atoms = atoms_of(text)
@@ -264,13 +264,16 @@ def test_peptides_of_the_data(shared_data, tmp_path):
                 warnings.filterwarnings("ignore", message="1 A.3 CRYST1 record")
                 found.append(mda.Universe(str(tmp_path / "x.pdb")).bonds.indices.tolist())
         # RDKit bonds atoms that are near enough, so that a clash can be a bond of its own
-        if p.side_chain_clashes[0] or p.clashes[0]:
-            crowded += 1
-        else:
-            molecule = chem.MolFromPDBBlock(text)
-            found.append([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()])
+        molecule = chem.MolFromPDBBlock(text)
+        pairs = (
+            []
+            if molecule is None
+            else [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()]
+        )
+        if {tuple(sorted(pair)) for pair in pairs} != wanted:
+            unlike.append((p.id, p.clashes[0], p.side_chain_clashes[0]))
         for bonds in found:
             assert {tuple(sorted(pair)) for pair in bonds} == wanted, p.id
         if not p.peptide.d_amino_acids:
             system_of(app, p, file)
-    assert crowded < len(peptides) / 2
+    assert len(unlike) <= len(peptides) / 50, unlike

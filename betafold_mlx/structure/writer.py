@@ -157,7 +157,8 @@ def _caps(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
 def _bonds(prediction: Prediction, chain: list[Monomer]) -> list[tuple[End, End]]:
     """Return the bonds to be stated: those of the peptide that no model lacks.
 
-    Those along the chain too where they are of a residue or cap that is no standard residue, as in wwPDB files.
+    Those along the chain too where they are of a residue or cap that is no standard residue, as in wwPDB files, and
+    between residues with another bond: Mol* takes what is stated between two residues for all that there is.
     """
     peptide = prediction.peptide
     shift = int(bool(peptide.n_cap))  # from 1-based places to positions
@@ -173,10 +174,11 @@ def _bonds(prediction: Prediction, chain: list[Monomer]) -> list[tuple[End, End]
             pairs.append(ends[::-1])
         else:
             others.append(ends)
+    beside = {first.position for first, second in others if second.position - first.position == 1}
     along = [
         (End(position, one.ends[1]), End(position + 1, other.ends[0]))
         for position, (one, other) in enumerate(pairwise(chain))
-        if not (one.standard and other.standard)
+        if not (one.standard and other.standard) or position in beside
     ]
     return pairs + along + others
 

@@ -33,6 +33,7 @@ FOLDS = {
     "D": (LINEAR, {"d_amino_acids": True}),
     "D ring": (RING, {"cyclic": True, "disulfides": [(3, 11)], "d_amino_acids": True}),
     "capped": ("KLAKLAKKLAKLAK", {"n_cap": "ACE", "c_cap": "NH2"}),
+    "vicinal": ("GACCKAWG", {"disulfides": [(3, 4)]}),
     "oxytocin": ("CYIQNCPLG", {"disulfides": [(1, 6)], "c_cap": "NH2"}),
 }
 BUILT = {

@@ -94,8 +94,9 @@ class RunFolder:
         run = json.loads(json.dumps(run))
         if path.exists() and not restart and self._numbers():
             self._check(path, run)
-            sweep_temporary(self._directory)
-            sweep_temporary(self._state)
+            for folder in (self._directory, self._state, self._state / "parts", self._parts):
+                if folder.exists():
+                    sweep_temporary(folder)
             return
         with self._refusal():
             path.unlink(missing_ok=True)  # first: parts without it belong to nothing
@@ -209,7 +210,7 @@ class RunFolder:
 
     def _numbers(self) -> range:
         """Return the numbers of the parts that are done."""
-        return range(len(list((self._state / "parts").glob("*.json"))))
+        return range(len(list((self._state / "parts").glob("[0-9]*.json"))))
 
     def _part(self, number: int) -> Path:
         return self._state / "parts" / f"{number:06}.json"

@@ -153,6 +153,15 @@ def unfinished(quick, tmp_path):
     return tmp_path / "out"
 
 
+def test_half_a_state_of_a_part_is_no_part(quick, unfinished, tmp_path):
+    """A kill while the state of a part is written."""
+    parts = unfinished / STATE_FOLDER / "parts"
+    (parts / ".000002.4194304999-0123abcd.json").write_text('{"totals": ')
+    fold(quick, fasta(COUNT), unfinished)
+    fold(quick, fasta(COUNT), tmp_path / "whole")
+    assert contents(unfinished) == contents(tmp_path / "whole")
+
+
 def test_what_is_done_is_not_done_again(quick, unfinished):
     folded = sum(peptides for peptides, _ in quick.calls)
     said = []

@@ -177,6 +177,15 @@ def test_save_and_load_give_the_same_model(tmp_path, model):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m"]
     half = load_model(saved(tmp_path, model, dtype=mx.float16)).model
     assert {array.dtype for _, array in tree_flatten(half.parameters())} == {mx.float32}
+    inputs = collate(PEPTIDES)
+    one, other, mask = model(inputs), half(inputs), np.array(inputs.mask)
+    for name, tolerance in (
+        ("vectors", 0.01),
+        ("torsions", 0.05),
+        ("plddt", 0.05),
+    ):  # unit vectors, radians, of 100
+        error = np.abs(np.array(getattr(one, name)) - np.array(getattr(other, name)))[mask]
+        assert 0 < error.max() < tolerance, name
 
 
 def test_a_calibration_from_before_templates_gives_them_no_weight(tmp_path, model):

@@ -109,9 +109,10 @@ class ChainLibrary:
         for first in range(0, count, _CHUNK):
             number = min(_CHUNK, count - first)
             words = self._words[first : first + number + length].astype(np.intp)
-            total = np.zeros(number, dtype=np.int16)
+            total, more = np.zeros((2, number), dtype=np.int16)
             for part, table in enumerate(tables):
-                total += table.take(words[WORD * part : WORD * part + number])
+                table.take(words[WORD * part : WORD * part + number], out=more, mode="clip")  # unchecked
+                total += more
             found = np.flatnonzero(total > scores[-1]) if len(best) == _WINDOWS else np.arange(number)
             rows = found + first
             end = self.offsets[np.searchsorted(self.offsets, rows, side="right")]

@@ -65,6 +65,9 @@ CONFIGURATION = """
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 404, 409, 422]
 
+[checks.negative_data_rejection]
+expected-statuses = ["4xx"]
+
 [checks.allow_header_conformance]
 enabled = false
 

@@ -4,9 +4,8 @@ A batch starts as soon as the thread is idle, and nothing waits for a batch to f
 folded alone, at once. Libraries for dynamic batching were looked at: `batched` and `async-batcher` hold each batch open
 for a fixed time and know neither groups nor clients that leave, and `mosec` is another HTTP server.
 
-The networks are shown one peptide after another: so confidence, ranking and backbone have the same bytes in any company
-(`betafold_mlx.fold.predictor.Predictor.fold_many`). Packing rounds differently in batches of other sizes; with
-``together=1`` each peptide is folded alone.
+The networks are shown one peptide after another, so that an answer depends on its company in a last digit at most
+(`betafold_mlx.fold.predictor.Predictor.fold_many`). With ``together=1`` each peptide is folded alone.
 """
 
 from __future__ import annotations

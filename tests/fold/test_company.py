@@ -31,4 +31,4 @@ def test_company_changes_no_byte_of_a_backbone_and_hardly_a_side_chain(atoms, sa
             assert to_json(made.to_dict()) == to_json(alone.to_dict())
         else:
             assert np.array_equal(made.plddt, alone.plddt) and made.threaded == alone.threaded
-            assert np.nanmedian(np.abs(made.atoms - alone.atoms)) < 0.005
+            assert np.nanmax(np.abs(made.atoms - alone.atoms)) < 0.01

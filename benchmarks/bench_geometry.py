@@ -1,4 +1,4 @@
-"""Backbones from torsions beside a loop and PeptideBuilder; superposition beside biotite and gemmi.
+"""Backbones from torsions beside a loop, PeptideBuilder and MP-NeRF; superposition beside biotite and gemmi.
 
 What works on one peptide at a time is measured on `ONE_BY_ONE` of them: compare times a peptide (``extra_info``).
 """
@@ -55,6 +55,20 @@ def bench_backbones_peptidebuilder(benchmark: BenchmarkFixture) -> None:
     letters = ["".join(row) for row in rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), (ONE_BY_ONE, RESIDUES))]
     jobs = list(zip(letters, angles, strict=True))
     timed(benchmark, ONE_BY_ONE, lambda: [builder.make_structure(s, *torsions) for s, torsions in jobs])
+
+
+@pytest.mark.benchmark(group=NERF)
+def bench_backbones_mp_nerf(benchmark: BenchmarkFixture, torch: Any) -> None:
+    """All atoms: MP-NeRF has no backbone alone. What it needs of sequence and angles is looked up beforehand."""
+    mp_nerf = pytest.importorskip("mp_nerf.proteins")
+    rng = np.random.default_rng(0)
+    jobs = []
+    for letters in rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), (ONE_BY_ONE, RESIDUES)):
+        angles = torch.tensor(rng.uniform(-np.pi, np.pi, (RESIDUES, 12)), dtype=torch.float32)
+        angles[:, 3:6] = torch.tensor([1.94, 2.04, 2.12])  # of bonds, radians
+        jobs.append(mp_nerf.build_scaffolds_from_scn_angles("".join(letters), angles))
+    with torch.inference_mode():
+        timed(benchmark, ONE_BY_ONE, lambda: [mp_nerf.protein_fold(**job) for job in jobs])
 
 
 def chain(torsions: np.ndarray) -> np.ndarray:

@@ -46,3 +46,14 @@ def test_the_page_of_the_pair_trunk_is_written(tmp_path):
         in text
     )
     assert "<svg" in picture.read_text()
+
+
+def test_the_simulation_of_lost_workers():
+    pytest.importorskip("distributed")
+    code = (
+        "from math import inf; from scale import AWAY, simulated as s\n"
+        "assert s(10, 2.0, 5, inf) == 4.0 and s(11, 2.0, 5, inf) == 6.0\n"
+        "assert s(4, 10.0, 1, 25.0) == 25.0 + AWAY + 20.0\n"
+        "assert s(1000, 60.0, 10, inf) < s(1000, 60.0, 10, 600.0) < 1.2 * s(1000, 60.0, 10, inf)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=FOLDER, check=True)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import gemmi
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.gzipped import read_bytes
+from betafold_mlx.structure.residue_names import standard_name
 
 _CIF_START = re.compile(r"(?:\s|#[^\n]*\n)*data_", flags=re.IGNORECASE)
 _PDB_ATOM = re.compile(r"^(?:ATOM  |HETATM)", flags=re.MULTILINE)
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _PDB_NUMBER = re.compile(r" *[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+) *")
 _PDB_COORDINATES = ((30, 38), (38, 46), (46, 54))  # columns 31-54 of ATOM and HETATM records
+
+_COORDINATES = tuple(f"_atom_site.Cartn_{axis}" for axis in "xyz")
+_NEEDED = (
+    tuple(f"_atom_site.{tag}" for tag in ("id", "type_symbol", "label_alt_id", "label_asym_id"))
+    + _COORDINATES
+)
+"""Columns without which gemmi finds no atoms, and says nothing."""
 
 
 def parse_structure(path: Path, *, first_model_only: bool) -> gemmi.Structure:
@@ -52,7 +61,11 @@ def parse_structure(path: Path, *, first_model_only: bool) -> gemmi.Structure:
 def _from_cif(text: str) -> gemmi.Structure:
     document = gemmi.cif.read_string(text)
     for block in document:
-        if block.find_loop("_atom_site.Cartn_x") or block.find_value("_atom_site.Cartn_x"):
+        column = next((c for c in map(block.find_loop, _COORDINATES) if c), None)
+        loop = column and column.get_loop()
+        if loop and loop.length() and (absent := [tag for tag in _NEEDED if tag not in loop.tags]):
+            raise ValueError(f"it lacks the column{'s' * (len(absent) > 1)} {', '.join(absent)}")
+        if loop or block.find_value(_COORDINATES[0]):
             return gemmi.make_structure_from_block(block)
     return gemmi.Structure()
 
@@ -60,8 +73,32 @@ def _from_cif(text: str) -> gemmi.Structure:
 def _from_pdb(text: str, first_model_only: bool) -> gemmi.Structure:
     if first_model_only:
         text = text.partition("\nENDMDL")[0]
-    lines = [_readable(line) if _PDB_ATOM.match(line) else line for line in text.splitlines()]
-    return gemmi.read_pdb_string("\n".join(lines), split_chain_on_ter=True)
+    return gemmi.read_pdb_string("\n".join(_pdb_lines(text)), split_chain_on_ter=True)
+
+
+def _pdb_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a PDB file, with a TER before a second copy of a chain under the same name and numbers.
+
+    gemmi would put its atoms into the residues of the first.
+    """
+    seen: set[str] = set()
+    residue, lines = "", text.splitlines()
+    long_names = not all(line[20:21].strip() for line in lines if _PDB_ATOM.match(line))  # else of chains
+    for line in lines:
+        if not _PDB_ATOM.match(line):
+            if line[:3] in ("TER", "END", "MOD"):
+                seen, residue = set(), ""
+            yield line
+            continue
+        line = _readable(line)
+        if long_names and line[20:21].strip() and (name := standard_name(line[17:21].strip())):
+            line = f"{line[:17]}{name} {line[21:]}"  # AMBER's NGLY
+        if line[21:27] != residue and line[12:27] in seen:
+            yield "TER"
+            seen = set()
+        residue = line[21:27]
+        seen.add(line[12:27])  # atom, alternative, residue, chain and number
+        yield line
 
 
 def _readable(line: str) -> str:

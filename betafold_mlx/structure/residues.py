@@ -13,20 +13,10 @@ import numpy as np
 from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import THREE_LETTER
 from betafold_mlx.structure.backbone import ATOMS, MAX_COORDINATE, complete_residues
-
-SAME_RESIDUE = {
-    "MSE": "MET",  # selenomethionine, in crystals for phasing
-    # Protonation states and disulfide cysteine under the names of force fields (AMBER, CHARMM).
-    **dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS"),
-    **dict.fromkeys(("CYX", "CYM"), "CYS"),
-    "ASH": "ASP",
-    "GLH": "GLU",
-    "LYN": "LYS",
-}
-"""Names that stand for a standard residue: the same backbone and side chain, but for Se or a proton."""
+from betafold_mlx.structure.residue_names import OXYGENS, same_residues
 
 _LETTERS = {name: letter for letter, name in THREE_LETTER.items()}
-_LETTERS |= {other: _LETTERS[name] for other, name in SAME_RESIDUE.items()}
+_LETTERS |= {other: _LETTERS[name] for other, name in same_residues().items()}
 
 _READ = (*ATOMS, "CB", "SG")
 _CHI = {letter: RESIDUES[name].chi for letter, name in THREE_LETTER.items()}
@@ -34,7 +24,7 @@ _CHI["P"] = (
     ("N", "CA", "CB", "CG"),
     ("CA", "CB", "CG", "CD"),
 )  # of its ring, which the table has as a pucker
-_NAMES = {*_READ, *(atom for angles in _CHI.values() for angle in angles for atom in angle)}
+_NAMES = {*_READ, *OXYGENS, *(atom for angles in _CHI.values() for angle in angles for atom in angle)}
 _ABSENT = [np.nan] * 3
 
 # As far as the file says so; PDB files say nothing here.
@@ -152,6 +142,9 @@ def _atom_table(residue: gemmi.Residue) -> dict[str, dict[str, gemmi.Atom]]:
         name = atom.name
         if name in _NAMES:
             table.setdefault(name, {}).setdefault(atom.altloc.strip("\0"), atom)
+    if residue.name in _LETTERS and "O" not in table:  # at the end of a chain it has other names
+        name = next((name for name in OXYGENS if name in table), None)
+        table |= {"O": table[name]} if name else {}
     return table
 
 

@@ -1,6 +1,7 @@
 import gzip
 from dataclasses import replace
 
+import gemmi
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -399,3 +400,102 @@ def test_damaged_text_never_crashes_and_never_gives_a_broken_backbone(tmp_path_f
     else:
         for backbone in structure.backbones:
             assert backbone_problem(backbone.sequence, backbone.coordinates, backbone.disulfides) is None
+
+
+# --- Files of other programs: docs/robustness.md.
+
+
+@pytest.mark.parametrize("names", [("OT1", "OT2"), ("O1", "O2"), ("OT", "OXT"), ("OC1", "OC2"), ("OXT",)])
+@pytest.mark.parametrize("form", [pdb, cif])
+def test_the_last_oxygen_has_other_names(tmp_path, form, names):
+    last = next(row for row in ROWS if (row.number, row.atom) == (12, "O"))
+    records = [replace(row, atom=names[0]) if row is last else row for row in ROWS]
+    records += [replace(last, atom=name, xyz=(50.0, 50.0, 50.0)) for name in names[1:]]
+    structure = read(tmp_path, form(records))
+    assert_helix(single(structure))
+    assert (structure.backbones[0].kind, structure.dropped) == ("free", [])
+
+
+def test_names_of_ends_in_four_columns(tmp_path):
+    """AMBER's NGLY and CCYS, GROMACS's LYSH, in columns 18 to 21."""
+    text = pdb(ROWS)
+    for number, old, new in ((1, "GLY A", "NGLYA"), (10, "LYS A", "LYSHA"), (12, "PHE A", "CPHEA")):
+        text = text.replace(f"{old}{number:>4}", f"{new}{number:>4}")
+    structure = read(tmp_path, text)
+    assert_helix(single(structure))
+    assert structure.backbones[0].sequence == SEQUENCE and structure.dropped == []
+    records = edit(edit(ROWS, 1, residue="NGLY"), 12, residue="CCYX")
+    assert single(read(tmp_path, cif(records))).sequence == f"{SEQUENCE[:-1]}C"
+
+
+def test_a_second_copy_of_the_same_name_without_ter_is_a_chain(tmp_path):
+    copy = rows(SEQUENCE, HELIX + 40.0)
+    text = "\n".join(line for line in pdb([*ROWS, *copy]).splitlines() if line != "TER")
+    structure = read(tmp_path, text)
+    assert [backbone.id for backbone in structure.backbones] == ["1abc_A", "1abc_A~2"]
+    assert [backbone.sequence for backbone in structure.backbones] == [SEQUENCE] * 2
+
+
+def test_doubled_atoms_are_no_second_chain(tmp_path):
+    doubled = [copy for row in ROWS for copy in (row, replace(row, xyz=(90.0, 90.0, 90.0)))]
+    assert_helix(single(read(tmp_path, pdb(doubled))))
+
+
+@pytest.mark.parametrize("tag", ["id", "type_symbol", "label_alt_id", "label_asym_id", "Cartn_y"])
+def test_a_column_that_mmcif_lacks_is_named(tmp_path, tag):
+    block = gemmi.cif.read_string(cif(ROWS)).sole_block()
+    block.find_loop("_atom_site.label_comp_id").get_loop().remove_column(f"_atom_site.{tag}")
+    with pytest.raises(BetafoldError, match=f"lacks the column _atom_site.{tag}$"):
+        read(tmp_path, block.as_string(), "1abc.cif")
+
+
+@pytest.mark.parametrize("tag", ["group_PDB", "label_seq_id", "auth_seq_id", "auth_asym_id", "occupancy"])
+def test_columns_that_mmcif_can_do_without(tmp_path, tag):
+    block = gemmi.cif.read_string(cif(ROWS)).sole_block()
+    block.find_loop("_atom_site.label_comp_id").get_loop().remove_column(f"_atom_site.{tag}")
+    assert_helix(single(read(tmp_path, block.as_string(), "1abc.cif")))
+
+
+def test_the_second_alternative_alone(tmp_path):
+    assert_helix(single(read(tmp_path, pdb([replace(row, altloc="B", occupancy=0.4) for row in ROWS]))))
+
+
+def test_alternatives_beside_insertion_codes(tmp_path):
+    records = [replace(row, number=4, insertion="A") if row.number == 5 else row for row in ROWS]
+    first = [row for row in records if row.insertion]
+    other = [replace(row, altloc="B", occupancy=0.3, xyz=(9.0, 9.0, 9.0)) for row in first]
+    records = [replace(row, altloc="A", occupancy=0.7) if row.insertion else row for row in records]
+    at = records.index(next(row for row in records if row.number == 6))
+    assert_helix(single(read(tmp_path, pdb([*records[:at], *other, *records[at:]]))))
+
+
+def test_negative_numbers_hydrogens_first_and_large_serials(tmp_path):
+    hydrogens = [
+        replace(row, atom="H", xyz=(row.xyz[0] + 1.0, row.xyz[1], row.xyz[2]))
+        for row in ROWS
+        if row.atom == "N"
+    ]
+    records = []
+    for row in ROWS:
+        records += [one for one in hydrogens if row.atom == "N" and one.number == row.number]
+        records.append(row)
+    text = pdb([replace(row, number=row.number - 15) for row in records])
+    text = "\n".join(
+        f"{line[:6]}A{line[7:]}" if line.startswith("ATOM") else line for line in text.splitlines()
+    )
+    assert_helix(single(read(tmp_path, text)))
+
+
+def test_models_out_of_order_and_names_of_two_letters(tmp_path):
+    second = rows(SEQUENCE, HELIX + 20.0, model=1)
+    structure = read(tmp_path, pdb([*(replace(row, model=2) for row in ROWS), *second]))
+    assert_helix(single(structure))  # the first one in the file
+    two = cif([replace(row, chain="AB") for row in ROWS])
+    assert read(tmp_path, two).backbones[0].id == "1abc_AB"
+    lines = [f"{line[:20]}AB{line[22:]}" if line[:4] == "ATOM" else line for line in pdb(ROWS).splitlines()]
+    assert single(read(tmp_path, "\n".join(lines))).id == "1abc_AB"  # HIS of AB is not HISA of B
+
+
+def test_records_of_bonds_alone_are_no_structure(tmp_path):
+    with pytest.raises(BetafoldError, match="has no atoms"):
+        read(tmp_path, "CONECT    1    2\nCONECT    2    1    3\nEND\n")

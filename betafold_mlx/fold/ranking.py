@@ -20,6 +20,10 @@ UNCERTAIN = 50.0
 """Mean pLDDT below which a prediction carries a warning."""
 
 
+UNIFORM_LENGTH, UNIFORM_SHARE, UNIFORM_KINDS = 8, 0.6, 2
+"""A peptide of so many residues or more carries a warning where one residue makes up this share, or where there are so
+few kinds: of the first 102,129 stretches of 16 residues in the training chains 6 have such a share, and none so few."""
+
 CLASH_COST = 30.0
 """pLDDT that a clash for each residue costs a model in the ranking."""
 
@@ -102,6 +106,13 @@ def collect_warnings(
     if not shortest <= len(peptide) <= longest:
         warnings.append(
             f"{len(peptide)} residues: the model was trained on {shortest} to {longest}, so expect less of it here"
+        )
+    most = max(map(peptide.sequence.count, set(peptide.sequence))) / len(peptide)
+    if len(peptide) >= UNIFORM_LENGTH and (
+        most >= UNIFORM_SHARE or len(set(peptide.sequence)) <= UNIFORM_KINDS
+    ):
+        warnings.append(
+            "few kinds of residues: the model has seen hardly any such chain, so its pLDDT means little here"
         )
     if approximate := approximations(peptide):
         warnings.append(approximate)

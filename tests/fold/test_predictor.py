@@ -272,6 +272,22 @@ def test_lengths_outside_the_trained_ones_carry_a_warning(predictor):
         assert any("trained on 8 to 50" in warning for warning in predictor.fold(sequence).warnings)
 
 
+@pytest.mark.parametrize(
+    ("sequence", "said"),
+    [
+        ("FFFFFFFFFFFF", True),
+        ("AAAAAAAA", True),
+        ("KLLKLLKLLKLL", True),
+        ("GIGKFLHSAK", False),
+        ("KLAKLAKKLAKLAK", False),
+        ("AAAA", False),
+    ],
+)
+def test_few_kinds_of_residues_carry_a_warning(predictor, sequence, said):
+    warnings = predictor.fold(sequence, candidates=1).warnings
+    assert any("few kinds of residues" in warning for warning in warnings) == said
+
+
 def test_save_by_suffix(tmp_path, predictor):
     prediction = predictor.fold("GIGKFLHSAKKF")
     assert prediction.save(tmp_path / "x.pdb").read_text().startswith(("HEADER", "TITLE", "EXPDTA"))

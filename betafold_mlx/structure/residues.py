@@ -143,8 +143,8 @@ def _atom_table(residue: gemmi.Residue) -> dict[str, dict[str, gemmi.Atom]]:
         if name in _NAMES:
             table.setdefault(name, {}).setdefault(atom.altloc.strip("\0"), atom)
     if residue.name in _LETTERS and "O" not in table:  # at the end of a chain it has other names
-        name = next((name for name in OXYGENS if name in table), None)
-        table |= {"O": table[name]} if name else {}
+        last = next((name for name in OXYGENS if name in table), None)
+        table |= {"O": table[last]} if last else {}
     return table
 
 

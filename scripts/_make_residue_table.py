@@ -28,11 +28,11 @@ D_CODES = "DAL DCY DAS DGL DPN GLY DHI DIL DLY DLE MED DSG DPR DGN DAR DSN DTH D
 
 MODIFIED = {
     # parent: codes, and why that parent
-    "A": ("AIB 6ZS ABA AC5", "small, no branch at CB"),
+    "A": ("AIB 6ZS ABA AC5 0XL", "small, no branch at CB"),
     "C": ("SEC CSO CSD OCS CME YCM LE1 BCS P1L", "a thiol, or what it was made into"),
     "D": ("BHD", "an acid on CB"),
     "E": ("CGU 3GL", "an acid on CG"),
-    "F": ("HPE 004 NAL ALN 1MH TIH PFF F2F WFP PF5 200 FCL PHI 4BF 3CF 4CF PPN HOX 4AF PBF BIF", "one aromatic ring"),
+    "F": ("HPE 004 NAL ALN 1MH TIH PFF F2F WFP PF5 200 FCL PHI 4BF 3CF 4CF PPN HOX 4AF PBF BIF Q78", "one aromatic ring"),
     "G": ("SAR", "nothing on CA"),
     "H": ("HIC", "an imidazole"),
     "K": ("ORN DAB ALY PRK BTK KCR MLZ MLY M3L KCX LYZ PYL MYK", "an amine at the end of a chain, or made of one"),
@@ -44,8 +44,8 @@ MODIFIED = {
     "S": ("SEP HSE DPP", "a polar group on CB"),
     "T": ("TPO ALO BMT", "a hydroxyl and a branch at CB"),
     "V": ("TBG CHG", "branched at CB"),
-    "W": ("HTR FTR 4FW BTR 6CW 4PQ TRX KYN", "an indole, or what it was made into"),
-    "Y": ("PTR TYS TYI IYR YOF 0A1 MTY", "a phenol"),
+    "W": ("HTR FTR 4FW BTR 6CW 4PQ TRX KYN 4OG", "an indole, or what it was made into"),
+    "Y": ("PTR TYS TYI IYR YOF 0A1 MTY DI7", "a phenol"),
 }  # fmt: skip
 N_METHYL = {
     "MAA": "A",
@@ -62,9 +62,10 @@ N_METHYL = {
     "YNM": "Y",
 }
 D_MODIFIED = {"DBB": "A", "DIV": "A", "DNE": "M", "ORD": "K", "PG9": "F", "4J2": "F", "ZAL": "L", "LEI": "C",
-              "KCY": "C", "F9D": "L", "2TL": "T", "28J": "I", "33X": "A", "DNM": "M", "DSE": "S", "GHP": "Y"}  # fmt: skip
+              "KCY": "C", "F9D": "L", "2TL": "T", "28J": "I", "33X": "A", "DNM": "M", "DSE": "S", "GHP": "Y", "D0C": "F",
+              "UY7": "P", "2RA": "S", "4FO": "K"}  # fmt: skip
 
-PUCKERED = ("PRO", "HYP", "HZP", "MP8", "FP9")
+PUCKERED = ("PRO", "HYP", "HZP", "MP8", "FP9", "UY7")
 PUCKERS = (30.0, -26.0)
 """Chi1 of the two puckers of proline, degrees, down (CG endo) and up (CG exo): L. Vitagliano et al., Proteins 42, 97
 (2001)."""
@@ -459,7 +460,9 @@ def main() -> None:
         entries[code] = {"name": part.name, "parent": letter, "hand": "D", "as": like, "hydrogens": hydrogens}
     for parent, (codes, reason) in MODIFIED.items():
         for code in codes.split():
-            entries[code] = describe(code, parent, "" if code in ("AIB", "AC5", "SAR") else "L", reason)
+            entries[code] = describe(
+                code, parent, "" if code in ("AIB", "AC5", "0XL", "SAR") else "L", reason
+            )
     for code, parent in N_METHYL.items():
         entries[code] = describe(code, parent, "L", "the same side chain, N-methyl")
     for code, parent in D_MODIFIED.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.peptide.bonds import CAP_ATOM, checked_disulfides, disulfide_bond
+from betafold_mlx.peptide.bonds import CAP_ATOM, THIOLS, checked_disulfides, disulfide_bond
 from betafold_mlx.peptide.brackets import PAIRS, closing, split_outside
 from betafold_mlx.peptide.end_groups import CHLOROACETYL, FREE, N_GROUPS, end_group
 from betafold_mlx.peptide.names import residue_code
@@ -18,9 +18,20 @@ from betafold_mlx.peptide.three_letter import join_names, known_name, read_names
 _RING = r"(?:(?i:cyclo|cyclic|cyc)|c)-?(?=[(\[](?!\d+(?::\w+)?[)\]]))"
 """The start of a ring; c(1) is a cysteine with the label of a bond."""
 
+_WORD = r"(?:disulfide|disulphide|s-s)s?[\s-]*(?:bridges?|bonds?)?(?:\s*between)?\s*[:=]?\s*"
+_PAIR = r"(?:Cys)?(\d{1,4})\s*(?:-|and|to|&)\s*(?:Cys)?(\d{1,4})"
+_PAIRS = rf"(?:{_PAIR}[\s,;and&]*)+"
 _BRIDGE = (
-    r"(?i)(?<![\s,;(\[])[\s,;(\[]*(?:disulfide|disulphide|s-s)s?[\s-]*(?:bridges?|bonds?)?\s*[:=]?\s*"
-    r"(?P<pairs>(?:(?:Cys)?\d+\s*-\s*(?:Cys)?\d+[\s,;and&]*)+)[)\]]?\s*$"
+    rf"(?i)(?<![\s,;(\[])[\s,;(\[]*(?P<pairs>{_WORD}{_PAIRS}|(?<=[\s,;(\[]){_PAIRS}{_WORD}|"
+    rf"(?<=[(\[])(?:Cys\d{{1,4}}\s*-\s*Cys\d{{1,4}}[\s,;]*)+|(?<=[\s,;(\[]){_WORD})[)\]]?\s*$"
+)
+"""What vendors write behind a sequence: (Disulfide bridge: Cys3-Cys14), [Cys3-Cys14], (disulfide bond)."""
+_TAIL = 400
+"""Characters at the end of a text in which it is looked for."""
+
+_SALT = (
+    r"[\s,;(\u00b7.]+(?:x?\s*\d*\s*)(?:(?i:(?:tri)?fluoroacetate|acetate|acetic acid|hydrochloride|formate)|TFA|HCl|"
+    r"AcOH)(?i:\s+salt)?[)\]]?\s*$"
 )
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
 
@@ -35,8 +46,16 @@ def read_linear(text: str, d_amino_acids: bool) -> Reading:
     """
     reading = Reading()
     text = text.translate(_DASHES).strip()
-    pairs = re.search(_BRIDGE, text)
-    text = text[: pairs.start()] if pairs else text
+    if salt := re.search(_SALT, text[-_TAIL:]):
+        name = salt[0].strip(" ,;.()[]\u00b7")
+        reading.notes.append(f"a salt is no part of the peptide: {name} is left out")
+        text = text.removesuffix(salt[0])
+    pairs = re.search(_BRIDGE, text[-_TAIL:])
+    text = text.removesuffix(pairs[0]) if pairs else text.removesuffix(".")
+    if word := re.match(r"(?i)(cyclo|cyclic)[\s-]+(?=\w)", text):
+        raise BetafoldError(f"{word[0].strip(' -')!r}: put the ring in brackets, as in cyclo(RGDfV)")
+    if repeated := re.search(r"\((?:\w+-)+\w+\)(?:n|\d+)\b|^\([A-Za-z]+\)\d+$", text):
+        raise BetafoldError(f"{repeated[0][:40]!r}: write repeats out, residue by residue")
     tokens = [
         (before, token)
         for before, token in split_outside(text.removesuffix("*"), "- \t\r\f\v\xa0\n")
@@ -75,7 +94,13 @@ def read_linear(text: str, d_amino_acids: bool) -> Reading:
     settle_case(reading, d_amino_acids)
     reading.bond_labels()
     if pairs:
-        places = re.findall(r"(\d{1,4})\s*-\s*(?:Cys)?(\d{1,4})", pairs["pairs"], re.IGNORECASE)
+        places = re.findall(_PAIR, pairs["pairs"], re.IGNORECASE)
+        thiols = [n for n, code in enumerate(reading.residues, start=1) if code in THIOLS]
+        if not places and len(thiols) != 2:
+            raise BetafoldError(
+                f"{pairs['pairs'].strip()!r}: {len(thiols)} cysteines: write which, as in 1-6"
+            )
+        places = places or [tuple(thiols)]
         checked = checked_disulfides(reading.residues, [(int(i), int(j)) for i, j in places])
         reading.bonds += [disulfide_bond(i, j) for i, j in checked]
     return reading

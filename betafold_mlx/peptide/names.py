@@ -115,6 +115,13 @@ IYR 3I-Tyr iodotyr iodotyrosine
 YOF 3F-Tyr
 0A1 OMe-Tyr tyrme methyltyrosine
 MTY mTyr metatyrosine
+DI7 Dmt 26dimethyltyr 2,6dimethyltyr dimethyltyr dimethyltyrosine
+0XL Deg diethylglycine
+Q78 3-Thi 3thienylalanine
+4OG Bta 3bta benzothienylalanine
+BIF Bip biphenylalanine 4phenylphe phe(4ph)
+UY7 D-Hyp
+D0C D-4Cl-Phe
 2TL D-aThr
 28J D-aIle dalloile
 KCY D-Hcy
@@ -122,7 +129,9 @@ GHP D-Hpg hpg
 """
 
 # L residue and its D form, beyond the standard ones; residue and its N-methyl form.
-_D_PAIRS = "ABA DBB 6ZS DIV NLE DNE ORN ORD 004 PG9 NAL 4J2 ALC ZAL LE1 LEI LPH F9D ALO 2TL MAA 33X"
+_D_PAIRS = """
+ABA DBB 6ZS DIV NLE DNE ORN ORD 004 PG9 NAL 4J2 ALC ZAL LE1 LEI LPH F9D ALO 2TL MAA 33X HYP UY7 200 D0C DPP 2RA DAB 4FO
+"""
 _N_METHYL_PAIRS = """
 GLY SAR ALA MAA CYS NCY PHE MEA HIS E9V ILE IML LEU MLE GLN GNC GLU EME ARG MMO VAL MVA TRP E9M TYR YNM DAL 33X DNE DNM
 DSN DSE
@@ -131,7 +140,8 @@ DSN DSE
 _BACKBONE = "its backbone is not that of an alpha amino acid"
 _SEVERAL = "it stands for several residues: write the one that is meant"
 _REFUSED = {
-    _BACKBONE: "bal bala betaala betaalanine aca ahx 6ahx eahx gaba gammaabu sta statine peg2 aeea minipeg ava 5ava",
+    _BACKBONE: "bal bala betaala betaalanine aca ahx 6ahx eahx gaba gammaabu sta statine peg2 aeea minipeg ava 5ava "
+    "gammaglu gglu isoglu isoasp gammad",
     _SEVERAL: "asx b glx z xle j xaa x unk",
 }
 
@@ -218,6 +228,8 @@ def _code_by_key(key: str, name: str) -> str | None:
     if key.startswith("l") and (base := _base(key[1:], name)):
         return base
     if key.startswith("d") and (base := _base(key[1:], name)):
+        if not RESIDUES[base].hand:
+            raise BetafoldError(f"{name[:40]!r}: {base} has no hand: leave out the D")
         new = None if RESIDUES[base].hand != "L" else d_form(base)
         if new is None:
             raise BetafoldError(f"{name[:40]!r}: the D form of {base} is not in the table")

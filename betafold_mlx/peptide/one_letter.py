@@ -135,6 +135,8 @@ def settle_case(reading: Reading, d_amino_acids: bool) -> None:
         if chiral:
             places = ", ".join(map(str, chiral))
             reading.notes.append(f"lower-case letters read as D residues: {places}")
+            if reading.lower[0] == 1 and reading.residues[0] == "DCY" and not reading.labels:
+                reading.notes[-1] += "; if c is a ring, write cyclo(...)"
         return
     letters = {code: letter for letter, code in D_THREE_LETTER.items()}
     for place in reading.lower:

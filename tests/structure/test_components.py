@@ -90,7 +90,7 @@ def test_caps_have_all_their_heavy_atoms_and_bonds(name):
 
 
 def test_known_caps_can_be_written():
-    assert {*N_CAPS, *C_CAPS} <= set(CAP_ATOMS)
+    assert {*N_CAPS, *C_CAPS} - {"ClAc"} <= set(CAP_ATOMS)  # which is ACE with a bond
     chain = monomers(["ALA", "GLY"], "ACE", "NH2")
     assert [(m.name, m.number, m.cap) for m in chain] == [
         ("ACE", 0, True),

@@ -131,7 +131,7 @@ def collect_warnings(
         warnings.append(
             f"bonded as the model prefers: {sure}"
             if peptide.disulfides
-            else f"no disulfides stated; the model prefers {sure}"
+            else f"no disulfides stated, so the cysteines are free; disulfide auto would bond {sure}"
         )
     warnings += faults(ranking.bonds[0], ranking.through[0])
     if peptide.n_cap or peptide.c_cap:

@@ -122,7 +122,11 @@ def test_stated_chemistry_is_made(run):
 def test_cysteines_are_paired_as_the_model_prefers(run):
     code, out, err = run("fold", "GCCSDPRCAWRC", "--json")
     (told,) = json.loads(out)["results"]
-    assert code == 0 and "no disulfides stated; the model prefers" in err and told["disulfides"] == []
+    assert (
+        code == 0
+        and "so the cysteines are free; disulfide auto would bond" in err
+        and told["disulfides"] == []
+    )
     code, out, err = run("fold", "GCCSDPRCAWRC", "--disulfide", "auto", "--json")
     (result,) = json.loads(out)["results"]
     assert "bonded as the model prefers: 2-8,3-12, with" in err and "as in alpha-conotoxin" in err

@@ -12,6 +12,7 @@ reads it. It fails where the command raises, ends with an exit code other than 0
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import gzip
 import json
@@ -26,7 +27,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SECONDS, MEMORY = 10.0, 2 << 30
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -359,16 +360,19 @@ def _quick() -> None:
 
 def work(target: str, seed: int, numbers: Sequence[int], seconds: float, coverage: bool) -> None:
     """Do the inputs with these numbers, and print a line of JSON for each."""
-    if coverage:
-        import atheris
-
-        with atheris.instrument_imports(include=["betafold_mlx"]):
-            import betafold_mlx.cli.main
     import betafold_mlx  # noqa: F401
 
     folder = Path(tempfile.mkdtemp(prefix="fuzz"))
-    make_toys(folder)
-    cases = TARGETS[target](folder)
+    watched: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if coverage:
+        import atheris
+
+        watched = atheris.instrument_imports(include=["betafold_mlx"])
+    with watched:  # nearly all modules are imported here
+        make_toys(folder)
+        cases = TARGETS[target](folder)
+        for command in {case.command: case for case in cases}.values():
+            run_case(command, command.content, folder)
     _quick()
     faulthandler.dump_traceback_later(12 * SECONDS, exit=True)
     random.seed(0)

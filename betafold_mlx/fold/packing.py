@@ -53,7 +53,7 @@ TEMPERATURES = (4.0, 2.0, 1.0, 0.7, 0.5)
 """Of the mean field, in nats, one after another."""
 
 SWEEPS = 4
-STEPS, RATE = 16, 0.06
+STEPS, RATE = 8, 0.06
 """Steps of the minimisation and the first one's size, radians."""
 
 

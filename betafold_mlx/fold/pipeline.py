@@ -168,15 +168,25 @@ def fold_batch(
         )
         predictions.append(prediction)
         linked.append(None if chi is None else chi[order])
-    predictions = [
-        prediction.mirrored() if is_mirrored(prediction.peptide) else prediction
-        for prediction in _with_secondary_structures(predictions)
+    drawn = _with_secondary_structures(predictions)
+    images = [
+        prediction.mirrored() if is_mirrored(prediction.peptide) else prediction for prediction in drawn
     ]
     if side_chains is None:
-        return predictions
+        return images
     from betafold_mlx.fold.side_chains import add_side_chains  # 6.
 
-    return add_side_chains(predictions, side_chains, answer.states, linked, apart)
+    # An all-D peptide of standard residues gets them as its L peptide, to be the mirror image to the last digit.
+    reflected = [
+        prediction.peptide.d_amino_acids and not prediction.peptide.modified and chi is None
+        for prediction, chi in zip(drawn, linked, strict=True)
+    ]
+    for row in np.flatnonzero(reflected).tolist():
+        images[row] = replace(drawn[row], peptide=drawn[row].peptide.reflected())
+    built = add_side_chains(images, side_chains, answer.states, linked, apart)
+    for row in np.flatnonzero(reflected).tolist():
+        built[row] = replace(built[row].mirrored(), peptide=drawn[row].peptide)
+    return built
 
 
 def find_templates(peptides: Sequence[Peptide], library: TemplateLibrary, max_identity: float = 1.0) -> Hits:

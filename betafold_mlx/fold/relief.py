@@ -137,7 +137,8 @@ class _Crowd:
         start, _ = backbone_torsions(mx.array(backbone))
         torsions = np.array(start).astype(np.float64)
         ends = (mx.array(backbone[:, -1, atom]) for atom in range(4))
-        torsions[:, -1, 1] = np.array(dihedral(*ends)) + np.pi  # O lies opposite to the next N
+        last = np.array(dihedral(*ends)).astype(np.float64)
+        torsions[:, -1, 1] = last - np.copysign(np.pi, last)  # O lies opposite to the next N
         self.start = np.concatenate(
             [torsions.reshape(count, -1), self._chi[:, self._free[0], self._free[1]]], axis=1
         )

@@ -270,6 +270,10 @@ class Peptide:
         hands = {RESIDUES[code].hand for code in self.residues}
         return "D" in hands and "L" not in hands
 
+    def reflected(self) -> Peptide:
+        """Return an all-D peptide of standard residues as its L peptide."""
+        return replace(self, residues=tuple(THREE_LETTER[letter] for letter in self.sequence))
+
     @property
     def modified(self) -> tuple[int, ...]:
         """1-based positions of residues that are not one of the 20 standard ones or their D forms."""

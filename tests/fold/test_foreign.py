@@ -95,12 +95,27 @@ def test_every_residue_is_built_with_its_own_hand(predictor, peptide, monkeypatc
 @pytest.mark.parametrize("peptide", [MIXED, BRIDGED])
 def test_the_mirror_image_of_a_peptide_folds_to_the_mirror_image(predictor, peptide):
     one, other, again = (
-        predictor.fold(p, samples=2, candidates=2) for p in (peptide, mirror(peptide), peptide)
+        predictor.fold(p, samples=2, candidates=2, atoms="backbone")
+        for p in (peptide, mirror(peptide), peptide)
     )
     np.testing.assert_array_equal(other.coordinates * np.float32([1, 1, -1]), one.coordinates)
     np.testing.assert_array_equal(other.torsions, -one.torsions)
     np.testing.assert_array_equal(other.plddt, one.plddt)
     np.testing.assert_array_equal(again.coordinates, one.coordinates)
+
+
+def test_all_atoms_of_a_d_peptide_are_the_mirror_image_of_those_of_the_l_peptide(predictor):
+    """One that is crowded and gives way, too."""
+    chemistry = {"cyclic": True, "disulfides": [(2, 7)]}
+    one, other = (
+        predictor.fold("GCWFPWCI", **chemistry, d_amino_acids=hand, samples=2, candidates=2)
+        for hand in (False, True)
+    )
+    np.testing.assert_array_equal(other.atoms * np.float32([1, 1, -1]), one.atoms)
+    np.testing.assert_array_equal(other.torsions, -one.torsions)
+    assert other.atom_names == one.atom_names and other.bonds == one.bonds
+    assert other.side_chain_clashes == one.side_chain_clashes
+    assert other.peptide.d_amino_acids and not one.peptide.d_amino_acids
 
 
 def test_no_fold_depends_on_its_company(predictor):

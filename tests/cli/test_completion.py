@@ -83,7 +83,7 @@ def test_options_of_every_command(complete, context):
         ("fold x --disulfide ", ["auto"]),
         ("fold x --disulfide 3", []),
         ("fold x --batch-size au", ["auto"]),
-        ("fold x --n-cap ", ["ace", "for", "myr", "none"]),
+        ("fold x --n-cap ", ["ace", "for", "myr", "clac", "none"]),
         ("fold x --device ", ["gpu", "cpu"]),
         ("fold x --samples ", []),
         ("train d --embedder r", ["residue"]),

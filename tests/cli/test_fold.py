@@ -523,7 +523,8 @@ def test_an_interrupt_while_modules_load_waits_for_them(tmp_path, module):
         "main.main(['fold', 'GIGKFLHSAKKF'])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (130, "loading\n")
+    # MLX is looked for twice: `betafold_mlx` takes its import over, to give it a fast BLAS.
+    assert (done.returncode, {*done.stdout.split()}) == (130, {"loading"})
     assert done.stderr.split("\n") == ["", "betafold-mlx: interrupted", ""]
 
 

@@ -166,7 +166,7 @@ def test_the_cache_trains_like_the_embedder_itself(folder, tmp_path):
         assert trainer.run(figures.append)
         losses[name] = [each["loss"] for each in figures if "loss" in each]
     assert len(set(losses["esm"])) == 8
-    np.testing.assert_allclose(losses["cache"], losses["esm"], rtol=2e-3)
+    np.testing.assert_allclose(losses["cache"], losses["esm"], rtol=1e-2)
 
 
 # fold and evaluate

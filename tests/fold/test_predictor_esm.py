@@ -88,7 +88,7 @@ def test_a_batch_and_its_peptides_alone(predictor):
     together = predictor.fold_many(peptides, samples=3)
     for peptide, prediction in zip(peptides, together, strict=True):
         alone = predictor.fold(peptide, samples=3)
-        np.testing.assert_allclose(prediction.plddt, alone.plddt, atol=0.2)
+        np.testing.assert_allclose(prediction.plddt, alone.plddt, atol=0.5)
         turn = np.abs((prediction.torsions - alone.torsions + np.pi) % (2 * np.pi) - np.pi)
         assert np.nanmax(turn) < 0.05
 

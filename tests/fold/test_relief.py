@@ -136,7 +136,7 @@ def test_a_bond_that_is_not_made_is_made_and_no_longer_warned_of(packed):
 
 def test_models_with_room_are_left_alone():
     predictor = Predictor.load(templates=None)
-    for peptide in (Peptide.of("AEAAAKAAA"), Peptide.of("CYFQNCPRG", disulfides=((1, 6),))):
+    for peptide in (Peptide.of("AEAAAKAAA"), Peptide.of("ACEEKLKKCA", disulfides=((2, 9),))):
         whole, bare = (predictor.fold(peptide, candidates=1, atoms=atoms) for atoms in ("all", "backbone"))
         np.testing.assert_array_equal(whole.coordinates, bare.coordinates)
 

@@ -101,7 +101,10 @@ def assert_alike(run, other):
         # The bias of the keys changes nothing, so its gradient is rounding error alone, and Adam makes steps of it.
         # So it is with a few weights that hardly any example uses.
         apart = np.abs(found[name] - expected[name])
-        assert np.median(apart) < 3e-4 and (apart > 2e-3).mean() < 5e-2 and apart.max() < 0.02, name
+        if name.startswith("confidence_head"):  # it learns bins, and a residue may be at the edge of two
+            assert np.median(apart) < 2e-3 and apart.max() < 0.1, name
+        else:
+            assert np.median(apart) < 3e-4 and (apart > 2e-3).mean() < 1e-2 and apart.max() < 0.02, name
 
 
 def test_two_ranks_take_the_steps_of_one(both, alone):

@@ -23,19 +23,16 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.fold.confidence import confidence_features
-from betafold_mlx.fold.ensemble import NOTHING, Ensemble, refine
-from betafold_mlx.fold.foreign import CONFIDENCE_LOSS, has_foreign, is_mirrored, other_hand, read_foreign
-from betafold_mlx.fold.judging import judge_inputs
+from betafold_mlx.fold.asking import ask, score
+from betafold_mlx.fold.ensemble import NOTHING, refine
+from betafold_mlx.fold.foreign import CONFIDENCE_LOSS, has_foreign, is_mirrored
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.ranking import collect_warnings, rank_models
 from betafold_mlx.model.directory import LoadedModel
-from betafold_mlx.model.folding import Folded, FoldingModel
-from betafold_mlx.model.inputs import ModelInputs, collate
-from betafold_mlx.model.judge import Judge, JudgeInputs
-from betafold_mlx.model.ramachandran import TorsionMixture
+from betafold_mlx.model.folding import Folded
+from betafold_mlx.model.judge import Judge
 from betafold_mlx.peptide.cap_bonds import cap_column, has_cap_bond, with_cap_atoms
-from betafold_mlx.peptide.sequence import Peptide, residue_ids
+from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.templates.library import TemplateLibrary
 from betafold_mlx.templates.search import MIN_TRUST, Hits, find_bonds, search
@@ -102,7 +99,7 @@ def fold_batch(
     """
     network = loaded.model
     # 1. The network's answer; where disulfides are to be chosen, once more with them stated.
-    inputs, answer = _ask(network, embedder, peptides, details, apart)
+    inputs, answer = ask(network, embedder, peptides, details, apart)
     patterns = [
         _rank_disulfides(peptide, answer, row, templates, max_identity)
         for row, peptide in enumerate(peptides)
@@ -112,7 +109,7 @@ def fold_batch(
             peptide.with_disulfides(ranked[0].disulfides) if ranked else peptide
             for peptide, ranked in zip(peptides, patterns, strict=True)
         ]
-        inputs, answer = _ask(network, embedder, peptides, details, apart)
+        inputs, answer = ask(network, embedder, peptides, details, apart)
 
     damaged = f"model {loaded.name} gives no finite numbers: its weights are damaged"
     if not all(mx.isfinite(array).all().item() for array in (answer.distogram, answer.torsions)):
@@ -127,7 +124,7 @@ def fold_batch(
     ensemble = refine(answer, inputs, seed, range(several), templates=hits, traced=traced, peptides=whole)
 
     # 5. Confidence, ranking, and what else a prediction says.
-    plddt = _score(network, judge, answer, inputs, ensemble, hits, apart)
+    plddt = score(network, judge, answer, inputs, ensemble, hits, apart)
     coordinates, torsions = np.array(ensemble.coordinates), np.array(ensemble.torsions)  # (B, S, L, ...)
     finite = np.isfinite(plddt).all(axis=1) & np.isfinite(coordinates).all(axis=(1, 3, 4))  # (B, L)
     if not finite[np.array(inputs.mask)].all():
@@ -209,85 +206,6 @@ def describe_embedder(loaded: LoadedModel, embedder: EsmEmbedder | None) -> dict
     if embedder is not None:
         return embedder.esm.to_dict()
     return {"kind": "residue", "label": loaded.model.config.embedder.describe()}
-
-
-def _ask(
-    network: FoldingModel,
-    embedder: EsmEmbedder | None,
-    peptides: Sequence[Peptide],
-    details: bool,
-    apart: bool = False,
-) -> tuple[ModelInputs, Folded]:
-    """Return the input of a batch, which states its chemistry, and the network's answer."""
-    if apart:
-        inputs_of, answers = zip(
-            *(_ask(network, embedder, [each], details) for each in peptides), strict=True
-        )
-        return _joined(inputs_of), _joined(answers)
-    inputs = collate(peptides)
-    length = inputs.mask.shape[1]
-
-    def ask(sequences: Sequence[str]) -> Folded:
-        ids = [np.pad(residue_ids(sequence), (0, length - len(sequence))) for sequence in sequences]
-        features = embedder(sequences, length) if embedder else None
-        seen = inputs._replace(residues=mx.array(np.stack(ids)), features=features)
-        return network(seen, return_attention=details)
-
-    if any(map(has_foreign, peptides)):
-        return inputs._replace(d_residues=other_hand(peptides, length)), read_foreign(ask, peptides)
-    return inputs, ask([peptide.sequence for peptide in peptides])
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    """Return tuples of arrays of one peptide each as one of them all."""
-    first = parts[0]
-    if first is None:
-        return None
-    if isinstance(first, mx.array):
-        return mx.concatenate(list(parts))
-    if isinstance(first, TorsionMixture):  # its states are the same for all
-        return replace(first, log_weights=mx.concatenate([part.log_weights for part in parts]))
-    values = list(map(_joined, zip(*parts, strict=True)))
-    return values if isinstance(first, list) else type(first)(*values)
-
-
-def _score(
-    network: FoldingModel,
-    judge: Judge | None,
-    answer: Folded,
-    inputs: ModelInputs,
-    ensemble: Ensemble,
-    hits: Hits | None,
-    apart: bool,
-) -> np.ndarray:
-    """Return the pLDDT (B, S, L) of all candidates; if `apart`, judged one peptide after another, 0 of `NOTHING`."""
-    shown: mx.array | JudgeInputs
-    shown = (
-        confidence_features(answer, ensemble)
-        if judge is None
-        else judge_inputs(answer, inputs, ensemble, hits)
-    )
-
-    def scores(shown: mx.array | JudgeInputs, mask: mx.array) -> np.ndarray:
-        if isinstance(shown, mx.array):
-            return np.array(network.calibration(shown))
-        assert judge is not None
-        return np.array(judge.plddt(judge(shown), mask))
-
-    if not apart:
-        return scores(shown, inputs.mask)
-    found = np.zeros(ensemble.coordinates.shape[:3], dtype=np.float32)
-    for row, number in enumerate((ensemble.source != NOTHING).sum(axis=1).tolist()):
-        this = slice(row, row + 1)
-        if isinstance(shown, mx.array):
-            mine: mx.array | JudgeInputs = shown[this, :number]
-        else:
-            of_structures = {
-                name: getattr(shown, name)[this, :number] for name in ("coordinates", "features")
-            }
-            mine = JudgeInputs(*(array[this] for array in shown))._replace(**of_structures)
-        found[row, :number] = scores(mine, inputs.mask[this])[0]
-    return found
 
 
 def _rank_disulfides(

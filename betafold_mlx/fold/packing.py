@@ -22,7 +22,6 @@ import numpy as np
 
 from betafold_mlx.fold.rotamer_candidates import Candidates, Problem, candidates_of, chi_counts, problem_of
 from betafold_mlx.fold.sterics import (
-    Contacts,
     clashes,
     contact_energy,
     contact_slope,
@@ -32,7 +31,6 @@ from betafold_mlx.fold.sterics import (
 from betafold_mlx.geometry.side_chains import (
     SLOTS,
     Frames,
-    SideChains,
     place_groups,
     place_side_chains,
     side_chains,
@@ -70,18 +68,12 @@ class Packed(NamedTuple):
         For each structure the atoms that clash, as ``TRP 6 CZ2``, one or both of a side chain.
     crowded : numpy.ndarray
         (n,) bool, whether any two atoms clash, be they of the backbone.
-    chains : SideChains
-        Of the peptides.
-    contacts : Contacts
-        Of the peptides.
     """
 
     atoms: np.ndarray
     chi: np.ndarray
     clashes: list[list[tuple[str, str]]]
     crowded: np.ndarray
-    chains: SideChains
-    contacts: Contacts
 
 
 def pack(
@@ -143,7 +135,7 @@ def pack(
         ]
         own = chi_counts(peptides, length)[rows[some]]
         chi[some] = np.where(np.arange(chi.shape[-1]) < own[..., None], np.array(found), np.nan)
-    return Packed(atoms, chi, overlaps, crowded, chains, contacts)
+    return Packed(atoms, chi, overlaps, crowded)
 
 
 def clashing_atoms(peptide: Peptide, atoms: np.ndarray) -> list[list[tuple[str, str]]]:

@@ -73,7 +73,7 @@ def checked_records(
         yield None, error
 
 
-def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
+def parse_fasta(lines: Iterable[str], name: str = "this") -> Iterator[FastaRecord]:
     """Yield the records of FASTA text one by one, without holding the file in memory.
 
     Before the first header each line is a record with an empty id: lists of peptides, one a line, are common, and
@@ -83,6 +83,8 @@ def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
     ----------
     lines : iterable of str
         Lines of the file, with or without their line breaks.
+    name : str
+        Of the file, for the error.
 
     Yields
     ------
@@ -99,7 +101,7 @@ def parse_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
     parts: list[str] = []
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
-            raise BetafoldError("this is a binary file, not FASTA text")
+            raise BetafoldError(f"{name} is a binary file, not FASTA text")
         line = line.strip().lstrip("\ufeff")
         if line.startswith(">"):
             if header is not None:
@@ -134,7 +136,7 @@ def read_fasta(source: str) -> Iterator[FastaRecord]:
         open_binary(None if source == "-" else Path(source)) as binary,
         io.TextIOWrapper(binary, encoding="utf-8", errors="replace") as text,
     ):
-        yield from parse_fasta(text)
+        yield from parse_fasta(text, "standard input" if source == "-" else source)
 
 
 def count_fasta(source: str) -> int | None:

@@ -41,9 +41,8 @@ def read_peptide(
     reading = _read(text, d_amino_acids)
     codes = reading.residues
     if not MIN_LENGTH <= len(codes) <= MAX_LENGTH:
-        raise BetafoldError(
-            f"{len(codes)} residues: a peptide has {MIN_LENGTH} to {MAX_LENGTH} residues here"
-        )
+        count = "1 residue" if len(codes) == 1 else f"{len(codes)} residues"
+        raise BetafoldError(f"{count}: a peptide has {MIN_LENGTH} to {MAX_LENGTH} residues here")
     if d_amino_acids:
         _mirror(codes)
     for place, code in (residues or {}).items():

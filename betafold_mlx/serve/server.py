@@ -71,9 +71,8 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._arriving: dict[
-            tuple[Any, Any], float
-        ] = {}  # since when: by the connection and its request before
+        # Since when: by the connection and its request before.
+        self._arriving: dict[tuple[Any, Any], float] = {}
 
     async def on_tick(self, counter: int) -> bool:
         """Look after the connections once a second; uvicorn calls this ten times a second."""

@@ -107,9 +107,8 @@ class Worker:
         self.folds += 1
         mine = _Waiting(peptide, id or peptide.name, settings, details, finish)
         self._waiting.append(mine)
-        self._thread.submit(
-            self._fold_waiting
-        )  # one turn for each: those after a batch may find nothing to do
+        # One turn for each: those after a batch may find nothing to do.
+        self._thread.submit(self._fold_waiting)
         folding = asyncio.wrap_future(mine.future)
         leaving = asyncio.ensure_future(_disconnected(request))
         try:

@@ -43,13 +43,7 @@ def generator_options(command: _Command) -> _Command:
 
 
 def load_named_generator(model: str | None) -> Generator:
-    """Load a generator by its directory or name; by default the bundled one.
-
-    Raises
-    ------
-    BetafoldError
-        Where it is missing or damaged.
-    """
+    """Load a generator by its directory or name, by default the bundled one; BetafoldError where missing or damaged."""
     from betafold_mlx.fold.registry import find_model
     from betafold_mlx.generate.network import load_generator
 

@@ -220,10 +220,7 @@ def command_line() -> str:
 def is_fasta(text: str) -> bool:
     """Tell a FASTA path from a sequence: it exists, or it looks like a path.
 
-    Raises
-    ------
-    click.UsageError
-        For a folder, or a path where nothing is.
+    UsageError for a folder, or a path where nothing is.
     """
     path = Path(text)
     try:

@@ -42,12 +42,7 @@ def shown(name: str) -> str:
 class Progress:
     """A context manager that shows how far some work is.
 
-    Parameters
-    ----------
-    what : str
-        What is counted: "peptides", say.
-    total, done : int, optional
-        How many there are, and how many were done before; the rate counts the others.
+    `what` is counted ("peptides", say), `total` of them where that is known; the rate leaves out the `done` ones.
     """
 
     def __init__(self, what: str, total: int | None = None, done: int = 0) -> None:

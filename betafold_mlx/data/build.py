@@ -41,22 +41,13 @@ def build_dataset(
 ) -> tuple[Dataset, list[str]]:
     """Build a data set from structure files, folders of them, and backbone JSON lines.
 
-    The same sources and seed give the same data set. With `known` the splits of another data set are kept;
-    `chi` is a file of side-chain angles (`betafold_mlx.data.sources.add_chi`); what resembles the peptides in the files
-    or folders `apart_from` is left out.
+    The same sources and seed give the same data set. With `known` the splits of another data set are kept; `chi` is a
+    file of side-chain angles (`betafold_mlx.data.sources.add_chi`); what resembles the peptides in the files or
+    folders `apart_from` is left out.
 
-    Returns
-    -------
-    dataset : Dataset
-        Verified (`betafold_mlx.data.verify.verify_split`); its ``report`` says what was dropped and why.
-    failed : list of str
-        One message for each source that cannot be read.
-
-    Raises
-    ------
-    BetafoldError
-        Where no source holds a usable chain, or none of an entry whose split is known, or a file of `apart_from` cannot
-        be read.
+    Return the data set, verified (`betafold_mlx.data.verify.verify_split`), whose ``report`` says what was dropped
+    and why, and a message for each source that cannot be read. BetafoldError where no source holds a usable chain, or
+    none of an entry whose split is known, or a file of `apart_from` cannot be read.
     """
     reading = read_sources(paths, progress)
     if chi is not None:

@@ -76,13 +76,7 @@ def shard_path(directory: Path, number: int) -> Path:
 
 
 def read_index(directory: Path) -> CacheIndex:
-    """Read the index of a cache.
-
-    Raises
-    ------
-    BetafoldError
-        No cache there, one of another version, or a damaged index.
-    """
+    """Read the index of a cache; BetafoldError where there is no cache, one of another version, or a damaged index."""
     path = directory / INDEX_FILE
     if not path.is_file():
         raise BetafoldError(
@@ -149,10 +143,7 @@ class EmbeddingCache:
     def __call__(self, sequences: Sequence[str], padded: int) -> mx.array:
         """Return the features (B, L, E), float32, of B sequences; zero at the padding up to L.
 
-        Raises
-        ------
-        BetafoldError
-            A sequence that was not embedded, or a shard that cannot be read any more.
+        BetafoldError for a sequence that was not embedded, or a shard that cannot be read any more.
         """
         wanted: dict[Shard, list[tuple[int, int]]] = defaultdict(list)  # shard -> rows of it and of the batch
         for place, sequence in enumerate(sequences):
@@ -171,13 +162,7 @@ class EmbeddingCache:
 def check_index(
     directory: Path, index: CacheIndex, embedder: EmbedderConfig, windows: int | None, seed: int | None
 ) -> None:
-    """Check that a cache was made by an embedder and, where that matters, with a plan.
-
-    Raises
-    ------
-    BetafoldError
-        Saying what it was made by or with instead.
-    """
+    """Check that a cache was made by an embedder and, where that matters, with a plan; else BetafoldError."""
     advice = "choose another folder, or delete it"
     if index.embedder.sha256 != embedder.sha256:
         made_by = f"{index.embedder.describe()}, not by {embedder.describe()}"
@@ -192,10 +177,7 @@ def check_index(
 def cached_sequences(directory: Path, index: CacheIndex, dataset: Dataset, dataset_sha256: str) -> list[str]:
     """Return the sequences of a cache, checked against the data set.
 
-    Raises
-    ------
-    BetafoldError
-        The cache is of another data set, or its plan can no longer be reproduced.
+    BetafoldError where the cache is of another data set, or its plan can no longer be reproduced.
     """
     if index.dataset_sha256 != dataset_sha256:
         raise BetafoldError(

@@ -68,8 +68,6 @@ def check_url(template: str) -> str:
 def entry_url(template: str, entry: str) -> str:
     """Return the address of an entry's file.
 
-    Examples
-    --------
     >>> entry_url("https://example.org/{middle}/{id}.cif.gz", "1le0")
     'https://example.org/le/1le0.cif.gz'
     """
@@ -85,22 +83,12 @@ def fetch_entries(
     ask_again: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> FetchReport:
-    """Download the gzipped mmCIF files of PDB entries into a folder.
+    """Download the gzipped mmCIF files of PDB entries, each once, into a folder, from addresses as of `check_url`.
 
     Whole files that are there are kept. Entries that the server does not have are listed in the folder's
     ``missing.txt``, and no later run asks for them unless `ask_again`. After an interrupt or a failure the same call
-    goes on.
-
-    Parameters
-    ----------
-    entries : sequence of str
-        Ids as of `betafold_mlx.structure.entry.entry_id`, each once.
-    template : str
-        Of their addresses (see `check_url`).
-    jobs, retries : int
-        Connections at a time; further attempts for an entry where the server is busy or the connection breaks.
-    progress : callable
-        Called after every entry.
+    goes on. `jobs` connections are open at a time; where the server is busy or a connection breaks, there are
+    `retries` further attempts. `progress` is called after every entry.
     """
     with locked(folder / ".fetch.lock", f"another process is fetching into {folder}: wait for it"):
         sweep_temporary(folder)

@@ -69,20 +69,11 @@ def fill_cache(
 ) -> FilledCache:
     """Make what a cache lacks, and check the rest. One process at a time does it in a folder; others wait.
 
-    Parameters
-    ----------
-    load : callable
-        Returns what embeds. It is called where something is missing only.
-    windows, seed : int, optional
-        Of the plan (`planned_sequences`); by default those of the cache, or `DEFAULT_WINDOWS` and 0 for a new one.
-    shard_size : int
-        Sequences a shard of a new cache.
+    `load` returns what embeds; it is called where something is missing only. `windows` and `seed` of the plan
+    (`planned_sequences`) are by default those of the cache, or `DEFAULT_WINDOWS` and 0 for a new one.
 
-    Raises
-    ------
-    BetafoldError
-        A cache of another embedder, data set or plan, a folder that is something else, a full disk, or what `load`
-        and what it returns raise. Shards that are whole stay.
+    BetafoldError for a cache of another embedder, data set or plan, a folder that is something else, a full disk, or
+    what `load` and what it returns raise. Shards that are whole stay.
     """
     reporter = reporter or FillReporter()
     _check_folder(directory)

@@ -50,18 +50,11 @@ def matching(fragments: Sequence[str], records: Sequence[Record]) -> np.ndarray:
 def cut_fragments(
     records: Sequence[Record], rng: np.random.Generator
 ) -> tuple[list[Fragment], dict[str, int]]:
-    """Cut the evaluation windows.
+    """Cut the evaluation windows, sorted by split, record and place; count the candidates that are dropped, by reason.
 
     Lengths are uniform over the trained lengths, places random. A window that matches a training chain or
     peptide is dropped; a test window also when it matches a validation record. What remains is taken one a
     cluster in turn, until the goal is met.
-
-    Returns
-    -------
-    fragments : list of Fragment
-        Sorted by split, record and place.
-    dropped : dict
-        Number of candidates dropped, by reason.
     """
     train = [record for record in records if record.split == "train"]
     validation = [record for record in records if record.split == "validation"]

@@ -75,23 +75,11 @@ def min_net_identity(length: int) -> int:
 
 
 def net_identities(query: str, targets: np.ndarray) -> np.ndarray:
-    """Align one sequence to many and return the net identity of each pair.
+    """Align one sequence to many and return the net identity of each pair, (n,) int8; `targets` is their `match_table`.
 
     Dynamic programming over the rows of the query, all targets at once. ``M[i, j]``, the best alignment that
     ends with i against j, continues the diagonal, or jumps along the row or the column before it for
     `GAP_COST`, or starts there. As a mismatch is free, this local form equals the alignment with free ends.
-
-    Parameters
-    ----------
-    query : str
-        Letters of the alphabet, length L.
-    targets : numpy.ndarray
-        (20, T, n) int8, `match_table` of n targets.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) int8.
     """
     _, columns, count = targets.shape
     row = np.zeros((columns, count), dtype=np.int8)  # M[i - 1]
@@ -117,22 +105,11 @@ def match_table(sequences: Sequence[str]) -> np.ndarray:
 
 
 def identity_matrix(sequences: Sequence[str], cyclic: Sequence[bool]) -> np.ndarray:
-    """Return the net identity of every pair of peptides.
+    """Return the net identity of every pair of peptides of at most 60 residues, some of them rings.
 
-    Of each pair the shorter one is aligned to the longer one: a ring that is the shorter in all its
-    rotations, a ring that is the longer written twice, so that an alignment may pass its seam.
-
-    Parameters
-    ----------
-    sequences : sequence of str
-        n peptides of at most 60 residues.
-    cyclic : sequence of bool
-        Which of them are rings.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, n) int8, symmetric; the diagonal holds the lengths.
+    (n, n) int8, symmetric; the diagonal holds the lengths. Of each pair the shorter one is aligned to the longer one:
+    a ring that is the shorter in all its rotations, a ring that is the longer written twice, so that an alignment may
+    pass its seam.
     """
     order = sorted(range(len(sequences)), key=lambda n: (len(sequences[n]), sequences[n], cyclic[n], n))
     table = match_table([sequences[n] * (2 if cyclic[n] else 1) for n in order])

@@ -24,18 +24,11 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class KnownSplits:
-    """Where the peptides and the chains of PDB entries are.
+    """Where the peptides and the chains of PDB entries are."""
 
-    Attributes
-    ----------
-    dataset : str
-        SHA-256 of the data set that they are the splits of.
-    splits : dict
-        (entry, whether peptides) -> split. Where an entry has records in several splits, it is the earliest one
-        (train < validation < test).
-    """
-
-    dataset: str
+    dataset: str  # SHA-256 of the data set that they are the splits of
+    # (entry, whether peptides) -> split. Where an entry has records in several splits, it is the earliest one (train
+    # < validation < test)
     splits: dict[tuple[str, bool], str]
 
     @classmethod
@@ -81,27 +74,11 @@ class KnownSplits:
         return cls(title[1], splits)
 
     def assign(self, clusters: np.ndarray, labels: Sequence[tuple[str | None, bool]]) -> list[str]:
-        """Assign clusters to splits: each to the earliest that one of its members is known to be in.
+        """Assign clusters (n,) to splits: each to the earliest that one of its members is known to be in.
 
-        So nothing that resembles a record of the old train split comes into a later one. Clusters of which nothing is
-        known go to train.
-
-        Parameters
-        ----------
-        clusters : numpy.ndarray
-            (n,) int64 cluster of each record.
-        labels : sequence of (str or None, bool)
-            PDB code of each record, where it has one, and whether it is a peptide.
-
-        Returns
-        -------
-        list of str
-            Split of each record.
-
-        Raises
-        ------
-        BetafoldError
-            Where no record's entry is known.
+        `labels` are the PDB code of each record, where it has one, and whether it is a peptide. So nothing that
+        resembles a record of the old train split comes into a later one. Clusters of which nothing is known go to
+        train; BetafoldError where no record's entry is known.
         """
         found: dict[int, list[str]] = {cluster: [] for cluster in clusters.tolist()}
         for cluster, (pdb, peptide) in zip(clusters.tolist(), labels, strict=True):

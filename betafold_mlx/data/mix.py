@@ -17,10 +17,8 @@ _STREAM = 1
 def check_origins(experimental: Dataset, sha256: str, distilled: Dataset | None) -> None:
     """Check that a data set with this SHA-256, which is validated on, and a distilled one can be trained on together.
 
-    Raises
-    ------
-    BetafoldError
-        One is not of its origin, or the second was not kept apart from what the first is evaluated on.
+    BetafoldError where one is not of its origin, or the second was not kept apart from what the first is evaluated
+    on.
     """
     if experimental.origin != EXPERIMENTAL:
         raise BetafoldError(
@@ -41,21 +39,14 @@ def check_origins(experimental: Dataset, sha256: str, distilled: Dataset | None)
 
 
 class MixedSampler:
-    """Draw batches of which a share is distilled.
+    """Draw batches of which a share, 0 to 1, is distilled; both samplers have the same buckets.
 
     The batch of a step depends on the seed and the step alone, as that of `WindowSampler`. Distilled examples do not
     count in the loss of the confidence, which is to learn the error against experiments: the experimental ones of the
     batch count the more, so that their mean counts as much as in a batch without distilled ones.
 
-    Parameters
-    ----------
-    experimental, distilled : WindowSampler
-        With the same buckets.
-    share : float
-        Share of the distilled examples, 0 to 1. Where it comes to a fraction of an example, that is the chance of one
-        more.
-    until : int, optional
-        Number of the step from which on there are no distilled examples: the batches are those of a run without.
+    Where the share comes to a fraction of an example, that is the chance of one more. From step `until` on there are
+    no distilled examples: the batches are those of a run without.
     """
 
     def __init__(

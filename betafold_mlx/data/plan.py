@@ -22,13 +22,9 @@ def planned_sequences(dataset: Dataset, windows: int = DEFAULT_WINDOWS, seed: in
     """Return the sequences that training on a data set and scoring on it will ask for, each once.
 
     These are the peptides of all splits and the training chains that are no longer than these, those of training that
-    are rings in every rotation (they are turned at random), the fragments, and the training windows of `plan_windows`.
-    They are the same for the same data, numbers and version of NumPy.
-
-    Raises
-    ------
-    BetafoldError
-        As `plan_windows`, or nothing to embed.
+    are rings in every rotation (they are turned at random), the fragments, and the training windows of
+    `plan_windows`. They are the same for the same data, numbers and version of NumPy. BetafoldError where there is
+    nothing to embed.
     """
     wanted: list[str] = []
     for record in dataset.records:
@@ -53,26 +49,11 @@ def sequences_sha256(sequences: Sequence[str]) -> str:
 
 
 def plan_windows(chains: Sequence[Record], count: int, seed: int = 0) -> np.ndarray:
-    """Draw fixed training windows, with the weights that `WindowSampler` draws new ones with.
+    """Draw `count` fixed training windows, with the weights that `WindowSampler` draws new ones with.
 
-    Parameters
-    ----------
-    chains : sequence of Record
-        The training chains.
-    count : int
-        How many. Their lengths take turns over the trained ones; a chain that is shorter is taken whole.
-    seed : int
-        Of the chains and places.
-
-    Returns
-    -------
-    numpy.ndarray
-        (count, 3) int64: index of the chain, first residue from 0, number of residues. Empty without chains.
-
-    Raises
-    ------
-    BetafoldError
-        Fewer windows than there are lengths, or more than `MAX_WINDOWS`.
+    Return (count, 3) int64: index of the chain, first residue from 0, number of residues; empty without chains.
+    Lengths take turns over the trained ones; a chain that is shorter is taken whole. BetafoldError for fewer windows
+    than there are lengths, or more than `MAX_WINDOWS`.
     """
     if not MIN_WINDOWS <= count <= MAX_WINDOWS:
         raise BetafoldError(

@@ -33,19 +33,9 @@ def min_matches(length: int) -> int:
 
 
 def find_matches(windows: Sequence[str], chains: Sequence[str]) -> np.ndarray:
-    """Find the windows in the chains.
+    """Find windows, of which each rotation of a ring is one, in chains.
 
-    Parameters
-    ----------
-    windows : sequence of str
-        Short sequences; each rotation of a ring is a window of its own.
-    chains : sequence of str
-        Sequences to look in.
-
-    Returns
-    -------
-    numpy.ndarray
-        (k, 2) int64, sorted: index of the window, index of a chain that it matches.
+    Return (k, 2) int64, sorted: index of a window, index of a chain that it matches.
     """
     pairs = [
         word_matches(

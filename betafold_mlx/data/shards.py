@@ -45,10 +45,8 @@ def _data_sha256(arrays: dict[str, np.ndarray]) -> str:
 class Shard:
     """A checked shard, whose rows are read from the disk when they are asked for.
 
-    Raises
-    ------
-    BetafoldError
-        Missing, truncated, changed since it was written, or of another embedder or other sequences. All bytes are read.
+    BetafoldError where it is missing, truncated, changed since it was written, or of another embedder or other
+    sequences. All bytes are read.
     """
 
     def __init__(self, path: Path, sequences: Sequence[str], width: int, embedder_sha256: str) -> None:
@@ -80,10 +78,7 @@ class Shard:
     def read(self, rows: Sequence[int]) -> list[np.ndarray]:
         """Return the embeddings (L, E), float16, of the sequences with these numbers.
 
-        Raises
-        ------
-        BetafoldError
-            The file went away or changed since it was checked.
+        BetafoldError where the file went away or changed since it was checked.
         """
         try:
             with safe_open(self.path, framework="numpy") as file:

@@ -37,12 +37,8 @@ class Reading:
 def read_sources(paths: Sequence[Path], progress: Callable[[str], None] = lambda message: None) -> Reading:
     """Read all sources; a file that cannot be read is noted and passed over.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        Backbone JSON lines (by their suffix), PDB or mmCIF files, or folders, which are searched for both.
-    progress : callable
-        Called with a line of text after each JSON lines file and after the structure files.
+    They are backbone JSON lines (by their suffix), PDB or mmCIF files, or folders, which are searched for both.
+    `progress` gets a line after each JSON lines file and after the structure files.
     """
     reading = Reading()
     structures = chains = 0

@@ -56,25 +56,11 @@ def chain_components(
 
 
 def split_peptides(clusters: np.ndarray, kinds: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Assign clusters of peptides to splits by `PEPTIDE_SHARES`, balanced over kind classes.
+    """Assign clusters (n,) of peptides of these kinds to splits by `PEPTIDE_SHARES`, balanced over kind classes.
 
     The largest clusters (more than a tenth of a kind class) go to train: in the test split each would count
     as one observation only. The others, larger ones first and equal ones in random order, each go where the
     peptides of their kinds are shortest of their share.
-
-    Parameters
-    ----------
-    clusters : numpy.ndarray
-        (n,) int64 cluster of each peptide, 0, 1, ...
-    kinds : sequence of str
-        Kind of each peptide.
-    rng : numpy.random.Generator
-        Orders clusters of equal size.
-
-    Returns
-    -------
-    list of str
-        Split of each peptide.
     """
     if not len(clusters):
         return []

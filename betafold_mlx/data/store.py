@@ -85,40 +85,24 @@ class Fragment:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Backbones with torsions and splits.
+    """Backbones with torsions and splits."""
 
-    Attributes
-    ----------
-    records : list of Record
-        Record i owns the rows ``start : start + length`` of the arrays.
-    coordinates : numpy.ndarray
-        (R, 4, 3) float32, Angstrom: N, CA, C, O. Finite.
-    torsions : numpy.ndarray
-        (R, 3) float32, radians: phi, psi, omega; 0 where undefined.
-    torsion_mask : numpy.ndarray
-        (R, 3) bool. False for phi of the first, psi and omega of the last residue of each record.
-    fragments : list of Fragment
-        Evaluation windows of validation and test chains.
-    sources : list of dict
-        ``name`` and ``sha256`` of each file the data set was built from.
-    report : dict
-        What was read, dropped and why, and the counts of each split.
-    chi : numpy.ndarray or None
-        (R, 4) float32, radians: chi1 to chi4; NaN where a residue has none, or it is not known. None where the sources
-        say nothing of side chains.
-    origin : str
-        One of `ORIGINS`. A distilled data set is all ``train``, has no fragments, and its report says under
-        ``distillation`` who predicted it and which data set it was kept apart from.
-    """
-
-    records: list[Record]
-    coordinates: np.ndarray
-    torsions: np.ndarray
+    records: list[Record]  # record i owns the rows ``start : start + length`` of the arrays
+    coordinates: np.ndarray  # (R, 4, 3) float32, Angstrom: N, CA, C, O. Finite
+    torsions: np.ndarray  # (R, 3) float32, radians: phi, psi, omega; 0 where undefined
+    # (R, 3) bool. False for phi of the first, psi and omega of the last residue of each record
     torsion_mask: np.ndarray
+    # evaluation windows of validation and test chains
     fragments: list[Fragment] = field(default_factory=list)
+    # ``name`` and ``sha256`` of each file the data set was built from
     sources: list[dict[str, str]] = field(default_factory=list)
+    # what was read, dropped and why, and the counts of each split
     report: dict[str, Any] = field(default_factory=dict)
+    # one of `ORIGINS`. A distilled data set is all ``train``, has no fragments, and its report says under
+    # ``distillation`` who predicted it and which data set it was kept apart from
     origin: str = EXPERIMENTAL
+    # (R, 4) float32, radians: chi1 to chi4; NaN where a residue has none, or it is not known. None where the sources
+    # say nothing of side chains
     chi: np.ndarray | None = None
 
     def peptides(self, split: str) -> list[Record]:
@@ -157,10 +141,7 @@ class Dataset:
     def load(cls, directory: Path) -> Dataset:
         """Read a data set and check that it is whole.
 
-        Raises
-        ------
-        BetafoldError
-            No data set there, another schema, a damaged file, or records that do not fit the arrays.
+        BetafoldError for no data set there, another schema, a damaged file, or records that do not fit the arrays.
         """
         document = _read_document(Path(directory))
         try:

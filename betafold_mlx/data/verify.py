@@ -24,16 +24,9 @@ def verify_split(dataset: Dataset) -> dict[str, float]:
     - no 8 consecutive residues are in chains of two splits, or in a peptide and anything of an earlier split
       (found by plain string comparison, without the code that made the split).
 
-    Returns
-    -------
-    dict
-        ``max_identity`` and ``median_identity`` of the test peptides to their nearest training peptide, as
-        net identity over the length of the shorter; empty where there are none.
-
-    Raises
-    ------
-    BetafoldError
-        Naming a pair that breaks a rule.
+    Return ``max_identity`` and ``median_identity`` of the test peptides to their nearest training peptide, as net
+    identity over the length of the shorter; nothing where there are none. BetafoldError names a pair that breaks a
+    rule.
     """
     splits: dict[int, str] = {}
     for record in dataset.records:

@@ -27,24 +27,14 @@ AS_OBSERVED = 0.2
 
 @dataclass(frozen=True)
 class Window:
-    """One training example.
+    """One training example."""
 
-    Attributes
-    ----------
-    peptide : Peptide
-        Sequence and the chemistry that is stated to the network.
-    coordinates : numpy.ndarray
-        (L, 4, 3) float32 Angstrom: N, CA, C, O.
-    confidence : float
-        How much it counts in the loss of the confidence: nothing where the structure is a prediction
-        (`betafold_mlx.data.mix`).
-    chi : numpy.ndarray or None
-        (L, 4) float32 radians, NaN where unknown; None where the data set has no side chains.
-    """
-
-    peptide: Peptide
-    coordinates: np.ndarray
+    peptide: Peptide  # sequence and the chemistry that is stated to the network
+    coordinates: np.ndarray  # (L, 4, 3) float32 Angstrom: N, CA, C, O
+    # how much it counts in the loss of the confidence: nothing where the structure is a prediction
+    # (`betafold_mlx.data.mix`)
     confidence: float = 1.0
+    # (L, 4) float32 radians, NaN where unknown; None where the data set has no side chains
     chi: np.ndarray | None = None
 
 

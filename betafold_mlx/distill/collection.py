@@ -25,32 +25,17 @@ METHOD = "predicted"
 
 @dataclass
 class Collection:
-    """What a distillation has found so far.
+    """What a distillation has found so far."""
 
-    Attributes
-    ----------
-    check : LeakageCheck
-        Says what must not come in.
-    read : int
-        Sequences or chains that were looked at.
-    backbones : list of Backbone
-        What is kept.
-    plddt : list of float
-        Mean confidence of each of them, 0 to 100, where they were labelled here.
-    dropped : list of Dropped
-        What was left out, and why.
-    failed : list of str
-        One message for each source or record that cannot be read.
-    sources : list of dict
-        ``name``, ``sha256`` and ``records`` of each file.
-    """
-
-    check: LeakageCheck
-    read: int = 0
-    backbones: list[Backbone] = field(default_factory=list)
+    check: LeakageCheck  # says what must not come in
+    read: int = 0  # sequences or chains that were looked at
+    backbones: list[Backbone] = field(default_factory=list)  # what is kept
+    # mean confidence of each of them, 0 to 100, where they were labelled here
     plddt: list[float] = field(default_factory=list)
-    dropped: list[Dropped] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)  # what was left out, and why
+    # one message for each source or record that cannot be read
     failed: list[str] = field(default_factory=list)
+    # ``name``, ``sha256`` and ``records`` of each file
     sources: list[dict[str, str | int]] = field(default_factory=list)
     _seen: dict[tuple[str, bool], str] = field(default_factory=dict)
 
@@ -83,19 +68,8 @@ class Collection:
     def dataset(self, seed: int, summary: str, provenance: Mapping[str, Any]) -> Dataset:
         """Return the data set of what is kept: training data, records that share 8 residues in a row one cluster.
 
-        Parameters
-        ----------
-        seed : int
-            What it was made with.
-        summary : str
-            Where the labels are from, in a line.
-        provenance : mapping
-            All that determines them, as JSON values.
-
-        Raises
-        ------
-        BetafoldError
-            Where nothing is left.
+        `summary` says in a line where the labels are from, `provenance` is all that determines them, as JSON values.
+        BetafoldError where nothing is left.
         """
         backbones = self.backbones
         if not backbones:

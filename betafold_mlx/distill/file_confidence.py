@@ -24,44 +24,21 @@ Key = tuple[str, str, str]
 
 
 class Confidence(NamedTuple):
-    """How sure a predictor is of the residues of a file.
+    """How sure a predictor is of the residues of a file."""
 
-    Attributes
-    ----------
-    source : str
-        `METRIC` or `B_FACTOR`.
-    scale : float
-        1 or 100: the value of full confidence in the file.
-    plddt : dict
-        (chain, residue number with insertion code, residue name) -> pLDDT, 0 to 100.
-    alphas : set
-        Such keys of all residues with a CA; one that is not in `plddt` has no confidence.
-    """
-
-    source: str
-    scale: float
-    plddt: dict[Key, float]
-    alphas: set[Key]
+    source: str  # `METRIC` or `B_FACTOR`
+    scale: float  # 1 or 100: the value of full confidence in the file
+    plddt: dict[Key, float]  # (chain, residue number with insertion code, residue name) -> pLDDT, 0 to 100
+    alphas: set[Key]  # such keys of all residues with a CA; one that is not in `plddt` has no confidence
 
 
 def read_confidence(path: Path, structure: gemmi.Structure) -> Confidence:
-    """Read the confidence of the residues of the first model of a file.
+    """Read the confidence of the residues of the first model of a file, which holds this structure.
 
     ``_ma_qa_metric_local`` is preferred where the file has a pLDDT there, else the B-factors of CA count. Where the
     file does not say that its pLDDT lies between 0 and 1, it does where no value exceeds 1: of a hundred, that would
-    be less than anything is written for.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    structure : gemmi.Structure
-        What it holds.
-
-    Raises
-    ------
-    BetafoldError
-        An experimental structure, or values that are no confidence: out of range, or all the same.
+    be less than anything is written for. BetafoldError for an experimental structure, or values that are no confidence:
+    out of range, or all the same.
     """
     method = dict(structure.info.items()).get("_exptl.method", "").upper()
     if any(word in method for word in _EXPERIMENTS):

@@ -12,23 +12,13 @@ EXCHANGED = 0.3
 
 @dataclass(frozen=True)
 class Labelling:
-    """How sequences are labelled.
-
-    Attributes
-    ----------
-    min_plddt : float
-        Minimum mean pLDDT of a label, 0 to 100. AlphaFold DB calls 70 confident.
-    samples : int
-        Structures that each label is chosen from.
-    seed : int
-        Of these.
-    """
+    """How sequences are labelled."""
 
     min_plddt: float = setting(
         70.0, "Minimum confidence: the mean of a label, or each residue of --structures.", min=0, max=100
     )
     samples: int = setting(4, "Structures of which the one of the highest confidence is the label.", min=1)
-    seed: int = setting(0, min=0)
+    seed: int = setting(0, min=0)  # of these
 
     def __post_init__(self) -> None:
         check_settings(self, "labelling")

@@ -29,17 +29,8 @@ def from_sequences(
 ) -> tuple[Dataset, list[str]]:
     """Label the sequences of a FASTA file.
 
-    Returns
-    -------
-    dataset : Dataset
-        The same for the same file, models, settings and versions.
-    failed : list of str
-        One message for each record that cannot be used.
-
-    Raises
-    ------
-    BetafoldError
-        A file that cannot be read, a damaged model, or nothing to keep.
+    Return the data set, the same for the same file, models, settings and versions, and a message for each record that
+    cannot be used. BetafoldError for a file that cannot be read, a damaged model, or nothing to keep.
     """
     try:
         digest = file_sha256(path)

@@ -23,17 +23,8 @@ _TOGETHER = 256
 class LeakageCheck:
     """Keeps sequences apart from the validation and test splits of a data set.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        The experimental data set that the distilled one is to be trained on with.
-    sha256 : str
-        Its fingerprint.
-
-    Raises
-    ------
-    BetafoldError
-        Where it is a distilled one itself.
+    That is the experimental one, with its fingerprint, that the distilled one is to be trained on with; BetafoldError
+    where it is a distilled one itself.
     """
 
     def __init__(self, dataset: Dataset, sha256: str) -> None:

@@ -23,31 +23,15 @@ _FRUITLESS = 100
 
 
 class Unlabelled(NamedTuple):
-    """A sequence to be labelled, or why it cannot be.
-
-    Attributes
-    ----------
-    id : str
-        Its name.
-    peptide : Peptide or None
-        What it is; None where it cannot be used.
-    problem : str
-        Why not; empty where it can.
-    """
+    """A sequence to be labelled, or why it cannot be."""
 
     id: str
-    peptide: Peptide | None
-    problem: str = ""
+    peptide: Peptide | None  # None where it cannot be used
+    problem: str = ""  # why not; empty where it can
 
 
 def read_unlabelled(path: Path) -> Iterator[Unlabelled]:
-    """Yield the records of a FASTA file, plain or gzipped; headers may state chemistry, as in `fold`.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file cannot be read.
-    """
+    """Yield the records of a FASTA file, plain or gzipped; headers may state chemistry, as in `fold`."""
     for number, record in enumerate(parse_fasta(read_lines(path)), start=1):
         name = record.id or f"record-{number}"
         try:
@@ -59,10 +43,7 @@ def read_unlabelled(path: Path) -> Iterator[Unlabelled]:
 def trainable(peptide: Peptide) -> Peptide:
     """Return a peptide as a data set holds it: without caps, which the network does not see.
 
-    Raises
-    ------
-    BetafoldError
-        D residues, or a length that is not trained on.
+    BetafoldError for D or modified residues, side-chain bonds, or a length that is not trained on.
     """
     if peptide.d_residues.any():
         raise BetafoldError("D residues: a data set holds L peptides")
@@ -87,27 +68,10 @@ def mutants(
     """Yield mutants of training examples: residues exchanged for what evolution puts in their place (BLOSUM62).
 
     Examples are drawn as training draws them, windows of chains and whole peptides of the train split with their
-    chemistry, and nothing of other splits. The share of exchanged residues is drawn evenly from 0 up
-    (`betafold_mlx.data.windows.SamplerConfig`); ends of disulfides stay.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Its train split is used.
-    number : int
-        How many.
-    known : callable
-        Says of a sequence and whether it is a ring that there is a structure of it, as of a mutant without a
-        mutation: these are passed over.
-    seed : int
-        Of what is drawn.
-    exchanged : float
-        Maximum share of a mutant's residues that are exchanged.
-
-    Raises
-    ------
-    BetafoldError
-        An empty train split, or fewer different mutants than asked for.
+    chemistry, and nothing of other splits. The share of exchanged residues is drawn evenly from 0 up to `exchanged`;
+    ends of disulfides stay. `known` says of a sequence and whether it is a ring that there is a structure of it, as
+    of a mutant without a mutation: these are passed over. BetafoldError for an empty train split, or fewer different
+    mutants than the `number` asked for.
     """
     config = SamplerConfig(unstated_disulfides=0.0, unstated_ring=0.0, substitutions=exchanged)
     sampler = WindowSampler(dataset, PADDED_LENGTHS, seed, config)

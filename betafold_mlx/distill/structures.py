@@ -27,24 +27,12 @@ _TOGETHER = 64
 
 
 class ConfidentParts(NamedTuple):
-    """The confident parts of one file.
+    """The confident parts of one file."""
 
-    Attributes
-    ----------
-    backbones : list of Backbone
-        Unbroken pieces of confident residues, of any length.
-    unsure : int
-        Residues below the threshold, and those without a confidence.
-    dropped : list of Dropped
-        What cannot be used for other reasons.
-    scale : str
-        Where the confidence stood, and its scale.
-    """
-
-    backbones: list[Backbone]
-    unsure: int
-    dropped: list[Dropped]
-    scale: str
+    backbones: list[Backbone]  # unbroken pieces of confident residues, of any length
+    unsure: int  # residues below the threshold, and those without a confidence
+    dropped: list[Dropped]  # what cannot be used for other reasons
+    scale: str  # where the confidence stood, and its scale
 
 
 def from_structures(
@@ -55,28 +43,9 @@ def from_structures(
 ) -> tuple[Dataset, list[str]]:
     """Take over the confident pieces, of `MIN_PEPTIDE` residues or more, of the structures of a file or folder.
 
-    Parameters
-    ----------
-    path : Path
-        PDB and mmCIF files, plain or gzipped.
-    check : LeakageCheck
-        What must not come in.
-    min_plddt : float
-        Minimum pLDDT of a residue, 0 to 100.
-    advance : callable
-        Called with the number of further files that are done.
-
-    Returns
-    -------
-    dataset : Dataset
-        The same for the same files, settings and versions.
-    failed : list of str
-        One message for each file that cannot be used.
-
-    Raises
-    ------
-    BetafoldError
-        No such file or folder, or nothing to keep.
+    Return the data set, the same for the same files, settings and versions, and a message for each file that cannot
+    be used. `advance` is called with the number of further files that are done. BetafoldError where there is no such
+    file or folder, or nothing to keep.
     """
     found = Collection(check)
     scales: Counter[str] = Counter()
@@ -138,11 +107,6 @@ def read_confident(path: Path, min_plddt: float) -> ConfidentParts:
 
     A residue below the threshold is not part of a backbone: the chain is cut there, as at a residue that is missing
     (`betafold_mlx.structure.reader.read_structure`), and its pieces are of kind ``segment``. The first model counts.
-
-    Raises
-    ------
-    BetafoldError
-        A file that cannot be read, or as `betafold_mlx.distill.file_confidence.read_confidence`.
     """
     structure = parse_structure(path, first_model_only=True)
     confidence = read_confidence(path, structure)

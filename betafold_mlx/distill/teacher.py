@@ -29,39 +29,19 @@ _TINY = 1e-9
 
 
 class Label(NamedTuple):
-    """The structure that a teacher gives a peptide of L residues.
+    """The structure that a teacher gives a peptide of L residues."""
 
-    Attributes
-    ----------
-    coordinates : numpy.ndarray
-        (L, 4, 3) float32 Angstrom: N, CA, C, O.
-    plddt : numpy.ndarray
-        (L,) float32, calibrated, 0 to 100.
-    bonded : bool
-        All stated bonds are made.
-    """
-
-    coordinates: np.ndarray
-    plddt: np.ndarray
-    bonded: bool
+    coordinates: np.ndarray  # (L, 4, 3) float32 Angstrom: N, CA, C, O
+    plddt: np.ndarray  # (L,) float32, calibrated, 0 to 100
+    bonded: bool  # all stated bonds are made
 
 
 class Teacher:
-    """Models that label sequences together.
+    """Models, at least one, that label sequences together; each has its own embedder.
 
     The distributions of their answers are averaged: distances, torsions and state confidence. The structures are
     fitted to the mean, as `Predictor.fold` fits them to the answer of one model, and their confidence is the mean of
-    what the models' calibrations make of it.
-
-    Parameters
-    ----------
-    predictors : sequence of Predictor
-        At least one; each has its own embedder.
-
-    Raises
-    ------
-    BetafoldError
-        For none, or the same weights twice.
+    what the models' calibrations make of it. BetafoldError for no model, or the same weights twice.
     """
 
     def __init__(self, predictors: Sequence[Predictor]) -> None:
@@ -76,13 +56,7 @@ class Teacher:
 
     @classmethod
     def load(cls, models: Sequence[str | Path]) -> Teacher:
-        """Load model directories, or installed models by their names; the bundled one where none is named.
-
-        Raises
-        ------
-        BetafoldError
-            As `Predictor.load` and `Teacher`.
-        """
+        """Load model directories, or installed models by their names; the bundled one where none is named."""
         return cls([Predictor.load(model) for model in (models or [None])])  # type: ignore[list-item]
 
     def describe(self) -> list[dict[str, Any]]:
@@ -104,24 +78,12 @@ class Teacher:
     def label(
         self, peptides: Sequence[Peptide], samples: int = Labelling.samples, seed: int = 0
     ) -> list[Label]:
-        """Label peptides, on a CPU several batches at a time.
+        """Label peptides, on a CPU several batches at a time; the labels come in their order.
 
-        The label is the sample that the networks' own confidence puts first (`betafold_mlx.fold.ranking.rank_models`):
-        no judge chooses. On validation structures the most central of eight is as near to the experiment.
-
-        Parameters
-        ----------
-        peptides : sequence of Peptide
-            What to label; the labels come in their order.
-        samples : int
-            Structures that each label is chosen from.
-        seed : int
-            0 to 2^31 - 1.
-
-        Raises
-        ------
-        BetafoldError
-            Numbers out of range, or weights that give no finite numbers.
+        The label is the sample that the networks' own confidence puts first
+        (`betafold_mlx.fold.ranking.rank_models`): no judge chooses. On validation structures the most central of
+        eight is as near to the experiment. BetafoldError for numbers out of range, or weights that give no finite
+        numbers.
         """
         if samples < 1:
             raise BetafoldError(f"samples must be at least 1, not {samples}")

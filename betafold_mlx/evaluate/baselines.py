@@ -104,15 +104,8 @@ def constant_torsions(items: Sequence[Item], degrees: tuple[float, float, float]
 def type_prior(dataset: Dataset) -> np.ndarray:
     """Return the circular mean torsions of each residue type in the train split, each residue counted once.
 
-    Returns
-    -------
-    numpy.ndarray
-        (20, 3) radians by residue id. A type that does not occur has the mean over all types.
-
-    Raises
-    ------
-    BetafoldError
-        Where the train split is empty.
+    (20, 3) radians by residue id. A type that does not occur has the mean over all types; BetafoldError where the
+    split is empty.
     """
     records = [record for record in dataset.records if record.split == "train"]
     if not records:

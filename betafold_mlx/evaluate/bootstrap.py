@@ -22,21 +22,9 @@ _CHUNK = 1000  # resamples whose medians are found at a time
 
 
 class ClusterBootstrap:
-    """Resamples of a set of items by their clusters.
+    """Resamples of a set of items by their clusters, (n,); the same clusters and seed give the same ones.
 
-    Parameters
-    ----------
-    clusters : numpy.ndarray
-        (n,) cluster of each item.
-    seed : int
-        The same clusters and seed give the same resamples.
-    resamples : int
-        Number R of resamples.
-
-    Attributes
-    ----------
-    count : int
-        Number C of clusters.
+    `count` is the number of clusters, C; R is the number of resamples.
     """
 
     def __init__(self, clusters: np.ndarray, seed: int, resamples: int = RESAMPLES) -> None:

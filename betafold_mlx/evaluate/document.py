@@ -32,35 +32,21 @@ def build_document(
     clustered: bool = True,
     everything: bool = False,
 ) -> dict[str, Any]:
-    """Return the whole document of an evaluation.
+    """Return the whole document of an evaluation, of no item at all where nothing could be scored.
 
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The scores; of no item at all where nothing could be scored.
-    header : mapping
-        What was asked for and of what: keys that go in front as they are.
-    seed : int
-        Of the bootstrap.
-    clustered : bool
-        Whether the items' clusters mean something; without, there are no comparisons.
-    everything : bool
-        Whether to give a group of all items first.
+    The keys of `header` go in front as they are. Without `clustered` the items' clusters mean nothing, and there are
+    no comparisons; with `everything` there is a group of all items first. JSON values only: NaN is None, numbers have
+    4 decimals.
 
-    Returns
-    -------
-    dict
-        JSON values only: NaN is None, numbers have 4 decimals.
-
-        ``judged``: name of the judged method; ``methods``: name -> description. ``groups``: list of dict with
-        ``name``, ``n``, ``residues``, ``clusters``, ``figures`` (method -> `method_figures`), ``comparisons`` (other
-        method -> `compare`) and ``intervals`` (whether there are enough clusters for them), and, where they are known,
-        ``confidence`` (`confidence_figures`), ``ranking`` (`ranking_figures`), ``bonds`` (`bond_figures`) and
-        ``pairing`` (`disulfide_figures`); the last three are left out where there is nothing to tell. ``classes``:
-        `class_figures`. ``scope``: `measure_scope`, where it was asked for. ``records``: one an item, with its
-        native ``secondary_structure``, every method's scores and, of the judged one, the residues' ``deviation``,
-        ``lddt`` and ``plddt``, the scores of all its models (``ensemble``), the ``stated_bonds`` of each model, and
-        what it prefers where no disulfides are stated (``pairing``: `disulfide_record`).
+    ``judged``: name of the judged method; ``methods``: name -> description. ``groups``: list of dict with
+    ``name``, ``n``, ``residues``, ``clusters``, ``figures`` (method -> `method_figures`), ``comparisons`` (other
+    method -> `compare`) and ``intervals`` (whether there are enough clusters for them), and, where they are known,
+    ``confidence`` (`confidence_figures`), ``ranking`` (`ranking_figures`), ``bonds`` (`bond_figures`) and
+    ``pairing`` (`disulfide_figures`); the last three are left out where there is nothing to tell. ``classes``:
+    `class_figures`. ``scope``: `measure_scope`, where it was asked for. ``records``: one an item, with its
+    native ``secondary_structure``, every method's scores and, of the judged one, the residues' ``deviation``,
+    ``lddt`` and ``plddt``, the scores of all its models (``ensemble``), the ``stated_bonds`` of each model, and
+    what it prefers where no disulfides are stated (``pairing``: `disulfide_record`).
     """
     groups = group_items(evaluation.items, everything)
     document = {

@@ -24,21 +24,12 @@ MIN_MODELS = 3
 
 @dataclass(frozen=True)
 class Ensembles:
-    """The models of n items, m in all.
+    """The models of n items, m in all."""
 
-    Attributes
-    ----------
-    scores : Scores
-        Of all m models: item after item, and of each item in the order in which its models were ranked.
-    counts : numpy.ndarray
-        (n,) int: number of models of each item, at least 1.
-    plddt : numpy.ndarray or None
-        (m,) mean pLDDT of each model, 0 to 100.
-    """
-
+    # of all m models: item after item, and of each item in the order in which its models were ranked
     scores: Scores
-    counts: np.ndarray
-    plddt: np.ndarray | None = None
+    counts: np.ndarray  # (n,) int: number of models of each item, at least 1
+    plddt: np.ndarray | None = None  # (m,) mean pLDDT of each model, 0 to 100
 
     @property
     def parts(self) -> list[slice]:
@@ -122,22 +113,17 @@ def score_ensembles(
 
 
 def ranking_figures(ensembles: Ensembles, bootstrap: ClusterBootstrap | None) -> dict[str, Any] | None:
-    """Return how well confidence ranks the models of one peptide, over the items of a group.
+    """Return how well confidence ranks the models of one peptide, over the items of a group that have `MIN_MODELS`.
 
-    Returns
-    -------
-    dict or None
-        None where no item has `MIN_MODELS` models. Else, over the items that have:
+    None where no item has. Else ``n``, and ``models`` in all; ``spearman_rmsd``: mean over items of Spearman's
+    correlation of mean pLDDT with RMSD among the item's models (negative is right), and ``spearman_n``, the items
+    where it is defined; ``hit_rate``: share of items whose first model is the best one, ``chance``: what a blind
+    choice would reach, and ``hit_rate_minus_chance``; ``rmsd_first``, ``rmsd_mean``, ``rmsd_best``: mean over items
+    of the RMSD of the first, of all, of the best model; ``first_minus_mean``: their difference (negative is right).
 
-        ``n``, and ``models`` in all; ``spearman_rmsd``: mean over items of Spearman's correlation of mean pLDDT with
-        RMSD among the item's models (negative is right), and ``spearman_n``, the items where it is defined;
-        ``hit_rate``: share of items whose first model is the best one, ``chance``: what a blind choice would reach, and
-        ``hit_rate_minus_chance``; ``rmsd_first``, ``rmsd_mean``, ``rmsd_best``: mean over items of the RMSD of the
-        first, of all, of the best model; ``first_minus_mean``: their difference (negative is right).
-
-        The correlation and the two differences have ``mean``, ``low``, ``high`` (95 % interval over clusters) and
-        ``excludes_zero``; the last three are None without a bootstrap, with too few clusters, or where all items say
-        the same: resampling those would call certain what a few agreed on by chance.
+    The correlation and the two differences have ``mean``, ``low``, ``high`` (95 % interval over clusters) and
+    ``excludes_zero``; the last three are None without a bootstrap, with too few clusters, or where all items say
+    the same: resampling those would call certain what a few agreed on by chance.
     """
     if ensembles.plddt is None or not (ensembles.counts >= MIN_MODELS).any():
         return None

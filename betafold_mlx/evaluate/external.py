@@ -67,10 +67,7 @@ class NotScored(NamedTuple):
 def load_references(path: Path, split: str) -> ReferenceSet:
     """Read references: a split of a data set, backbone JSON lines, a PDB or mmCIF file, or a folder of such files.
 
-    Raises
-    ------
-    BetafoldError
-        Where there is no usable structure.
+    BetafoldError where there is no usable structure.
     """
     if is_dataset(path):
         dataset = Dataset.load(path)

@@ -35,12 +35,8 @@ class Item:
 def split_items(dataset: Dataset, split: str, limit: int | None = None) -> list[Item]:
     """Return the fragments, then the whole peptides of a split, ``validation`` or ``test``.
 
-    With a `limit`, at most that number of each kind, evenly spread over the data set's order.
-
-    Raises
-    ------
-    BetafoldError
-        Where the data set holds predictions.
+    With a `limit`, at most that number of each kind, evenly spread over the data set's order. BetafoldError where the
+    data set holds predictions.
     """
     if dataset.origin != EXPERIMENTAL:
         raise BetafoldError(

@@ -33,43 +33,21 @@ SAMPLES = 5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of several methods on the same items.
-
-    Attributes
-    ----------
-    items : list of Item
-        What was predicted.
-    scores : dict
-        Name of the method -> Scores; the judged method first.
-    descriptions : dict
-        Name of the method -> what it is.
-    plddt : list of numpy.ndarray or None
-        (L,) confidence of the judged method for each item, 0 to 100.
-    details : list of dict
-        What else is to be told of each item, for its record in the report.
-    notes : list of str
-        What a reader should know.
-    ensembles : Ensembles or None
-        All models of the judged method, where it makes several.
-    bonds : list of tuple of tuple of Bond, or None
-        For each item and each of its models, the stated bonds as the coordinates have them.
-    disulfides : list of dict or None
-        `betafold_mlx.evaluate.bond_rates.disulfide_record` of each item, with what the model prefers when none are
-        stated.
-    scope : dict or None
-        See `betafold_mlx.evaluate.scope.measure_scope`.
-    """
+    """Scores of several methods on the same items."""
 
     items: list[Item]
-    scores: dict[str, Scores]
-    descriptions: dict[str, str]
-    plddt: list[np.ndarray] | None
-    details: list[dict[str, Any]]
-    notes: list[str] = field(default_factory=list)
-    ensembles: Ensembles | None = None
+    scores: dict[str, Scores]  # name of the method -> Scores; the judged method first
+    descriptions: dict[str, str]  # name of the method -> what it is
+    plddt: list[np.ndarray] | None  # (L,) confidence of the judged method for each item, 0 to 100
+    details: list[dict[str, Any]]  # what else is to be told of each item, for its record in the report
+    notes: list[str] = field(default_factory=list)  # what a reader should know
+    ensembles: Ensembles | None = None  # all models of the judged method, where it makes several
+    # for each item and each of its models, the stated bonds as the coordinates have them
     bonds: list[tuple[tuple[Bond, ...], ...]] | None = None
+    # `betafold_mlx.evaluate.bond_rates.disulfide_record` of each item, with what the model prefers when none are
+    # stated
     disulfides: list[dict[str, Any] | None] | None = None
-    scope: dict[str, Any] | None = None
+    scope: dict[str, Any] | None = None  # see `betafold_mlx.evaluate.scope.measure_scope`
 
 
 def evaluate_model(
@@ -83,20 +61,11 @@ def evaluate_model(
     samples: int = SAMPLES,
     scope: int | None = None,
 ) -> Evaluation:
-    """Fold the items with their stated chemistry and without it, and score the model beside the baselines.
+    """Fold at least one item with its stated chemistry and without it, and score the model beside the baselines.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Its train split is what the type prior and the nearest neighbour know.
-    items : sequence of Item
-        At least one.
-    beside : Predictor, optional
-        Another model to compare with.
-    samples : int
-        Models of each item; the first, which the model ranks highest, is judged.
-    scope : int, optional
-        How many random and how many shuffled sequences to fold too; without it none, and no disordered ones.
+    The train split of the data set is what the type prior and the nearest neighbour know; `beside` is another model
+    to compare with. Of the `samples` of each item the first, which the model ranks highest, is judged. `scope` is how
+    many random and how many shuffled sequences to fold too; without it none, and no disordered ones.
     """
     predictions = fold_all(predictor, [item.peptide for item in items], samples, seed, say)
     # Some of the disulfides were read off the native structure, and no baseline uses any: what are they worth?

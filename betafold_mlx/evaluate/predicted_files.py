@@ -38,12 +38,8 @@ class PredictedChain:
 def read_predictions(path: Path) -> list[PredictedChain]:
     """Read every protein chain of every model of a PDB or mmCIF file, plain or gzipped, in file order.
 
-    Nothing is cut or dropped for its geometry. Caps, ligands and waters are no part of a chain.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file cannot be read or is damaged.
+    Nothing is cut or dropped for its geometry. Caps, ligands and waters are no part of a chain. BetafoldError where
+    the file cannot be read or is damaged.
     """
     chains = []
     for model in parse_structure(path, first_model_only=False):

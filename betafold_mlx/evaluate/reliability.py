@@ -21,20 +21,16 @@ _NOTHING = 1e-18  # of the squared size of ranks: less is left of them by roundi
 def confidence_figures(plddt: Sequence[np.ndarray], scores: Scores) -> dict[str, Any]:
     """Return how well the confidence of n structures, n times (L,) from 0 to 100, ranks and is calibrated.
 
-    Returns
-    -------
-    dict
-        RMSD is that of CA where a structure has no more. NaN where there is too little to tell.
+    RMSD is that of CA where a structure has no more. NaN where there is too little to tell.
 
-        ``mean_plddt`` and ``mean_lddt``: both 0 to 100, means over items.
-        ``expected_calibration_error``: of the ``residues`` and of the ``models`` (means over residues), 0 to 100.
-        ``spearman_lddt`` and ``spearman_rmsd``: of mean pLDDT with mean lDDT, with RMSD; over items.
-        ``partial_spearman_lddt`` and ``partial_spearman_rmsd``: the same, length and helix content (the share of H
-        in the predicted structure) removed.
-        ``most_confident``: number ``n``, ``rmsd_mean`` and ``rmsd_median`` of the 20 % of highest mean pLDDT, and the
-        ratios of these to those of all items, ``mean_ratio`` and ``median_ratio``.
-        ``risk_coverage``: see `risk_coverage`.
-        ``reliability``: residues by pLDDT in 10 bins, see `reliability`.
+    ``mean_plddt`` and ``mean_lddt``: both 0 to 100, means over items.
+    ``expected_calibration_error``: of the ``residues`` and of the ``models`` (means over residues), 0 to 100.
+    ``spearman_lddt`` and ``spearman_rmsd``: of mean pLDDT with mean lDDT, with RMSD; over items.
+    ``partial_spearman_lddt`` and ``partial_spearman_rmsd``: the same, length and helix content (the share of H
+    in the predicted structure) removed.
+    ``most_confident``: number ``n``, ``rmsd_mean`` and ``rmsd_median`` of the 20 % of highest mean pLDDT, and the
+    ratios of these to those of all items, ``mean_ratio`` and ``median_ratio``.
+    ``risk_coverage``, ``reliability``: see the functions of these names.
     """
     means = np.array([values.mean() for values in plddt])
     reached = 100.0 * scores.mean_lddt
@@ -121,19 +117,11 @@ def chance_above(first: np.ndarray, second: np.ndarray) -> float:
 def risk_coverage(confidence: np.ndarray, risk: np.ndarray) -> dict[str, Any]:
     """Return the risk of the most confident items at each coverage (Y. Geifman and R. El-Yaniv, NeurIPS 2017).
 
-    Parameters
-    ----------
-    confidence, risk : numpy.ndarray
-        (n,) n >= 1: confidence, and RMSD in Angstrom.
-
-    Returns
-    -------
-    dict
-        ``coverage`` in percent (`COVERAGES`; a part of an item counts as one) and ``rmsd``, the mean of so many of the
-        most confident items. ``area``: mean over k = 1..n of the mean RMSD of the k most confident, that is the area
-        under the curve; ``area_perfect``: the same when sorted by RMSD itself. A confidence that knows nothing
-        has, on average, the area of the mean RMSD. Items of equal confidence count as the mean of them, whatever their
-        order.
+    Of at least one item, confidence and RMSD in Angstrom, (n,): ``coverage`` in percent (`COVERAGES`; a part of an
+    item counts as one) and ``rmsd``, the mean of so many of the most confident items. ``area``: mean over k = 1..n of
+    the mean RMSD of the k most confident, that is the area under the curve; ``area_perfect``: the same when sorted by
+    RMSD itself. A confidence that knows nothing has, on average, the area of the mean RMSD. Items of equal confidence
+    count as the mean of them, whatever their order.
     """
     _, group, counts = np.unique(-confidence, return_inverse=True, return_counts=True)
     group = group.reshape(-1)

@@ -89,20 +89,17 @@ def measure_scope(
 ) -> dict[str, Any]:
     """Fold sequences without a fold of their own, and compare the confidence with that on real structures.
 
-    `predictions` are those of the items, with as many `samples`: the best of more would look more confident. `count` is
-    the number of random sequences, and the maximum number of shuffled fragments and of shuffled peptides.
+    `predictions` are those of the items, with as many `samples`: the best of more would look more confident. `count`
+    is the number of random sequences, and the maximum number of shuffled fragments and of shuffled peptides.
 
-    Returns
-    -------
-    dict
-        ``confident``: `CONFIDENT`. ``sets``: list of dict with ``name`` (of the items: ``fragments``, ``peptides``,
-        ``free peptides``, the oligomeric among these; ``random``, ``shuffled fragments``, ``shuffled free peptides``,
-        ``disordered``), ``n``, ``mean_plddt`` (over peptides), ``share_confident`` (of peptides whose mean pLDDT is
-        higher than `CONFIDENT`), ``helix_share`` (of all residues, state H of P-SEA), and ``real_above``: chance that
-        a fragment (for shuffled free peptides: a free peptide) has a higher mean pLDDT than one of the set (None
-        without any); empty sets are left out. ``disordered``: each piece with ``name``, ``sequence``, ``source``,
-        ``seen`` (whether 10 residues in a row of it occur in a training chain), ``mean_plddt`` and
-        ``secondary_structure``.
+    ``confident``: `CONFIDENT`. ``sets``: list of dict with ``name`` (of the items: ``fragments``, ``peptides``,
+    ``free peptides``, the oligomeric among these; ``random``, ``shuffled fragments``, ``shuffled free peptides``,
+    ``disordered``), ``n``, ``mean_plddt`` (over peptides), ``share_confident`` (of peptides whose mean pLDDT is
+    higher than `CONFIDENT`), ``helix_share`` (of all residues, state H of P-SEA), and ``real_above``: chance that
+    a fragment (for shuffled free peptides: a free peptide) has a higher mean pLDDT than one of the set (None
+    without any); empty sets are left out. ``disordered``: each piece with ``name``, ``sequence``, ``source``,
+    ``seen`` (whether 10 residues in a row of it occur in a training chain), ``mean_plddt`` and
+    ``secondary_structure``.
     """
     rng = np.random.default_rng(seed)
     pieces = disordered_pieces()

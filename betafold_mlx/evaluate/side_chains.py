@@ -32,14 +32,9 @@ Method = Callable[[Sequence[Window], SideChainExamples], np.ndarray]
 
 @dataclass(frozen=True)
 class RotamerLibrary:
-    """A backbone-dependent rotamer library: counts of training residues by phi and psi, as Dunbrack & Karplus 1993.
+    """A backbone-dependent rotamer library: counts of training residues by phi and psi, as Dunbrack & Karplus 1993."""
 
-    Attributes
-    ----------
-    weight : numpy.ndarray
-        (20, 13, 13, K) probability of each rotamer. The last bin of phi and of psi is for an undefined one.
-    """
-
+    # (20, 13, 13, K) probability of each rotamer. The last bin of phi and of psi is for an undefined one
     weight: np.ndarray
 
     @classmethod

@@ -53,21 +53,9 @@ class _Model(NamedTuple):
 
 
 def measure(prediction: Prediction, model: int = 0, rotamers: Rotamers | None = None) -> Counts:
-    """Count what is unusual in a model of a prediction.
+    """Count what is unusual in a model, from 0, of a prediction with side chains; `Counts` add up over models.
 
-    Parameters
-    ----------
-    prediction : Prediction
-        With side chains.
-    model : int
-        From 0.
-    rotamers : Rotamers, optional
-        The library that side chains are compared with.
-
-    Returns
-    -------
-    Counter of str
-        `Counts`, to be added up over models.
+    Side chains are compared with the library `rotamers`, where one is given.
     """
     part = _heavy(written_prediction(prediction), model)
     counts = _geometry(prediction, part) + _hands(prediction, part)

@@ -20,41 +20,22 @@ CA = 1
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of n structures, in the order of the items they were scored against.
+    """Scores of n structures, in the order of the items they were scored against."""
 
-    Attributes
-    ----------
-    rmsd : numpy.ndarray
-        (n,) Angstrom: N, CA, C after optimal superposition by a proper rotation. NaN where the structure has
-        only CA atoms.
-    ca_rmsd : numpy.ndarray
-        (n,) Angstrom: the same over CA alone.
-    deviation : list of numpy.ndarray
-        n times (L,) Angstrom: root mean square over a residue's N, CA, C (or CA, where there is no more) after
-        the superposition of the whole peptide.
-    torsion_error : list of numpy.ndarray
-        n times (L, 3) degrees: absolute circular error of phi, psi, omega; NaN where undefined.
-    secondary_structure : list of str
-        P-SEA states of the structures.
-    q3 : numpy.ndarray
-        (n,) share of residues in the state that P-SEA gives the experimental CA atoms.
-    ca_distance_error : numpy.ndarray
-        (n,) Angstrom.
-    lddt : list of numpy.ndarray
-        n times (L,) CA-lDDT of each residue, 0 to 1.
-    gdt_ts : numpy.ndarray
-        (n,) 0 to 1.
-    """
-
+    # (n,) Angstrom: N, CA, C after optimal superposition by a proper rotation. NaN where the structure has only CA
+    # atoms
     rmsd: np.ndarray
-    ca_rmsd: np.ndarray
+    ca_rmsd: np.ndarray  # (n,) Angstrom: the same over CA alone
+    # n times (L,) Angstrom: root mean square over a residue's N, CA, C (or CA, where there is no more) after the
+    # superposition of the whole peptide
     deviation: list[np.ndarray]
+    # n times (L, 3) degrees: absolute circular error of phi, psi, omega; NaN where undefined
     torsion_error: list[np.ndarray]
-    secondary_structure: list[str]
-    q3: np.ndarray
-    ca_distance_error: np.ndarray
-    lddt: list[np.ndarray]
-    gdt_ts: np.ndarray
+    secondary_structure: list[str]  # P-SEA states of the structures
+    q3: np.ndarray  # (n,) share of residues in the state that P-SEA gives the experimental CA atoms
+    ca_distance_error: np.ndarray  # (n,) Angstrom
+    lddt: list[np.ndarray]  # n times (L,) CA-lDDT of each residue, 0 to 1
+    gdt_ts: np.ndarray  # (n,) 0 to 1
 
     def __len__(self) -> int:
         return len(self.q3)
@@ -92,15 +73,9 @@ def _thirds(deviation: np.ndarray) -> list[float]:
 
 
 def score_structures(items: Sequence[Item], structures: Sequence[np.ndarray]) -> Scores:
-    """Score n structures against the experimental ones.
+    """Score n structures, n times (L, A, 3) with A >= 3, Angstrom, N, CA, C first, against the experimental ones.
 
-    Parameters
-    ----------
-    items : sequence of Item
-        n experimental structures.
-    structures : sequence of numpy.ndarray
-        n times (L, A, 3) with A >= 3, Angstrom, N, CA, C first. Where any N or C is NaN, only the CA atoms
-        count: backbone RMSD and torsion errors are then NaN.
+    Where any N or C is NaN, only the CA atoms count: backbone RMSD and torsion errors are then NaN.
     """
     rows: dict[str, list] = {entry.name: [None] * len(items) for entry in fields(Scores)}
     for members, length in length_batches([len(item) for item in items]):

@@ -32,19 +32,12 @@ def fit_traces(
 ) -> list[Fit]:
     """Fit backbones to C-alpha traces (L, 3), Angstrom, L >= 3 (rings: `MIN_RING`), each by itself.
 
-    A noisy trace is followed loosely (`looseness`), and exactly where that gives no backbone without a problem. The fit
-    of a trace with a coordinate that is not finite is all NaN, and has a problem.
+    A noisy trace is followed loosely (`looseness`), and exactly where that gives no backbone without a problem. The
+    fit of a trace with a coordinate that is not finite is all NaN, and has a problem.
 
-    Parameters
-    ----------
-    traces : sequence of numpy.ndarray
-        Lengths may differ.
-    residue : str
-        ``ALA`` or ``GLY``: type of all residues.
-    known : sequence of numpy.ndarray, optional
-        For each trace (L, 3) torsions in radians to keep, NaN where nothing is known.
-    rings : bool
-        Whether the last point stands before the first, and the bond between them is closed.
+    All residues are of the type `residue`, ``ALA`` or ``GLY``. `known` are for each trace (L, 3) torsions in radians
+    to keep, NaN where nothing is known. Of `rings` the last point stands before the first, and the bond between them
+    is closed.
     """
     if residue not in PLACEHOLDERS:
         raise BetafoldError(f"{residue!r} is not one of {', '.join(PLACEHOLDERS)}")

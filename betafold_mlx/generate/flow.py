@@ -46,23 +46,9 @@ def flow_loss(
 ) -> tuple[mx.array, dict[str, mx.array]]:
     """Return the loss of a batch, the mean squared error of the velocity and what `FlowConfig` adds, and its parts.
 
-    Parameters
-    ----------
-    model, layout : BackboneGenerator, Layout
-        The network, and the layout of the batch.
-    traces : sequence of mx.array
-        (B, S_k, 3) of each scale, Angstrom, zero-centred; zero at padding.
-    keys : mx.array
-        (B, 2) random keys: the draws of an example do not depend on the rest of the batch.
-    config : FlowConfig
-        Parts of the objective.
-
-    Returns
-    -------
-    loss : mx.array
-        Mean over points, scales and examples.
-    parts : dict of str to mx.array
-        ``scale_1`` ... of each scale, and ``distance`` where it is learned.
+    `traces` (B, S_k, 3) of each scale are in Angstrom, zero-centred, zero at padding; `keys` (B, 2) are random: the
+    draws of an example do not depend on the rest of the batch. The loss is the mean over points, scales and examples;
+    its parts are ``scale_1`` ... of each scale, and ``distance`` where it is learned.
     """
     scales = len(traces)
     units = [mx.array(noise_scale(scale, scales)) for scale in range(scales)]

@@ -32,12 +32,8 @@ _SHADES = np.array([(110, 125, 150, alpha) for alpha in (0, 50, 105, 165)], dtyp
 def png_address(index: np.ndarray, palette: np.ndarray) -> str:
     """Return an image as a ``data:`` address.
 
-    Parameters
-    ----------
-    index : numpy.ndarray
-        (rows, columns) uint8, which colour each pixel has.
-    palette : numpy.ndarray
-        (colours, 4) uint8: red, green, blue, alpha.
+    `index` (rows, columns) says which colour of the palette (colours, 4), red, green, blue and alpha, a pixel has;
+    uint8.
     """
     rows, columns = index.shape
     scanlines = np.concatenate([np.zeros((rows, 1), np.uint8), index.astype(np.uint8)], axis=1)

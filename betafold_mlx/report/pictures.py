@@ -22,11 +22,8 @@ _STRUCTURES = {"H": "helix", "E": "strand", "C": "coil"}
 def trace_picture(view: PredictionView, rank: int) -> dict[str, Any]:
     """Return the geometry of a model's picture, in pixels.
 
-    Returns
-    -------
-    dict
-        ``places``, (L, 2) of the residues; ``scale``, pixels an Angstrom, the same for all models; ``drawn``, lines and
-        residues in painter's order, each with a residue ``index`` or the ends, class and title of a line.
+    ``places``, (L, 2) of the residues; ``scale``, pixels an Angstrom, the same for all models; ``drawn``, lines and
+    residues in painter's order, each with a residue ``index`` or the ends, class and title of a line.
     """
     ca = view.coordinates[rank, :, _CA]
     places, scale = _places(view, ca)

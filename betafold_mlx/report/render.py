@@ -15,22 +15,11 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def render(template: str, **context: Any) -> Markup:
-    """Return a rendered template.
+    """Return a rendered template of the package, as ``lab/page.html``: HTML or SVG that stands in a document as is.
 
-    A whole page extends ``report/templates/page.html``, which explains what such a page has to set.
-
-    Parameters
-    ----------
-    template : str
-        Path of the template below the package ``betafold_mlx``: ``lab/page.html``.
-    **context
-        What the template names. Text is escaped unless it is `markupsafe.Markup`, such as another rendered template;
-        floats are rounded to two digits.
-
-    Returns
-    -------
-    markupsafe.Markup
-        HTML or SVG that stands in a document as it is.
+    A whole page extends ``report/templates/page.html``, which explains what such a page has to set. Text of the
+    context is escaped unless it is `markupsafe.Markup`, such as another rendered template; floats are rounded to two
+    digits.
     """
     return Markup(_environment().get_template(template).render(**context))
 

@@ -28,45 +28,24 @@ MIN_RING_LENGTH = 4
 
 @dataclass(frozen=True)
 class Backbone:
-    """One unbroken chain.
+    """One unbroken chain."""
 
-    Attributes
-    ----------
-    id : str
-        Record id, for example ``1le0_A``.
-    sequence : str
-        One-letter codes of the 20 standard residues, length L.
-    coordinates : numpy.ndarray
-        (L, 4, 3) float32, Angstrom: N, CA, C, O of each residue. Finite.
-    kind : str
-        ``free``, ``oligomer``, ``bound``, ``mhc_bound`` for peptides; ``chain``, ``segment``, ... for longer
-        chains; ``unknown`` where the source does not say.
-    cyclic : bool
-        Backbone closed head to tail.
-    disulfides : tuple of (int, int)
-        1-based residue pairs, i < j, sorted.
-    pdb, chain, method : str or None
-        As in the source.
-    resolution : float or None
-        Angstrom.
-    cluster : int or None
-        The source's own clustering, where it has one: to sample by, not to split by.
-    chi : numpy.ndarray or None
-        (L, 4) float32, radians: chi1 to chi4, NaN where a residue has none or its atoms are missing; None where
-        nothing is known of side chains.
-    """
-
-    id: str
-    sequence: str
-    coordinates: np.ndarray
+    id: str  # record id, for example ``1le0_A``
+    sequence: str  # one-letter codes of the 20 standard residues, length L
+    coordinates: np.ndarray  # (L, 4, 3) float32, Angstrom: N, CA, C, O of each residue. Finite
+    # ``free``, ``oligomer``, ``bound``, ``mhc_bound`` for peptides; ``chain``, ``segment``, ... for longer chains;
+    # ``unknown`` where the source does not say
     kind: str = "unknown"
-    cyclic: bool = False
-    disulfides: tuple[tuple[int, int], ...] = ()
+    cyclic: bool = False  # backbone closed head to tail
+    disulfides: tuple[tuple[int, int], ...] = ()  # 1-based residue pairs, i < j, sorted
+    # as in the source
     pdb: str | None = None
     chain: str | None = None
     method: str | None = None
-    resolution: float | None = None
-    cluster: int | None = None
+    resolution: float | None = None  # Angstrom
+    cluster: int | None = None  # the source's own clustering, where it has one: to sample by, not to split by
+    # (L, 4) float32, radians: chi1 to chi4, NaN where a residue has none or its atoms are missing; None where nothing
+    # is known of side chains
     chi: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -103,21 +82,9 @@ def complete_residues(coordinates: np.ndarray) -> np.ndarray:
 def backbone_problem(
     sequence: str, coordinates: np.ndarray, disulfides: Iterable[tuple[int, int]] = ()
 ) -> str | None:
-    """Say what keeps a sequence and its coordinates from being a `Backbone`.
+    """Say in a line what keeps a sequence, coordinates (L, 4, 3) and 1-based disulfides from being a `Backbone`.
 
-    Parameters
-    ----------
-    sequence : str
-        One-letter codes.
-    coordinates : numpy.ndarray
-        Any shape; (L, 4, 3) is right.
-    disulfides : iterable of (int, int)
-        1-based residue pairs.
-
-    Returns
-    -------
-    str or None
-        One line that names the first fault, or None where there is none.
+    None where nothing does. The coordinates may have any shape.
     """
     if not sequence:
         return "the sequence is empty"

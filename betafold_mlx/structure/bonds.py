@@ -48,7 +48,7 @@ def sulfur_disulfides(sulfurs: np.ndarray) -> Disulfides:
 
 
 def infer_disulfides(sequence: str, coordinates: np.ndarray) -> Disulfides:
-    """Guess the disulfides of a chain from its backbone alone.
+    """Guess the disulfides of a chain, 1-based and sorted, from its backbone (L, >=3, 3), N, CA, C first, Angstrom.
 
     Every cysteine gets a virtual CB and a ring of possible SG positions around it (all chi1). Two cysteines
     fit when some pair of these positions makes a disulfide of ideal lengths and angles within tolerance. Of
@@ -56,18 +56,6 @@ def infer_disulfides(sequence: str, coordinates: np.ndarray) -> Disulfides:
     knots the closest CB atoms are often not the bonded ones.
 
     Cysteines that bind a metal (zinc fingers) fit too and come out as disulfides.
-
-    Parameters
-    ----------
-    sequence : str
-        One-letter codes, length L.
-    coordinates : numpy.ndarray
-        (L, >=3, 3) Angstrom: N, CA, C first.
-
-    Returns
-    -------
-    tuple of (int, int)
-        1-based pairs, i < j, sorted.
     """
     cysteines = [i for i, letter in enumerate(sequence) if letter == "C"]
     if len(cysteines) < 2:

@@ -53,25 +53,12 @@ def place_caps(
     d_amino_acids: bool = False,
     phi: float = np.nan,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the heavy atoms of both caps of one model.
+    """Return the heavy atoms of both caps of one model (L, 5, 3), N, CA, C, O, CB, whose CB may be NaN; Angstrom.
 
-    Parameters
-    ----------
-    sequence : str
-        One-letter codes, length L.
-    coordinates : numpy.ndarray
-        (L, 5, 3) Angstrom: N, CA, C, O, CB; CB may be NaN.
-    n_cap, c_cap : str or None
-        ``ACE``, ``FOR`` or ``MYR``; ``NH2`` or ``NME``; None for a free end.
-    d_amino_acids : bool
-        The first residue is D. The caps then are the mirror image of those of the mirror image.
-    phi : float
-        Radians, of residue 1, where the n-cap leaves no choice of it: a stated bond holds it.
-
-    Returns
-    -------
-    before, behind : numpy.ndarray
-        (n, 3) and (m, 3) float64 Angstrom: their atoms as in `components.CAP_ATOMS`; none for a free end.
+    `n_cap` is ``ACE``, ``FOR`` or ``MYR``, `c_cap` ``NH2`` or ``NME``, None a free end, which has no atoms; the
+    others are as in `components.CAP_ATOMS`, (n, 3) and (m, 3) float64. Where the first residue is D
+    (`d_amino_acids`), the caps are the mirror image of those of the mirror image. `phi` is of residue 1, radians,
+    where a stated bond of the n-cap holds it.
     """
     atoms = np.asarray(coordinates, np.float64)
     if d_amino_acids:

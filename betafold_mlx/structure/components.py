@@ -46,20 +46,11 @@ _L_BY_DICTIONARY = frozenset({"AIB"})  # without a hand, and L in the dictionary
 
 
 class Monomer(NamedTuple):
-    """One position of a chain as it is written.
+    """One position of a chain as it is written."""
 
-    Attributes
-    ----------
-    name : str
-        Of the component.
-    letter : str
-        Of the standard residue it comes from; ``X`` for a cap.
-    number : int
-        Author's number: 1 to L for the residues, so 0 for a cap before them and L + 1 for one after.
-    """
-
-    name: str
-    letter: str
+    name: str  # of the component
+    letter: str  # of the standard residue it comes from; ``X`` for a cap
+    # author's number: 1 to L for the residues, so 0 for a cap before them and L + 1 for one after
     number: int
 
     @property
@@ -118,19 +109,11 @@ class End(NamedTuple):
 
 
 class WrittenBond(NamedTuple):
-    """A bond beyond those that a chain of residues has of itself.
-
-    Attributes
-    ----------
-    first, second : End
-        Its atoms.
-    length : float or None
-        Angstrom, in model 1; None where one of the atoms is not written.
-    """
+    """A bond beyond those that a chain of residues has of itself."""
 
     first: End
     second: End
-    length: float | None
+    length: float | None  # Angstrom, in model 1; None where one of the atoms is not written
 
     @property
     def disulfide(self) -> bool:
@@ -139,30 +122,15 @@ class WrittenBond(NamedTuple):
 
 
 class WrittenChain(NamedTuple):
-    """What both file formats say of a chain.
+    """What both file formats say of a chain."""
 
-    Attributes
-    ----------
-    title : str
-        Printable ASCII.
-    chain : sequence of Monomer
-        L residues, and caps where there are any.
-    names : sequence of tuple of str
-        Names of the n atoms that are written, by position.
-    coordinates : numpy.ndarray
-        (M, n, 3) float64 Angstrom, rounded to 0.001, without -0; models are ranked, best first.
-    b_factors : numpy.ndarray
-        (M, n) float64, 0 to 100.
-    bonds : sequence of WrittenBond
-        Disulfides first.
-    """
-
-    title: str
-    chain: Sequence[Monomer]
-    names: Sequence[tuple[str, ...]]
+    title: str  # printable ASCII
+    chain: Sequence[Monomer]  # L residues, and caps where there are any
+    names: Sequence[tuple[str, ...]]  # names of the n atoms that are written, by position
+    # (M, n, 3) float64 Angstrom, rounded to 0.001, without -0; models are ranked, best first
     coordinates: np.ndarray
-    b_factors: np.ndarray
-    bonds: Sequence[WrittenBond] = ()
+    b_factors: np.ndarray  # (M, n) float64, 0 to 100
+    bonds: Sequence[WrittenBond] = ()  # disulfides first
 
     def partners(self) -> list[list[int]]:
         """Return for each written atom those that it is bonded to, from 0.
@@ -222,18 +190,10 @@ def written_chain(
     b_factors: np.ndarray,
     bonds: Sequence[tuple[End, End]] = (),
 ) -> WrittenChain:
-    """Return a chain to be written, its bonds measured in model 1.
+    """Return a chain to be written, its bonds beyond the chain's own measured in model 1.
 
-    Parameters
-    ----------
-    title, chain, names
-        As in `WrittenChain`.
-    coordinates : numpy.ndarray
-        (M, n, 3) Angstrom.
-    b_factors : numpy.ndarray
-        (M, P) of the positions.
-    bonds : sequence of (End, End)
-        Those beyond the chain's own.
+    `coordinates` are (M, n, 3) Angstrom of the named atoms, `b_factors` (M, P) of the positions; all else is as in
+    `WrittenChain`.
     """
     first = coordinates[0].astype(np.float64)
     measured = []

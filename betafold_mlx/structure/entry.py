@@ -27,8 +27,6 @@ class EntryFileError(BetafoldError):
 def entry_id(text: str) -> str:
     """Return the id of a PDB entry in lower case, with four characters wherever it has such an id.
 
-    Examples
-    --------
     >>> entry_id("1LE0"), entry_id("PDB_00001LE0"), entry_id("pdb_10001le0")
     ('1le0', '1le0', 'pdb_10001le0')
     """
@@ -40,25 +38,15 @@ def entry_id(text: str) -> str:
 
 
 class EntryList(NamedTuple):
-    """A list of entries.
+    """A list of entries."""
 
-    Attributes
-    ----------
-    entries : list of str
-        Their ids as of `entry_id`, in the order of the list, each once.
-    problems : list of str
-        What in the list is no id, with the number of its line.
-    """
-
-    entries: list[str]
-    problems: list[str]
+    entries: list[str]  # their ids as of `entry_id`, in the order of the list, each once
+    problems: list[str]  # what in the list is no id, with the number of its line
 
 
 def read_entry_list(lines: Iterable[str]) -> EntryList:
     """Read a list of PDB ids, one a line or with commas between them; ``#`` begins a comment.
 
-    Examples
-    --------
     >>> read_entry_list(["# mine", "1LE0, 2evq", "", "1le0  # again", "1lee0"])
     EntryList(entries=['1le0', '2evq'], problems=["line 5: '1lee0' is not a PDB id (as 1abc or pdb_00001abc)"])
     """
@@ -77,13 +65,8 @@ def check_entry_file(path: Path, entry: str) -> None:
     """Check that a file is the gzipped mmCIF file of an entry, whole.
 
     The whole file is decompressed, which compares its checksum and its length with those that gzip keeps at the end.
-
-    Raises
-    ------
-    EntryFileError
-        It is cut off, damaged, no gzip file, no mmCIF, the file of another entry, or more than `gzipped.MAX_BYTES`.
-    OSError
-        It cannot be read.
+    EntryFileError where it is cut off, damaged, no gzip file, no mmCIF, the file of another entry, or more than
+    `gzipped.MAX_BYTES`; OSError where it cannot be read.
     """
     with path.open("rb") as raw:
         begin = raw.read(512)

@@ -28,28 +28,13 @@ class _RecordError(Exception):
 
 
 def read_backbones(path: Path, on_problem: Callable[[str, str], None] | None = None) -> Iterator[Backbone]:
-    """Yield the records of a backbone JSON lines file one by one.
+    """Yield the records of a backbone JSON lines file, plain or gzipped, one by one, checked by `backbone_problem`.
 
     A record without ``cyclic`` has it measured (`betafold_mlx.structure.backbone.ring_closed`). A record
     without ``disulfides`` has none here; `betafold_mlx.structure.bonds.infer_disulfides` can guess them.
 
-    Parameters
-    ----------
-    path : Path
-        Plain or gzipped file.
-    on_problem : callable, optional
-        Called as ``on_problem(name, reason)`` for each record that cannot be used, which is then skipped;
-        `name` is the record's id, or ``line N`` where it has none.
-
-    Yields
-    ------
-    Backbone
-        Checked by `betafold_mlx.structure.backbone.backbone_problem`.
-
-    Raises
-    ------
-    BetafoldError
-        For a file that cannot be read or is not text, and without `on_problem` for the first bad record.
+    A record that cannot be used is skipped after ``on_problem(name, reason)``, with its id or ``line N`` as the name;
+    without `on_problem` the first one raises BetafoldError, as a file does that cannot be read or is not text.
     """
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
@@ -71,15 +56,8 @@ def read_backbones(path: Path, on_problem: Callable[[str, str], None] | None = N
 def read_chi(path: Path) -> dict[tuple[str, str], np.ndarray]:
     """Read side-chain angles that lie apart from their backbones: JSON lines with ``id``, ``seq`` and ``chi``.
 
-    Returns
-    -------
-    dict
-        (id, sequence) -> (L, 4) float32 radians, NaN where undefined.
-
-    Raises
-    ------
-    BetafoldError
-        For a file that cannot be read, or the first bad record.
+    (id, sequence) -> (L, 4) float32 radians, NaN where undefined. BetafoldError for a file that cannot be read, or
+    the first bad record.
     """
     found = {}
     for number, line in enumerate(read_lines(path), start=1):
@@ -95,21 +73,11 @@ def read_chi(path: Path) -> dict[tuple[str, str], np.ndarray]:
 
 
 def write_backbones(path: Path, records: Iterable[Backbone]) -> None:
-    """Write records as backbone JSON lines, gzipped where the name ends in ``.gz``.
+    """Write records, one at a time, as backbone JSON lines, gzipped where the name ends in ``.gz``.
 
     Coordinates come back bit for bit as float32, chi angles to 0.05 degrees. The same records give the same bytes.
-
-    Parameters
-    ----------
-    path : Path
-        File to write; it is replaced only when all records are written.
-    records : iterable of Backbone
-        Written in order, one at a time.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file system refuses, or a record could not be read again.
+    The file is replaced only when all are written; BetafoldError where the file system refuses, or a record could not
+    be read again.
     """
     path = Path(path)
     with atomic_path(path) as temporary, temporary.open("wb") as raw:

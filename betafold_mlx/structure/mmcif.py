@@ -47,26 +47,10 @@ def mmcif_text(
     What gemmi writes of a structure of one chain, in its order, then the ModelCIF categories. (Through
     `gemmi.Structure` and its atoms, one Python object each, it takes several times as long.)
 
-    Parameters
-    ----------
-    written : WrittenChain
-        The chain.
-    name : str
-        Of the data block and the entry.
-    description : str
-        Name of the molecule.
-    polymer_type : str
-        As in ``_entity_poly.type``.
-    model_names : sequence of str
-        Names of the models.
-    model_type : str
-        A word of the dictionary: ``Ab initio model`` or ``Other``.
-    plddt : numpy.ndarray or None
-        (M, L), 0 to 100, as they are to be written. Caps have none. None where there is no confidence.
-    made_by : str
-        The model directory; empty where unknown.
-    details : str
-        What else there is to say of how the models were made; may be empty.
+    `name` is that of the data block and the entry, `description` that of the molecule, `polymer_type` as in
+    ``_entity_poly.type``, `model_type` a word of the dictionary, ``Ab initio model`` or ``Other``. `plddt` (M, L), 0
+    to 100, is written as it is; None where there is no confidence. `made_by` is the model directory, `details` what
+    else there is to say of how the models were made; both may be empty.
     """
     chain = written.chain
     block = gemmi.cif.Block(name)

@@ -31,24 +31,12 @@ MIN_SEGMENT = 2
 
 @dataclass(frozen=True)
 class Dropped:
-    """A part of a file that is in no backbone, or a place where a chain was cut.
+    """A part of a file that is in no backbone, or a place where a chain was cut."""
 
-    Attributes
-    ----------
-    model : int
-        Model number in the file.
-    chain : str
-        Chain name (author's); empty where the file has none.
-    residues : str
-        Author's residue numbers: one as ``5``, or two as ``5-9``.
-    reason : str
-        Why, for people.
-    """
-
-    model: int
-    chain: str
-    residues: str
-    reason: str
+    model: int  # model number in the file
+    chain: str  # chain name (author's); empty where the file has none
+    residues: str  # author's residue numbers: one as ``5``, or two as ``5-9``
+    reason: str  # why, for people
 
     def __str__(self) -> str:
         chain = f"chain {self.chain}" if self.chain else "unnamed chain"
@@ -57,21 +45,11 @@ class Dropped:
 
 @dataclass(frozen=True)
 class StructureFile:
-    """What was read from one file.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    backbones : list of Backbone
-        In file order; at least one.
-    dropped : list of Dropped
-        In file order.
-    """
+    """What was read from one file."""
 
     path: Path
-    backbones: list[Backbone]
-    dropped: list[Dropped]
+    backbones: list[Backbone]  # in file order; at least one
+    dropped: list[Dropped]  # in file order
 
 
 def find_structure_files(path: Path) -> list[Path]:

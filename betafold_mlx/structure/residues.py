@@ -33,31 +33,16 @@ _NO_POLYMER = (gemmi.EntityType.NonPolymer, gemmi.EntityType.Branched, gemmi.Ent
 
 @dataclass(frozen=True)
 class ReadResidue:
-    """One position of a chain.
+    """One position of a chain."""
 
-    Attributes
-    ----------
-    number : str
-        Author's residue number with insertion code, as ``12`` or ``12A``.
-    name : str
-        Residue name in the file.
-    letter : str
-        One-letter code; empty for a residue that is not one of the 20.
-    atoms : numpy.ndarray
-        (6, 3) float64, Angstrom: N, CA, C, O, CB, SG; NaN where an atom is absent, or a coordinate of it is
-        not a number or `MAX_COORDINATE` or more.
-    chi : numpy.ndarray
-        (4,) radians, NaN where the residue has none or an atom is absent.
-    problem : str or None
-        Why the residue cannot be part of a backbone.
-    """
-
-    number: str
-    name: str
-    letter: str
+    number: str  # author's residue number with insertion code, as ``12`` or ``12A``
+    name: str  # residue name in the file
+    letter: str  # one-letter code; empty for a residue that is not one of the 20
+    # (6, 3) float64, Angstrom: N, CA, C, O, CB, SG; NaN where an atom is absent, or a coordinate of it is not a
+    # number or `MAX_COORDINATE` or more
     atoms: np.ndarray
-    chi: np.ndarray
-    problem: str | None
+    chi: np.ndarray  # (4,) radians, NaN where the residue has none or an atom is absent
+    problem: str | None  # why the residue cannot be part of a backbone
 
 
 class _Conformer(NamedTuple):

@@ -24,18 +24,10 @@ strand."""
 
 
 def assign_secondary_structure(ca: np.ndarray) -> str:
-    """Return the secondary structure of an unbroken chain by P-SEA.
+    """Return the secondary structure of an unbroken chain of CA atoms (L, 3), Angstrom, by P-SEA.
 
-    Parameters
-    ----------
-    ca : numpy.ndarray
-        (L, 3) CA positions, Angstrom, L >= 0.
-
-    Returns
-    -------
-    str
-        L letters: ``H`` helix, ``E`` strand, ``C`` anything else. Up to five residues are too few to tell:
-        all ``C``. A residue that meets both sets of criteria is a strand.
+    L letters: ``H`` helix, ``E`` strand, ``C`` anything else. Up to five residues are too few to tell: all ``C``. A
+    residue that meets both sets of criteria is a strand.
     """
     return assign_secondary_structures([ca])[0]
 

@@ -26,21 +26,9 @@ class Batch(NamedTuple):
 
 
 def make_batch(windows: Sequence[Window], padded: int, featurizer: Featurizer | None = None) -> Batch:
-    """Pad examples into one batch.
+    """Pad B examples of at most `padded` residues into one batch, with the features of a frozen embedder's featurizer.
 
-    Parameters
-    ----------
-    windows : sequence of Window
-        B examples of at most `padded` residues.
-    padded : int
-        Padded length L.
-    featurizer : callable, optional
-        Makes the features of a frozen embedder; None for the residue embedder.
-
-    Returns
-    -------
-    Batch
-        Torsions are those of the window: phi of its first, psi and omega of its last residue are undefined.
+    Torsions are those of the window: phi of its first, psi and omega of its last residue are undefined.
     """
     inputs = collate([window.peptide for window in windows], padded)
     if featurizer is not None:

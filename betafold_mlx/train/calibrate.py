@@ -41,18 +41,8 @@ def calibrate(
     """Fold the validation batches as `fold` does, and fit the model's confidence to the lDDT they reach.
 
     Every peptide counts the same, whatever its length; whole peptides together count as much as fragments together,
-    since they are what people fold, and few.
-
-    Parameters
-    ----------
-    model : FoldingModel
-        Its `calibration` is replaced.
-    batches : list of (Batch, numpy.ndarray)
-        From `betafold_mlx.train.validate.validation_batches`.
-    templates : TemplateLibrary, optional
-        Known structures, none of them from the validation split.
-    seed : int
-        Of the samples.
+    since they are what people fold, and few. The batches are from `betafold_mlx.train.validate.validation_batches`;
+    none of the templates may be from the validation split.
     """
     features, reached, shares = [], [], []
     wholes = np.concatenate([whole for _, whole in batches])
@@ -80,22 +70,9 @@ def fit_logistic(
 ) -> tuple[np.ndarray, float]:
     """Fit a logistic regression of a share by Newton's method (iteratively reweighted least squares).
 
-    Parameters
-    ----------
-    features : numpy.ndarray
-        (n, F).
-    reached : numpy.ndarray
-        (n,), 0 to 1: not only the ends.
-    weights : numpy.ndarray
-        (n,) how much each counts.
-    ridge : float
-        Penalty on the squared weights of the standardised features, a unit of weight.
-
-    Returns
-    -------
-    weight : numpy.ndarray
-        (F,).
-    bias : float
+    Of features (n, F), the shares that were reached (n,), 0 to 1 and not only the ends, and how much each counts
+    (n,). `ridge` is the penalty on the squared weights of the standardised features. Return the weights (F,) and the
+    bias.
     """
     centre, scale = features.mean(axis=0), features.std(axis=0) + 1e-9
     x = np.concatenate([(features - centre) / scale, np.ones((len(features), 1))], axis=1)

@@ -6,24 +6,7 @@ from betafold_mlx.train.training_config import TrainConfig
 
 
 def training_card(config: TrainConfig, step: int, figures: dict[str, float], dataset: str) -> str:
-    """Return the text of the card.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        Settings of the run.
-    step : int
-        Steps done.
-    figures : dict
-        Validation figures at that step.
-    dataset : str
-        The data set in words.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """Return the card in Markdown, with the validation figures of a step; `dataset` is the data set in words."""
     network = config.network
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in figures.items())
     return f"""# A betafold-mlx folding model

@@ -44,37 +44,17 @@ S = TypeVar("S", bound=Settings)
 
 @dataclass
 class Counters:
-    """The counters of a run.
+    """The counters of a run."""
 
-    Attributes
-    ----------
-    step : int
-        Steps done.
-    best_score : float or None
-        Best validation figure so far; the lowest is the best.
-    best_step : int
-        The step it was measured at.
-    stale : int
-        Evaluations since then.
-    finished : bool
-        All steps done, or stopped early.
-    """
-
-    step: int = 0
-    best_score: float | None = None
-    best_step: int = 0
-    stale: int = 0
-    finished: bool = False
+    step: int = 0  # steps done
+    best_score: float | None = None  # best validation figure so far; the lowest is the best
+    best_step: int = 0  # the step it was measured at
+    stale: int = 0  # evaluations since then
+    finished: bool = False  # all steps done, or stopped early
 
 
 def check_free(directory: Path) -> None:
-    """Check that a folder can become that of a new run.
-
-    Raises
-    ------
-    BetafoldError
-        Where it holds a run or anything else already.
-    """
+    """Check that a folder can become that of a new run; BetafoldError where it holds a run or anything else already."""
     if (directory / RUN_FILE).exists():
         raise BetafoldError(
             f"{directory} already holds a run: continue it with --resume, or choose another folder"
@@ -84,13 +64,7 @@ def check_free(directory: Path) -> None:
 
 
 def start_run(directory: Path, config: Settings, dataset_sha256: str) -> None:
-    """Make a run folder.
-
-    Raises
-    ------
-    BetafoldError
-        As `check_free`.
-    """
+    """Make a run folder; BetafoldError as `check_free`."""
     check_free(directory)
     document = {"schema_version": 1, "settings": config.to_dict(), "dataset_sha256": dataset_sha256}
     write_text(directory / RUN_FILE, to_json(document))
@@ -101,25 +75,9 @@ def read_run(directory: Path, dataset_sha256: str) -> TrainConfig: ...
 @overload
 def read_run(directory: Path, dataset_sha256: str, kind: type[S]) -> S: ...
 def read_run(directory: Path, dataset_sha256: str, kind: Any = TrainConfig) -> Any:
-    """Return the settings of a run that is to go on.
+    """Return the settings, of this kind, of a run that is to go on.
 
-    Parameters
-    ----------
-    directory : Path
-        The run folder.
-    dataset_sha256 : str
-        Fingerprint of the data set.
-    kind : type
-        Of the settings.
-
-    Returns
-    -------
-    TrainConfig, or of the kind that was asked for
-
-    Raises
-    ------
-    BetafoldError
-        Where there is no run, it is damaged, or it was trained on another data set.
+    BetafoldError where there is no run, it is damaged, or it was trained on another data set.
     """
     path = directory / RUN_FILE
     try:
@@ -151,17 +109,9 @@ def save_last(
 
 
 def load_last(directory: Path, model: nn.Module, optimizer: optim.Optimizer) -> Counters:
-    """Restore the last checkpoint into `model` and `optimizer`.
+    """Restore the last checkpoint into `model` and `optimizer`; BetafoldError where it is damaged.
 
-    Returns
-    -------
-    Counters
-        Where the run stands; step 0 when it was stopped before its first checkpoint.
-
-    Raises
-    ------
-    BetafoldError
-        Where the checkpoint is damaged.
+    Return where the run stands: at step 0 when it was stopped before its first checkpoint.
     """
     last = directory / LAST
     if not last.exists():
@@ -203,14 +153,9 @@ def _layout(arrays: dict[str, mx.array]) -> dict[str, tuple[tuple[int, ...], mx.
 
 
 class MetricsLog:
-    """Metrics as JSON lines; lines past the checkpoint are dropped when a run goes on.
+    """Metrics of a run folder as JSON lines; lines past the checkpoint's step are dropped when a run goes on.
 
-    Parameters
-    ----------
-    directory : Path
-        The run folder.
-    step : int
-        Steps done by the checkpoint.
+    BetafoldError where the file system refuses.
     """
 
     def __init__(self, directory: Path, step: int) -> None:
@@ -228,13 +173,7 @@ class MetricsLog:
             raise self._failure(error) from error
 
     def write(self, values: dict[str, Any]) -> None:
-        """Append one line.
-
-        Raises
-        ------
-        BetafoldError
-            Where the file system refuses; `flush` and `close` as well.
-        """
+        """Append one line."""
         try:
             self._file.write(json.dumps(values) + "\n")
         except OSError as error:

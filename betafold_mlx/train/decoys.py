@@ -50,24 +50,12 @@ WITHOUT_TEMPLATES = 0.25
 
 
 class Decoys(NamedTuple):
-    """Candidates of B structures, S each, padded to L residues, with what they are worth.
+    """Candidates of B structures, S each, padded to L residues, with what they are worth."""
 
-    Attributes
-    ----------
-    inputs : JudgeInputs
-        What the judge is shown.
-    lddt : mx.array
-        (B, S, L), 0 to 1.
-    rmsd : mx.array
-        (B, S) backbone RMSD, Angstrom.
-    made : mx.array
-        (B, S) bool; False where a structure has fewer candidates than others of the batch.
-    """
-
-    inputs: JudgeInputs
-    lddt: mx.array
-    rmsd: mx.array
-    made: mx.array
+    inputs: JudgeInputs  # what the judge is shown
+    lddt: mx.array  # (B, S, L), 0 to 1
+    rmsd: mx.array  # (B, S) backbone RMSD, Angstrom
+    made: mx.array  # (B, S) bool; False where a structure has fewer candidates than others of the batch
 
 
 def fold_decoys(
@@ -108,22 +96,8 @@ def make_decoys(
 ) -> list[Path]:
     """Make batches of decoys, each from its number alone, and return their files; those that are there are kept.
 
-    Parameters
-    ----------
-    directory : Path
-        Where they go.
-    model : FoldingModel
-        What folds.
-    sampler : WindowSampler
-        Draws the training structures.
-    templates : TemplateLibrary or None
-        Of the training split.
-    numbers : range
-        Of the batches.
-    featurizer : callable, optional
-        Makes the features of a frozen embedder.
-    told : callable
-        Is called for each batch that is there.
+    The sampler draws the training structures, `templates` are of the training split. `told` is called for each batch
+    that is there.
     """
 
     def make(number: int) -> Decoys:

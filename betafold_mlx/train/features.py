@@ -37,19 +37,9 @@ def fill_by_esm(
     reporter: FillReporter | None = None,
     workers: Workers = INLINE,
 ) -> FilledCache:
-    """Make what a cache lacks by a converted ESM-2.
+    """Make what a cache lacks by a converted ESM-2, as `betafold_mlx.data.fill.fill_cache`.
 
-    Parameters
-    ----------
-    find : callable
-        Returns the directory of the ESM-2. It is called where something is missing only.
-    directory, dataset, fingerprint, embedder, windows, seed, reporter, workers
-        As in `betafold_mlx.data.fill.fill_cache`.
-
-    Raises
-    ------
-    BetafoldError
-        As `fill_cache`, and for an ESM-2 that is missing or damaged.
+    `find` returns the directory of the ESM-2. It is called where something is missing only.
     """
 
     def load() -> Embed:
@@ -83,27 +73,8 @@ def new_features(
 ) -> tuple[TrainConfig, EmbeddingCache | None]:
     """Return the settings of a new run with its embedder in them, and what makes its features.
 
-    Parameters
-    ----------
-    dataset : Path
-        The data set's folder.
-    data : Dataset
-        What is in it.
-    fingerprint : str
-        Its SHA-256.
-    config : TrainConfig
-        The settings without embedder.
-    embedder : Path or None
-        Directory of a converted ESM-2; None for the residue embedder.
-    cache : Path or None
-        The cache, where it is not the usual place.
-    reporter : FillReporter, optional
-        Receives the progress of filling the cache.
-
-    Raises
-    ------
-    BetafoldError
-        As `betafold_mlx.data.fill.fill_cache`.
+    `dataset` is the folder of the data, `fingerprint` their SHA-256. `embedder` is the directory of a converted
+    ESM-2, None for the residue embedder; `cache` the cache, where it is not the usual place.
     """
     if embedder is None:
         return config, None
@@ -131,21 +102,9 @@ def resumed_features(
 ) -> EmbeddingCache | None:
     """Return what makes the features of a run that goes on. The ESM-2 is needed only where the cache is not whole.
 
-    Parameters
-    ----------
-    dataset, data, fingerprint, cache, reporter
-        As in `new_features`.
-    config : TrainConfig
-        The settings of the run.
-    run : Path
-        Its folder.
-    embedder : str or None
-        Its embedder (``residue`` or a directory), where it is named again.
-
-    Raises
-    ------
-    BetafoldError
-        Another embedder or cache than the run began with, a cache that is not there, or as `fill_cache`.
+    `run` is the folder of the run; `embedder` (``residue`` or a directory) is its embedder, where it is named again.
+    All else is as in `new_features`. BetafoldError for another embedder or cache than the run began with, or a cache
+    that is not there.
     """
     wanted = config.network.embedder
     if embedder is not None and (embedder == RESIDUE) != (wanted.kind == RESIDUE):
@@ -165,13 +124,7 @@ def resumed_features(
 
 
 def check_mix(mix: Mix | None, distilled: Path | None, run: Path) -> None:
-    """Check that a run goes on with the distilled data that it began with, or with none.
-
-    Raises
-    ------
-    BetafoldError
-        Where it does not.
-    """
+    """Check that a run goes on with the distilled data that it began with, or with none; else BetafoldError."""
     if mix is None and distilled is not None:
         raise BetafoldError(f"the run {run} has no distilled data: leave out --distilled")
     if mix is not None and distilled is None:

@@ -11,30 +11,16 @@ from betafold_mlx.train.schedule import Schedule
 
 @dataclass(frozen=True)
 class JudgeTrainConfig(Schedule):
-    """Everything that determines a run, with the decoys and the versions.
-
-    Attributes
-    ----------
-    network : JudgeConfig
-        Sizes of the judge.
-    model_sha256 : str
-        Of the weights of the folding network that makes the decoys.
-    seed : int
-        Of the initial weights, the order of the decoys and the dropout.
-    batches : int
-        Batches of decoys to learn from.
-    peptide_share, disulfide_share : float
-        As in `betafold_mlx.data.sampling.SamplerConfig`: what the decoys are made of.
-    peptides, candidates : int
-        Structures of a step, and candidates of each.
-    """
+    """Everything that determines a run, with the decoys and the versions."""
 
     network: JudgeConfig = field(default_factory=JudgeConfig)
-    model_sha256: str = ""
-    seed: int = setting(0, min=0)
+    model_sha256: str = ""  # of the weights of the folding network that makes the decoys
+    seed: int = setting(0, min=0)  # of the initial weights, the order of the decoys and the dropout
     batches: int = setting(300, "Batches of decoys.", min=1)
+    # as in `betafold_mlx.data.sampling.SamplerConfig`: what the decoys are made of
     peptide_share: float = setting(0.3, min=0, max=1)
     disulfide_share: float = setting(0.25, min=0, max=1)
+    # structures of a step, and candidates of each
     peptides: int = setting(24, "Structures of a step.", min=1)
     candidates: int = setting(6, "Candidates of each that a step compares.", min=2)
     steps: int = setting(3000, "Optimiser steps.", min=1)

@@ -51,23 +51,9 @@ def judge_loss(verdict: Verdict, decoys: Decoys) -> tuple[mx.array, dict[str, mx
 
 
 class JudgeTrainer(Run):
-    """One training of a judge in one folder.
+    """One training of a judge in one folder, on files of decoys (`betafold_mlx.train.decoys`).
 
-    Parameters
-    ----------
-    directory : Path
-        The run folder.
-    decoys, validation : list of Path
-        Files of decoys (`betafold_mlx.train.decoys`) of training and of validation structures.
-    config : JudgeTrainConfig
-        Settings.
-    resume : bool
-        Go on from the folder's last checkpoint.
-
-    Raises
-    ------
-    BetafoldError
-        Without decoys, or with a damaged checkpoint.
+    BetafoldError without decoys, or with a damaged checkpoint.
     """
 
     config: JudgeTrainConfig

@@ -47,32 +47,12 @@ from betafold_mlx.train.warm_start import start_from
 class Trainer(Run):
     """One training run in one folder.
 
-    Parameters
-    ----------
-    directory : Path
-        The run folder.
-    dataset : Dataset
-        Data with ``train`` and ``validation`` splits.
-    config : TrainConfig
-        Settings.
-    dataset_sha256 : str
-        Its fingerprint, which the trained model records.
-    featurizer : callable, optional
-        Makes the features of a frozen embedder; needed when ``config.network.embedder`` is one.
-    resume : bool
-        Go on from the folder's last checkpoint.
-    ranks : Ranks, optional
-        Who share the work (`betafold_mlx.train.ranks.join`). Only rank 0 touches the run folder.
-    distilled : Dataset, optional
-        Distilled data to mix in, as ``config.mix`` says. It is never validated on.
-    start : LoadedModel, optional
-        Model whose weights a new run starts from.
+    `featurizer` makes the features of a frozen embedder; it is needed when ``config.network.embedder`` is one. The
+    `ranks` share the work (`betafold_mlx.train.ranks.join`); only rank 0 touches the run folder. `distilled` data are
+    mixed in as ``config.mix`` says, and never validated on. A new run starts from the weights of `start`.
 
-    Raises
-    ------
-    BetafoldError
-        For an empty split, a damaged checkpoint, an embedder without features, ranks with different data or
-        settings, or more ranks than a batch has examples.
+    BetafoldError for an empty split, a damaged checkpoint, an embedder without features, ranks with different data or
+    settings, or more ranks than a batch has examples.
     """
 
     config: TrainConfig

@@ -18,27 +18,14 @@ from betafold_mlx.train.training_config import LossWeights
 
 
 class Targets(NamedTuple):
-    """The structures of a batch that are to be learned.
+    """The structures of a batch that are to be learned."""
 
-    Attributes
-    ----------
-    coordinates : mx.array
-        (B, L, 4, 3) Angstrom: N, CA, C, O; zero at padding.
-    torsions : mx.array
-        (B, L, 3) radians.
-    defined : mx.array
-        (B, L, 3) bool, True where the torsion is defined.
-    weights : mx.array
-        (B,) weight of each peptide in the mean.
-    confidence : mx.array or None
-        (B,) factor of each peptide in the loss of the confidence, 0 where the structure is a prediction and no
-        measure of errors; None for 1.
-    """
-
-    coordinates: mx.array
-    torsions: mx.array
-    defined: mx.array
-    weights: mx.array
+    coordinates: mx.array  # (B, L, 4, 3) Angstrom: N, CA, C, O; zero at padding
+    torsions: mx.array  # (B, L, 3) radians
+    defined: mx.array  # (B, L, 3) bool, True where the torsion is defined
+    weights: mx.array  # (B,) weight of each peptide in the mean
+    # (B,) factor of each peptide in the loss of the confidence, 0 where the structure is a prediction and no measure
+    # of errors; None for 1
     confidence: mx.array | None = None
 
 
@@ -46,45 +33,20 @@ def torsion_loss(vectors: mx.array, torsions: mx.array, defined: mx.array) -> mx
     """Return the squared distance of the predicted vectors from the unit vectors of the true torsions.
 
     Its minimum is the mean unit vector of the context: direction = circular mean, length = mean resultant length.
-
-    Parameters
-    ----------
-    vectors : mx.array
-        (B, L, 3, 2) cosine and sine, not normalised.
-    torsions : mx.array
-        (B, L, 3) radians.
-    defined : mx.array
-        (B, L, 3) bool.
-
-    Returns
-    -------
-    mx.array
-        (B,) mean over the defined torsions; 0 where there are none.
+    Vectors (B, L, 3, 2) are cosine and sine, not normalised; of torsions (B, L, 3), radians, it is the mean over the
+    defined ones, (B,), 0 where there are none.
     """
     target = mx.stack([mx.cos(torsions), mx.sin(torsions)], axis=-1)  # (B, L, 3, 2)
     return masked_mean(mx.square(vectors - target).sum(axis=-1), defined, (1, 2))
 
 
 def fape(predicted: mx.array, target: mx.array, mask: mx.array, clamp: float = 10.0) -> mx.array:
-    """Return the frame-aligned point error (Jumper et al. 2021, suppl. algorithm 28).
+    """Return the frame-aligned point error (Jumper et al. 2021, suppl. algorithm 28), (B,).
 
     Every atom is seen from every residue's N-CA-C frame, in the prediction and in the experiment; the loss is the
     mean distance between the two views, in units of 10 Angstrom. It needs no superposition and tells mirror
-    images apart.
-
-    Parameters
-    ----------
-    predicted, target : mx.array
-        (B, L, A, 3) Angstrom, the same atoms, N, CA, C first.
-    mask : mx.array
-        (B, L) bool.
-    clamp : float
-        Distances are capped here, Angstrom: a wrong turn counts once, not with its lever arm.
-
-    Returns
-    -------
-    mx.array
-        (B,).
+    images apart. Both have the same atoms (B, L, A, 3), N, CA, C first. Distances are capped at `clamp`, Angstrom: a
+    wrong turn counts once, not with its lever arm.
     """
     views = []
     for coordinates in (predicted, target):
@@ -99,63 +61,25 @@ def fape(predicted: mx.array, target: mx.array, mask: mx.array, clamp: float = 1
 
 
 def confidence_loss(logits: mx.array, achieved: mx.array, mask: mx.array) -> mx.array:
-    """Return the cross-entropy of the predicted lDDT bins.
-
-    Parameters
-    ----------
-    logits : mx.array
-        (B, L, bins).
-    achieved : mx.array
-        (B, L) lDDT of the predicted structure, 0 to 1.
-    mask : mx.array
-        (B, L) bool.
-
-    Returns
-    -------
-    mx.array
-        (B,).
-    """
+    """Return the cross-entropy (B,) of the predicted bins (B, L, bins) of the lDDT (B, L) that was achieved, 0 to 1."""
     bins = mx.clip((achieved * PLDDT_BINS).astype(mx.int32), 0, PLDDT_BINS - 1)
     return masked_mean(cross_entropy(logits, bins), mask, 1)
 
 
 def ramachandran_loss(mixture: TorsionMixture, torsions: mx.array, defined: mx.array) -> mx.array:
-    """Return the negative log density of the true phi and psi.
+    """Return the negative log density of the true phi and psi of torsions (B, L, 3), radians, in nats.
 
-    Parameters
-    ----------
-    mixture : TorsionMixture
-        (B, L) distributions.
-    torsions : mx.array
-        (B, L, 3) radians.
-    defined : mx.array
-        (B, L, 3) bool.
-
-    Returns
-    -------
-    mx.array
-        (B,) mean over residues with a defined phi or psi, in nats.
+    (B,), the mean over residues with a defined phi or psi.
     """
     known = defined[..., :2]
     return masked_mean(-mixture.log_density(torsions[..., :2], known), known.any(axis=-1), 1)
 
 
 def distogram_loss(logits: mx.array, coordinates: mx.array, mask: mx.array) -> mx.array:
-    """Return the cross-entropy of the true C-alpha distance bins.
+    """Return the cross-entropy of the true C-alpha distance bins, in nats.
 
-    Parameters
-    ----------
-    logits : mx.array
-        (B, L, L, bins).
-    coordinates : mx.array
-        (B, L, A, 3) Angstrom, CA second.
-    mask : mx.array
-        (B, L) bool.
-
-    Returns
-    -------
-    mx.array
-        (B,) mean over pairs two residues apart or more, in nats.
+    Of logits (B, L, L, bins) and coordinates (B, L, A, 3), CA second; (B,), the mean over pairs two residues apart or
+    more.
     """
     ca = coordinates[:, :, 1]
     bins = distance_bins(distances(ca, ca))
@@ -168,14 +92,9 @@ def distogram_loss(logits: mx.array, coordinates: mx.array, mask: mx.array) -> m
 def total_loss(
     folded: Folded, targets: Targets, mask: mx.array, weights: LossWeights
 ) -> tuple[mx.array, dict[str, mx.array]]:
-    """Return the loss to minimise and its parts.
+    """Return the loss to minimise and its parts, batch means before weighting, by the names of `LossWeights`.
 
-    Returns
-    -------
-    loss : mx.array
-        Scalar.
-    parts : dict of str to mx.array
-        Batch means before weighting, by the names of `LossWeights`; a part of weight zero is not computed.
+    A part of weight zero is not computed.
     """
     predicted = folded.coordinates[:, :, :4]
     ca, target_ca = predicted[:, :, 1], targets.coordinates[:, :, 1]

@@ -33,18 +33,9 @@ def in_microbatches(
 ) -> Any:
     """Return the mean over the examples of what `function` returns for the microbatches of a batch, evaluated.
 
-    Parameters
-    ----------
-    model : nn.Module
-        What is differentiated.
-    function : callable
-        Makes a tree of arrays, each a mean over examples, of a batch and its keys.
-    batch : tree of mx.array
-        B examples: arrays whose first axis they are, or None, in tuples.
-    keys : mx.array
-        (B, 2) their random keys.
-    size : int
-        Examples of a microbatch, at most.
+    The function makes a tree of arrays, each a mean over examples, of a batch and its keys; what it differentiates is
+    the model. A batch is B examples, arrays whose first axis they are, or None, in tuples; the keys are (B, 2);
+    `size` is the maximum number of examples of a microbatch.
     """
     if mx.default_device().type != mx.DeviceType.cpu:  # a GPU wants large batches
         return function(batch, keys)

@@ -15,23 +15,10 @@ from betafold_mlx.train.training_config import Mix
 def mixed(
     sampler: WindowSampler, dataset_sha256: str, distilled: Dataset | None, mix: Mix | None
 ) -> WindowSampler | MixedSampler:
-    """Return what draws the batches of a run.
+    """Return what draws the batches of a run, from the sampler of the experimental data set with this fingerprint.
 
-    Parameters
-    ----------
-    sampler : WindowSampler
-        Of the experimental data set.
-    dataset_sha256 : str
-        Its fingerprint.
-    distilled : Dataset or None
-        The distilled data set.
-    mix : Mix or None
-        How it takes part.
-
-    Raises
-    ------
-    BetafoldError
-        One of the two is missing, or as `betafold_mlx.data.mix.check_origins`.
+    BetafoldError where one of the distilled data set and its mix is missing, or as
+    `betafold_mlx.data.mix.check_origins`.
     """
     check_origins(sampler.dataset, dataset_sha256, distilled)
     if (mix is None) != (distilled is None):

@@ -15,17 +15,11 @@ class BlockMuon(optim.MultiOptimizer):
     """Muon for the matrices of the blocks, AdamW for tables, vectors, and the first and last layers.
 
     Muon steps along the orthogonal matrix nearest to the mean gradient, so that all directions of a matrix learn
-    alike (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). Its matrices do not decay: MLX would add the
-    decay to the gradient, whose length Muon ignores.
+    alike (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). Its matrices do not decay: MLX would add
+    the decay to the gradient, whose length Muon ignores.
 
-    The ratio of both rates is kept, whatever rate is set later.
-
-    Parameters
-    ----------
-    rest : optim.AdamW
-        Of all other weights.
-    block_learning_rate, learning_rate : float
-        Muon's rate where `rest` has the second one.
+    Muon's rate is `block_learning_rate` where that of `rest` is `learning_rate`; their ratio is kept, whatever rate
+    is set later.
     """
 
     def __init__(self, rest: optim.AdamW, block_learning_rate: float, learning_rate: float) -> None:

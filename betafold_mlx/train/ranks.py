@@ -18,16 +18,9 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """The processes that ``mlx.launch`` started, or one process by itself.
+    """The processes that ``mlx.launch`` started, or one process by itself; the `main` one, rank 0, writes and reports.
 
     A method that is given something to share must be called by all ranks, in the same order.
-
-    Attributes
-    ----------
-    rank, size : int
-        This process, from 0, and how many there are.
-    main : bool
-        Whether this is rank 0, which writes and reports.
     """
 
     def __init__(self, group: mx.distributed.Group | None = None) -> None:
@@ -80,38 +73,20 @@ class Ranks:
         return json.loads(bytes(np.array(self.from_main({"data": own})["data"])))
 
     def check_same(self, what: str, value: Any) -> None:
-        """Check that all ranks have the value of rank 0.
-
-        Raises
-        ------
-        BetafoldError
-            On all ranks, where one has another.
-        """
+        """Check that all ranks have the value of rank 0; BetafoldError on all of them where one has another."""
         if self.any(self.value_from_main(value) != json.loads(json.dumps(value))):
             raise BetafoldError(f"the ranks do not have the same {what}: give all of them that of rank 0")
 
 
 def join() -> Ranks:
-    """Return the ranks that ``mlx.launch`` started; a process by itself is one.
-
-    Raises
-    ------
-    BetafoldError
-        They cannot connect.
-    """
+    """Return the ranks that ``mlx.launch`` started; a process by itself is one. BetafoldError: they cannot connect."""
     with mlx_errors():
         return Ranks(mx.distributed.init())
 
 
 @contextlib.contextmanager
 def mlx_errors(advice: str = "") -> Iterator[None]:
-    """Turn MLX's error about ranks that are lost or cannot connect into a line.
-
-    Raises
-    ------
-    BetafoldError
-        MLX's message, and the advice.
-    """
+    """Turn MLX's error about ranks that are lost or cannot connect into a line: its message, and the advice."""
     try:
         yield
     except RuntimeError as error:

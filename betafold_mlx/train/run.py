@@ -35,56 +35,25 @@ class DivergedError(BetafoldError):
 
 
 class Run(abc.ABC):
-    """Steps, evaluations and checkpoints in one folder, whatever is trained.
-
-    Attributes
-    ----------
-    directory : Path
-        The run folder.
-    config : Schedule
-        Settings.
-    dataset_sha256 : str
-        Fingerprint of the data set.
-    ranks : Ranks
-        Who share the work. Only the main one touches the run folder.
-    model : nn.Module
-        What is trained.
-    optimizer : optim.Optimizer
-        With what.
-    progress : Counters
-        How far the run is.
-    average : dict of str to mx.array
-        Running mean of the weights; empty where there is none.
-    """
+    """Steps, evaluations and checkpoints in one folder, whatever is trained."""
 
     directory: Path
     config: Schedule
-    dataset_sha256: str
-    ranks: Ranks = Ranks()
+    dataset_sha256: str  # fingerprint of the data set
+    ranks: Ranks = Ranks()  # who share the work. Only the main one touches the run folder
     model: nn.Module
     optimizer: optim.Optimizer
-    progress: Counters
+    progress: Counters  # how far the run is
+    # running mean of the weights; empty where there is none
     average: dict[str, mx.array] = {}  # noqa: RUF012 - replaced, never changed
     _stop: bool = False
 
     def run(self, report: Reporter = lambda event: None) -> bool:
-        """Train until the last step, the early stop, or an interrupt.
+        """Train until the last step, an early stop or an interrupt; `report` gets the figures of steps and evaluations.
 
-        Parameters
-        ----------
-        report : callable
-            Is given each step's and evaluation's figures.
-
-        Returns
-        -------
-        bool
-            True when the run is complete, False when an interrupt stopped it (its state is saved).
-
-        Raises
-        ------
-        BetafoldError
-            Where another process trains in the folder, the file system refuses, the loss is not a number, or another
-            rank is lost.
+        Return whether the run is complete: False when an interrupt stopped it (its state is saved). BetafoldError
+        where another process trains in the folder, the file system refuses, the loss is not a number, or another rank
+        is lost.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._signals())

@@ -13,37 +13,18 @@ _S = TypeVar("_S", bound="Schedule")
 
 
 class Schedule:
-    """Base of a frozen dataclass of settings, which has these fields; they are checked when it is made.
+    """Base of a frozen dataclass of settings, which has these fields; they are checked when it is made."""
 
-    Attributes
-    ----------
-    steps : int
-        Optimiser steps, at most; the learning rate reaches its floor at the last one.
-    learning_rate, final_learning_rate : float
-        Peak after the warm-up, and floor at the end of the cosine.
-    warmup : int
-        Steps of linear warm-up.
-    weight_decay : float
-        AdamW's.
-    clip : float
-        Largest global norm of the gradient.
-    evaluate_every : int
-        Steps between evaluations.
-    patience : int
-        Evaluations without a better one before the run stops early.
-    average : float
-        Decay a step of the running mean of the weights; 0: none.
-    """
-
-    steps: int
+    steps: int  # optimiser steps, at most; the learning rate reaches its floor at the last one
+    # peak after the warm-up, and floor at the end of the cosine
     learning_rate: float
     final_learning_rate: float
-    warmup: int
-    weight_decay: float
-    clip: float
-    evaluate_every: int
-    patience: int
-    average = 0.0
+    warmup: int  # steps of linear warm-up
+    weight_decay: float  # AdamW's
+    clip: float  # largest global norm of the gradient
+    evaluate_every: int  # steps between evaluations
+    patience: int  # evaluations without a better one before the run stops early
+    average = 0.0  # decay a step of the running mean of the weights; 0: none
 
     def __post_init__(self) -> None:
         check_settings(self, "training")
@@ -56,10 +37,8 @@ class Schedule:
     def from_dict(cls: type[_S], values: dict[str, Any]) -> _S:
         """Build the settings from parsed JSON, as `to_dict` wrote them.
 
-        Raises
-        ------
-        BetafoldError
-            Where a key is unknown or missing, or a value is of another type: another version, or another kind of run.
+        BetafoldError where a key is unknown or missing, or a value is of another type: another version, or another
+        kind of run.
         """
         another = "training settings of another version, or of another kind of run"
         try:

@@ -11,39 +11,24 @@ from betafold_mlx.train.schedule import Schedule
 
 @dataclass(frozen=True)
 class SideChainTrainConfig(Schedule):
-    """Everything that determines a run, with the data set and the versions.
-
-    Attributes
-    ----------
-    network : SideChainConfig
-        Sizes of the network.
-    model_sha256 : str
-        Of the weights of the folding network whose states it reads.
-    seed : int
-        Of the initial weights, the order of the examples and the noise.
-    read_states : bool
-        Whether the network reads the states of the folding network.
-    tokens, peptide_share, disulfide_share : int, float, float
-        As in `betafold_mlx.data.sampling.SamplerConfig`.
-    longest : int
-        Residues of the longest window; 50 where the network reads states.
-    noisy, noise : float
-        Share of the examples whose atoms are displaced, and the largest standard deviation, Angstrom.
-    """
+    """Everything that determines a run, with the data set and the versions."""
 
     network: SideChainConfig = field(default_factory=SideChainConfig)
-    model_sha256: str = ""
-    seed: int = setting(0, min=0)
+    model_sha256: str = ""  # of the weights of the folding network whose states it reads
+    seed: int = setting(0, min=0)  # of the initial weights, the order of the examples and the noise
     read_states: bool = setting(False, "Let the network read the states of the folding network.")
+    # as in `betafold_mlx.data.sampling.SamplerConfig`
     tokens: int = setting(1536, "Residues of a step, padding included.", min=1)
     peptide_share: float = setting(0.03, min=0, max=1)
     disulfide_share: float = setting(0.15, min=0, max=1)
+    # 50 where the network reads states
     longest: int = setting(
         144,
         "Residues of the longest window: what is around a residue is seldom all in 50.",
         min=8,
         max=1024,
     )
+    # share of the examples whose atoms are displaced, and the largest standard deviation, Angstrom
     noisy: float = setting(0.5, "Share of the examples whose atoms are displaced.", min=0, max=1)
     noise: float = setting(
         0.2, "Standard deviation of that, at most (Angstrom): backbones of a fold are not exact.", min=0

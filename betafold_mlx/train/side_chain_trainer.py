@@ -38,21 +38,11 @@ BUCKET = 48
 
 
 class SideChainExamples(NamedTuple):
-    """Native structures and their side chains.
+    """Native structures and their side chains."""
 
-    Attributes
-    ----------
-    inputs : SideChainInputs
-        One structure of each of B peptides.
-    chi : mx.array
-        (B, L, 4) radians, 0 where unknown.
-    defined : mx.array
-        (B, L, 4) bool.
-    """
-
-    inputs: SideChainInputs
-    chi: mx.array
-    defined: mx.array
+    inputs: SideChainInputs  # one structure of each of B peptides
+    chi: mx.array  # (B, L, 4) radians, 0 where unknown
+    defined: mx.array  # (B, L, 4) bool
 
 
 def make_examples(
@@ -117,27 +107,8 @@ def side_chain_figures(
 class SideChainTrainer(Run):
     """One training of a side-chain network in one folder.
 
-    Parameters
-    ----------
-    directory : Path
-        The run folder.
-    dataset : Dataset
-        With side chains.
-    folding : FoldingModel
-        Whose states the network reads.
-    config : SideChainTrainConfig
-        Settings.
-    featurizer : callable, optional
-        Makes the features of a frozen embedder.
-    resume : bool
-        Go on from the folder's last checkpoint.
-    start : SideChainNetwork, optional
-        Take over its rotamers and weights before the first step.
-
-    Raises
-    ------
-    BetafoldError
-        Without side chains, or with a damaged checkpoint.
+    The data set has side chains; the network reads the states of the folding one, and takes over the rotamers and
+    weights of `start` before the first step. BetafoldError without side chains, or with a damaged checkpoint.
     """
 
     config: SideChainTrainConfig

@@ -16,27 +16,16 @@ from betafold_mlx.train.schedule import Schedule
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What each part of the loss counts.
+    """What each part of the loss counts."""
 
-    Attributes
-    ----------
-    torsion : float
-        Squared error of the torsion vectors, `betafold_mlx.train.losses.torsion_loss`.
-    ramachandran : float
-        Negative log density of phi and psi, `ramachandran_loss`.
-    distogram : float
-        Cross-entropy of C-alpha distances, `distogram_loss`.
-    drmsd, fape : float
-        Losses through the reconstruction.
-    confidence : float
-        Cross-entropy of the predicted lDDT; it trains the confidence head alone.
-    """
-
+    # squared error of the torsion vectors, `betafold_mlx.train.losses.torsion_loss`
     torsion: float = setting(1.0, min=0)
-    ramachandran: float = setting(0.2, min=0)
-    distogram: float = setting(0.3, min=0)
+    ramachandran: float = setting(0.2, min=0)  # negative log density of phi and psi, `ramachandran_loss`
+    distogram: float = setting(0.3, min=0)  # cross-entropy of C-alpha distances, `distogram_loss`
+    # losses through the reconstruction
     drmsd: float = setting(0.03, min=0)
     fape: float = setting(0.0, min=0)
+    # cross-entropy of the predicted lDDT; it trains the confidence head alone
     confidence: float = setting(0.1, min=0)
 
     def __post_init__(self) -> None:
@@ -45,22 +34,13 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Mix:
-    """How a distilled data set takes part in a run.
+    """How a distilled data set takes part in a run."""
 
-    Attributes
-    ----------
-    dataset_sha256 : str
-        Its fingerprint.
-    experimental, distilled : float
-        Weights: their ratio is that of the examples of a batch.
-    until : int or None
-        Steps after which it takes no part any more.
-    """
-
-    dataset_sha256: str
+    dataset_sha256: str  # its fingerprint
+    # weights: their ratio is that of the examples of a batch
     experimental: float = 0.5
     distilled: float = 0.5
-    until: int | None = None
+    until: int | None = None  # steps after which it takes no part any more
 
     def __post_init__(self) -> None:
         for weight in (self.experimental, self.distilled):
@@ -79,57 +59,24 @@ class Mix:
 
 @dataclass(frozen=True)
 class TrainConfig(Schedule):
-    """Everything that determines a run, with the data set and the versions.
-
-    Attributes
-    ----------
-    network : ModelConfig
-        Sizes of the network.
-    sampler : SamplerConfig
-        How examples are drawn.
-    seed : int
-        Of the initial weights, the dropout and the order of the data.
-    steps : int
-        Optimiser steps; the learning rate reaches its floor at the last one.
-    learning_rate, final_learning_rate : float
-        Peak after the warm-up, and floor at the end of the cosine.
-    block_learning_rate : float
-        Muon's peak, for the matrices of the blocks (`betafold_mlx.train.muon`); 0: AdamW for these too.
-    warmup : int
-        Steps of linear warm-up.
-    weight_decay : float
-        AdamW's.
-    clip : float
-        Largest global norm of the gradient.
-    loss : LossWeights
-        What each part of the loss counts.
-    evaluate_every : int
-        Steps between evaluations on the validation split.
-    average : float
-        Decay a step of the running mean of the weights; 0: none. With it the mean is what is validated, and the last
-        one is kept rather than the best, which noise would pick.
-    calibrate : bool
-        Fit the confidence of the best weights to their errors on the validation split when the run is complete.
-    patience : int
-        Evaluations without a better one before the run stops early.
-    mix : Mix or None
-        The distilled data set that takes part; None for experimental structures alone.
-    """
+    """Everything that determines a run, with the data set and the versions."""
 
     network: ModelConfig = field(default_factory=ModelConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    seed: int = setting(0, min=0)
+    seed: int = setting(0, min=0)  # of the initial weights, the dropout and the order of the data
     steps: int = setting(3500, "Optimiser steps, at most.", min=1)
+    # peak after the warm-up, and floor at the end of the cosine
     learning_rate: float = setting(8e-4, "Learning rate at its peak.", min=0, min_open=True)
     block_learning_rate: float = setting(
         0.0, "Muon's rate at its peak, for the matrices of the blocks; 0: AdamW for these too.", min=0
     )
     final_learning_rate: float = setting(1e-5, min=0)
     warmup: int = setting(200, "Steps of warm-up.", min=0)
-    weight_decay: float = setting(0.05, min=0)
-    clip: float = setting(1.0, min=0, min_open=True)
+    weight_decay: float = setting(0.05, min=0)  # AdamW's
+    clip: float = setting(1.0, min=0, min_open=True)  # largest global norm of the gradient
     loss: LossWeights = field(default_factory=LossWeights)
     evaluate_every: int = setting(250, "Steps between evaluations.", min=1)
+    # With it the mean is what is validated, and the last one is kept rather than the best, which noise would pick.
     average: float = setting(
         0.0,
         "Keep the running mean of the weights with this decay a step; 0: none.",
@@ -137,9 +84,10 @@ class TrainConfig(Schedule):
         max=1,
         max_open=True,
     )
+    # fit the confidence of the best weights to their errors on the validation split when the run is complete
     calibrate: bool = setting(True)
     patience: int = setting(8, "Evaluations without a better one before stopping.", min=1)
-    mix: Mix | None = None
+    mix: Mix | None = None  # the distilled data set that takes part; None for experimental structures alone
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values; those of a run without a mix do not name it."""

@@ -57,25 +57,13 @@ def validation_batches(
 def validate(
     model: FoldingModel, batches: list[tuple[Batch, np.ndarray]], ranks: Ranks | None = None
 ) -> dict[str, float]:
-    """Fold the validation batches and return the mean errors.
+    """Fold the validation batches and return the mean errors; ranks share them, and all get those of one process.
 
-    Parameters
-    ----------
-    model : FoldingModel
-        What folds, the same on all ranks.
-    batches : list of (Batch, numpy.ndarray)
-        From `validation_batches`.
-    ranks : Ranks, optional
-        Who share the batches; all get the same figures, and those of one process.
-
-    Returns
-    -------
-    dict
-        ``fragment_rmsd`` and ``peptide_rmsd`` (backbone N, CA, C; Angstrom), ``phi_mae`` and ``psi_mae``
-        (degrees) of the torsion vectors, ``phi_median_mae`` and ``psi_median_mae`` of the torsions with the smallest
-        expected error, ``ramachandran_loss`` and ``distogram_loss`` (nats; ``peptide_...`` for peptides), and
-        ``score``: the mean RMSD of all, the lowest of which picks the best checkpoint. (Peptides are too few to count
-        as much as the fragments: their noise would pick it.)
+    ``fragment_rmsd`` and ``peptide_rmsd`` (backbone N, CA, C; Angstrom), ``phi_mae`` and ``psi_mae`` (degrees) of the
+    torsion vectors, ``phi_median_mae`` and ``psi_median_mae`` of the torsions with the smallest expected error,
+    ``ramachandran_loss`` and ``distogram_loss`` (nats; ``peptide_...`` for peptides), and ``score``: the mean RMSD of
+    all, the lowest of which picks the best checkpoint. (Peptides are too few to count as much as the fragments: their
+    noise would pick it.)
     """
     ranks = ranks or Ranks()
     mine = range(len(batches))[ranks.share()]

@@ -13,21 +13,10 @@ POSITION_NOISE = 0.02
 
 
 def start_from(model: FoldingModel, other: LoadedModel) -> None:
-    """Give a model the weights of another one.
+    """Give a model the weights of another one, the same but for a smaller or equal `max_length`.
 
-    Positions that the other lacks begin as its last one, with noise; separations as its farthest ones.
-
-    Parameters
-    ----------
-    model : FoldingModel
-        Changed in place.
-    other : LoadedModel
-        The same but for a smaller or equal `max_length`.
-
-    Raises
-    ------
-    BetafoldError
-        For networks that differ in more.
+    Positions that the other lacks begin as its last one, with noise; separations as its farthest ones. BetafoldError
+    for networks that differ in more.
     """
     size = model.config.max_length
     expected = named_arrays(model.parameters())

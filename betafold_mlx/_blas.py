@@ -16,7 +16,8 @@ import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -93,10 +94,21 @@ def _openblas() -> ctypes.CDLL | None:
             del os.environ["OPENBLAS_NUM_THREADS"]
 
 
-def _call(name: str, *arguments: int, result: Any = ctypes.c_int) -> Any:
-    function = getattr(_openblas(), f"{_PREFIX}openblas_{name}")
-    function.restype = result
-    return function(*arguments)
+@functools.cache
+def _thread_pools() -> Any:
+    """Return the BLAS of MLX and that of NumPy, which has an OpenBLAS of its own."""
+    import numpy  # noqa: F401 - what is not loaded yet is not found
+    from threadpoolctl import ThreadpoolController
+
+    _openblas()
+    return ThreadpoolController()
+
+
+def _of_wheel() -> Any:
+    """Return what threadpoolctl knows of the wheel's OpenBLAS, where it is loaded."""
+    library = _openblas()
+    pools = _thread_pools().lib_controllers
+    return next((pool for pool in pools if library and pool.filepath == library._name), None)
 
 
 def has_openblas() -> bool:
@@ -107,28 +119,20 @@ def has_openblas() -> bool:
 def blas_name() -> str:
     """Return which BLAS MLX multiplies with on the processor: its version and kernels where that is OpenBLAS."""
     if has_openblas():
-        version = " ".join(_call("get_config", result=ctypes.c_char_p).decode().split()[:2])
-        return f"{version} {_call('get_corename', result=ctypes.c_char_p).decode()}"
+        return f"OpenBLAS {_of_wheel().version} {_of_wheel().architecture}"
     return "Accelerate" if sys.platform == "darwin" else "reference"
 
 
 def blas_threads() -> int:
-    """Return how many threads a matrix product may use: 1 where there is no OpenBLAS to ask."""
-    return int(_call("get_num_threads")) if _openblas() else 1
+    """Return how many threads a matrix product of MLX may use: 1 where there is no OpenBLAS to ask."""
+    return _of_wheel().num_threads if _of_wheel() else 1
 
 
 def set_blas_threads(number: int) -> None:
-    """Let each matrix product use so many threads from here on; of OpenBLAS only."""
-    if _openblas():
-        _call("set_num_threads", number)
+    """Let each matrix product and each solution of equations, of MLX and NumPy, use so many threads from here on."""
+    _thread_pools().limit(limits=number, user_api="blas")
 
 
-@contextlib.contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Let each matrix product use one thread, while several of them run side by side."""
-    threads = blas_threads()
-    set_blas_threads(1)
-    try:
-        yield
-    finally:
-        set_blas_threads(threads)
+def single_threaded_blas() -> AbstractContextManager[Any]:
+    """Let them use one thread each, while several of them run side by side."""
+    return _thread_pools().limit(limits=1, user_api="blas")

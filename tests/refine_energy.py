@@ -7,15 +7,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from betafold_mlx.fold.gradient import (
-    BRIDGE_CA,
-    BRIDGE_CB,
-    CA,
-    CB,
-    CONTACTS,
-    RING_PAIRS,
-    EnergyWeights,
-)
+from betafold_mlx.fold.gradient import BRIDGE_CA, BRIDGE_CB, CA, CB, CONTACTS, RING_PAIRS, EnergyWeights
 from betafold_mlx.fold.restraints import Restraints
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.frames import norm

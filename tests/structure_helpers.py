@@ -316,18 +316,12 @@ PARENTS = [
     ("_entity_poly_seq.entity_id", "_entity_poly.entity_id"),
     ("_entity_poly_seq.mon_id", "_chem_comp.id"),
     ("_struct_asym.entity_id", "_entity.id"),
-    (
-        "_pdbx_poly_seq_scheme.entity_id seq_id mon_id",
-        "_entity_poly_seq.entity_id num mon_id",
-    ),
+    ("_pdbx_poly_seq_scheme.entity_id seq_id mon_id", "_entity_poly_seq.entity_id num mon_id"),
     ("_pdbx_poly_seq_scheme.asym_id", "_struct_asym.id"),
     ("_atom_site.label_asym_id", "_struct_asym.id"),
     ("_atom_site.label_entity_id", "_entity.id"),
     ("_atom_site.type_symbol", "_atom_type.symbol"),
-    (
-        "_atom_site.label_entity_id label_seq_id label_comp_id",
-        "_entity_poly_seq.entity_id num mon_id",
-    ),
+    ("_atom_site.label_entity_id label_seq_id label_comp_id", "_entity_poly_seq.entity_id num mon_id"),
     (
         "_atom_site.label_asym_id label_seq_id label_comp_id auth_asym_id auth_seq_id auth_comp_id",
         "_pdbx_poly_seq_scheme.asym_id seq_id mon_id pdb_strand_id pdb_seq_num pdb_mon_id",

@@ -13,7 +13,7 @@ from betafold_mlx.cli.options import examples
         "betafold-mlx completion bash > ~/.betafold-mlx.bash",
         "betafold-mlx completion zsh > ~/.betafold-mlx.zsh",
         "betafold-mlx completion fish > ~/.config/fish/completions/betafold-mlx.fish",
-    ),
+    )
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         "betafold-mlx dataset build peptides.jsonl.gz structures -o datasets/mine",
         "betafold-mlx dataset info datasets/mine",
         "betafold-mlx train datasets/mine -o runs/mine",
-    ),
+    )
 )
 def dataset() -> None:
     """Fetch structures, build data sets of them, and inspect these."""
@@ -36,7 +36,7 @@ dataset.add_command(fetch)
         "betafold-mlx dataset build peptides.jsonl.gz chains.jsonl.gz -o data",
         "betafold-mlx dataset build 1le0.pdb.gz structures -o data --force",
         "betafold-mlx dataset build structures -o data --splits weights/betafold-mini/splits.txt",
-    ),
+    )
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=FILE_OR_FOLDER)
 @click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the new data set.")
@@ -46,11 +46,7 @@ dataset.add_command(fetch)
     type=FILE_OR_FOLDER,
     help="Keep the splits of another data set, as `dataset entries` lists them.",
 )
-@click.option(
-    "--chi",
-    type=FILE,
-    help="JSON lines with the side-chain angles of records (id, seq, chi).",
-)
+@click.option("--chi", type=FILE, help="JSON lines with the side-chain angles of records (id, seq, chi).")
 @click.option(
     "--apart-from",
     multiple=True,
@@ -126,11 +122,7 @@ def info(directory: Path, as_json: bool) -> None:
     click.echo(format_report(loaded.report), nl=False)
 
 
-@dataset.command(
-    epilog=examples(
-        "betafold-mlx dataset entries datasets/mine -o lists",
-    )
-)
+@dataset.command(epilog=examples("betafold-mlx dataset entries datasets/mine -o lists"))
 @click.argument("directory", metavar="DIR", type=FOLDER)
 @click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the lists.")
 def entries(directory: Path, output: Path) -> None:

@@ -16,7 +16,7 @@ from betafold_mlx.files import to_json
     epilog=examples(
         "betafold-mlx embed datasets/mine --embedder weights/esm2_t6_8M_UR50D -o datasets/mine.esm2",
         "betafold-mlx train datasets/mine --embedder weights/esm2_t6_8M_UR50D --cache datasets/mine.esm2 -o runs/mine",
-    ),
+    )
 )
 @click.argument("dataset", metavar="DATASET", type=DATASET)
 @esm_option
@@ -70,15 +70,7 @@ def embed(
     opened = nullcontext(executors.INLINE) if scheduler is None else executors.cluster(scheduler)
     with opened as workers, ShownFilling("sequences embedded") as reporter:
         filled = fill_by_esm(
-            place,
-            data,
-            dataset_sha256(dataset),
-            known,
-            embedder.absolute,
-            windows,
-            seed,
-            reporter,
-            workers,
+            place, data, dataset_sha256(dataset), known, embedder.absolute, windows, seed, reporter, workers
         )
     index, size = filled.cache.index, filled.cache.bytes
     if as_json:

@@ -23,7 +23,7 @@ _MAX_SHOWN = 20  # lines of one kind before the rest is only counted
         "betafold-mlx dataset fetch --ids weights/betafold-mini/pdb_ids.txt -o structures",
         "betafold-mlx dataset fetch --ids ids.txt -o structures "
         "--url 'https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/{middle}/{id}.cif.gz'",
-    ),
+    )
 )
 @click.option(
     "--ids",

@@ -329,11 +329,7 @@ def _command() -> str:
 
 
 def _write(
-    prediction: Prediction,
-    directory: Path,
-    suffixes: tuple[str, ...],
-    command: str | None,
-    results: Results,
+    prediction: Prediction, directory: Path, suffixes: tuple[str, ...], command: str | None, results: Results
 ) -> bool:
     """Write the files of one peptide and print its results; return whether all went well."""
     try:

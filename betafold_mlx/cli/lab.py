@@ -45,7 +45,7 @@ def _budget(ctx: click.Context, param: click.Parameter, value: str) -> Budget:
         "betafold-mlx lab all --data datasets/mine --budget long -o results",
         "Experiments:",
         *(f"{name}: {title}" for name, title in _TITLES.items()),
-    ),
+    )
 )
 @click.argument("experiment", metavar="EXPERIMENT", type=click.Choice(list(_TITLES)))
 @click.argument("peptides", metavar="[PEPTIDE]...", nargs=-1)

@@ -67,11 +67,7 @@ class _Commands(click.RichGroup):
 @click.command(
     cls=_Commands,
     panels=[RichCommandPanel(heading, commands=names) for heading, names in _PANELS.items()],
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "show_default": True,
-        "rich_help_config": _HELP,
-    },
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "rich_help_config": _HELP},
     epilog=examples(
         "betafold-mlx fold GIGKFLHSAKKFGKAFVGEIMNS",
         "betafold-mlx fold GRCTKSIPPICFPD --cyclic --disulfide 3-11 --report",

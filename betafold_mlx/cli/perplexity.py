@@ -36,7 +36,7 @@ MIN_SEPARATION = 6
     epilog=examples(
         "betafold-mlx perplexity GIGKFLHSAKKFGKAFVGEIMNS --embedder weights/esm2_t6_8M_UR50D",
         "betafold-mlx perplexity peptides.fasta --embedder weights/esm2_t6_8M_UR50D --contacts --json",
-    ),
+    )
 )
 @click.argument("peptide", metavar="PEPTIDE|FASTA|-", shell_complete=complete_peptide)
 @esm_option

@@ -19,7 +19,7 @@ from betafold_mlx.errors import BetafoldError
         "betafold-mlx serve",
         "betafold-mlx serve --port 9000 --max-samples 100",
         "curl -d GIGKFLHSAKKFGKAFVGEIMNS http://127.0.0.1:8765/foldSequence/v1/pdb/",
-    ),
+    )
 )
 @click.option(
     "--host",

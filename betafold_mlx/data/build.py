@@ -171,14 +171,7 @@ def _clustered(
         splits[:] = known.assign(clusters, [(b.pdb, is_peptide(b.kind, len(b))) for b in backbones])
     progress(f"{len(long)} chains in {len(set(components))} clusters")
     return [
-        Record.of(
-            b,
-            id=name,
-            disulfides_inferred=guessed,
-            cluster=int(cluster),
-            split=str(split),
-            start=0,
-        )
+        Record.of(b, id=name, disulfides_inferred=guessed, cluster=int(cluster), split=str(split), start=0)
         for b, name, guessed, cluster, split in zip(
             backbones, unique_ids(backbones), inferred, clusters, splits, strict=True
         )

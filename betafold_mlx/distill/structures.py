@@ -74,12 +74,7 @@ def from_structures(
         f"structures of another predictor, residues of pLDDT {min_plddt:g} or more "
         f"({residues} of {residues + unsure}); confidence in "
         + ", ".join(f"{name} ({count})" for name, count in known.items()),
-        {
-            "min_plddt": min_plddt,
-            "confidence": known,
-            "residues": residues,
-            "residues_below": unsure,
-        },
+        {"min_plddt": min_plddt, "confidence": known, "residues": residues, "residues_below": unsure},
     )
     return dataset, found.failed
 

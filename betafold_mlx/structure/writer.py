@@ -26,14 +26,7 @@ from betafold_mlx.peptide.bonds import ring_bond
 from betafold_mlx.peptide.cap_bonds import has_cap_bond
 from betafold_mlx.peptide.residue_table import RESIDUES
 from betafold_mlx.peptide.sequence import Peptide
-from betafold_mlx.structure.components import (
-    CAP_ATOMS,
-    End,
-    Monomer,
-    WrittenChain,
-    monomers,
-    written_chain,
-)
+from betafold_mlx.structure.components import CAP_ATOMS, End, Monomer, WrittenChain, monomers, written_chain
 
 if TYPE_CHECKING:
     from betafold_mlx.fold.prediction import Prediction

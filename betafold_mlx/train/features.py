@@ -50,15 +50,7 @@ def fill_by_esm(
         return embed
 
     return fill_cache(
-        directory,
-        dataset,
-        fingerprint,
-        embedder,
-        load,
-        windows,
-        seed,
-        reporter=reporter,
-        workers=workers,
+        directory, dataset, fingerprint, embedder, load, windows, seed, reporter=reporter, workers=workers
     )
 
 

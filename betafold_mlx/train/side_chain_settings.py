@@ -23,10 +23,7 @@ class SideChainTrainConfig(Schedule):
     disulfide_share: float = setting(0.15, min=0, max=1)
     # 50 where the network reads states
     longest: int = setting(
-        144,
-        "Residues of the longest window: what is around a residue is seldom all in 50.",
-        min=8,
-        max=1024,
+        144, "Residues of the longest window: what is around a residue is seldom all in 50.", min=8, max=1024
     )
     # share of the examples whose atoms are displaced, and the largest standard deviation, Angstrom
     noisy: float = setting(0.5, "Share of the examples whose atoms are displaced.", min=0, max=1)

@@ -59,7 +59,7 @@ def test_one_json_document(run, tmp_path):
     document = json.loads(out)
     assert code == 0 and "not checked against the published" in error_line(err)
     assert set(document) == {
-        *("schema_version", "output", "embedder", "network", "source", "tensors", "verification", "check"),
+        *("schema_version", "output", "embedder", "network", "source", "tensors", "verification", "check")
     }
     assert document["output"] == "a/b" and document["network"]["layers"] == 2
     assert document["embedder"]["name"] == document["source"]["name"] == "owner/tiny"

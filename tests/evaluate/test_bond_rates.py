@@ -7,12 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betafold_mlx.evaluate.bond_rates import (
-    bond_figures,
-    count_pairings,
-    disulfide_figures,
-    disulfide_record,
-)
+from betafold_mlx.evaluate.bond_rates import bond_figures, count_pairings, disulfide_figures, disulfide_record
 from betafold_mlx.fold.disulfides import DisulfidePattern
 from betafold_mlx.geometry.checks import Bond
 from betafold_mlx.peptide.sequence import Peptide

@@ -5,12 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betafold_mlx.generate.chain_layout import MAX_SEPARATION, PLACE_FEATURES, make_layout
-from betafold_mlx.generate.scales import (
-    canonical_axes,
-    point_positions,
-    resampling,
-    scale_sizes,
-)
+from betafold_mlx.generate.scales import canonical_axes, point_positions, resampling, scale_sizes
 
 LENGTHS = st.integers(8, 32)
 unhurried = settings(deadline=None, max_examples=60)

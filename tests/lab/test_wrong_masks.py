@@ -23,12 +23,7 @@ def attention(change, padded=16):
 
 @pytest.mark.parametrize(
     ("change", "heard"),
-    [
-        (None, range(12)),
-        ("no mask", range(16)),
-        ("inverted", range(12, 16)),
-        ("off by one", range(1, 13)),
-    ],
+    [(None, range(12)), ("no mask", range(16)), ("inverted", range(12, 16)), ("off by one", range(1, 13))],
 )
 def test_what_is_listened_to(change, heard):
     weights = attention(change)

@@ -2,12 +2,7 @@ import numpy as np
 import pytest
 from structure_helpers import ideal, ring
 
-from betafold_mlx.structure.backbone import (
-    backbone_problem,
-    complete_residues,
-    peptide_bonds,
-    ring_closed,
-)
+from betafold_mlx.structure.backbone import backbone_problem, complete_residues, peptide_bonds, ring_closed
 
 SEQUENCE = "GCAACAAC"
 ATOMS = ideal(SEQUENCE)[:, :4]

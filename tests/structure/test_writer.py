@@ -104,13 +104,7 @@ def test_atoms_are_written_as_gemmi_writes_them(p):
     want = structure.make_mmcif_block(groups)
     made = gemmi.cif.read_string(to_mmcif(p)).sole_block()
     assert made.name == want.name
-    for category in (
-        "_atom_site.",
-        "_atom_type.",
-        "_struct_asym.",
-        "_struct.",
-        "_exptl.",
-    ):
+    for category in ("_atom_site.", "_atom_type.", "_struct_asym.", "_struct.", "_exptl."):
         assert made.get_mmcif_category(category, raw=True) == want.get_mmcif_category(category, raw=True)
     options = gemmi.PdbWriteOptions()
     options.seqres_records = options.ssbond_records = options.link_records = False

@@ -302,14 +302,7 @@ def test_a_loss_that_explodes_stops_with_one_line(tmp_path, dataset):
         train(tmp_path / "run", dataset, changed(learning_rate=1e30, warmup=0, clip=1e30, steps=30))
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"steps": 0},
-        {"clip": float("nan")},
-        {"warmup": -1},
-    ],
-)
+@pytest.mark.parametrize("values", [{"steps": 0}, {"clip": float("nan")}, {"warmup": -1}])
 def test_impossible_settings(values):
     with pytest.raises(BetafoldError):
         changed(**values)

@@ -19,27 +19,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class EsmDescription:
-    """What a directory says of the ESM-2 in it.
-
-    Attributes
-    ----------
-    config : EsmConfig
-    name : str
-        Of the checkpoint it was converted from, such as ``facebook/esm2_t6_8M_UR50D``.
-    sha256 : str
-        Of ``model.safetensors``: what caches and folding models know it by.
-    source_sha256 : str
-        Of the weights it was converted from.
-    dtype : str
-        ``float32`` or ``float16``: how the weights are stored.
-    path : Path
-    """
+    """What a directory says of the ESM-2 in it."""
 
     config: EsmConfig
-    name: str
-    sha256: str
-    source_sha256: str
-    dtype: str
+    name: str  # of the checkpoint it was converted from, such as ``facebook/esm2_t6_8M_UR50D``
+    sha256: str  # of ``model.safetensors``: what caches and folding models know it by
+    source_sha256: str  # of the weights it was converted from
+    dtype: str  # ``float32`` or ``float16``: how the weights are stored
     path: Path
 
     @property

@@ -22,19 +22,12 @@ _STANDARD = np.array([TOKENS.index(letter) for letter in ALPHABET])
 
 @dataclass(frozen=True)
 class SequenceScore:
-    """What ESM-2 says of a sequence of L residues, each masked in turn.
-
-    Attributes
-    ----------
-    sequence : str
-    log_probabilities : numpy.ndarray
-        (L,) natural logarithm of the probability of each residue where it alone is masked.
-    alternatives : numpy.ndarray
-        (L, 20) the same for each letter of `betafold_mlx.peptide.sequence.ALPHABET` in its place.
-    """
+    """What ESM-2 says of a sequence of L residues, each masked in turn."""
 
     sequence: str
+    # (L,) natural logarithm of the probability of each residue where it alone is masked
     log_probabilities: np.ndarray
+    # (L, 20) the same for each letter of `betafold_mlx.peptide.sequence.ALPHABET` in its place
     alternatives: np.ndarray
 
     @property

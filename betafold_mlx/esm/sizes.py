@@ -60,23 +60,15 @@ def hub_id(size: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class EsmConfig:
-    """Sizes of an ESM-2 network.
+    """Sizes of an ESM-2 network."""
 
-    Attributes
-    ----------
-    layers, width, heads, ffn_width : int
-        Blocks, width of a state, attention heads a block, hidden width of the feed-forward network.
-    layer_norm_eps : float
-        Added to the variance in each LayerNorm; 1e-5 in the published checkpoints.
-    token_dropout : bool
-        Whether the embeddings are rescaled by the share of masked tokens (see `betafold_mlx.esm.model.Esm2`).
-    """
-
+    # blocks, width of a state, attention heads a block, hidden width of the feed-forward network
     layers: int
     width: int
     heads: int
     ffn_width: int
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: float = 1e-5  # added to the variance in each LayerNorm; 1e-5 in the published checkpoints
+    # whether the embeddings are rescaled by the share of masked tokens (see `betafold_mlx.esm.model.Esm2`)
     token_dropout: bool = True
 
     def __post_init__(self) -> None:

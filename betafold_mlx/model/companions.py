@@ -22,21 +22,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Companion(Generic[Network]):
-    """A kind of such a network.
+    """A kind of such a network."""
 
-    Attributes
-    ----------
-    file : str
-        Its name in the model directory.
-    what, command : str
-        In words, and what trains one.
-    build : callable
-        Makes the network from its settings in the file. The network has them as ``config``.
-    """
-
-    file: str
+    file: str  # its name in the model directory
+    # in words, and what trains one
     what: str
     command: str
+    # makes the network from its settings in the file. The network has them as ``config``
     build: Callable[[dict[str, Any]], Network]
 
     def save(self, directory: Path, network: Network, model_sha256: str) -> None:

@@ -22,31 +22,17 @@ PAIR_SETTINGS = ("pair_width", "pair_blocks", "triangle", "triangle_heads", "rec
 
 @dataclass(frozen=True)
 class EmbedderConfig:
-    """Where the residue features come from.
+    """Where the residue features come from."""
 
-    Attributes
-    ----------
-    kind : str
-        ``residue``: an embedding of the 20 residues, learned with the head. ``esm2``: hidden states of a frozen,
-        converted ESM-2, given to the model as features.
-    width : int or None
-        Feature width of a frozen embedder (320 for ESM2-8M); None for ``residue``.
-    size : str or None
-        Name of the frozen embedder's size, for example ``8M``.
-    sha256 : str or None
-        SHA-256 of the frozen embedder's weights; a model refuses features of another embedder.
-    label : str or None
-        Name of the frozen embedder, and what is known of its weights, in words.
-    published : bool or None
-        Whether they are the published ones; None where that is not known.
-    """
-
+    # ``residue``: an embedding of the 20 residues, learned with the head. ``esm2``: hidden states of a frozen,
+    # converted ESM-2, given to the model as features
     kind: str = "residue"
-    width: int | None = None
-    size: str | None = None
+    width: int | None = None  # feature width of a frozen embedder (320 for ESM2-8M); None for ``residue``
+    size: str | None = None  # name of the frozen embedder's size, for example ``8M``
+    # SHA-256 of the frozen embedder's weights; a model refuses features of another embedder
     sha256: str | None = None
-    label: str | None = None
-    published: bool | None = None
+    label: str | None = None  # name of the frozen embedder, and what is known of its weights, in words
+    published: bool | None = None  # whether they are the published ones; None where that is not known
 
     def __post_init__(self) -> None:
         if self.kind not in ("residue", "esm2"):
@@ -71,43 +57,7 @@ class EmbedderConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the folding network.
-
-    Attributes
-    ----------
-    embedder : EmbedderConfig
-        Where the residue features come from.
-    width : int
-        Width of a residue's state.
-    layers, heads, ffn_width : int
-        Transformer blocks, attention heads a block, hidden width of the feed-forward network.
-    dropout : float
-        Share of each residual branch set to zero in training.
-    positions : str
-        ``learned`` or ``sinusoidal`` absolute positions, or ``none``.
-    max_length : int
-        Longest sequence in residues.
-    relative : bool
-        Whether attention and the distance head know how far apart two residues are, around a ring the shorter way.
-    norm : str
-        ``pre``: each branch normalises its own copy of the residual stream; ``post``: the stream is normalised after
-        each branch, as in Vaswani et al. 2017.
-    trunk : str
-        ``transformer``: residues alone, with a bias of each pair; ``pairformer``: residues and pairs
-        (`betafold_mlx.model.pairformer`). All that follows is of the pairformer alone.
-    pair_width : int
-        Channels of a pair.
-    pair_blocks : int
-        Updates of the pairs. The ``layers`` blocks of residues are shared out among them.
-    triangle : str
-        Form of triangle attention: ``softmax``, ``additive`` or ``gated`` (`betafold_mlx.model.triangle`).
-    triangle_heads : int
-        Its heads.
-    recycles : int
-        Times that the trunk runs again on its own output; in training a random number up to it.
-    trunk_dtype : str
-        What pairs are computed in, ``float32`` or ``bfloat16``. Residues, heads and structures are always float32.
-    """
+    """Sizes of the folding network."""
 
     embedder: EmbedderConfig = field(default_factory=EmbedderConfig)
     width: int = setting(320, "Width of a residue's state.", min=1, max=MAX_WIDTH)
@@ -116,8 +66,11 @@ class ModelConfig:
     ffn_width: int = setting(1280, "Width of the feed-forward networks.", min=1, max=65536)
     dropout: float = setting(0.1, "Dropout rate.", min=0, max=1, max_open=True)
     positions: str = setting("learned", "Absolute positions.", choices=("learned", "sinusoidal", "none"))
-    max_length: int = setting(64, min=1, max=4096)
+    max_length: int = setting(64, min=1, max=4096)  # longest sequence in residues
+    # whether attention and the distance head know how far apart two residues are, around a ring the shorter way
     relative: bool = setting(True)
+    # ``pre``: each branch normalises its own copy of the residual stream; ``post``: the stream is normalised after
+    # each branch, as in Vaswani et al. 2017
     norm: str = setting("pre", choices=("pre", "post"))
     trunk: str = setting(
         "transformer",
@@ -136,6 +89,7 @@ class ModelConfig:
         min=0,
         max=3,
     )
+    # Residues, heads and structures are always float32.
     trunk_dtype: str = setting(
         "float32",
         "Type in which pairs are computed; bfloat16 is slow on most processors.",
@@ -198,27 +152,18 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """Sizes of the judge.
+    """Sizes of the judge."""
 
-    Attributes
-    ----------
-    states : int
-        Width of the folding network's states.
-    features : int
-        Numbers a residue of a structure (`betafold_mlx.fold.judging`).
-    width, layers, heads, ffn_width, pair_width : int
-        Of the judge's own states, blocks, and pairs.
-    dropout : float
-        Share of each residual branch set to zero in training.
-    """
-
-    states: int = setting(320, min=1, max=8192)
+    states: int = setting(320, min=1, max=8192)  # width of the folding network's states
+    # numbers a residue of a structure (`betafold_mlx.fold.judging`)
     features: int = setting(16, min=1, max=256)
+    # of the judge's own states, blocks, and pairs
     width: int = setting(128, min=8, max=1024)
     layers: int = setting(3, min=1, max=32)
     heads: int = setting(8, min=1, max=64)
     ffn_width: int = setting(256, min=8, max=4096)
     pair_width: int = setting(48, min=8, max=512)
+    # share of each residual branch set to zero in training
     dropout: float = setting(0.1, min=0, max=1, max_open=True)
 
     def __post_init__(self) -> None:
@@ -231,25 +176,15 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class SideChainConfig:
-    """Sizes of the side-chain network.
+    """Sizes of the side-chain network."""
 
-    Attributes
-    ----------
-    states : int
-        Width of the folding network's states; 0 where the network does not read them.
-    width, edge_width : int
-        Of the network's own states, and of a pair of neighbours.
-    layers : int
-        Times that messages are passed.
-    neighbours : int
-        Nearest residues that each residue sees.
-    """
-
+    # width of the folding network's states; 0 where the network does not read them
     states: int = setting(0, min=0, max=8192)
+    # of the network's own states, and of a pair of neighbours
     width: int = setting(96, min=8, max=1024)
     edge_width: int = setting(64, min=8, max=1024)
-    layers: int = setting(3, min=1, max=32)
-    neighbours: int = setting(16, min=1, max=64)
+    layers: int = setting(3, min=1, max=32)  # times that messages are passed
+    neighbours: int = setting(16, min=1, max=64)  # nearest residues that each residue sees
 
     def __post_init__(self) -> None:
         check_settings(self, "side-chain config")

@@ -29,27 +29,13 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class LoadedNetwork(Generic[Network]):
-    """A network and where it came from.
+    """A network and where it came from."""
 
-    Attributes
-    ----------
-    model : nn.Module
-        Ready to use (float32).
-    name : str
-        Name of the directory it was loaded from.
-    sha256 : str
-        SHA-256 of ``model.safetensors``.
-    path : Path
-        The directory.
-    trained_on : str or None
-        SHA-256 of the data set it was trained on, where the model says.
-    """
-
-    model: Network
-    name: str
-    sha256: str
-    path: Path
-    trained_on: str | None = None
+    model: Network  # ready to use (float32)
+    name: str  # name of the directory it was loaded from
+    sha256: str  # SHA-256 of ``model.safetensors``
+    path: Path  # the directory
+    trained_on: str | None = None  # SHA-256 of the data set it was trained on, where the model says
 
 
 LoadedModel = LoadedNetwork[FoldingModel]

@@ -27,36 +27,16 @@ from betafold_mlx.peptide.sequence import ALPHABET
 
 
 class Folded(NamedTuple):
-    """The network's answer for a batch.
+    """The network's answer for a batch."""
 
-    Attributes
-    ----------
-    vectors : mx.array
-        (B, L, 3, 2) cosine and sine of phi, psi, omega, not normalised (see `TorsionHead`).
-    torsions : mx.array
-        (B, L, 3) radians.
-    coordinates : mx.array
-        (B, L, 5, 3) Angstrom: N, CA, C, O, CB, built from the torsions; zero at padding.
-    mixture : TorsionMixture
-        (B, L) distributions over (phi, psi).
-    distogram : mx.array
-        (B, L, L, bins) logits over C-alpha distances (see `betafold_mlx.model.heads`).
-    plddt_logits : mx.array
-        (B, L, bins).
-    attention : list of mx.array
-        One (B, H, L, L) map a block; empty unless asked for.
-    states : mx.array
-        (B, L, D) last states of the residues.
-    """
-
-    vectors: mx.array
-    torsions: mx.array
-    coordinates: mx.array
-    mixture: TorsionMixture
-    distogram: mx.array
-    plddt_logits: mx.array
-    attention: list[mx.array]
-    states: mx.array
+    vectors: mx.array  # (B, L, 3, 2) cosine and sine of phi, psi, omega, not normalised (see `TorsionHead`)
+    torsions: mx.array  # (B, L, 3) radians
+    coordinates: mx.array  # (B, L, 5, 3) Angstrom: N, CA, C, O, CB, built from the torsions; zero at padding
+    mixture: TorsionMixture  # (B, L) distributions over (phi, psi)
+    distogram: mx.array  # (B, L, L, bins) logits over C-alpha distances (see `betafold_mlx.model.heads`)
+    plddt_logits: mx.array  # (B, L, bins)
+    attention: list[mx.array]  # one (B, H, L, L) map a block; empty unless asked for
+    states: mx.array  # (B, L, D) last states of the residues
 
     @property
     def plddt(self) -> mx.array:

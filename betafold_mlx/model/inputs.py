@@ -16,29 +16,14 @@ PADDED_LENGTHS = (16, 24, 32, 40, 50)
 
 
 class ModelInputs(NamedTuple):
-    """A padded batch.
+    """A padded batch."""
 
-    Attributes
-    ----------
-    residues : mx.array
-        (B, L) int32 residue ids; padding holds 0.
-    mask : mx.array
-        (B, L) bool, True = real residue.
-    cyclic : mx.array
-        (B,) bool.
-    bonded : mx.array
-        (B, L, L) bool, symmetric: stated disulfides.
-    features : mx.array or None
-        (B, L, E) float32 of a frozen embedder; None for the residue embedder.
-    d_residues : mx.array or None
-        (B, L) bool, True for D residues; None where all are L. The network does not read it, the geometry does.
-    """
-
-    residues: mx.array
-    mask: mx.array
-    cyclic: mx.array
-    bonded: mx.array
-    features: mx.array | None = None
+    residues: mx.array  # (B, L) int32 residue ids; padding holds 0
+    mask: mx.array  # (B, L) bool, True = real residue
+    cyclic: mx.array  # (B,) bool
+    bonded: mx.array  # (B, L, L) bool, symmetric: stated disulfides
+    features: mx.array | None = None  # (B, L, E) float32 of a frozen embedder; None for the residue embedder
+    # (B, L) bool, True for D residues; None where all are L. The network does not read it, the geometry does
     d_residues: mx.array | None = None
 
 

@@ -28,49 +28,24 @@ PAIR_FEATURES = len(SHELLS) + 17
 
 
 class JudgeInputs(NamedTuple):
-    """Structures to be judged: S of each of B peptides, padded to L residues.
+    """Structures to be judged: S of each of B peptides, padded to L residues."""
 
-    Attributes
-    ----------
-    states : mx.array
-        (B, L, D) last states of the folding network.
-    mask : mx.array
-        (B, L) bool, True = real residue.
-    relative : mx.array
-        (B, L, L) int separations along the chain, around a ring the shorter way.
-    bonded : mx.array
-        (B, L, L) bool, stated disulfides.
-    distance, spread : mx.array
-        (B, L, L) expected C-alpha distance and its standard deviation, by network and templates. Angstrom.
-    coordinates : mx.array
-        (B, S, L, A, 3) with A >= 4: N, CA, C, O. Angstrom.
-    features : mx.array
-        (B, S, L, F) what else is known of each residue of a structure.
-    """
-
-    states: mx.array
-    mask: mx.array
-    relative: mx.array
-    bonded: mx.array
+    states: mx.array  # (B, L, D) last states of the folding network
+    mask: mx.array  # (B, L) bool, True = real residue
+    relative: mx.array  # (B, L, L) int separations along the chain, around a ring the shorter way
+    bonded: mx.array  # (B, L, L) bool, stated disulfides
+    # (B, L, L) expected C-alpha distance and its standard deviation, by network and templates. Angstrom
     distance: mx.array
     spread: mx.array
-    coordinates: mx.array
-    features: mx.array
+    coordinates: mx.array  # (B, S, L, A, 3) with A >= 4: N, CA, C, O. Angstrom
+    features: mx.array  # (B, S, L, F) what else is known of each residue of a structure
 
 
 class Verdict(NamedTuple):
-    """What the judge says of S structures of each of B peptides.
+    """What the judge says of S structures of each of B peptides."""
 
-    Attributes
-    ----------
-    lddt_logits : mx.array
-        (B, S, L): their sigmoid is the expected lDDT of a residue, 0 to 1.
-    log_rmsd : mx.array
-        (B, S) expected natural logarithm of the backbone RMSD in Angstrom.
-    """
-
-    lddt_logits: mx.array
-    log_rmsd: mx.array
+    lddt_logits: mx.array  # (B, S, L): their sigmoid is the expected lDDT of a residue, 0 to 1
+    log_rmsd: mx.array  # (B, S) expected natural logarithm of the backbone RMSD in Angstrom
 
 
 class Judge(nn.Module):

@@ -62,55 +62,27 @@ TORSION_FEATURES = 3 * 4
 
 
 class SideChainInputs(NamedTuple):
-    """Structures whose side chains are asked for: S of each of B peptides, padded to L residues.
+    """Structures whose side chains are asked for: S of each of B peptides, padded to L residues."""
 
-    Attributes
-    ----------
-    states : mx.array or None
-        (B, L, D) last states of the folding network; a network that does not read them needs none.
-    residues : mx.array
-        (B, L) int residue ids.
-    mask : mx.array
-        (B, L) bool, True = real residue.
-    relative : mx.array
-        (B, L, L) int separations along the chain, around a ring the shorter way.
-    bonded : mx.array
-        (B, L, L) bool, stated disulfides.
-    coordinates : mx.array
-        (B, S, L, A, 3) with A >= 4: N, CA, C, O of L residues. Angstrom.
-    """
-
+    # (B, L, D) last states of the folding network; a network that does not read them needs none
     states: mx.array | None
-    residues: mx.array
-    mask: mx.array
-    relative: mx.array
-    bonded: mx.array
-    coordinates: mx.array
+    residues: mx.array  # (B, L) int residue ids
+    mask: mx.array  # (B, L) bool, True = real residue
+    relative: mx.array  # (B, L, L) int separations along the chain, around a ring the shorter way
+    bonded: mx.array  # (B, L, L) bool, stated disulfides
+    coordinates: mx.array  # (B, S, L, A, 3) with A >= 4: N, CA, C, O of L residues. Angstrom
 
 
 class Surroundings(NamedTuple):
-    """What the network sees of BS structures.
+    """What the network sees of BS structures."""
 
-    Attributes
-    ----------
-    torsions : mx.array
-        (BS, L, `TORSION_FEATURES`) cosine and sine of phi and psi, zero where undefined: of the residue, the one before
-        and the one after.
-    nearest : mx.array
-        (BS, L, K) int32, the nearest residues of each.
-    near : mx.array
-        (BS, L, K) 1 where there is one, 0 where a structure has fewer.
-    edges : mx.array
-        (BS, L, K, `EDGE_FEATURES`).
-    separation : mx.array
-        (BS, L, K) int, 0 to 2 `REACH`.
-    """
-
+    # (BS, L, `TORSION_FEATURES`) cosine and sine of phi and psi, zero where undefined: of the residue, the one before
+    # and the one after
     torsions: mx.array
-    nearest: mx.array
-    near: mx.array
-    edges: mx.array
-    separation: mx.array
+    nearest: mx.array  # (BS, L, K) int32, the nearest residues of each
+    near: mx.array  # (BS, L, K) 1 where there is one, 0 where a structure has fewer
+    edges: mx.array  # (BS, L, K, `EDGE_FEATURES`)
+    separation: mx.array  # (BS, L, K) int, 0 to 2 `REACH`
 
 
 class SideChainNetwork(nn.Module):

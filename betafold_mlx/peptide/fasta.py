@@ -18,24 +18,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FastaRecord:
-    """One record of a FASTA file, not yet checked.
+    """One record of a FASTA file, not yet checked."""
 
-    Attributes
-    ----------
-    id : str
-        First word of the header; may be empty.
-    description : str
-        The rest of the header.
-    text : str
-        The sequence lines, joined: as they are where they hold letters alone, else with a space.
-    line : int
-        1-based line number of the header.
-    """
-
-    id: str
-    description: str
-    text: str
-    line: int
+    id: str  # first word of the header; may be empty
+    description: str  # the rest of the header
+    text: str  # the sequence lines, joined: as they are where they hold letters alone, else with a space
+    line: int  # 1-based line number of the header
 
     @property
     def name(self) -> str:

@@ -25,37 +25,19 @@ _DISULFIDES = (
 
 @dataclass
 class Reading:
-    """Residues as they are read, with what goes with them.
+    """Residues as they are read, with what goes with them."""
 
-    Attributes
-    ----------
-    residues : list of str
-        CCD codes.
-    n_cap, c_cap : str or None
-        CCD codes; empty for an end that is said to be free; None where nothing is said.
-    cyclic : bool
-        Closed head to tail.
-    bonds : list of StatedBond
-        Other bonds.
-    notes : list of str
-        What could be meant otherwise.
-    labels : dict
-        1-based positions, and atoms where they are named, that a label like ``(1)`` bonds.
-    lower : list of int
-        1-based positions of lower-case letters.
-    upper : bool
-        There are upper-case letters.
-    """
-
-    residues: list[str] = field(default_factory=list)
+    residues: list[str] = field(default_factory=list)  # CCD codes
+    # CCD codes; empty for an end that is said to be free; None where nothing is said
     n_cap: str | None = None
     c_cap: str | None = None
-    cyclic: bool = False
-    bonds: list[StatedBond] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    cyclic: bool = False  # closed head to tail
+    bonds: list[StatedBond] = field(default_factory=list)  # other bonds
+    notes: list[str] = field(default_factory=list)  # what could be meant otherwise
+    # 1-based positions, and atoms where they are named, that a label like ``(1)`` bonds
     labels: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
-    lower: list[int] = field(default_factory=list)
-    upper: bool = False
+    lower: list[int] = field(default_factory=list)  # 1-based positions of lower-case letters
+    upper: bool = False  # there are upper-case letters
 
     @property
     def place(self) -> int:

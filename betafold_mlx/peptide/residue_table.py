@@ -28,74 +28,40 @@ those of a glycine before it in `betafold_mlx.geometry.ideal`, by which caps wit
 
 
 class Placement(NamedTuple):
-    """How an atom is placed by three atoms before it (`betafold_mlx.geometry.side_chains`).
+    """How an atom is placed by three atoms before it (`betafold_mlx.geometry.side_chains`)."""
 
-    Attributes
-    ----------
-    atom : str
-        Its name.
-    great, grand, parent : str
-        The atoms that its torsion, its angle and its bond start from.
-    length : float
-        Of the bond to the parent, Angstrom.
-    angle, torsion : float
-        Radians.
-    turn : str
-        ``chi1``, ``chi2``, ...: the torsion is this angle plus `torsion`; ``phi``: the backbone's; empty: fixed.
-    """
-
-    atom: str
+    atom: str  # its name
+    # the atoms that its torsion, its angle and its bond start from
     great: str
     grand: str
     parent: str
-    length: float
+    length: float  # of the bond to the parent, Angstrom
+    # radians
     angle: float
     torsion: float
+    # ``chi1``, ``chi2``, ...: the torsion is this angle plus `torsion`; ``phi``: the backbone's; empty: fixed
     turn: str
 
 
 @dataclass(frozen=True)
 class ResidueType:
-    """A residue inside a chain: heavy atoms and hydrogens, without OXT and what leaves when the chain is made.
+    """A residue inside a chain: heavy atoms and hydrogens, without OXT and what leaves when the chain is made."""
 
-    Attributes
-    ----------
-    code, name : str
-        In the CCD.
-    parent : str
-        One-letter code of the standard residue that stands for it.
-    because : str
-        Why that one; empty where the residue is standard.
-    hand : str
-        ``L`` or ``D``; empty where CA has no hand.
-    cb : str
-        Name of the atom in the place of CB; empty where CA carries hydrogens alone.
-    elements : mapping of str to str
-        Heavy atoms and their elements: N, CA, C, O and CB first, then in the order in which they are placed.
-    bonds : tuple of (str, str, int)
-        Two atoms and the order of their bond, one Kekule structure.
-    hydrogens : mapping of str to tuple of str
-        The hydrogens on each heavy atom, by name.
-    chi : tuple of tuple of str
-        Four atoms of each angle that turns freely.
-    symmetric : tuple of bool
-        Which of them is the same after half a turn, but for names.
-    placements : tuple of tuple of Placement
-        How the atoms beyond N, CA, C, O and CB are placed in an L residue; of a D residue this is the mirror image.
-        A second set is another pucker of the ring, for chi1 below zero.
-    """
-
+    # in the CCD
     code: str
     name: str
-    parent: str
-    because: str
-    hand: str
-    cb: str
+    parent: str  # one-letter code of the standard residue that stands for it
+    because: str  # why that one; empty where the residue is standard
+    hand: str  # ``L`` or ``D``; empty where CA has no hand
+    cb: str  # name of the atom in the place of CB; empty where CA carries hydrogens alone
+    # heavy atoms and their elements: N, CA, C, O and CB first, then in the order in which they are placed
     elements: Mapping[str, str]
-    bonds: tuple[tuple[str, str, int], ...]
-    hydrogens: Mapping[str, tuple[str, ...]]
-    chi: tuple[tuple[str, ...], ...]
-    symmetric: tuple[bool, ...]
+    bonds: tuple[tuple[str, str, int], ...]  # two atoms and the order of their bond, one Kekule structure
+    hydrogens: Mapping[str, tuple[str, ...]]  # the hydrogens on each heavy atom, by name
+    chi: tuple[tuple[str, ...], ...]  # four atoms of each angle that turns freely
+    symmetric: tuple[bool, ...]  # which of them is the same after half a turn, but for names
+    # how the atoms beyond N, CA, C, O and CB are placed in an L residue; of a D residue this is the mirror image. A
+    # second set is another pucker of the ring, for chi1 below zero
     placements: tuple[tuple[Placement, ...], ...]
 
     @property

@@ -73,28 +73,10 @@ def convert(
 ) -> Conversion:
     """Write a checkpoint as a directory of ours, whole and verified or not at all.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Read from the hub's layout.
-    output : Path
-        The directory to write.
-    name : str
-        What the model is called in results.
-    dtype : str
-        ``float32`` or ``float16``.
-    commit : str, optional
-        Of the model on the hub, where it is from there.
-    force : bool
-        Replace an older conversion.
-    check : bool
-        Compare with transformers on PyTorch, too.
-
-    Raises
-    ------
-    BetafoldError
-        A tensor that is missing, unknown, misshapen, not finite or too large for float16 (named), an output that may
-        not be replaced, or a result that does not agree with the reference.
+    `name` is what the model is called in results, `dtype` ``float32`` or ``float16``, `commit` that of the model on
+    the hub, where it is from there. `force` replaces an older conversion, `check` compares with transformers on
+    PyTorch, too. BetafoldError for a tensor that is missing, unknown, misshapen, not finite or too large for float16
+    (named), an output that may not be replaced, or a result that does not agree with the reference.
     """
     check_output(output, is_converted, "a converted ESM-2", force)
     config = checkpoint.config
@@ -150,10 +132,7 @@ def convert(
 def verify(model: Esm2, references: Sequence[Reference]) -> Verification:
     """Compare a network, which runs `PROBES` as one padded batch, with the reference of each probe.
 
-    Raises
-    ------
-    BetafoldError
-        Where they differ by more than `TOLERANCE`.
+    BetafoldError where they differ by more than `TOLERANCE`.
     """
     probes = [tokenize(probe) for probe in PROBES]
     tokens = mx.array(pad_tokens(probes))

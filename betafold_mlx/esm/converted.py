@@ -83,10 +83,7 @@ def is_converted(directory: Path) -> bool:
 def describe_esm(directory: Path) -> EsmDescription:
     """Read what a directory, written by ``betafold-mlx convert-esm``, says of the ESM-2 in it, without its weights.
 
-    Raises
-    ------
-    BetafoldError
-        Not such a directory, or a damaged ``config.json``.
+    BetafoldError for no such directory, or a damaged ``config.json``.
     """
     path = Path(directory) / CONFIG_FILE
     if not path.is_file():
@@ -114,10 +111,7 @@ def describe_esm(directory: Path) -> EsmDescription:
 def load_esm(directory: Path) -> LoadedEsm:
     """Load a converted ESM-2 from its directory.
 
-    Raises
-    ------
-    BetafoldError
-        For anything missing, damaged, changed since it was written, or of another kind; the message says what.
+    BetafoldError for anything missing, damaged, changed since it was written, or of another kind; it says what.
     """
     described = describe_esm(directory)
     path = described.path / WEIGHTS_FILE

@@ -23,15 +23,10 @@ BATCH_TOKENS = 512
 
 
 class EsmEmbedder:
-    """A frozen ESM-2 that makes features.
+    """A frozen ESM-2 of any size that makes features.
 
     They are the states after the final LayerNorm, without those of ``<cls>`` and ``<eos>``, rounded to float16: a
     model is trained on a cache of that precision and is to see the same when it folds.
-
-    Parameters
-    ----------
-    esm : LoadedEsm
-        Any size.
     """
 
     def __init__(self, esm: LoadedEsm) -> None:
@@ -46,10 +41,7 @@ class EsmEmbedder:
     def embed(self, sequences: Sequence[str]) -> list[np.ndarray]:
         """Return the embedding (L, E), float16, of each sequence, made in batches of similar lengths.
 
-        Raises
-        ------
-        BetafoldError
-            An embedding that is not finite, or too large for float16; the message names the sequence.
+        BetafoldError for one that is not finite, or too large for float16; it names the sequence.
         """
         batches = _batches([len(sequence) for sequence in sequences])
 

@@ -82,12 +82,8 @@ class Checkpoint:
 def fetch_checkpoint(hub_id: str) -> Path:
     """Return the folder of a checkpoint ``owner/name`` in the cache of `huggingface_hub`, downloaded where it must be.
 
-    It holds what `read_checkpoint` needs. Its name is the commit.
-
-    Raises
-    ------
-    BetafoldError
-        The hub cannot be reached, has no such model, or the model is not an ESM-2.
+    It holds what `read_checkpoint` needs. Its name is the commit. BetafoldError where the hub cannot be reached, has
+    no such model, or the model is not an ESM-2.
     """
     from huggingface_hub import snapshot_download
 
@@ -106,10 +102,7 @@ def fetch_checkpoint(hub_id: str) -> Path:
 def read_config(directory: Path) -> EsmConfig:
     """Read the ``config.json`` and, where it is there, the vocabulary of a checkpoint, by transformers.
 
-    Raises
-    ------
-    BetafoldError
-        Not there, not readable, or not those of an ESM-2.
+    BetafoldError where they are not there, not readable, or not those of an ESM-2.
     """
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed
     from transformers import AutoConfig, EsmTokenizer
@@ -144,10 +137,8 @@ def read_config(directory: Path) -> EsmConfig:
 def read_checkpoint(directory: Path) -> Checkpoint:
     """Read ``config.json`` and ``model.safetensors``, or its shards, of a folder. Pickles are never opened.
 
-    Raises
-    ------
-    BetafoldError
-        A file that is missing, damaged or another thing than its name says; a checkpoint that is not ESM-2.
+    BetafoldError for a file that is missing, damaged or another thing than its name says; a checkpoint that is not
+    ESM-2.
     """
     if not directory.is_dir():
         raise BetafoldError(f"there is no folder {directory}")
@@ -178,10 +169,7 @@ def canonical_name(name: str) -> str | None:
 def canonical_tensors(arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
     """Return the tensors that an ESM-2 uses, by their canonical names.
 
-    Raises
-    ------
-    BetafoldError
-        Two tensors that should be equal are not.
+    BetafoldError where two tensors that should be equal are not.
     """
     tensors: dict[str, mx.array] = {}
     for source, array in arrays.items():
@@ -199,8 +187,6 @@ def canonical_tensors(arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
 def our_name(canonical: str) -> str:
     """Return the name of a parameter of `betafold_mlx.esm.model.Esm2`.
 
-    Examples
-    --------
     >>> our_name("esm.encoder.layer.3.attention.output.dense.bias")
     'blocks.3.attention.output.bias'
     """

@@ -38,18 +38,9 @@ Turn = Callable[[mx.array], mx.array]
 
 
 def rotation(inv_freq: mx.array, length: int, heads: int) -> Turn:
-    """Return rotary positions (Su et al. 2021) for sequences of one length.
+    """Return rotary positions (Su et al. 2021) for sequences of `length` tokens, from `inv_freq` (d / 2,).
 
     Numbers k and k + d / 2 of a head are coordinates in a plane, which is turned by ``inv_freq[k]`` radians a token.
-
-    Parameters
-    ----------
-    inv_freq : mx.array
-        (d / 2,).
-    length : int
-        T, tokens.
-    heads : int
-        H.
     """
     half = len(inv_freq)
 
@@ -198,10 +189,6 @@ class Esm2(nn.Module):
 
     All methods take (B, T) int32 tokens as `betafold_mlx.esm.tokenizer.encode` makes them. The padding mask is taken
     from them on the device, so that nothing waits for a result.
-
-    Parameters
-    ----------
-    config : EsmConfig
     """
 
     def __init__(self, config: EsmConfig) -> None:

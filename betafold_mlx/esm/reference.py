@@ -96,15 +96,9 @@ def _contacts(maps: list[np.ndarray], tensors: _Tensors) -> np.ndarray:
 def reference_forward(
     tensor: Callable[[str], np.ndarray], config: EsmConfig, tokens: np.ndarray
 ) -> Reference:
-    """Run ESM-2 on one sequence.
+    """Run ESM-2 on one sequence, (T,) token ids without padding.
 
-    Parameters
-    ----------
-    tensor : callable
-        Returns a tensor by its name on the hub; the rotary frequencies are ``esm.rotary_embeddings.inv_freq``.
-    config : EsmConfig
-    tokens : numpy.ndarray
-        (T,) token ids without padding.
+    `tensor` returns a tensor by its name on the hub; the rotary frequencies are ``esm.rotary_embeddings.inv_freq``.
     """
     t = _Tensors(tensor, config.layer_norm_eps)
     embedding = t["esm.embeddings.word_embeddings.weight"]
@@ -129,21 +123,10 @@ def reference_forward(
 
 
 def transformers_forward(folder: Path, sequences: Sequence[str], half: bool = False) -> list[Reference]:
-    """Run a checkpoint by transformers on PyTorch, one sequence at a time.
+    """Run a checkpoint in the hub's layout by transformers on PyTorch, one sequence at a time.
 
-    Parameters
-    ----------
-    folder : Path
-        In the hub's layout.
-    sequences : sequence of str
-        As of `betafold_mlx.esm.tokenizer.tokenize`.
-    half : bool
-        Round the weights to float16 first, as a conversion to float16 does.
-
-    Raises
-    ------
-    BetafoldError
-        PyTorch is not installed.
+    With `half` the weights are rounded to float16 first, as a conversion to float16 does. BetafoldError where PyTorch
+    is not installed.
     """
     try:
         import torch

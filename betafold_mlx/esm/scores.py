@@ -47,10 +47,8 @@ class SequenceScore:
 def parse_sequence(text: str) -> str:
     """Return 1 to `MAX_RESIDUES` upper-case letters of a text, without spaces and line breaks.
 
-    Raises
-    ------
-    BetafoldError
-        Empty, too long, or a letter that is no residue (the 20 standard ones and X, B, Z, U, O).
+    BetafoldError where it is empty, too long, or has a letter that is no residue (the 20 standard ones and X, B, Z,
+    U, O).
     """
     sequence = clean_letters(text, RESIDUES, f"a residue: {ALPHABET}, or X, B, Z, U, O")
     if len(sequence) > MAX_RESIDUES:
@@ -62,12 +60,6 @@ def score_sequence(model: Esm2, sequence: str) -> SequenceScore:
     """Mask each residue in turn and read off how likely the model finds it there.
 
     Probabilities are over all 33 tokens, as the model was trained; B, Z, U, O and X count as the tokens they are.
-
-    Parameters
-    ----------
-    model : Esm2
-    sequence : str
-        As from `parse_sequence`.
     """
     tokens = tokenize(sequence)  # (L + 2,)
     places = np.arange(1, len(tokens) - 1)

@@ -50,8 +50,6 @@ def check_published(size: str, sha256: str) -> str:
 def hub_id(size: str | None) -> str | None:
     """Return the id of a published size on the hub; None for any other size.
 
-    Examples
-    --------
     >>> hub_id("650M")
     'facebook/esm2_t33_650M_UR50D'
     """

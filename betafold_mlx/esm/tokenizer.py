@@ -30,26 +30,12 @@ _OUTER = {"<cls>", "<pad>", "<eos>"}  # set by `tokenize` and `pad_tokens`, neve
 
 
 def tokenize(sequence: str) -> np.ndarray:
-    """Return the token ids of one sequence, between ``<cls>`` and ``<eos>``.
+    """Return the token ids of one sequence, between ``<cls>`` and ``<eos>``: (T,) int32, T = number of tokens + 2.
 
-    Parameters
-    ----------
-    sequence : str
-        Upper-case letters of `RESIDUES`, ``.``, ``-``, and the tokens ``<mask>``, ``<unk>`` and ``<null_1>`` as words.
+    A sequence is upper-case letters of `RESIDUES`, ``.``, ``-``, and the tokens ``<mask>``, ``<unk>`` and
+    ``<null_1>`` as words. BetafoldError for nothing to read, or a letter that ESM-2 has no token for (other
+    tokenizers make ``<unk>`` of those: a typing error would pass unseen).
 
-    Returns
-    -------
-    numpy.ndarray
-        (T,) int32, T = number of tokens + 2.
-
-    Raises
-    ------
-    BetafoldError
-        Nothing to read, or a letter that ESM-2 has no token for (other tokenizers make ``<unk>`` of those: a typing
-        error would pass unseen).
-
-    Examples
-    --------
     >>> tokenize("LA<mask>").tolist()
     [0, 4, 5, 32, 2]
     """

@@ -48,10 +48,8 @@ class Companion(Generic[Network]):
     def load(self, directory: Path, model_sha256: str) -> Network:
         """Read the network of a folding network from its model directory.
 
-        Raises
-        ------
-        BetafoldError
-            Missing, damaged, of another version, or of another folding network than that of `model_sha256`.
+        BetafoldError where it is missing, damaged, of another version, or of another folding network than
+        `model_sha256`.
         """
         path = directory / self.file
         arrays = load_arrays(path)

@@ -110,13 +110,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Build a config from parsed JSON.
-
-        Raises
-        ------
-        BetafoldError
-            For an unknown key (written by another version) or an impossible value.
-        """
+        """Build a config from parsed JSON; BetafoldError for an unknown key or an impossible value."""
         values = dict(values)
         embedder = values.pop("embedder", {})
         if not isinstance(embedder, dict):

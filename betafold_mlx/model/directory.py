@@ -68,23 +68,11 @@ def save_arrays(path: Path, arrays: dict[str, mx.array], metadata: dict[str, str
 def load_directory(
     directory: Path, kind: Kind, build: Callable[[dict[str, Any]], Network], what: str
 ) -> LoadedNetwork[Network]:
-    """Load a directory of any kind of model.
+    """Load a directory of any kind of model, whose ``config.json`` says this kind.
 
-    Parameters
-    ----------
-    directory : Path
-        The model directory.
-    kind : (str, int)
-        What its ``config.json`` must say.
-    build : callable
-        Makes the network from the settings in ``config.json``; may raise BetafoldError.
-    what : str
-        What it should describe, in words.
-
-    Raises
-    ------
-    BetafoldError
-        For anything missing, damaged, or of another kind; the message says which file and what to do.
+    `build` makes the network from the settings there, and may raise BetafoldError; `what` is what the directory
+    should describe, in words. BetafoldError for anything missing, damaged, or of another kind; it says which file and
+    what to do.
     """
     directory, (model_type, schema) = Path(directory), kind
     path = directory / CONFIG_FILE
@@ -127,10 +115,7 @@ def named_arrays(tree: Any) -> dict[str, mx.array]:
 def set_weights(model: nn.Module, arrays: dict[str, mx.array], source: Path) -> None:
     """Load weights strictly: each parameter once, the right shape, finite; float16 becomes float32.
 
-    Raises
-    ------
-    BetafoldError
-        For a missing, extra, misshapen or non-finite tensor, named.
+    BetafoldError names a missing, extra, misshapen or non-finite tensor.
     """
     expected = named_arrays(model.parameters())
     calibration = arrays.get("calibration.weight")
@@ -184,22 +169,10 @@ def save_directory(
     training: dict[str, Any],
     dtype: mx.Dtype,
 ) -> None:
-    """Write a directory of any kind of model, whole or not at all.
+    """Write a directory of any kind of model, whole or not at all; an older one is replaced as a whole.
 
-    Parameters
-    ----------
-    directory : Path
-        Replaced as a whole where it exists.
-    model : nn.Module
-        The network.
-    kind, network : (str, int), dict
-        What ``config.json`` says of it.
-    card : str
-        Text of the model card.
-    training : dict
-        How it was trained, for ``config.json``.
-    dtype : mx.Dtype
-        Type of the stored weights.
+    ``config.json`` gets the kind, the settings of the network and how it was trained; `card` is the text of the model
+    card, `dtype` the type of the stored weights.
     """
     with atomic_directory(directory) as temporary:
         weights = {name: array.astype(dtype) for name, array in named_arrays(model.parameters()).items()}

@@ -28,13 +28,7 @@ class ModelInputs(NamedTuple):
 
 
 def padded_length(length: int) -> int:
-    """Return the smallest padded length that holds `length` residues.
-
-    Raises
-    ------
-    BetafoldError
-        Where none does.
-    """
+    """Return the smallest padded length that holds `length` residues; BetafoldError where none does."""
     for padded in PADDED_LENGTHS:
         if length <= padded:
             return padded
@@ -42,20 +36,7 @@ def padded_length(length: int) -> int:
 
 
 def collate(peptides: Sequence[Peptide], length: int | None = None) -> ModelInputs:
-    """Pad peptides into one batch.
-
-    Parameters
-    ----------
-    peptides : sequence of Peptide
-        B peptides.
-    length : int, optional
-        Padded length; by default the smallest of `PADDED_LENGTHS` that holds them all.
-
-    Returns
-    -------
-    ModelInputs
-        Without features.
-    """
+    """Pad B peptides into one batch without features, to the smallest of `PADDED_LENGTHS` unless a length is given."""
     size = padded_length(max(len(peptide) for peptide in peptides)) if length is None else length
     residues = np.zeros((len(peptides), size), dtype=np.int32)
     mask = np.zeros((len(peptides), size), dtype=bool)
@@ -70,20 +51,7 @@ def collate(peptides: Sequence[Peptide], length: int | None = None) -> ModelInpu
 
 
 def pad_features(embeddings: Sequence[np.ndarray], length: int) -> mx.array:
-    """Stack the embeddings of a frozen embedder into one batch.
-
-    Parameters
-    ----------
-    embeddings : sequence of numpy.ndarray
-        B arrays (residues, E) of at most `length` residues.
-    length : int
-        Padded length L.
-
-    Returns
-    -------
-    mx.array
-        (B, L, E) float32, zero at padding.
-    """
+    """Stack B embeddings (residues, E) of a frozen embedder into one batch (B, L, E) float32, zero at padding."""
     features = np.zeros((len(embeddings), length, embeddings[0].shape[1]), dtype=np.float32)
     for row, embedding in enumerate(embeddings):
         features[row, : len(embedding)] = embedding

@@ -1,12 +1,13 @@
 """Whole chains to look for templates in: sequences and rounded torsions, from which stretches are rebuilt.
 
-A peptide is laid without gaps on every window of every chain, and scored by BLOSUM62. Around the best windows stretches
-are cut, which then are templates as any other (`betafold_mlx.templates.stretches`).
+Around the windows that a peptide is most like (`betafold_mlx.templates.windows`) stretches are cut, which then are
+templates as any other (`betafold_mlx.templates.stretches`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
-from betafold_mlx.peptide.substitution import BLOSUM62
+from betafold_mlx.templates.windows import best_windows
 
 STRETCHES = 32
 """Stretches that are cut for a peptide."""
@@ -25,17 +26,11 @@ MARGIN = 6
 MAX_ENTRY_LENGTH = 64
 """Residues of a template."""
 
-WORD = 3
-"""Residues that are scored at a time."""
-
 CIS = 20
 """Added to the id of a residue whose omega, to the next one, is nearer to 0 than to 180 degrees."""
 
 STEPS = 256
 """Steps of a full turn that torsions are rounded to."""
-
-_WINDOWS = 400  # best windows that are looked through for stretches apart from one another
-_CHUNK = 16_384  # positions scored at a time: their sums stay in the cache
 
 
 class Stretch(NamedTuple):
@@ -73,12 +68,20 @@ class ChainLibrary:
     def __len__(self) -> int:
         return len(self.names)
 
-    def nearest(self, peptide: Peptide) -> list[Stretch]:
-        """Return the stretches around the best windows of a peptide, the best first, and of those that overlap one."""
-        length = len(peptide)
+    def nearest(self, peptides: Sequence[Peptide]) -> list[list[Stretch]]:
+        """Return the stretches around the best windows of each peptide, the best first, one of those that overlap."""
+        found = best_windows(self._kinds, self.offsets, [peptide.ids for peptide in peptides])
+        return [self._around(rows, len(peptide)) for rows, peptide in zip(found, peptides, strict=True)]
+
+    @cached_property
+    def _kinds(self) -> np.ndarray:
+        """(R,) uint8 residue ids."""
+        return self.residues % CIS
+
+    def _around(self, windows: np.ndarray, length: int) -> list[Stretch]:
         margin = min(MARGIN, (MAX_ENTRY_LENGTH - length) // 2)
         chosen: list[Stretch] = []
-        for window in self._windows(peptide).tolist():
+        for window in windows.tolist():
             if all(abs(window - margin - first) > length // 2 for _, first, _ in chosen):
                 chain = int(np.searchsorted(self.offsets, window, side="right")) - 1
                 first = max(window - margin, int(self.offsets[chain]))
@@ -87,41 +90,6 @@ class ChainLibrary:
             if len(chosen) == STRETCHES:
                 break
         return chosen
-
-    @cached_property
-    def _words(self) -> np.ndarray:
-        """(R,) uint16, each residue with the two after it as one number."""
-        ids = np.concatenate([self.residues % CIS, np.zeros(WORD - 1, dtype=np.uint8)]).astype(np.uint16)
-        return ids[:-2] * 400 + ids[1:-1] * 20 + ids[2:]
-
-    def _windows(self, peptide: Peptide) -> np.ndarray:
-        """Return the first rows of the best windows, the best first, of equal ones the first.
-
-        Three residues are scored at a time, by a table of all words.
-        """
-        length, count = len(peptide), len(self.residues) - len(peptide) + 1
-        tables = []
-        for start in range(0, length, WORD):
-            one = [BLOSUM62[residue] for residue in peptide.ids[start : start + WORD]]
-            one += [np.zeros(20, dtype=np.int16)] * (WORD - len(one))
-            tables.append((one[0][:, None, None] + one[1][:, None] + one[2]).ravel().astype(np.int16))
-        best, scores = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int16)
-        for first in range(0, count, _CHUNK):
-            number = min(_CHUNK, count - first)
-            words = self._words[first : first + number + length].astype(np.intp)
-            total, more = np.zeros((2, number), dtype=np.int16)
-            for part, table in enumerate(tables):
-                table.take(words[WORD * part : WORD * part + number], out=more, mode="clip")  # unchecked
-                total += more
-            found = np.flatnonzero(total > scores[-1]) if len(best) == _WINDOWS else np.arange(number)
-            rows = found + first
-            end = self.offsets[np.searchsorted(self.offsets, rows, side="right")]
-            inside = rows + length <= end  # no window leaves its chain
-            best = np.concatenate([best, rows[inside]])
-            scores = np.concatenate([scores, total[found[inside]]])
-            order = np.lexsort((best, -scores))[:_WINDOWS]
-            best, scores = best[order], scores[order]
-        return best
 
     def angles(self, rows: np.ndarray) -> np.ndarray:
         """Return phi, psi, omega of rows: (n, 3) float32 radians."""
@@ -132,9 +100,10 @@ class ChainLibrary:
     def partners(self, first: int, last: int) -> np.ndarray:
         """Return for the rows from first to before last which of them each cysteine is bonded to, else -1."""
         partner = np.full(last - first, -1, dtype=np.int16)
-        inside = ((self.disulfides >= first) & (self.disulfides < last)).all(axis=1)
-        for i, j in self.disulfides[inside] - first:
-            partner[i], partner[j] = j, i
+        begin, end = np.searchsorted(self.disulfides[:, 0], (first, last))
+        for i, j in (self.disulfides[begin:end] - first).tolist():
+            if j < last - first:
+                partner[i], partner[j] = j, i
         return partner
 
     def name(self, stretch: Stretch) -> str:

@@ -83,7 +83,8 @@ def main(directory: Path) -> None:
     windows += [Window(item.peptide, item.coordinates) for item in split_items(dataset, "validation")]
     chains = library.chains
     assert chains is not None
-    stretches = [(n, window, cut_stretches(chains, window.peptide)) for n, window in enumerate(windows)]
+    cuts = cut_stretches(chains, [window.peptide for window in windows])
+    stretches = [(n, window, cut) for n, (window, cut) in enumerate(zip(windows, cuts, strict=True))]
     report(
         "TRUST_CHAIN",
         (

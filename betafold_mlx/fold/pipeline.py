@@ -35,7 +35,7 @@ from betafold_mlx.peptide.cap_bonds import cap_column, has_cap_bond, with_cap_at
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
 from betafold_mlx.templates.library import TemplateLibrary
-from betafold_mlx.templates.search import MIN_TRUST, Hits, find_bonds, search
+from betafold_mlx.templates.search import MIN_TRUST, Hits, best_scores, find_bonds, score_table, search
 from betafold_mlx.templates.stretches import cut_stretches
 
 if TYPE_CHECKING:
@@ -188,14 +188,18 @@ def fold_batch(
 
 def find_templates(peptides: Sequence[Peptide], library: TemplateLibrary, max_identity: float = 1.0) -> Hits:
     """Look peptides up in a template library."""
+    scores = best_scores(list(map(score_table, peptides)), library.codes)
+    near: Sequence[TemplateLibrary | None] = [None] * len(peptides)
+    if library.chains is not None:
+        near = cut_stretches(library.chains, peptides)
     found = []
-    for peptide in peptides:
-        hits = search(peptide, library, MAX_TEMPLATES, max_identity=max_identity)
-        hits = [hit for hit in hits if hit.trust >= MIN_TRUST]
-        near = None if library.chains is None else cut_stretches(library.chains, peptide)
-        if near is not None:
+    for peptide, own, stretches in zip(peptides, scores, near, strict=True):
+        hits = search(peptide, library, MAX_TEMPLATES, None, max_identity, min_trust=MIN_TRUST, scores=own)
+        if stretches is not None:
             known = {hit.name.split(":")[0] for hit in hits}
-            more = search(peptide, near, MAX_TEMPLATES + CHAIN_TEMPLATES, None, max_identity, of_chains=True)
+            more = search(
+                peptide, stretches, MAX_TEMPLATES + CHAIN_TEMPLATES, None, max_identity, of_chains=True
+            )
             hits += [hit for hit in more if hit.name.split(":")[0] not in known][:CHAIN_TEMPLATES]
         found.append(sorted(hits, key=lambda hit: -hit.trust))
     return found

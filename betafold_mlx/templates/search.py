@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +32,7 @@ MIN_ALIGNED_RESIDUES = 6
 MIN_TRUST = 0.6
 """Templates that are right with a smaller probability do not count in the distogram."""
 
+_TOGETHER = 1250  # sequences that are scored together: their matrices stay in the cache
 _NEVER = np.int16(-8000)  # less than any score, far from the end of int16
 
 TRUST_RICH = (-5.34, 2.68, 1.33, -1.96, -3.74)
@@ -114,6 +114,8 @@ def search(
     hidden: np.ndarray | None = None,
     max_identity: float = 1.0,
     of_chains: bool = False,
+    min_trust: float = 0.0,
+    scores: np.ndarray | None = None,
 ) -> list[Hit]:
     """Find the templates of a peptide, the most trusted first.
 
@@ -131,6 +133,10 @@ def search(
         Hits that share more of their aligned residues with the peptide are left out.
     of_chains : bool
         Whether the entries were cut from chains for this peptide (`betafold_mlx.templates.chains`).
+    min_trust : float
+        Hits that are trusted less are left out.
+    scores : numpy.ndarray, optional
+        (rotations,), of the peptide from `best_scores`, where they are at hand.
 
     Returns
     -------
@@ -141,49 +147,43 @@ def search(
     entry, first = library.rotations
     rows = np.arange(len(entry)) if hidden is None else np.flatnonzero(~hidden[entry])
     table = score_table(peptide)
-    order = rows[np.argsort(-best_scores(table, library.codes[rows]), kind="stable")]
+    if scores is None:
+        (scores,) = best_scores([table], library.codes)
+    order = rows[np.argsort(-scores[rows], kind="stable")]
     _, once = np.unique(entry[order], return_index=True)  # each entry by its best rotation
     chosen = order[np.sort(once)[:ALIGNED]]
-    hits = []
+    weights = TRUST_RICH if len(peptide.disulfides) >= 2 else TRUST_CHAIN if of_chains else TRUST_OTHER
+
+    def trust(score: float, aligned: int, matched: float) -> float:
+        terms = (1.0, score / 50, aligned / len(peptide), math.log(aligned / 20), 1 - matched)
+        return 1 / (1 + math.exp(-sum(weight * term for weight, term in zip(weights, terms, strict=True))))
+
+    if min_trust:  # a score is trusted most with the fewest or the most aligned residues
+        extremes = (MIN_ALIGNED_RESIDUES, max(MIN_ALIGNED_RESIDUES, len(peptide)))
+        highest = [max(trust(score, aligned, 1.0) for aligned in extremes) for score in scores[chosen]]
+        chosen = chosen[np.array(highest) >= min_trust]
+    found = []
     for row, (score, query, place) in zip(chosen, align(table, library.codes[chosen]), strict=True):
         if len(query) < MIN_ALIGNED_RESIDUES:
             continue
-        of_entry = library.rows(int(entry[row]))
-        template = (place + first[row]) % (of_entry.stop - of_entry.start)
-        hits.append(_judged(peptide, library, int(entry[row]), score, query, template, of_chains))
-    hits = [hit for hit in hits if hit.identity <= max_identity]
-    return sorted(hits, key=lambda hit: -hit.trust)[:count]
-
-
-def _judged(
-    peptide: Peptide,
-    library: TemplateLibrary,
-    entry: int,
-    score: float,
-    query: np.ndarray,
-    template: np.ndarray,
-    of_chains: bool,
-) -> Hit:
-    rows = library.rows(entry)
-    same = library.residues[rows][template] == peptide.ids[query]
-    coverage = len(query) / len(peptide)
-    matched = matched_disulfides(peptide, library.partner[rows], query, template)
-    weights = TRUST_RICH if len(peptide.disulfides) >= 2 else TRUST_CHAIN if of_chains else TRUST_OTHER
-    terms = (1.0, score / 50, coverage, math.log(len(query) / 20), 1 - matched)
-    trust = 1 / (1 + math.exp(-sum(weight * term for weight, term in zip(weights, terms, strict=True))))
-    return Hit(
-        entry,
-        library.names[entry],
-        score,
-        query,
-        template,
-        float(same.mean()),
-        coverage,
-        matched,
-        trust,
-        library.ca[rows][template].astype(np.float32),
-        library.torsions[rows][template].astype(np.float32),
-    )
+        rows_of = library.rows(int(entry[row]))
+        template = (place + first[row]) % (rows_of.stop - rows_of.start)
+        matched = matched_disulfides(peptide, library.partner[rows_of], query, template)
+        found.append((trust(score, len(query), matched), int(entry[row]), score, query, template, matched))
+    hits: list[Hit] = []
+    ids = peptide.ids
+    for trusted, number, score, query, template, matched in sorted(found, key=lambda each: -each[0]):
+        if len(hits) == count or trusted < min_trust:
+            break
+        rows_of = library.rows(number)
+        identity = float((library.residues[rows_of][template] == ids[query]).mean())
+        if identity <= max_identity:
+            name, coverage = library.names[number], len(query) / len(peptide)
+            ca, torsions = (of[rows_of][template].astype(np.float32) for of in (library.ca, library.torsions))
+            hits.append(
+                Hit(number, name, score, query, template, identity, coverage, matched, trusted, ca, torsions)
+            )
+    return hits
 
 
 def matched_disulfides(
@@ -241,52 +241,83 @@ def score_table(peptide: Peptide) -> np.ndarray:
     return table
 
 
-def best_scores(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the score of the best alignment to each sequence: (L, 61), (rows, W) -> (rows,) int16."""
-    ends = (codes != GAP_CODE).sum(axis=1)
-    places = np.arange(len(codes))
-    best = np.zeros(len(codes), dtype=np.int16)
-    for scores in _filled(table, codes):
-        np.maximum(best, scores[ends, places], out=best)
-    beyond = np.arange(codes.shape[1] + 1)[:, None] > ends
-    return np.maximum(best, np.where(beyond, _NEVER, scores).max(axis=0))
+def best_scores(tables: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:
+    """Return the score of the best alignment of each peptide to each sequence.
 
+    Parameters
+    ----------
+    tables : sequence of numpy.ndarray
+        (L, 61) of each of P peptides, from `score_table`.
+    codes : numpy.ndarray
+        (N, W) uint8, as `TemplateLibrary.codes`.
 
-def _filled(table: np.ndarray, codes: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows of the matrix of best scores after 0, 1, ... L residues of the peptide: (W + 1, rows) int16.
-
-    All sequences side by side: NumPy runs along the last axis, and steps from one residue to the next along the first.
+    Returns
+    -------
+    numpy.ndarray
+        (P, N) int16.
     """
-    shape = (codes.shape[1] + 1, len(codes))
-    index = np.ascontiguousarray(codes.T, dtype=np.intp)
-    ramp = (GAP_EXTEND * np.arange(shape[0]))[:, None].astype(np.int16)
-    scores = np.zeros(shape, dtype=np.int16)  # a free end costs nothing
-    skipped = np.full(shape, _NEVER, dtype=np.int16)  # the last residue of the peptide stands on nothing
+    lengths = (codes != GAP_CODE).sum(axis=1)
+    order = np.argsort(lengths, kind="stable")  # sequences of like length together, without much padding
+    best = np.zeros((len(tables), len(codes)), dtype=np.int16)
+    for start in range(0, len(order), _TOGETHER):
+        rows = order[start : start + _TOGETHER]
+        ends, places = lengths[rows], np.arange(len(rows))
+        index = _by_place(codes[rows, : ends[-1]])
+        beyond = np.arange(ends[-1] + 1)[:, None] > ends
+        matched: dict[bytes, np.ndarray] = {}
+        for number, table in enumerate(tables):
+            for step, scores in enumerate(_filled(table, index, matched)):
+                at_end = scores[ends, places] - (GAP_EXTEND * (step + ends)).astype(np.int16)
+                best[number, rows] = np.maximum(best[number, rows], at_end)
+            scores = scores - (GAP_EXTEND * (step + np.arange(len(scores))))[:, None].astype(np.int16)
+            scores[beyond] = _NEVER
+            best[number, rows] = np.maximum(best[number, rows], scores.max(axis=0))
+    return best
+
+
+def _by_place(codes: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(codes.T, dtype=np.intp)
+
+
+def _filled(table: np.ndarray, index: np.ndarray, matched: dict[bytes, np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the rows of the matrix of best scores after 0, 1, ... L residues of the peptide: (W + 1, N) int16.
+
+    All sequences, `index` (W, N), side by side: NumPy runs along the last axis, and steps from one residue to the next
+    along the first. To the score after i residues of the peptide and j of the entry i + j times `GAP_EXTEND` is added:
+    so a gap costs the same whatever its length. `matched` keeps what each kind of residue scores on the entries.
+    """
+    shape = (len(index) + 1, index.shape[1])
+    opening = np.int16(GAP_OPEN - GAP_EXTEND)
+    scores = np.empty(shape, dtype=np.int16)
+    scores[:] = (GAP_EXTEND * np.arange(shape[0]))[:, None]  # a free end costs nothing
+    above = np.full(shape, _NEVER, dtype=np.int16)
     yield scores
-    matched: dict[bytes, np.ndarray] = {}  # by residue of the peptide, the score on each code
-    for row in table:
-        skipped = np.maximum(scores - np.int16(GAP_OPEN), skipped - np.int16(GAP_EXTEND))
-        skipped[0] = _NEVER
+    for step, row in enumerate(table, start=1):
         key = row.tobytes()
         if key not in matched:
-            matched[key] = row.take(index, mode="clip")  # unchecked: codes are within the table
-        new = np.zeros(shape, dtype=np.int16)
+            on_code = (row + 2 * GAP_EXTEND).astype(np.int16)
+            matched[key] = on_code.take(index, mode="clip")  # unchecked: codes are within the table
+        new = np.empty(shape, dtype=np.int16)
+        new[0] = GAP_EXTEND * step
         np.add(scores[:-1], matched[key], out=new[1:])
-        np.maximum(new, skipped, out=new)
-        # The last residues of the entry stand on nothing: from the best place before, less the way from it.
-        reached = _running_maximum(new + ramp)[:-1] - ramp[1:]
-        np.maximum(new[1:], reached - np.int16(GAP_OPEN - GAP_EXTEND), out=new[1:])
+        np.maximum(above, scores, out=above)  # the last residues of the peptide stand on nothing
+        np.maximum(new, above - opening, out=new)
+        before = _running_maximum(new)[:-1]  # the last residues of the entry do
+        before -= opening
+        np.maximum(new[1:], before, out=new[1:])
         scores = new
         yield scores
 
 
 def _running_maximum(values: np.ndarray) -> np.ndarray:
-    """Return the maximum of each row and those above it; what is given is overwritten."""
+    """Return the maximum of each row and those above it."""
     if values.shape[1] < 500:
         return np.maximum.accumulate(values, axis=0)
-    for above, row in pairwise(values):  # 15 times as fast for the whole library
-        np.maximum(row, above, out=row)
-    return values
+    reached = np.empty_like(values)
+    reached[0] = values[0]
+    for k in range(1, len(values)):  # 15 times as fast for the whole library
+        np.maximum(values[k], reached[k - 1], out=reached[k])
+    return reached
 
 
 def align(table: np.ndarray, codes: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
@@ -304,29 +335,35 @@ def align(table: np.ndarray, codes: np.ndarray) -> list[tuple[float, np.ndarray,
     list of (float, numpy.ndarray, numpy.ndarray)
         Score, aligned residues of the peptide, and the places that they stand on.
     """
-    matrices = np.stack(list(_filled(table, codes))).transpose(2, 0, 1).astype(np.int32)  # (N, L + 1, W + 1)
-    return [_traced(table, row, matrix) for row, matrix in zip(codes, matrices, strict=True)]
+    if not len(codes):
+        return []
+    matrices = np.stack(list(_filled(table, _by_place(codes), {}))).transpose(2, 0, 1)  # (N, L + 1, W + 1)
+    ramp = GAP_EXTEND * np.add.outer(np.arange(matrices.shape[1]), np.arange(matrices.shape[2]))
+    on_codes, plain = table.tolist(), (matrices - ramp).tolist()
+    return [_traced(on_codes, row, matrix) for row, matrix in zip(codes.tolist(), plain, strict=True)]
 
 
-def _traced(table: np.ndarray, codes: np.ndarray, matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+def _traced(
+    table: list[list[int]], codes: list[int], matrix: list[list[int]]
+) -> tuple[float, np.ndarray, np.ndarray]:
     """Walk back from the best end of an alignment."""
-    rows, columns = len(table), int((codes != GAP_CODE).sum())
-    ends = [(i, columns) for i in range(rows + 1)] + [(rows, j) for j in range(columns + 1)]
-    i, j = max(ends, key=lambda end: matrix[end])
-    score = float(matrix[i, j])
+    columns = len(codes) - codes.count(GAP_CODE)
+    at_side, at_bottom = [row[columns] for row in matrix], matrix[-1][: columns + 1]
+    score = max(*at_side, *at_bottom)
+    i, j = len(table), columns
+    if score in at_side:
+        i = at_side.index(score)
+    else:
+        j = at_bottom.index(score)
     pairs = []
     while i > 0 and j > 0:
-        if matrix[i, j] == matrix[i - 1, j - 1] + table[i - 1, codes[j - 1]]:
+        here = matrix[i][j] + GAP_OPEN - GAP_EXTEND
+        if matrix[i][j] == matrix[i - 1][j - 1] + table[i - 1][codes[j - 1]]:
             i, j = i - 1, j - 1
             pairs.append((i, j))
-            continue
-        gap = np.arange(1, max(i, j) + 1)
-        cost = GAP_OPEN + GAP_EXTEND * (gap - 1)
-        above = gap[:i][matrix[i, j] == matrix[i - gap[:i], j] - cost[:i]]
-        left = gap[:j][matrix[i, j] == matrix[i, j - gap[:j]] - cost[:j]]
-        if len(above):
-            i -= int(above[0])
+        elif skipped := next((k for k in range(1, i + 1) if matrix[i - k][j] == here + GAP_EXTEND * k), 0):
+            i -= skipped
         else:
-            j -= int(left[0])
+            j -= next(k for k in range(1, j + 1) if matrix[i][j - k] == here + GAP_EXTEND * k)
     query, place = np.array(pairs[::-1], dtype=int).reshape(-1, 2).T
-    return score, query, place
+    return float(score), query, place

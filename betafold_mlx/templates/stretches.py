@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.geometry import build_backbone
 from betafold_mlx.peptide.sequence import Peptide
-from betafold_mlx.templates.chains import CIS, ChainLibrary
+from betafold_mlx.templates.chains import CIS, ChainLibrary, Stretch
 from betafold_mlx.templates.library import TemplateLibrary
 
 
-def cut_stretches(chains: ChainLibrary, peptide: Peptide) -> TemplateLibrary | None:
-    """Return a library of the stretches of chains that a peptide is most like; None where none is long enough."""
-    stretches = chains.nearest(peptide)
-    if not stretches:
-        return None
+def cut_stretches(chains: ChainLibrary, peptides: Sequence[Peptide]) -> list[TemplateLibrary | None]:
+    """Return for each peptide a library of the stretches of chains that it is most like; None where there is none."""
+    found = chains.nearest(peptides)
+    if not any(found):
+        return [None] * len(peptides)
+    owner = np.repeat(np.arange(len(found)), list(map(len, found)))
+    whole = _rebuilt(chains, [stretch for of_one in found for stretch in of_one])
+    return [whole.subset(owner == number) if of_one else None for number, of_one in enumerate(found)]
+
+
+def _rebuilt(chains: ChainLibrary, stretches: Sequence[Stretch]) -> TemplateLibrary:
     lengths = np.array([stretch.last - stretch.first for stretch in stretches])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     rows = np.concatenate([np.arange(stretch.first, stretch.last) for stretch in stretches])

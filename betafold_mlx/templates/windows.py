@@ -12,9 +12,13 @@ from betafold_mlx.peptide.substitution import BLOSUM62
 WINDOWS = 400
 """Best windows of a peptide."""
 
-_FIRST_PIECE, _PIECE = 2048, 131_072  # rows looked at together: they grow, and their int8 scores stay in the cache
+_FIRST_PIECE, _PIECE = (
+    2048,
+    131_072,
+)  # rows looked at together: they grow, and their int8 scores stay in the cache
 
 _KINDS = len(BLOSUM62)
+_INT8 = np.iinfo(np.int8).max
 _HIGHEST = BLOSUM62.max(axis=1).tolist()
 
 # (20, 400) int16: the scores, int8, of a residue on two neighbours, by 20 x the first + the second.
@@ -26,7 +30,9 @@ _ON_PAIRS = (
 )
 
 
-def best_windows(residues: np.ndarray, offsets: np.ndarray, peptides: Sequence[np.ndarray]) -> list[np.ndarray]:
+def best_windows(
+    residues: np.ndarray, offsets: np.ndarray, peptides: Sequence[np.ndarray]
+) -> list[np.ndarray]:
     """Find for each peptide the windows of chains that it scores most on.
 
     All peptides take one piece of the chains after another. What each kind of residue scores there is looked up once,
@@ -55,7 +61,9 @@ def best_windows(residues: np.ndarray, offsets: np.ndarray, peptides: Sequence[n
         known = residues[first : first + len(piece)]
         piece[: len(known)] = known
         pairs = piece[::2] * _KINDS + piece[1::2]
-        scores = dict(zip(kinds.tolist(), _ON_PAIRS[kinds].take(pairs, axis=1, mode="clip").view(np.int8), strict=True))
+        scores = dict(
+            zip(kinds.tolist(), _ON_PAIRS[kinds].take(pairs, axis=1, mode="clip").view(np.int8), strict=True)
+        )
         for each in best:
             each.look(scores, first, size, ends)
         first, size = first + size, min(2 * size, _PIECE)
@@ -91,7 +99,7 @@ class _Best:
         total, part, most = np.zeros(size, dtype=np.int16), np.zeros(size, dtype=np.int8), 0
         for place, residue in enumerate(self.ids):
             most += _HIGHEST[residue]
-            if most > np.iinfo(np.int8).max:
+            if most > _INT8:
                 total += part
                 part[:], most = 0, _HIGHEST[residue]
             part += scores[residue][place : place + size]

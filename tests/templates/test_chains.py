@@ -14,9 +14,11 @@ from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold.pipeline import CHAIN_TEMPLATES, find_templates
 from betafold_mlx.peptide.sequence import Peptide, residue_ids
 from betafold_mlx.peptide.substitution import BLOSUM62
+from betafold_mlx.templates import windows
 from betafold_mlx.templates.chains import CIS, MARGIN, STEPS, STRETCHES, ChainLibrary
 from betafold_mlx.templates.library import TemplateLibrary
 from betafold_mlx.templates.stretches import cut_stretches
+from betafold_mlx.templates.windows import best_windows
 
 
 def chains_of(sequences, torsions=None, disulfides=(), cis=()):
@@ -46,7 +48,7 @@ def test_the_best_window_is_that_of_a_plain_search(seed):
         for first in range(len(sequence) - len(peptide) + 1):
             window = residue_ids(sequence[first : first + len(peptide)])
             scores[number, first] = int(BLOSUM62[peptide.ids, window].sum())
-    found = chains.nearest(peptide)
+    (found,) = chains.nearest([peptide])
     assert bool(found) == bool(scores) and len(found) <= STRETCHES
     if scores:
         number, first = max(scores, key=lambda place: (scores[place], -place[0], -place[1]))
@@ -60,6 +62,26 @@ def test_the_best_window_is_that_of_a_plain_search(seed):
         )
 
 
+def test_windows_are_the_best_of_all_in_any_company(monkeypatch):
+    """In pieces of any size, in the order of their scores and then of the chains; sums of int8 do not run over."""
+    rng = np.random.default_rng(4)
+    sequences = [random_sequence(rng, 4, 90) for _ in range(40)] + ["W" * 60]
+    chains = chains_of(sequences)
+    peptides = [Peptide.of(random_sequence(rng, 4, 50)) for _ in range(6)] + [Peptide.of("W" * 40)]
+    for first, later in ((8, 64), (2048, 131_072)):
+        monkeypatch.setattr(windows, "_FIRST_PIECE", first)
+        monkeypatch.setattr(windows, "_PIECE", later)
+        found = best_windows(chains.residues, chains.offsets, [peptide.ids for peptide in peptides])
+        for peptide, rows in zip(peptides, found, strict=True):
+            scored = []
+            for number, sequence in enumerate(sequences):
+                for place in range(len(sequence) - len(peptide) + 1):
+                    window = residue_ids(sequence[place : place + len(peptide)])
+                    score = int(BLOSUM62[peptide.ids, window].sum())
+                    scored.append((-score, int(chains.offsets[number]) + place))
+            assert rows.tolist() == [row for _, row in sorted(scored)[: windows.WINDOWS]]
+
+
 def test_a_stretch_is_rebuilt_as_float64_does():
     rng = np.random.default_rng(2)
     sequence = random_sequence(rng, 40, 40)
@@ -67,7 +89,7 @@ def test_a_stretch_is_rebuilt_as_float64_does():
     chains = chains_of(
         ["A" * 30, sequence], np.concatenate([np.tile(HELIX[:2], (30, 1)), torsions]), cis=[50]
     )
-    library = cut_stretches(chains, Peptide.of(sequence[10:30]))
+    (library,) = cut_stretches(chains, [Peptide.of(sequence[10:30])])
     rows = library.rows(0)
     assert library.names[0] == "1abc_1:5-36" and library.sequence(0) == sequence[4:36]
     omega = np.full(32, np.pi)
@@ -84,7 +106,7 @@ def test_a_stretch_is_rebuilt_as_float64_does():
 def test_a_disulfide_inside_a_stretch_stays_and_one_that_leaves_it_does_not():
     sequence = "G" * 20 + "ACDEFCHIKL" + "G" * 20 + "C" + "G" * 9
     chains = chains_of([sequence], disulfides=[(21, 25), (25, 50)])
-    library = cut_stretches(chains, Peptide.of("ACDEFCHIKL"))
+    (library,) = cut_stretches(chains, [Peptide.of("ACDEFCHIKL")])
     first = library.names[0].split(":")[1].split("-")[0]
     partner = library.partner[library.rows(0)]
     place = 21 - (int(first) - 1)
@@ -112,12 +134,12 @@ def test_records_that_are_left_out_are_found_no_more():
     less.chains.check()
     assert less.chains.disulfides.tolist() == [[70, 75]] and less.chains.residues[1] >= CIS
     for peptide in (Peptide.of(sequences[1][10:30]), Peptide.of(sequences[2][3:23])):
-        found, expected = cut_stretches(less.chains, peptide), cut_stretches(library.chains, peptide)
+        (found,) = cut_stretches(less.chains, [peptide])
+        (expected,) = cut_stretches(library.chains, [peptide])
         assert found.names[0] == expected.names[0] and found.sequence(0) == expected.sequence(0)
         np.testing.assert_array_equal(found.ca[found.rows(0)], expected.ca[expected.rows(0)])
-    assert not any(
-        name.startswith("1abc_0") for name in cut_stretches(less.chains, Peptide.of("ACDEFGHIKLMN")).names
-    )
+    (found,) = cut_stretches(less.chains, [Peptide.of("ACDEFGHIKLMN")])
+    assert not any(name.startswith("1abc_0") for name in found.names)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ SEQUENCES = st.text(alphabet=ALPHABET, min_size=4, max_size=24)
 def score(query, target):
     """The package's score of two sequences."""
     codes = library_of([target]).codes
-    return int(best_scores(score_table(Peptide.of(query)), codes)[0])
+    return int(best_scores([score_table(Peptide.of(query))], codes)[0, 0])
 
 
 def exchange(a, b):
@@ -85,8 +85,8 @@ def test_scores_are_those_of_biotite():
     queries += [target[:9] + target[13:] for target in targets if len(target) > 25][:4]
     queries += [target[:8] + "WGPNW" + target[8:] for target in targets if len(target) > 20][:4]
     codes = library_of(targets).codes
-    for query in queries:
-        got = best_scores(score_table(Peptide.of(query)), codes)
+    together = best_scores([score_table(Peptide.of(query)) for query in queries], codes)
+    for query, got in zip(queries, together, strict=True):
         for target, mine in zip(targets, got.tolist(), strict=True):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -115,7 +115,7 @@ def test_scores_are_those_of_a_plain_recursion(query, target):
 def test_aligned_pairs_score_what_is_reported(query, targets):
     table, codes = score_table(Peptide.of(query)), library_of(targets).codes
     traced = align(table, codes)
-    assert [each[0] for each in traced] == best_scores(table, codes).tolist()
+    assert [each[0] for each in traced] == best_scores([table], codes)[0].tolist()
     for target, (total, on_query, on_target) in zip(targets, traced, strict=True):
         pairs = list(zip(on_query.tolist(), on_target.tolist(), strict=True))
         own = rescored(pairs, lambda i, j, t=target: exchange(query[i], t[j]), len(query), len(target))
@@ -129,8 +129,8 @@ def test_a_stated_disulfide_looks_for_its_like():
     library = library_of([(sequence, way) for way in ways] + [sequence[:9] + "A" + sequence[10:]])
     same = sum(exchange(letter, letter) for letter in sequence)
     without_last = same - exchange("C", "C") + exchange("C", "A")
-    bonded = best_scores(score_table(Peptide.of(sequence, disulfides=((2, 10),))), library.codes)
-    free = best_scores(score_table(Peptide.of(sequence)), library.codes)
+    tables = [score_table(Peptide.of(sequence, disulfides=bonds)) for bonds in (((2, 10),), ())]
+    bonded, free = best_scores(tables, library.codes)
     np.testing.assert_array_equal(
         bonded - [same, same, without_last], [2 * BONDED_MATCH] + [2 * BONDED_MISMATCH] * 2
     )
@@ -243,7 +243,10 @@ def test_hits_are_ordered_by_trust_and_hidden_ones_stay_away():
     assert [hit.entry for hit in hits if not hidden[hit.entry]] == left
     assert search(Peptide.of(target), library, 10, np.ones(len(entries), dtype=bool)) == []
     assert search(Peptide.of("ACDEF"), library, 10) == []  # too few residues to say anything
-    # Nor is found what is too similar.
+    # Nor is found what is trusted too little, or too similar.
+    for least in (trust[0], trust[2], trust[5], 0.999):
+        trusted = search(Peptide.of(target), library, 10, min_trust=least)
+        assert [hit.entry for hit in trusted] == [hit.entry for hit in hits if hit.trust >= least]
     least = hits[2].identity
     fewer = search(Peptide.of(target), library, 10, max_identity=least - 1e-6)
     assert len(fewer) >= 7 and all(hit.identity < least for hit in fewer)

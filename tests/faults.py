@@ -44,6 +44,12 @@ ERRORS = {"full": errno.ENOSPC, "readonly": errno.EROFS}
 DASK = "from distributed import LocalCluster\nif __name__ == '__main__':\n    " \
     "c = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)\n    " \
     "print(c.scheduler_address, flush=True)\n    input()"  # fmt: skip
+TOYS = """import pathlib, sys
+import betafold_mlx, fuzzing, synthetic
+folder = pathlib.Path(sys.argv[1])
+fuzzing.make_toys(folder)
+synthetic.with_side_chains(synthetic.make_dataset(held_out=1)).save(folder / "chi")
+"""
 
 FOLD = (
     "fold",
@@ -58,9 +64,20 @@ FOLD = (
     "2",
 )
 LIBRARY = (*FOLD, "--templates", "none", "-o", "out")
+STEPS = ("--steps", "4", "--evaluate-every", "2", "--warmup", "1", "--tokens", "96")
+NETWORK = ("--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64")
+LABELS = ("--against", "set", "--teacher", "model", "-o", "out", "--samples", "1", "--min-plddt", "0")
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "train": ("train", "set", "-o", "out", *("--steps", "4", "--evaluate-every", "2", "--warmup", "1"),
-              *("--tokens", "96", "--layers", "1", "--width", "32", "--heads", "4", "--ffn-width", "64")),
+    "train": ("train", "set", "-o", "out", *STEPS, *NETWORK),
+    "train-judge": ("train-judge", "set", "-o", "out", "--model", "model", *STEPS[:-2], "--batches", "2"),
+    "train-side-chains": ("train-side-chains", "chi", "-o", "out", "--model", "model", *STEPS),
+    "train-generator": ("train-generator", "set", "-o", "out", *STEPS, *NETWORK, "--decoder-layers", "1"),
+    "generate": ("generate", "-o", "out", "--length", "12", "--num", "3", "--steps", "2"),
+    "fold-one": ("fold", "ACDEFGHIK", *FOLD[2:-2], "-o", "out", "--report"),
+    "distill": ("distill", "--sequences", "x.fasta", *LABELS),
+    "distill-again": ("distill", "--sequences", "x.fasta", *LABELS, "--force"),
+    "templates": ("dataset", "templates", "set", "-o", "out/own.safetensors"),
+    "entries": ("dataset", "entries", "set", "-o", "out"),
     "embed": ("embed", "set", "--embedder", "tiny", "-o", "out", "--windows", "5000"),
     "fold": (*LIBRARY, "--processes", "1"),
     "fold-jsonl": (*LIBRARY, "--processes", "1", "--output-format", "jsonl"),
@@ -72,6 +89,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "dataset": ("dataset", "build", "x.jsonl", "-o", "out"),
     "dataset-again": ("dataset", "build", "x.jsonl", "-o", "out", "--force"),
 }  # fmt: skip
+
+
+def resumed(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what goes on with a training: the command without its settings, which come last."""
+    return (*command[: command.index("--steps")], "--resume")
 
 
 def start(folder: Path, command: tuple[str, ...], fault: str = "", number: int = -1) -> int:
@@ -192,7 +214,7 @@ class Series:
             self.problem(f"{what}: the old output is gone")
         for name, content in contents(self.out).items() if self.out.exists() else ():
             hidden = any(part.startswith(".") for part in Path(name).parts)
-            growing = self.name == "train"
+            growing = self.name.startswith(("train", "generate"))
             if not hidden and not growing and self.expected.get(name, content) != content:
                 self.problem(f"{what}: {name} is torn")
 
@@ -200,8 +222,8 @@ class Series:
         """Go on to the end, and compare."""
         code = finish(start(self.folder, self.command))
         said = self.said()
-        if code and "--resume" in said and self.name == "train":
-            code = finish(start(self.folder, (*self.command[:4], "--resume")))
+        if code and "--resume" in said and self.name.startswith("train"):
+            code = finish(start(self.folder, resumed(self.command)))
         elif code and ("--force" in said or "complete" in said):  # it was whole before it was killed
             code = self.code
         if code != self.code:
@@ -233,8 +255,8 @@ class Series:
             for _ in range(rng.choice([1, 1, 2, 3])):
                 moment = rng.uniform(0, 1.05 * self.seconds)
                 command = self.command
-                if self.name == "train" and (self.out / "run.json").exists():
-                    command = (*command[:4], "--resume")
+                if self.name.startswith("train") and (self.out / "run.json").exists():
+                    command = resumed(command)
                 code = finish(start(self.folder, command), moment)
                 if code == -signal.SIGKILL:
                     self.check_fault(f"kill after {moment:.3f} s", code)
@@ -258,9 +280,8 @@ class Series:
                 if code != self.code:
                     self.check_fault(f"disk of {size} bytes", code)
                     subprocess.run([*mount[:4], "remount,size=100m", *mount[5:]], check=True)
-                    again = (
-                        (*inside[:4], "--resume") if "already holds a run" in self._try(inside) else inside
-                    )
+                    holds = "already holds a run" in self._try(inside)
+                    again = resumed(inside) if holds else inside
                     code = finish(start(self.folder, again))
                     if code not in (self.code, 1) or contents(self.out / "x") != self.expected:
                         self.problem(f"disk of {size} bytes: other bytes after going on {self.said()[-200:]}")
@@ -302,8 +323,7 @@ def set_up(kills: int, seed: int) -> None:
 def toys(names: list[str]) -> Iterator[tuple[Path, str]]:
     """Make a folder with the inputs of all commands, in another process: nothing is computed here before the forks."""
     folder = Path(tempfile.mkdtemp(prefix="faults"))
-    code = "import sys, pathlib, betafold_mlx, fuzzing; fuzzing.make_toys(pathlib.Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", code, folder], check=True, cwd=Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", TOYS, folder], check=True, cwd=Path(__file__).parent)
     for n, name in enumerate(("a", "b")):
         record = {"id": name, "seq": "ACDEFGHIKLMNPQRST"[n:], "kind": "free"}
         atoms = [
@@ -314,7 +334,7 @@ def toys(names: list[str]) -> Iterator[tuple[Path, str]]:
         with (folder / "x.jsonl").open("a") as file:
             file.write(json.dumps({**record, "backbone": [x for atom in atoms for x in atom]}) + "\n")
     rng = random.Random(0)
-    letters = [f">p{n}\n{''.join(rng.choices('ACDEFGHIKLMNPQRSTVWY', k=8))}\n" for n in range(14)]
+    letters = [f">p{n}\n{''.join(rng.choices('ACDEFGHIKLMNPQRSTVWY', k=8))}\n" for n in range(6)]
     (folder / "x.fasta").write_text("".join(letters))
     cluster = None
     if "fold-dask" in names:
@@ -353,12 +373,16 @@ def main() -> None:
             "cli.main",
             "cli.fold",
             "train.loop",
+            "train.side_chain_trainer",
+            "generate.trainer",
+            "distill.labels",
             "fold.predictor",
             "esm.convert",
             "data.build",
             "library.work",
         ):
             importlib.import_module(f"betafold_mlx.{module}")  # once, before the forks
+        importlib.import_module("betafold_mlx.train.decoys").PEPTIDES = 4  # type: ignore[attr-defined]
 
         print(f"{'command':<14} {'faults':>7} {'failed':>7} {'seconds':>8}")
         for name in names:

@@ -1,5 +1,7 @@
 """Small data sets made of ideal geometry, for tests that must run without ../shared."""
 
+import dataclasses
+
 import mlx.core as mx
 import numpy as np
 
@@ -7,6 +9,7 @@ from betafold_mlx.data.store import Dataset, Fragment, Record
 from betafold_mlx.geometry import backbone_torsions, build_backbone
 from betafold_mlx.model.config import ModelConfig
 from betafold_mlx.model.folding import FoldingModel
+from betafold_mlx.model.rotamers import CHI_COUNT
 from betafold_mlx.peptide.sequence import ALPHABET, residue_ids
 
 HELIX, STRAND = np.radians([-63.0, -42.0, 180.0]), np.radians([-120.0, 130.0, 180.0])
@@ -71,6 +74,14 @@ def make_dataset(seed=0, chains=12, peptides=6, held_out=None):
         np.concatenate([np.zeros((0, 3), bool), *defined]),
         fragments,
     )
+
+
+def with_side_chains(dataset):
+    """The data set with chi angles of rotamers."""
+    ids = np.concatenate([residue_ids(record.sequence) for record in dataset.records])
+    chi = np.random.default_rng(0).choice(np.radians([-65.0, 65, 180]), (len(ids), 4)).astype(np.float32)
+    chi[np.arange(4) >= CHI_COUNT[ids][:, None]] = np.nan
+    return dataclasses.replace(dataset, chi=chi)
 
 
 TOY = ModelConfig(width=32, layers=1, heads=4, ffn_width=64)

@@ -11,7 +11,7 @@ import rich_click as click
 from betafold_mlx.cli.fetch import fetch
 from betafold_mlx.cli.options import FILE, FILE_OR_FOLDER, FOLDER, SEED, examples, json_option
 from betafold_mlx.cli.progress import say
-from betafold_mlx.files import check_output, to_json, write_text
+from betafold_mlx.files import check_output, sweep_temporary, to_json, write_text
 
 if TYPE_CHECKING:
     from betafold_mlx.data.store import Dataset
@@ -139,6 +139,7 @@ def entries(directory: Path, output: Path) -> None:
     for name, text in lists.items():
         write_text(output / name, text)
         click.echo(output / name)
+    sweep_temporary(output)
 
 
 @dataset.command(
@@ -163,5 +164,6 @@ def templates(directory: Path, output: Path, splits: str) -> None:
         raise click.UsageError(f"no split {min(unknown)!r}: {', '.join(SPLITS)}")
     library = build_template_library(Dataset.load(directory), names)
     library.save(output)
+    sweep_temporary(output.parent, f".{output.stem[:80]}.")
     say(f"{len(library)} entries, {len(library.residues)} residues")
     click.echo(output)

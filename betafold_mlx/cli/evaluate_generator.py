@@ -19,7 +19,7 @@ from betafold_mlx.cli.options import (
     option_panels,
 )
 from betafold_mlx.cli.progress import timed
-from betafold_mlx.files import to_json, write_text
+from betafold_mlx.files import sweep_temporary, to_json, write_text
 from betafold_mlx.fold.output import prepare
 from betafold_mlx.generate.generator_config import SamplingConfig
 
@@ -96,4 +96,5 @@ def evaluate_generator(
     if output is not None:
         region = favoured_region(training_angles(data))
         write_text(output, report_page(report, samples, region, command_line()))
+        sweep_temporary(output.parent, f".{output.stem[:80]}.")
         say(f"wrote {output}")

@@ -25,6 +25,7 @@ from betafold_mlx.cli.options import (
 from betafold_mlx.cli.progress import say
 from betafold_mlx.cli.results import Results
 from betafold_mlx.errors import BetafoldError
+from betafold_mlx.files import sweep_temporary
 from betafold_mlx.fold.output import ATOMS, FORMATS, OUTPUT_FORMATS, prepare, safe_name
 from betafold_mlx.fold.registry import CANDIDATES, DEFAULT_MODEL
 from betafold_mlx.peptide.bonds import parse_bond, parse_pair
@@ -334,6 +335,7 @@ def _write(
     """Write the files of one peptide and print its results; return whether all went well."""
     try:
         name = safe_name(prediction.id)
+        sweep_temporary(directory, f".{name[:80]}.")
         kinds = (*suffixes, ".json", *([".html"] if command is not None else []))
         files = [prediction.save(directory / f"{name}{kind}", command) for kind in kinds]
         results.prediction(prediction, files)

@@ -12,7 +12,7 @@ import numpy as np
 
 from betafold_mlx._version import __version__
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import read_json, to_json, write_text
+from betafold_mlx.files import read_json, sweep_temporary, to_json, write_text
 from betafold_mlx.fold.output import csv_text
 from betafold_mlx.fold.prediction import versions
 from betafold_mlx.generate.backbones import BackboneRequest, GeneratedBackbone
@@ -63,6 +63,7 @@ class BackboneWriter:
         except OSError as error:
             raise BetafoldError(f"cannot clear {self.directory}: {error.strerror or error}") from error
         write_text(document, to_json(self.document()))
+        sweep_temporary(self.directory)
 
     def write(self, backbone: GeneratedBackbone) -> list[Path]:
         """Write the structure of a sample, unless it failed; return its files.

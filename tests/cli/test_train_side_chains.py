@@ -1,16 +1,11 @@
 """`betafold-mlx train-side-chains`, and the data set that it needs."""
 
-import dataclasses
-
-import numpy as np
 import pytest
 from cli_helpers import error_line, run
-from synthetic import make_dataset, toy_model
+from synthetic import make_dataset, toy_model, with_side_chains
 
 from betafold_mlx.model.companions import SIDE_CHAINS
 from betafold_mlx.model.directory import load_model, save_model
-from betafold_mlx.model.rotamers import CHI_COUNT
-from betafold_mlx.peptide.sequence import residue_ids
 
 OPTIONS = ["--steps", "4", "--warmup", "1", "--evaluate-every", "2", "--tokens", "192"]
 
@@ -20,10 +15,7 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("side_chains")
     dataset = make_dataset(held_out=1)
     dataset.save(root / "bare")
-    ids = np.concatenate([residue_ids(record.sequence) for record in dataset.records])
-    chi = np.random.default_rng(0).choice(np.radians([-65.0, 65, 180]), (len(ids), 4)).astype(np.float32)
-    chi[np.arange(4) >= CHI_COUNT[ids][:, None]] = np.nan
-    dataclasses.replace(dataset, chi=chi).save(root / "set")
+    with_side_chains(dataset).save(root / "set")
     save_model(root / "model", toy_model(), "card", {})
     save_model(root / "other", toy_model(), "card", {})
     return root

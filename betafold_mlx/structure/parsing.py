@@ -25,6 +25,14 @@ _NEEDED = (
 )
 """Columns without which gemmi finds no atoms, and says nothing."""
 
+_IDENTITY = (
+    *("label_atom_id", "label_alt_id", "label_comp_id", "pdbx_PDB_model_num", "pdbx_PDB_ins_code"),
+    *("label_asym_id", "auth_asym_id", "label_seq_id", "auth_seq_id"),
+)
+"""Columns that together name an atom; the last one is its number, where there is one."""
+
+_COPY = "\x01"
+
 
 def parse_structure(path: Path, *, first_model_only: bool) -> gemmi.Structure:
     """Read a PDB or mmCIF file, plain or gzipped; the contents tell which it is, not the name.
@@ -66,8 +74,31 @@ def _from_cif(text: str) -> gemmi.Structure:
         if loop and loop.length() and (absent := [tag for tag in _NEEDED if tag not in loop.tags]):
             raise ValueError(f"it lacks the column{'s' * (len(absent) > 1)} {', '.join(absent)}")
         if loop or block.find_value(_COORDINATES[0]):
-            return gemmi.make_structure_from_block(block)
+            _mark_copies(block)
+            structure = gemmi.make_structure_from_block(block)
+            for model in structure:
+                for chain in model:
+                    chain.name = chain.name.rstrip(_COPY)
+            return structure
     return gemmi.Structure()
+
+
+def _mark_copies(block: gemmi.cif.Block) -> None:
+    """Mark the name of a second copy of a chain under the same name and numbers, as `_pdb_lines` puts a TER."""
+    columns = [column for tag in _IDENTITY if (column := block.find_loop(f"_atom_site.{tag}"))]
+    atoms = list(zip(*columns, strict=True))
+    if len(set(atoms)) == len(atoms):
+        return
+    names = block.find_loop("_atom_site.auth_asym_id") or block.find_loop("_atom_site.label_asym_id")
+    seen: set[tuple[str, ...]] = set()
+    residue, copies = None, 0
+    for row, atom in enumerate(atoms):
+        if atom[2:] != residue and atom in seen and atom[-1] not in (".", "?"):
+            seen, copies = set(), copies + 1
+        residue = atom[2:]
+        seen.add(atom)
+        if copies % 2:  # gemmi begins a chain where the name changes
+            names[row] = gemmi.cif.quote(gemmi.cif.as_string(names[row]) + _COPY)
 
 
 def _from_pdb(text: str, first_model_only: bool) -> gemmi.Structure:

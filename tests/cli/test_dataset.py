@@ -166,7 +166,11 @@ def test_entries_are_listed_and_their_splits_kept(tmp_path):
     ]
     source = write(tmp_path / "records.jsonl", records)
     assert run("build", source, "-o", tmp_path / "ds")[0] == 0
-    code, out, _ = run("entries", tmp_path / "ds", "-o", tmp_path / "lists" / "of mine")
+    left = tmp_path / "lists" / "of mine" / ".splits.999999999-0123abcd.txt"  # by a killed run
+    left.parent.mkdir(parents=True)
+    left.touch()
+    code, out, _ = run("entries", tmp_path / "ds", "-o", left.parent)
+    assert not left.exists()
     lists = [tmp_path / "lists" / "of mine" / name for name in ("pdb_ids.txt", "splits.txt")]
     assert (code, out.splitlines()) == (0, list(map(str, lists)))
     assert read_entry_list(lists[0].read_text().splitlines()) == (entry_names(20), [])

@@ -59,6 +59,7 @@ def run(tmp_path, model, monkeypatch, capsys):
 
 
 def test_one_sequence(run, tmp_path):
+    (tmp_path / f".{MAGAININ}.999999999-0123abcd.cif").touch()  # a killed run left it
     code, out, err = run("fold", MAGAININ)
     assert (code, err) == (0, "")
     assert out.split()[:2] == [MAGAININ, "23"]

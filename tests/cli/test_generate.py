@@ -41,6 +41,8 @@ def known(drawn, monkeypatch, tmp_path):
 
 
 def test_samples_are_written_and_told(capsys, known):
+    (known / "made").mkdir()
+    (known / "made" / ".sample_00001.999999999-0123abcd.cif").touch()  # a killed run left it
     code, out, err = call(
         capsys, "--length", "12-20", "--num", "4", "--seed", "3", "-o", "made", "--format", "both"
     )

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structure_helpers import Row, cif, edit, ideal, pdb, ring, rows, without
 
+from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.structure.backbone import backbone_problem
 from betafold_mlx.structure.reader import find_structure_files, read_structure
@@ -499,3 +500,26 @@ def test_models_out_of_order_and_names_of_two_letters(tmp_path):
 def test_records_of_bonds_alone_are_no_structure(tmp_path):
     with pytest.raises(BetafoldError, match="has no atoms"):
         read(tmp_path, "CONECT    1    2\nCONECT    2    1    3\nEND\n")
+
+
+def test_a_second_copy_under_one_name_in_mmcif_is_a_chain(tmp_path):
+    """All are chain A in `label_asym_id` and in `auth_asym_id`, and their numbers are repeated."""
+    copies = [row for move in (0.0, 40.0, 80.0) for row in rows(SEQUENCE, HELIX + move)]
+    structure = read(tmp_path, cif(copies), "1abc.cif")
+    assert [backbone.id for backbone in structure.backbones] == ["1abc_A", "1abc_A~2", "1abc_A~3"]
+    assert [backbone.sequence for backbone in structure.backbones] == [SEQUENCE] * 3
+
+
+@pytest.mark.parametrize("ring_closed", [False, True])
+def test_a_disulfide_of_the_ends_is_no_closed_backbone(tmp_path, ring_closed):
+    sequence = "CAIGKFLHSC"
+    folded = Predictor.load().fold(sequence, cyclic=ring_closed, disulfides=[(1, 10)], candidates=2)
+    for kind in ("pdb", "cif"):
+        text = folded.text(kind)
+        backbone = single(read(tmp_path, text, f"1abc.{kind}"))
+        assert (backbone.sequence, backbone.cyclic, backbone.disulfides) == (
+            sequence,
+            ring_closed,
+            ((1, 10),),
+        )
+        assert ("OXT" in text) is not ring_closed

@@ -116,8 +116,8 @@ def _make_room(found: list[Prediction], rows: np.ndarray, models: np.ndarray, pa
         if has_cap_bond(peptide):  # the cap's atoms are no part of the chain
             continue
         chosen = np.flatnonzero(wanting & (rows == row))
-        start = prediction.coordinates[models[chosen]]
-        free = relieve(peptide, start, packed.chi[chosen, : len(peptide)])
+        assert prediction.atoms is not None
+        free = relieve(peptide, prediction.atoms[models[chosen]], packed.chi[chosen, : len(peptide)])
         if free.better.any():
             found[row] = _moved(prediction, models[chosen[free.better]], free.take(free.better))
 
@@ -131,7 +131,7 @@ def _moved(prediction: Prediction, models: np.ndarray, free: Relieved) -> Predic
         list(prediction.bonds),
         list(prediction.side_chain_clashes),
     )
-    atoms[models] = np.where(np.isnan(atoms[models]), np.nan, free.atoms[:, :, : atoms.shape[2]])
+    atoms[models] = free.atoms
     coordinates = atoms[:, :, :5]
     torsions = np.where(np.isnan(prediction.torsions), np.nan, torsions_around(coordinates))
     of_backbone, through = count_clashes_of(peptide, coordinates)

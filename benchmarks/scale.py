@@ -1,8 +1,10 @@
 """What large libraries cost: Dask workers on this machine, measured; many more of them, and lost ones, simulated.
 
-    .venv/bin/python benchmarks/scale.py [PEPTIDES]        # needs the extra `cluster`; 1,000 random peptides
+    .venv/bin/python benchmarks/scale.py [PEPTIDES [BATCH]]        # needs the extra `cluster`; 1,000 in batches of 16
 
-Backbones of 10 to 30 residues, one candidate and no templates, into one container. One of the clusters loses a worker.
+Backbones of 10 to 30 residues, one candidate and no templates, into one container, by the library in one process and
+by clusters, one of which loses a worker. A row is printed when its library is folded: 1,000 peptides take half a minute
+with one worker on a quiet processor, and twenty times as long where others keep it busy.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from betafold_mlx._blas import blas_name
 from betafold_mlx.peptide.sequence import ALPHABET
 
 PART = 4 * 128  # peptides of a part with the default --batch-size
-OPTIONS = "--candidates=1 --templates=none --atoms=backbone --output-format=jsonl --batch-size=16"
+OPTIONS = "--candidates=1 --templates=none --atoms=backbone --output-format=jsonl"
 LOST_EVERY, AWAY = 600.0, 30.0  # seconds: a worker of the cluster is lost; another one takes its place
 FEW = 256  # folded first: the workers load the model, and the start of the process that writes is known
 LARGE = ((10**6, 2, 1), (10**6, 8, 1), (10**9, 1000, 100))  # peptides, workers, libraries with a writer each
@@ -41,13 +43,17 @@ class Measured(NamedTuple):
     written: bytes
 
 
-def fold(client: Client, fasta: Path, out: Path) -> Measured:
-    """Fold a library with the workers of a cluster."""
-    address = str(client.scheduler_info()["address"])
-    before = sum(client.run(time.process_time).values())
-    options = [*OPTIONS.split(), "--scheduler", address]
+def fold(client: Client | None, fasta: Path, out: Path, batch: int) -> Measured:
+    """Fold a library with the workers of a cluster, or in one process."""
+    options = [*OPTIONS.split(), f"--batch-size={batch}"]
+    options += ["--scheduler", str(client.scheduler_info()["address"])] if client else ["--processes=1"]
+
+    def spent_by_workers() -> float:
+        return sum(client.run(time.process_time).values()) if client else 0.0
+
+    before = spent_by_workers()
     usage = run([sys.executable, "-m", "betafold_mlx", "fold", str(fasta), "-o", str(out), *options])
-    spent = sum(client.run(time.process_time).values()) - before
+    spent = spent_by_workers() - before
     return Measured(usage.seconds, spent, usage.cpu_seconds, (out / "predictions.jsonl").read_bytes())
 
 
@@ -76,12 +82,17 @@ def simulated(parts: int, seconds: float, workers: int, lost_every: float, seed:
     return now
 
 
-def main(peptides: int) -> None:
+def main(peptides: int, batch: int = 16) -> None:
     """Measure and simulate, and print the tables of docs/libraries.md."""
     draw = random.Random(0)
     letters = ALPHABET.replace("C", "")
-    print(f"{peptides} peptides, {blas_name()}, a thread for each worker, load {os.getloadavg()[0]:.0f}")
-    heading("workers", "seconds", "peptides a second", "workers, ms a peptide")
+    load = os.getloadavg()[0]
+    print(
+        f"{peptides} peptides, batches of {batch}, {blas_name()}, a thread for each worker, load {load:.0f}"
+    )
+    heading(
+        "workers", "seconds", "peptides a second", "processor time of workers, ms a peptide", "of the command"
+    )
     done: list[Measured] = []
     with tempfile.TemporaryDirectory() as folder:
         few, all_ = Path(folder) / "few.fasta", Path(folder) / "all.fasta"
@@ -91,23 +102,25 @@ def main(peptides: int) -> None:
         ]
         few.write_text("".join(records[:FEW]))
         all_.write_text("".join(records[FEW:]))
+        done.append(fold(None, all_, Path(folder) / "alone", batch))
+        row("no cluster, one process", done[-1], peptides)
         for workers in (1, 2, 4):
             with (
                 LocalCluster(workers, threads_per_worker=1, dashboard_address=":0") as here,
                 Client(here) as client,
             ):
-                start = fold(client, few, Path(folder) / f"few{workers}").of_writer
-                done.append(fold(client, all_, Path(folder) / f"all{workers}"))
+                start = fold(client, few, Path(folder) / f"few{workers}", batch).of_writer
+                done.append(fold(client, all_, Path(folder) / f"all{workers}", batch))
                 row(workers, done[-1], peptides)
                 if workers == 2:
                     killer = threading.Timer(
                         done[-1].seconds / 2, os.kill, (here.workers[0].pid, signal.SIGKILL)
                     )
                     killer.start()
-                    done.append(fold(client, all_, Path(folder) / "lost"))
+                    done.append(fold(client, all_, Path(folder) / "lost", batch))
                     row("2, one killed halfway", done[-1]._replace(of_workers=-1.0), peptides)
     assert len({each.written for each in done}) == 1, "the number of workers changes the result"
-    worker, writer = done[0].of_workers / peptides, (done[-1].of_writer - start) / (peptides - FEW)
+    worker, writer = done[1].of_workers / peptides, (done[-1].of_writer - start) / (peptides - FEW)
     size = len(done[0].written) / peptides
     print(
         f"\nAll runs wrote the same bytes, {size:.0f} a peptide. Reading and writing: {1e3 * writer:.2f} ms a peptide."
@@ -132,9 +145,11 @@ def heading(*names: str) -> None:
 
 def row(workers: int | str, run: Measured, peptides: int) -> None:
     """Print a measured run."""
-    rate, each = peptides / run.seconds, 1e3 * run.of_workers / peptides  # unknown where a worker was lost
-    print(f"| {workers} | {run.seconds:.1f} | {rate:.0f} | {'' if each < 0 else f'{each:.1f}'} |", flush=True)
+    of_workers, own = (1e3 * spent / peptides for spent in (run.of_workers, run.of_writer))
+    known = "" if of_workers < 0 else f"{of_workers:.1f}"  # not where a worker was lost
+    rate = peptides / run.seconds
+    print(f"| {workers} | {run.seconds:.1f} | {rate:.0f} | {known} | {own:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    main(*map(int, sys.argv[1:] or ["1000"]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import mlx.core as mx
 import numpy as np
@@ -10,7 +11,7 @@ from cli_helpers import commands, error_line, run
 from structure_helpers import prediction
 
 import betafold_mlx
-from betafold_mlx import Peptide, geometry
+from betafold_mlx import Peptide, Predictor, geometry
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import read_json
 from betafold_mlx.generate.backbones import BackboneRequest
@@ -119,12 +120,23 @@ def test_what_is_masked_may_hold_anything(value):
 
 def test_predictions_hold_finite_numbers():
     good = prediction()
-    for name, value in (("coordinates", np.nan), ("coordinates", np.inf), ("plddt", np.nan)):
+    good = dataclasses.replace(
+        good, atoms=np.zeros((3, 12, 6, 3)), atom_names=(("N", "CA", "", "O", "", "H"),) * 12
+    )
+    wrong = [("coordinates", np.nan), ("coordinates", np.inf), ("plddt", np.nan), ("torsions", np.inf)]
+    for name, value in [*wrong, ("atoms", np.nan), ("atoms", -np.inf)]:
         array = getattr(good, name).copy()
-        array[..., -1] = value
+        array[..., -1] = value  # of an atom of `atoms` one coordinate
         with pytest.raises(BetafoldError, match="not finite"):
             dataclasses.replace(good, **{name: array})
     assert set(betafold_mlx.__all__) == {"BetafoldError", "Peptide", "Prediction", "Predictor", "__version__"}
+
+
+@pytest.mark.parametrize("name", ["samples", "candidates", "seed", "batch_size"])
+def test_numbers_of_a_fold_are_whole(name):
+    for number in (math.nan, math.inf, 2.5):
+        with pytest.raises(BetafoldError, match=f"{name} must be a whole number"):
+            Predictor.fold_many(None, [RING], **{name: number})
 
 
 def test_the_ph_is_a_number():

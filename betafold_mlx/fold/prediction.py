@@ -123,8 +123,12 @@ class Prediction:
 
     def __post_init__(self) -> None:
         backbone, confidence = self.coordinates[..., :4, :], self.plddt
-        if not (np.isfinite(backbone).all() and np.isfinite(confidence).all()):  # else files would lack atoms
-            raise BetafoldError(f"{self.id}: a coordinate or a confidence is not finite")
+        finite = np.isfinite(backbone).all() and np.isfinite(confidence).all()
+        if self.atoms is not None:  # an atom that is not there is NaN, all of it
+            absent = np.isnan(self.atoms)
+            finite &= not np.isinf(self.atoms).any() and bool((absent.any(-1) == absent.all(-1)).all())
+        if not finite or np.isinf(self.torsions).any():  # else files would lack atoms
+            raise BetafoldError(f"{self.id}: a coordinate, a torsion or a confidence is not finite")
 
     def __repr__(self) -> str:
         count = len(self.coordinates)

@@ -256,6 +256,10 @@ class Predictor:
             For numbers out of range, a peptide that cannot be folded (`betafold_mlx.fold.foldable.unfoldable`), or
             a model whose weights give no finite numbers.
         """
+        numbers = {"samples": samples, "candidates": candidates, "batch_size": batch_size, "seed": seed}
+        for name, number in numbers.items():
+            if not hasattr(number, "__index__"):  # a float, NaN among them
+                raise BetafoldError(f"{name} must be a whole number, not {number!r}")
         if samples < 1:
             raise BetafoldError(f"samples must be at least 1, not {samples}")
         if candidates < 1:

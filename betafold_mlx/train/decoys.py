@@ -22,7 +22,7 @@ from betafold_mlx.data.template_library import build_template_library
 from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.device import side_by_side
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_path
+from betafold_mlx.files import atomic_path, os_errors, sweep_temporary
 from betafold_mlx.fold.ensemble import NOTHING, refine
 from betafold_mlx.fold.judging import judge_inputs
 from betafold_mlx.fold.pipeline import find_templates
@@ -134,7 +134,9 @@ def _files_of(
     directory: Path, numbers: range, make: Callable[[int], Decoys], told: Callable[[], None]
 ) -> list[Path]:
     """Return the files of batches of decoys, having made those that are not there, several at a time."""
-    directory.mkdir(parents=True, exist_ok=True)
+    with os_errors(f"cannot write {directory}"):
+        directory.mkdir(parents=True, exist_ok=True)
+    sweep_temporary(directory)
 
     def file_of(number: int) -> Path:
         path = directory / f"decoys_{number:05d}.safetensors"

@@ -131,3 +131,12 @@ def test_the_stand_in_is_called_as_a_predictor_is():
 
     real = inspect.signature(Predictor.fold_many).parameters
     assert set(inspect.signature(Quick.fold_many).parameters) <= set(real)
+
+
+def test_a_file_of_records_of_one_residue(run, tmp_path):
+    letters = "ACDEFGHIKLMNPQRSTVWY"
+    (tmp_path / "in.fasta").write_text("".join(f">r{n}\n{letters[n % 20]}\n" for n in range(5000)))
+    code, out, err = run("--batch-size", "512")
+    assert (code, out) == (1, "") and len(err.splitlines()) < 1100
+    errors = (tmp_path / "out" / "errors.csv").read_text().splitlines()
+    assert len(errors) == 5001 and errors[-1] == "r4999,9999,1 residue: a peptide has 4 to 50 residues here"

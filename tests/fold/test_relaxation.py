@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from structure_helpers import ideal, prediction
 
+from betafold_mlx import Predictor
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.fold import relax as module
 from betafold_mlx.fold.side_chains import NO_ROOM
@@ -124,3 +125,15 @@ def test_what_cannot_be_relaxed_stays_as_it_is():
 def test_backbones_alone_are_refused():
     with pytest.raises(BetafoldError, match="side chains"):
         helices("AKDGH").backbone_only().relax()
+
+
+@pytest.mark.parametrize("peptide", ["cyclo(RGDfV)", "cyclo(GRC(1)TKSIPPIC(1)FPD)"])
+def test_a_folded_ring_stays_closed(peptide):
+    relaxed = Predictor.load().fold(peptide, candidates=2).relax()
+    assert relaxed.relaxation is not None
+    chain = relaxed.to_gemmi()[0][0]
+    atoms = [chain[place][name][0].pos for place, name in ((-1, "CA"), (-1, "C"), (0, "N"), (0, "CA"))]
+    assert atoms[1].dist(atoms[2]) == pytest.approx(1.335, abs=0.03)
+    assert abs(np.degrees(gemmi.calculate_dihedral(*atoms))) > 165
+    if relaxed.peptide.disulfides:
+        assert chain[2]["SG"][0].pos.dist(chain[10]["SG"][0].pos) == pytest.approx(2.04, abs=0.04)

@@ -11,7 +11,7 @@ from typing import Any, Generic
 import mlx.core as mx
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_path
+from betafold_mlx.files import atomic_path, sweep_temporary
 from betafold_mlx.model.config import JudgeConfig, SideChainConfig
 from betafold_mlx.model.directory import Network, load_arrays, named_arrays, save_arrays, set_weights
 from betafold_mlx.model.judge import Judge
@@ -33,7 +33,6 @@ class Companion(Generic[Network]):
 
     def save(self, directory: Path, network: Network, model_sha256: str) -> None:
         """Write a network in half precision, whole or not at all; `model_sha256` is of its folding network."""
-        directory.mkdir(parents=True, exist_ok=True)
         weights = {
             name: array.astype(mx.float16) for name, array in named_arrays(network.parameters()).items()
         }
@@ -44,6 +43,7 @@ class Companion(Generic[Network]):
         }
         with atomic_path(directory / self.file) as temporary:
             save_arrays(temporary, weights, metadata)
+        sweep_temporary(directory, f".{Path(self.file).stem}.")
 
     def load(self, directory: Path, model_sha256: str) -> Network:
         """Read the network of a folding network from its model directory.

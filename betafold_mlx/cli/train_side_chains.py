@@ -77,10 +77,11 @@ def train_side_chains(
         states = options["read_states"] * predictor.loaded.model.config.width
         network = SideChainConfig(states=states) if first is None else first.config
         config = SideChainTrainConfig(network=network, model_sha256=predictor.loaded.sha256, **options)
-        start_run(output, config, fingerprint)
     trainer = SideChainTrainer(
         output, data, predictor.loaded.model, config, predictor.embedder, resume, first
     )
+    if not resume:  # after the trainer: what cannot be trained leaves no run behind
+        start_run(output, config, fingerprint)
     run_with_progress(trainer, decimals=3)
     figures = f"-log density {trainer.progress.best_score:.3f}"
     click.echo(f"{output / 'best'}: validation {figures} at step {trainer.progress.best_step}")

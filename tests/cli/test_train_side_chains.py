@@ -42,3 +42,4 @@ def test_a_data_set_without_side_chains_is_refused(folder, tmp_path):
         "train-side-chains", folder / "bare", "--model", folder / "model", "-o", tmp_path / "run", *OPTIONS
     )
     assert code == 1 and "dataset build" not in err and "--chi" in error_line(err)
+    assert not (tmp_path / "run").exists()  # the same command runs when the data set has them

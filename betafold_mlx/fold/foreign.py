@@ -16,6 +16,7 @@ make a helix, which they cannot. Other modified residues are read as their paren
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import mlx.core as mx
 import numpy as np
@@ -55,6 +56,7 @@ def is_mirrored(peptide: Peptide) -> bool:
     return most > 0 or (most == 0 and first == "D")
 
 
+@cache
 def is_n_methyl(code: str) -> bool:
     """Tell whether a residue's N carries a methyl group.
 

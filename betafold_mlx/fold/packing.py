@@ -22,10 +22,13 @@ import numpy as np
 
 from betafold_mlx.fold.rotamer_candidates import Candidates, Problem, candidates_of, chi_counts, problem_of
 from betafold_mlx.fold.sterics import (
+    CLASH,
+    atoms_of,
     clashes,
     contact_energy,
     contact_slope,
     contacts_of,
+    near_pairs,
     squared_distances,
 )
 from betafold_mlx.geometry.side_chains import (
@@ -34,6 +37,7 @@ from betafold_mlx.geometry.side_chains import (
     place_groups,
     place_side_chains,
     side_chains,
+    slot_names,
     turn_gradient,
 )
 from betafold_mlx.model.rotamers import Rotamers
@@ -140,10 +144,15 @@ def pack(
 
 def clashing_atoms(peptide: Peptide, atoms: np.ndarray) -> list[list[tuple[str, str]]]:
     """Return for each of n structures (n, L, 5 + A, 3) the atoms that clash, as `Packed.clashes` has them."""
-    count = len(atoms)
-    chains = side_chains([peptide.residues], [open_end(peptide)], len(peptide))
-    pairs = clashes(atoms, contacts_of([peptide], chains).take(mx.zeros(count, dtype=mx.int32)))
-    return [_named(peptide.residues, chains.names[0], atoms.shape[2], mine) for mine in pairs]
+    names = slot_names(peptide.residues, open_end(peptide))
+    table = atoms_of(peptide, names)
+    limit = np.triu(np.where(table.bonded, 0.0, table.apart - CLASH), 1)
+    flat, slots = table.residue * atoms.shape[2] + table.slot, atoms.shape[2]
+    found = []
+    for points in atoms[:, table.residue, table.slot].astype(np.float64):
+        pairs = flat[np.stack(near_pairs(points, limit), axis=-1)].tolist()
+        found.append(_named(peptide.residues, names, slots, pairs))
+    return found
 
 
 def _named(

@@ -16,7 +16,7 @@ import numpy as np
 
 from betafold_mlx.fold.fit_terms import chain_matrix, lower_energy
 from betafold_mlx.fold.gradient import CA
-from betafold_mlx.fold.sterics import CLASH, atoms_of
+from betafold_mlx.fold.sterics import CLASH, atoms_of, near_pairs
 from betafold_mlx.geometry.links import flat_slopes, link_terms, misfits
 from betafold_mlx.geometry.side_chains import slot_names
 from betafold_mlx.geometry.turning import Turning
@@ -205,9 +205,7 @@ class _Crowd:
 
     def _contacts(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the pairs of atoms (U, 3) that are too near, and what they lack, Angstrom."""
-        squares = np.square(points).sum(axis=-1)
-        apart = squares[:, None] + squares - 2.0 * points @ points.T
-        i, j = np.nonzero(apart < np.square(self._limit))
+        i, j = near_pairs(points, self._limit)
         return i, j, self._limit[i, j] - np.linalg.norm(points[j] - points[i], axis=1)
 
     def _flat_slopes(self, x: np.ndarray, along: np.ndarray, lever: np.ndarray) -> np.ndarray:

@@ -154,37 +154,38 @@ class Atoms(NamedTuple):
 def atoms_of(peptide: Peptide, names: Sequence[Sequence[str]]) -> Atoms:
     """Return the atoms of a peptide, whose residues have those `names` in their slots, without what leaves."""
     rows = [_residue_atoms(code, tuple(own)) for code, own in zip(peptide.residues, names, strict=True)]
-    residue = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    residue = np.repeat(np.arange(len(rows)), list(map(len, rows)))
     columns = np.concatenate(rows)
-    gone = leaving_atoms(peptide)
-    named = [(i, names[i][k]) for i, k in zip(residue.tolist(), columns["slot"].tolist(), strict=True)]
-    kept = np.array([(i + 1, atom) not in gone for i, atom in named])
-    order = np.flatnonzero(kept)[np.argsort(columns["slot"][kept] < SLOTS, kind="stable")]
-    residue, columns = residue[order], columns[order]
+    slot = columns[:, 0].astype(int)
+    order = np.argsort(slot < SLOTS, kind="stable")
+    if gone := leaving_atoms(peptide):
+        order = order[[(residue[k] + 1, names[residue[k]][slot[k]]) not in gone for k in order]]
+    residue, slot, columns = residue[order], slot[order], columns[order]
+    radius, polar, hydrogens, to_n, to_c = columns[:, 1:].T
     if peptide.bonds:
-        near = near_along_bonds(peptide, {named[old]: new for new, old in enumerate(order.tolist())})
+        place = {
+            (i, names[i][k]): new
+            for new, (i, k) in enumerate(zip(residue.tolist(), slot.tolist(), strict=True))
+        }
+        near = near_along_bonds(peptide, place)
     else:
-        near = columns["to_c"][:, None] + columns["to_n"] <= 2  # with the bond between the two residues
+        near = to_c[:, None] + to_n <= 2  # with the bond between the two residues
         near &= residue[:, None] + 1 == residue
         near |= near.T
     return Atoms(
-        int((columns["slot"] >= SLOTS).sum()),
+        int((slot >= SLOTS).sum()),
         residue,
-        columns["slot"],
-        columns["radius"],
-        columns["polar"],
-        columns["hydrogens"],
+        slot,
+        radius.astype(np.float32),
+        polar > 0,
+        hydrogens > 0,
         (residue[:, None] == residue) | near,
     )
 
 
-_COLUMNS = [("slot", int), ("radius", np.float32), ("polar", bool), ("hydrogens", bool)]
-_COLUMNS += [("to_n", int), ("to_c", int)]  # along bonds inside the residue
-
-
 @cache
 def _residue_atoms(code: str, names: tuple[str, ...]) -> np.ndarray:
-    """Return the atoms of a residue, by `_COLUMNS`."""
+    """Return slot, radius, whether it is polar, whether it has hydrogens, and bonds to N and to C of each atom."""
     kind = RESIDUES[code]
     away = [{end: 0} for end in ("N", "C")]
     bonds = [bond[:2] for bond in kind.bonds] + [("C", "OXT")]
@@ -200,7 +201,7 @@ def _residue_atoms(code: str, names: tuple[str, ...]) -> np.ndarray:
         near = (steps.get(atom, len(names)) for steps in away)
         if atom:
             rows.append((slot, radius, element in ("N", "O"), atom in kind.hydrogens, *near))
-    return np.array(rows, dtype=_COLUMNS)
+    return np.array(rows, dtype=float)
 
 
 def near_along_bonds(peptide: Peptide, place: dict[tuple[int, str], int]) -> np.ndarray:
@@ -276,6 +277,13 @@ def clashes(atoms: np.ndarray, contacts: Contacts) -> list[list[tuple[int, int]]
         if q < p:
             found[row].append((int(places[row, q]), int(places[row, p])))
     return found
+
+
+def near_pairs(points: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which points (N, 3) are nearer to each other than a limit (N, N): the two places of each pair."""
+    squares = np.square(points).sum(axis=-1)
+    first, second = np.nonzero(squares[:, None] + squares - 2.0 * points @ points.T < np.square(limit))
+    return first, second
 
 
 def squared_distances(a: mx.array, b: mx.array) -> mx.array:

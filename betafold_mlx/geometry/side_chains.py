@@ -16,6 +16,7 @@ stand before these two.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -166,12 +167,14 @@ def _padded(groups: RigidGroups, angles: int, atoms: int) -> tuple[np.ndarray, .
 
 def slot_names(codes: Sequence[str], open_end: bool) -> list[tuple[str, ...]]:
     """Return the names of the atoms of a peptide's residues in their slots; empty for a CB that is not there."""
-    names = []
-    for place, code in enumerate(codes):
-        kind = RESIDUES[code]
-        end = ("OXT",) if open_end and place == len(codes) - 1 else ()
-        names.append((*BACKBONE, kind.cb, *(row.atom for row in kind.placements[0]), *end))
-    return names
+    last = len(codes) - 1
+    return [_slots_of(code, open_end and place == last) for place, code in enumerate(codes)]
+
+
+@cache
+def _slots_of(code: str, open_end: bool) -> tuple[str, ...]:
+    kind = RESIDUES[code]
+    return (*BACKBONE, kind.cb, *(row.atom for row in kind.placements[0]), *(["OXT"] if open_end else []))
 
 
 def build_side_chains(backbone: mx.array, chi: mx.array, chains: SideChains, phi: mx.array) -> mx.array:

@@ -86,9 +86,12 @@ def backbone_torsions(coordinates: mx.array, mask: mx.array | None = None) -> tu
 
 def torsions_around(coordinates: np.ndarray) -> np.ndarray:
     """Return phi, psi and omega (S, L, 3) of backbones (S, L, A, 3) as if they were rings; NaN counts as the origin."""
-    length = coordinates.shape[1]
-    around = np.nan_to_num(coordinates[:, [-1, *range(length), 0], :3])
-    return np.array(backbone_torsions(mx.array(around))[0])[:, 1:-1]
+    around = np.nan_to_num(coordinates[:, [-1, *range(coordinates.shape[1]), 0], :3]).astype(np.float64)
+    bonds = np.diff(around.reshape(len(around), -1, 3), axis=1)[:, 2:-1]  # from C of the last residue on
+    normals = np.cross(bonds[:, :-1], bonds[:, 1:])
+    y = np.linalg.norm(bonds[:, 1:-1], axis=-1) * (bonds[:, :-2] * normals[:, 1:]).sum(axis=-1)
+    angles: np.ndarray = np.arctan2(y, (normals[:, :-1] * normals[:, 1:]).sum(axis=-1))
+    return angles.reshape(len(angles), -1, 3).astype(np.float32)
 
 
 def _shift(values: mx.array) -> mx.array:

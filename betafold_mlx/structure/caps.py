@@ -53,7 +53,7 @@ def place_caps(
     d_amino_acids: bool = False,
     phi: float = np.nan,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the heavy atoms of both caps of one model (L, 5, 3), N, CA, C, O, CB, whose CB may be NaN; Angstrom.
+    """Return the heavy atoms of both caps of one model (L, >=5, 3), N, CA, C, O, CB and others, NaN for none.
 
     `n_cap` is ``ACE``, ``FOR`` or ``MYR``, `c_cap` ``NH2`` or ``NME``, None a free end, which has no atoms; the
     others are as in `components.CAP_ATOMS`, (n, 3) and (m, 3) float64. Where the first residue is D
@@ -125,7 +125,7 @@ def _place_acyl(sequence: str, atoms: np.ndarray, behind: np.ndarray, count: int
 
 
 def _not_beside_acyl(atoms: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """Return the atoms (n, 3) that an acyl may run into: not N, CA, C and CB of residue 1, one to three bonds away."""
+    """Return the atoms (n, 3) that an acyl may run into: of residue 1, one to three bonds away, only O."""
     return np.concatenate([atoms[0, 3:4], atoms[1:].reshape(-1, 3), behind])
 
 

@@ -139,10 +139,11 @@ def _caps(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
 
     peptide = prediction.peptide
     mirrored = (RESIDUES[peptide.residues[0]].hand or ("D" if peptide.d_amino_acids else "")) == "D"
+    atoms = prediction.coordinates if prediction.atoms is None else prediction.atoms
     phi = prediction.torsions[:, 0, 0] if has_cap_bond(peptide) else [np.nan] * len(prediction.coordinates)
     placed = [
         place_caps(peptide.sequence, model, peptide.n_cap, peptide.c_cap, mirrored, float(of_model))
-        for model, of_model in zip(superpose_models(prediction.coordinates), phi, strict=True)
+        for model, of_model in zip(superpose_models(atoms), phi, strict=True)
     ]
     return np.stack([before for before, _ in placed]), np.stack([behind for _, behind in placed])
 

@@ -1,10 +1,12 @@
 """Caps against a float64 oracle: lengths, angles, planes, the usual phi, and room."""
 
+import gemmi
 import numpy as np
 import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structure_helpers import ideal, prediction
 
 from betafold_mlx.peptide.sequence import ALPHABET
 from betafold_mlx.structure.caps import CONTACT, crowded_caps, place_caps
@@ -105,6 +107,22 @@ def test_the_cap_turns_away_from_what_is_in_its_way(first, seed):
     else:
         assert distances(moved, others).min() == pytest.approx(max(room.values()), abs=1e-9)
     assert bool(crowded_caps(sequence, atoms, "ACE", None)) == (not free)
+
+
+def test_the_cap_of_a_file_turns_away_from_a_side_chain():
+    helix = ideal("AAAAAAAK")[None].astype(np.float32)
+    p = prediction("AAAAAAAK", models=1, n_cap="ACE", coordinates=helix)
+
+    def nearest():
+        cap, *rest = gemmi.read_pdb_string(p.text("pdb"))[0][0]
+        assert (cap.name, rest[-1].name) == ("ACE", "LYS")
+        (nz,) = (atom.pos for atom in rest[-1] if atom.name == "NZ")
+        return cap, min(atom.pos.dist(nz) for atom in cap)
+
+    cap, _ = nearest()
+    slot = p.atom_names[7].index("NZ")
+    p.atoms[0, 7, slot] = 2 * np.array(cap["CH3"][0].pos.tolist()) - cap["C"][0].pos.tolist()
+    assert nearest()[1] > 2.0  # 1.5 if it had not turned
 
 
 @pytest.mark.parametrize(("name", "count"), [("FOR", 2), ("ACE", 3), ("MYR", 15)])

@@ -36,9 +36,9 @@ _OF_LABELS = ["teachers", "samples", "seed", "substitutions"]
     ),
     panels=option_panels(
         {
-            "What is distilled (one of them)": ["sequences", "mutants", "structures"],
-            "The data set": ["against", "output", "force"],
-            "The labels": ["teachers", "substitutions", "seed"],
+            "What is distilled (one of them)": "sequences mutants structures",
+            "The data set": "against output force",
+            "The labels": "teachers substitutions seed",
         }
     ),
 )

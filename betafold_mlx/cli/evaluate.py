@@ -41,8 +41,8 @@ SPLITS = ("validation", "test")
     ),
     panels=option_panels(
         {
-            "A model on a data set": ["beside", "split", "limit", "samples", "scope"],
-            "Anybody's structure files": ["predictions", "references"],
+            "A model on a data set": "beside split limit samples scope",
+            "Anybody's structure files": "predictions references",
         }
     ),
 )

@@ -31,9 +31,7 @@ SPLITS = ("validation", "test")
         "betafold-mlx evaluate-generator datasets/mine",
         "betafold-mlx evaluate-generator datasets/mine --model runs/shapes/best -o report.html",
     ),
-    panels=option_panels(
-        {"What to measure": ["split", "num", "seed"], "What to write": ["output", "as_json"]}
-    ),
+    panels=option_panels({"What to measure": "split num seed", "What to write": "output as_json"}),
 )
 @click.argument("dataset", metavar="DATASET", type=FOLDER)
 @click.option("--split", type=click.Choice(SPLITS), default="test", help="Split that is held out.")

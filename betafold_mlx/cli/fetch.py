@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from betafold_mlx.cli.options import FOLDER, examples, json_option
+from betafold_mlx.cli.options import FOLDER, examples, json_option, usage_errors
 from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.files import to_json
@@ -66,10 +66,8 @@ def fetch(
     from betafold_mlx.gzipped import read_lines
     from betafold_mlx.structure.entry import read_entry_list
 
-    try:
+    with usage_errors():
         check_url(template)
-    except BetafoldError as error:
-        raise click.UsageError(str(error)) from error
     wanted = read_entry_list(read_lines(None if str(ids) == "-" else ids))
     _list(f"{ids}: {problem}" for problem in wanted.problems)
     if not wanted.entries:

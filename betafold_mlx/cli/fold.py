@@ -21,6 +21,7 @@ from betafold_mlx.cli.options import (
     json_option,
     model_options,
     option_panels,
+    usage_errors,
 )
 from betafold_mlx.cli.progress import say
 from betafold_mlx.cli.results import Results
@@ -61,10 +62,8 @@ def _cap_option(end: str, caps: tuple[str, ...], help: str) -> Any:
     names = [*caps, NO_CAP]
 
     def code(ctx: click.Context, param: click.Parameter, value: str) -> str | None:
-        try:
+        with usage_errors(click.BadParameter):
             return cap_code(end, value)
-        except BetafoldError as error:
-            raise click.BadParameter(str(error), ctx, param) from error
 
     return click.option(
         f"--{end}-cap",
@@ -88,17 +87,10 @@ def _cap_option(end: str, caps: tuple[str, ...], help: str) -> Any:
     ),
     panels=option_panels(
         {
-            "What to write": ["output", "format_", "atoms", "relax", "ph", "samples", "report", "as_json"],
-            "The search for the fold": ["candidates", "templates", "seed"],
-            "The chemistry of one peptide": [
-                "cyclic",
-                "disulfides",
-                "bonds",
-                "d_amino_acids",
-                "n_cap",
-                "c_cap",
-            ],
-            "A FASTA file": ["output_format", "batch_size", "processes", "scheduler", "restart"],
+            "What to write": "output format_ atoms relax ph samples report as_json",
+            "The search for the fold": "candidates templates seed",
+            "The chemistry of one peptide": "cyclic disulfides bonds d_amino_acids n_cap c_cap",
+            "A FASTA file": "output_format batch_size processes scheduler restart",
         }
     ),
 )
@@ -237,50 +229,34 @@ def fold(
 
         if atoms != "all":
             raise click.UsageError("--relax is of all atoms: leave out --atoms")
-        try:
+        with usage_errors():
             check_openmm()
-        except BetafoldError as error:
-            raise click.UsageError(str(error)) from error
+    asked: dict[str, Any] = {"samples": samples, "candidates": candidates, "seed": seed}
+    asked |= {"atoms": atoms, "auto_disulfides": auto}
     if peptide == "-" or is_fasta(peptide):
         if cyclic or (disulfides and not auto) or bonds or d_amino_acids or n_cap or c_cap:
             raise click.UsageError(
                 "--cyclic, --disulfide I-J, --bond, --d-amino-acids, --n-cap and --c-cap are for one peptide: "
                 "in FASTA state them in the headers"
             )
-        if output_format != "files" and format_ != "cif":
-            raise click.UsageError("--format is of structure files: leave it out with --output-format")
-        if output_format != "files" and report:
-            raise click.UsageError(f"--report is a file of each peptide: it does not go with {output_format}")
-        if output_format != "files" and relax:
-            raise click.UsageError(f"--relax is of structure files: it does not go with {output_format}")
+        of_files = {"--format": format_ != "cif", "--report": report, "--relax": relax}
+        for option in (name for name, given in of_files.items() if given and output_format != "files"):
+            raise click.UsageError(
+                f"{option} is of files of each peptide: it does not go with {output_format}"
+            )
         from betafold_mlx.cli.fold_fasta import fold_fasta
         from betafold_mlx.library.settings import LibrarySettings, automatic_batch_size
 
         predictor = _load(model, embedder, templates)
-        together = automatic_batch_size(max(samples, candidates)) if batch_size is None else batch_size
-        command = _command() if report else None
         settings = LibrarySettings(
-            samples,
-            candidates,
-            seed,
-            auto,
-            output_format,
-            format_,
-            together,
-            atoms,
-            ph if relax else None,
-            command,
+            **asked,
+            output=output_format,
+            format=format_,
+            batch_size=batch_size or automatic_batch_size(max(samples, candidates)),
+            relax=ph if relax else None,
+            report=_command() if report else None,
         )
-        well = fold_fasta(
-            peptide,
-            predictor,
-            output,
-            settings,
-            as_json=as_json,
-            processes=processes,
-            scheduler=scheduler,
-            restart=restart,
-        )
+        well = fold_fasta(peptide, predictor, output, settings, as_json, processes, scheduler, restart)
     else:
         if output_format != "files":
             raise click.UsageError(f"--output-format {output_format} is for FASTA")
@@ -289,25 +265,15 @@ def fold(
         from betafold_mlx.fold.foldable import check_foldable
         from betafold_mlx.peptide.sequence import Peptide
 
-        try:
+        with usage_errors():
             pairs = [] if auto else [parse_pair(pair) for pair in disulfides]
             checked = check_foldable(
                 Peptide.parse(peptide, cyclic, pairs, d_amino_acids, n_cap, c_cap, map(parse_bond, bonds))
             )
-        except BetafoldError as error:
-            raise click.UsageError(str(error)) from error
         predictor = _load(model, embedder, templates)
         prepare(output)
         command = _command() if report else None
-        prediction = predictor.fold(
-            checked,
-            auto_disulfides=auto,
-            samples=samples,
-            candidates=candidates,
-            seed=seed,
-            details=report,
-            atoms=atoms,
-        )
+        prediction = predictor.fold(checked, **asked, details=report)
         if relax:
             prediction = prediction.relax(ph)
         with Results(as_json, each_model=True) as results:

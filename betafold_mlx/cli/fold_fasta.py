@@ -21,7 +21,6 @@ def fold_fasta(
     predictor: Predictor,
     directory: Path,
     settings: LibrarySettings,
-    *,
     as_json: bool = False,
     processes: int | None = None,
     scheduler: str | None = None,

@@ -21,6 +21,7 @@ from betafold_mlx.cli.options import (
     model_option,
     option_panels,
     settings_options,
+    usage_errors,
 )
 from betafold_mlx.cli.progress import Progress, say
 from betafold_mlx.errors import BetafoldError
@@ -82,9 +83,9 @@ class Lengths(click.ParamType):
     ),
     panels=option_panels(
         {
-            "What to make": ["length", "cyclic", "num", "seed", "residue"],
-            "What to write": ["output", "format_", "keep_failed", "as_json"],
-            "What it should look like": ["prompt", "motif", "residues", "at", "helices", "strands"],
+            "What to make": "length cyclic num seed residue",
+            "What to write": "output format_ keep_failed as_json",
+            "What it should look like": "prompt motif residues at helices strands",
         }
     ),
 )
@@ -162,20 +163,10 @@ def generate(
         raise click.UsageError("--motif needs --residues, as A:5-12")
     shape = None if prompt is None else read_points(prompt)
     piece = None if motif is None or residues is None else read_motif(motif, residues, at or 1)
-    try:
-        request = BackboneRequest(
-            length,
-            num,
-            seed,
-            SamplingConfig(**sampling),
-            residue,
-            shape,
-            piece,
-            secondary_text(helices, strands, length[0]),
-            cyclic,
-        )
-    except BetafoldError as error:
-        raise click.UsageError(str(error)) from error
+    with usage_errors():
+        stated = secondary_text(helices, strands, length[0])
+        config = SamplingConfig(**sampling)
+        request = BackboneRequest(length, num, seed, config, residue, shape, piece, stated, cyclic)
     generator = load_named_generator(model)
     check_model(generator, request)
     prepare(output)

@@ -17,6 +17,7 @@ from betafold_mlx.cli.options import (
     examples,
     json_option,
     model_option,
+    usage_errors,
 )
 from betafold_mlx.cli.progress import say
 from betafold_mlx.errors import BetafoldError
@@ -31,10 +32,8 @@ _TITLES = {name: experiment.title for name, experiment in runner.EXPERIMENTS.ite
 
 
 def _budget(ctx: click.Context, param: click.Parameter, value: str) -> Budget:
-    try:
+    with usage_errors(click.BadParameter):
         return parse_budget(value)
-    except BetafoldError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 @click.command(

@@ -53,6 +53,15 @@ def run_options(seed_help: str) -> Callable[[_Function], _Function]:
     return add
 
 
+@contextmanager
+def usage_errors(kind: type[click.UsageError] = click.UsageError) -> Iterator[None]:
+    """Turn an error about an argument into wrong usage; `click.BadParameter` in a callback names the option."""
+    try:
+        yield
+    except BetafoldError as error:
+        raise kind(str(error)) from error
+
+
 def check_resumed(ctx: click.Context, options: Any) -> None:
     """Refuse settings beside ``--resume``: a run has its own."""
     if given := given_options(ctx, options):
@@ -64,9 +73,9 @@ def examples(*commands: str) -> str:
     return "\n\n".join(["Examples:", *commands])
 
 
-def option_panels(sections: dict[str, list[str]]) -> list[RichOptionPanel]:
-    """Return the sections of a help page: headings, and the names of the parameters below them."""
-    return [RichOptionPanel(heading, options=names) for heading, names in sections.items()]
+def option_panels(sections: dict[str, str]) -> list[RichOptionPanel]:
+    """Return the sections of a help page: headings, and the parameters below them with spaces between."""
+    return [RichOptionPanel(heading, options=names.split()) for heading, names in sections.items()]
 
 
 def complete_words(

@@ -17,6 +17,7 @@ from betafold_mlx.cli.options import (
     examples,
     is_fasta,
     json_option,
+    usage_errors,
 )
 from betafold_mlx.cli.progress import say, shown
 from betafold_mlx.errors import BetafoldError
@@ -56,10 +57,8 @@ def perplexity(peptide: str, embedder: Path, with_contacts: bool, as_json: bool)
     if peptide == "-" or is_fasta(peptide):
         records = _records(peptide)
     else:
-        try:
+        with usage_errors():
             records = [(parse_sequence(peptide),) * 2]
-        except BetafoldError as error:
-            raise click.UsageError(str(error)) from error
     esm = load_esm(embedder)
     results: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []

@@ -40,9 +40,9 @@ _NETWORK, _TRAINING = "The network", "The training"
     ),
     panels=option_panels(
         {
-            "The run": ["output", "resume", "start", "seed"],
-            "What reads the residues": ["embedder", "cache", "windows"],
-            "Distilled data": ["distilled", "mix", "mix_until"],
+            "The run": "output resume start seed",
+            "What reads the residues": "embedder cache windows",
+            "Distilled data": "distilled mix mix_until",
         }
     ),
 )

@@ -27,7 +27,7 @@ _NETWORK, _TRAINING = "The network", "The training"
         "betafold-mlx train-generator datasets/mine -o runs/shapes --resume",
         "betafold-mlx train-generator datasets/mine -o runs/oneshot --scales 1 --steps 2000",
     ),
-    panels=option_panels({"The run": ["output", "resume", "seed"]}),
+    panels=option_panels({"The run": "output resume seed"}),
 )
 @run_options("Random seed of weights, data order and noise.")
 @settings_options(GeneratorConfig, _NETWORK)

@@ -27,7 +27,7 @@ _TRAINING = "The training"
         "betafold-mlx train-judge datasets/mine --model runs/mine/best -o runs/judge",
         "betafold-mlx train-judge datasets/mine --model runs/mine/best -o runs/judge --resume",
     ),
-    panels=option_panels({"The run": ["model", "output", "resume", "seed"]}),
+    panels=option_panels({"The run": "model output resume seed"}),
 )
 @click.option("--model", required=True, metavar="NAME|DIR", shell_complete=complete_model, help="Who folds.")
 @run_options("Random seed of decoys, weights, data order and dropout.")

@@ -28,7 +28,7 @@ _TRAINING = "The training"
         "betafold-mlx train-side-chains datasets/mine --model runs/mine/best -o runs/side-chains",
         "betafold-mlx train-side-chains datasets/mine --model runs/mine/best -o runs/side-chains --resume",
     ),
-    panels=option_panels({"The run": ["model", "output", "start", "resume", "seed"]}),
+    panels=option_panels({"The run": "model output start resume seed"}),
 )
 @click.option(
     "--model", required=True, metavar="NAME|DIR", shell_complete=complete_model, help="The folding model."

@@ -171,19 +171,10 @@ class Prediction:
     def relax(self, ph: float = 7.0) -> Prediction:
         """Return the prediction with hydrogens, minimised in implicit solvent with the backbone restrained.
 
-        By OpenMM: AMBER ff14SB with GBn2. Files then have the hydrogens; confidence, clusters and secondary structure
-        stay those of the prediction. Where the force field does not know a residue or a bond, the models stay as they
-        are and a warning says so.
-
-        Parameters
-        ----------
-        ph : float
-            For which side chains carry their protons.
-
-        Raises
-        ------
-        BetafoldError
-            OpenMM is not installed, or the prediction has backbone atoms alone.
+        By OpenMM: AMBER ff14SB with GBn2; side chains carry their protons for the pH. Files then have the hydrogens;
+        confidence, clusters and secondary structure stay those of the prediction. Where the force field does not know a
+        residue or a bond, the models stay as they are and a warning says so. BetafoldError where OpenMM is not
+        installed, or the prediction has backbone atoms alone.
         """
         from betafold_mlx.fold.relaxation import relax_prediction
 
@@ -200,10 +191,8 @@ class Prediction:
         gone = leaving_atoms(self.peptide)
         for place, of_residue in enumerate(names):
             there[place, len(of_residue) :] = False
-            for absent in {"", *(atom for where, atom in gone if where == place + 1)}.intersection(
-                of_residue
-            ):
-                there[place, of_residue.index(absent)] = False
+            absent = {"", *(atom for where, atom in gone if where == place + 1)}
+            there[place, : len(of_residue)] &= [name not in absent for name in of_residue]
         rows = zip(names, there.tolist(), strict=True)
         return tuple(tuple(itertools.compress(*row)) for row in rows), there
 
@@ -255,18 +244,8 @@ class Prediction:
     def text(self, kind: str, command: str | None = None) -> str:
         """Return the prediction as the text of a file.
 
-        Parameters
-        ----------
-        kind : str
-            ``cif``: mmCIF with the ModelCIF confidence categories; ``pdb``: PDB with pLDDT as B-factor; ``json``:
-            `to_dict` as JSON; ``html``: the report.
-        command : str, optional
-            The command line that made it, to be shown in the report.
-
-        Raises
-        ------
-        BetafoldError
-            For another kind.
+        ``cif``: mmCIF with the ModelCIF confidence categories; ``pdb``: PDB with pLDDT as B-factor; ``json``: `to_dict`
+        as JSON; ``html``: the report, which shows the command line that made it. BetafoldError for another kind.
         """
         if kind == "cif":
             return to_mmcif(self)
@@ -287,17 +266,8 @@ class Prediction:
     def to_biotite(self, model: int = 1) -> AtomArray:
         """Return a model as a biotite atom array, as the mmCIF file has it: caps, bonds, pLDDT as ``b_factor``.
 
-        One model, not a stack: the annotations of a stack, the B-factor among them, are the same for all its models.
-
-        Parameters
-        ----------
-        model : int
-            Its rank, from 1.
-
-        Raises
-        ------
-        BetafoldError
-            Where there is no such model, or biotite is not installed.
+        One model, by its rank from 1, not a stack: the annotations of a stack, the B-factor among them, are the same
+        for all its models. BetafoldError where there is no such model, or biotite is not installed.
         """
         if not 1 <= model <= len(self.coordinates):
             raise BetafoldError(f"there is no model {model}: the prediction has 1 to {len(self.coordinates)}")
@@ -346,9 +316,7 @@ class Prediction:
             "atoms": "all" if self.all_atoms else "backbone",
             "relaxation": self.relaxation and self.relaxation.to_dict(),
             "caps": {"n": self.peptide.n_cap, "c": self.peptide.c_cap, "modelled": False},
-            "mean_plddt": models[0]["mean_plddt"],
-            "plddt": models[0]["plddt"],
-            "secondary_structure": models[0]["secondary_structure"],
+            **{name: models[0][name] for name in ("mean_plddt", "plddt", "secondary_structure")},
             "secondary_structure_of": "mirror image" if is_mirrored(self.peptide) else "model",
             "torsions": models[0]["torsions"],
             "models": models,
@@ -364,12 +332,8 @@ class Prediction:
                 for pattern in self.disulfide_patterns
             ],
             "templates": [
-                {
-                    "entry": hit.name,
-                    "identity": round(hit.identity, 3),
-                    "coverage": round(hit.coverage, 3),
-                    "trust": round(hit.trust, 3),
-                }
+                {"entry": hit.name}
+                | {name: round(getattr(hit, name), 3) for name in ("identity", "coverage", "trust")}
                 for hit in self.templates
             ],
             "seed": self.seed,
@@ -384,24 +348,10 @@ class Prediction:
         }
 
     def save(self, path: str | Path, command: str | None = None) -> Path:
-        """Write the prediction to a file; its suffix says what: ``.cif``, ``.pdb``, ``.json`` or ``.html``.
+        """Write the prediction to a file and return its path; `command` is as in `text`.
 
-        Parameters
-        ----------
-        path : str or Path
-            File to write.
-        command : str, optional
-            As in `text`.
-
-        Returns
-        -------
-        Path
-            `path`.
-
-        Raises
-        ------
-        BetafoldError
-            For another suffix, or where the file system refuses.
+        Its suffix says what: ``.cif``, ``.pdb``, ``.json`` or ``.html``. BetafoldError for another suffix, or where the
+        file system refuses.
         """
         path = Path(path)
         if path.suffix not in (".cif", ".pdb", ".json", ".html"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +19,6 @@ from betafold_mlx.fold.pipeline import describe_embedder, fold_batch
 from betafold_mlx.fold.prediction import Prediction
 from betafold_mlx.fold.registry import CANDIDATES, find_embedder, find_model
 from betafold_mlx.model.companions import JUDGE, SIDE_CHAINS
-from betafold_mlx.model.config import EmbedderConfig
 from betafold_mlx.model.directory import LoadedModel, load_model
 from betafold_mlx.model.inputs import padded_length
 from betafold_mlx.model.judge import Judge
@@ -77,12 +78,9 @@ class Predictor:
         side_chains: SideChainNetwork | None = None,
     ) -> None:
         mx.eval(loaded.model.parameters())  # threads read them
-        self.loaded = loaded
-        self.embedder = embedder
-        self.templates = templates
-        self.max_identity = max_identity
-        self.judge = judge
-        self.side_chains = side_chains
+        self.loaded, self.embedder = loaded, embedder
+        self.templates, self.max_identity = templates, max_identity
+        self.judge, self.side_chains = judge, side_chains
         self.templates_from: str | None = None
         config = loaded.model.config
         frozen = config.embedder.kind != "residue"
@@ -121,18 +119,18 @@ class Predictor:
         """
         loaded = load_model(find_model(model))
         library = _load_templates(loaded.path, templates)
-        wanted = loaded.model.config.embedder
-        if wanted.kind == "residue":
-            if embedder is not None:
-                raise BetafoldError(f"model {loaded.name} needs no embedder: leave out --embedder {embedder}")
-            predictor = cls(loaded, None, library)
-        else:
-            predictor = cls(loaded, _load_embedder(wanted, loaded.path, embedder), library)
-        predictor.judge = JUDGE.find(loaded.path, loaded.sha256)
-        predictor.side_chains = SIDE_CHAINS.find(loaded.path, loaded.sha256)
-        predictor.templates_from = (
-            AUTO if templates == AUTO else None if templates is None else str(Path(templates).absolute())
-        )
+        wanted, esm = loaded.model.config.embedder, None
+        if wanted.kind != "residue":
+            from betafold_mlx.esm.embedder import EsmEmbedder  # the bundled model starts without
+
+            esm = EsmEmbedder.load(find_embedder(wanted, loaded.path, embedder))
+        elif embedder is not None:
+            raise BetafoldError(f"model {loaded.name} needs no embedder: leave out --embedder {embedder}")
+        judge = JUDGE.find(loaded.path, loaded.sha256)
+        side_chains = SIDE_CHAINS.find(loaded.path, loaded.sha256)
+        predictor = cls(loaded, esm, library, judge=judge, side_chains=side_chains)
+        if templates is not None:
+            predictor.templates_from = AUTO if templates == AUTO else str(Path(templates).absolute())
         return predictor
 
     def fold(
@@ -187,10 +185,6 @@ class Predictor:
         atoms : str
             ``all`` heavy atoms, or those of the ``backbone``: N, CA, C, O and CB, without packing side chains.
 
-        Returns
-        -------
-        Prediction
-
         Raises
         ------
         BetafoldError
@@ -228,7 +222,7 @@ class Predictor:
         batch_size: int = BATCH_SIZE,
         apart: bool = False,
     ) -> list[Prediction]:
-        """Fold peptides in batches of equal padded length, on a CPU several batches at a time.
+        """Fold peptides in batches of equal padded length, on a CPU several batches at a time; return in their order.
 
         Parameters
         ----------
@@ -244,11 +238,6 @@ class Predictor:
             Show peptides to the networks one after another, because products of matrices of other sizes round
             differently. On a CPU the confidence, ranking and backbone of a peptide then have the same bytes in any
             company, until its side chains are packed.
-
-        Returns
-        -------
-        list of Prediction
-            In the order of `peptides`.
 
         Raises
         ------
@@ -319,20 +308,16 @@ def in_batches(
 
     `kind` is by default the padded length.
     """
-    by_kind: dict[Hashable, list[int]] = {}
+    by_kind: dict[Hashable, list[int]] = defaultdict(list)
     for index, item in enumerate(items):
-        by_kind.setdefault(kind(item), []).append(index)
+        by_kind[kind(item)].append(index)
     batches = [
         members[first : first + batch_size]
         for members in by_kind.values()
         for first in range(0, len(members), batch_size)
     ]
     done = side_by_side(lambda members: function([items[index] for index in members]), batches)
-    results = {
-        index: one
-        for members, of_batch in zip(batches, done, strict=True)
-        for index, one in zip(members, of_batch, strict=True)
-    }
+    results = dict(zip(chain(*batches), chain(*done), strict=True))
     return [results[index] for index in range(len(items))]
 
 
@@ -341,9 +326,3 @@ def _load_templates(model: Path, templates: str | Path | None) -> TemplateLibrar
         return None if templates is None else TemplateLibrary.load(Path(templates))
     bundled = model / LIBRARY_FILE
     return TemplateLibrary.load(bundled) if bundled.is_file() else None
-
-
-def _load_embedder(wanted: EmbedderConfig, near: Path, given: str | Path | None) -> EsmEmbedder:
-    from betafold_mlx.esm.embedder import EsmEmbedder  # the bundled model starts without
-
-    return EsmEmbedder.load(find_embedder(wanted, near, given))

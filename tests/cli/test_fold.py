@@ -211,7 +211,10 @@ def test_auto_in_fasta_leaves_stated_disulfides(run, tmp_path):
         (["fold", MAGAININ, "--samples", "0"], "samples"),
         (["fold", MAGAININ, "--format", "xyz"], "format"),
         (["fold", MAGAININ, "--output-format", "jsonl"], "--output-format jsonl is for FASTA"),
-        (["fold", "-", "--output-format", "jsonl", "--format", "pdb"], "--format is of structure files"),
+        (
+            ["fold", "-", "--output-format", "jsonl", "--format", "pdb"],
+            "--format is of files of each peptide",
+        ),
         (["fold", MAGAININ, "--batch-size", "0"], "0 is not in the range 1<=x<=1024"),
         (["fold", MAGAININ, "--batch-size", "many"], "'many' is not a valid number or auto"),
         (["fold", "missing.fasta"], "no FASTA file"),

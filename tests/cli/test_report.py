@@ -80,7 +80,7 @@ def test_the_same_bytes_twice(tmp_path):
 def test_a_container_has_no_reports(tmp_path, capsys, form):
     (tmp_path / "some.fasta").write_text(">a\nGIGKFLHSAKKF\n", encoding="utf-8")
     assert run("some.fasta", "--report", "--output-format", form, "-o", "out") == 2
-    assert "--report is a file of each peptide" in capsys.readouterr().err
+    assert "--report is of files of each peptide" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

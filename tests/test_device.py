@@ -6,10 +6,10 @@ import threading
 import mlx.core as mx
 import numpy as np
 import pytest
+from cli_helpers import run
 
 from betafold_mlx import device
 from betafold_mlx._blas import HOW_TO_GET
-from betafold_mlx.cli.main import main
 from betafold_mlx.device import advice, side_by_side, use_device
 from betafold_mlx.errors import BetafoldError
 
@@ -25,31 +25,25 @@ def same_device():
     mx.set_default_device(before)
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return ended.value.code, *capsys.readouterr()
-
-
 @pytest.fixture
 def without_gpu(monkeypatch):
     monkeypatch.setattr(mx, "is_available", lambda device: device == mx.cpu)
 
 
-def test_a_gpu_that_is_not_there(capsys, tmp_path, without_gpu):
-    code, out, err = call(capsys, "fold", PEPTIDE, "-o", tmp_path / "out", "--device", "gpu")
+def test_a_gpu_that_is_not_there(tmp_path, without_gpu):
+    code, out, err = run("fold", PEPTIDE, "-o", tmp_path / "out", "--device", "gpu")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "no GPU" in err and "--device" in err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_that_computes_has_the_option(capsys, command):
-    code, out, err = call(capsys, command, "--help")
+def test_every_command_that_computes_has_the_option(command):
+    code, out, err = run(command, "--help")
     assert code == 0 and "--device <gpu|cpu>" in out and err == ""
 
 
-def test_the_cpu_can_be_asked_for(capsys, tmp_path):
-    code, out, _ = call(capsys, "fold", PEPTIDE, "-o", tmp_path, "--device", "cpu")
+def test_the_cpu_can_be_asked_for(tmp_path):
+    code, out, _ = run("fold", PEPTIDE, "-o", tmp_path, "--device", "cpu")
     assert code == 0 and out.startswith(PEPTIDE)
     assert mx.default_device() == mx.Device(mx.cpu, 0)
 
@@ -68,15 +62,15 @@ def without_openblas(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
 
 
-def test_openblas_is_advised(capsys, tmp_path, without_openblas):
+def test_openblas_is_advised(tmp_path, without_openblas):
     fold = ("fold", PEPTIDE, "-o", tmp_path, "--device", "cpu")
-    code, _, err = call(capsys, *fold)
+    code, _, err = run(*fold)
     assert code == 0 and err.count(HOW_TO_GET) == 1 and "pip install scipy-openblas32" in err
 
 
-def test_nothing_is_advised_where_nothing_is_computed(capsys, without_openblas):
+def test_nothing_is_advised_where_nothing_is_computed(without_openblas):
     for arguments in (("--help",), ("fold", "--help"), ("--version",), ("fold",)):
-        assert HOW_TO_GET not in call(capsys, *arguments)[2]
+        assert HOW_TO_GET not in run(*arguments)[2]
 
 
 def test_nothing_is_advised_where_nothing_is_missing(monkeypatch, without_openblas):

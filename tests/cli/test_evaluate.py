@@ -1,8 +1,10 @@
 """`betafold-mlx evaluate` from the outside."""
 
+import functools
 import io
 import json
 
+import cli_helpers
 import mlx.core as mx
 import pytest
 from evaluate_helpers import make_item, native, write_pdb
@@ -10,7 +12,6 @@ from rich.console import Console
 from synthetic import make_dataset
 
 from betafold_mlx.cli.blocks import print_blocks
-from betafold_mlx.cli.main import main
 from betafold_mlx.data.store import Dataset, dataset_sha256
 from betafold_mlx.evaluate.items import split_items
 from betafold_mlx.evaluate.layout import TextTable
@@ -35,18 +36,10 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as exit_info:
-            main(["evaluate", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return exit_info.value.code, captured.out, captured.err
-
-    return call
+run = functools.partial(cli_helpers.run, "evaluate")
 
 
-def test_a_model_in_json(folder, run):
+def test_a_model_in_json(folder):
     command = ("--json", "--seed", 3, "--samples", 2, "--scope", 3)
     code, out, err = run(folder / "set", "--model", folder / "tiny", *command)
     report = json.loads(out)
@@ -85,12 +78,12 @@ def test_a_model_in_json(folder, run):
     assert {entry["name"] for entry in report["classes"]} >= {"fragments, linear", "peptides, cyclic"}
 
 
-def test_the_same_command_prints_the_same_bytes(folder, run):
+def test_the_same_command_prints_the_same_bytes(folder):
     command = (folder / "set", "--model", folder / "tiny", "--json", "--limit", 1, "--samples", 2)
     assert run(*command)[1] == run(*command)[1]
 
 
-def test_a_model_as_tables_on_the_validation_split(folder, run):
+def test_a_model_as_tables_on_the_validation_split(folder):
     command = (
         folder / "set",
         "--model",
@@ -124,7 +117,7 @@ def test_tables_on_a_terminal():
     assert rows == [["method", "RMSD"], ["helix", "[bold]", "1.25"]]
 
 
-def test_what_a_model_knows_of_the_data_set_is_told(run, tmp_path):
+def test_what_a_model_knows_of_the_data_set_is_told(tmp_path):
     """It was trained on this one, on nobody knows what, on another one, or on one whose splits this one keeps."""
     data = make_dataset(chains=3, peptides=1)
     data.report["splits_of"] = "5" * 64
@@ -147,7 +140,7 @@ def test_what_a_model_knows_of_the_data_set_is_told(run, tmp_path):
         assert len(notes) == (note is not None) and all(note in text for text in notes)
 
 
-def test_files_against_the_data_set(folder, run):
+def test_files_against_the_data_set(folder):
     code, out, _ = run("--predictions", folder / "natives", "--references", folder / "set", "--json")
     report = json.loads(out)
     assert code == 0 and report["not_scored"] == [] and report["references"]["count"] == 12
@@ -157,7 +150,7 @@ def test_files_against_the_data_set(folder, run):
     assert groups["fragments"]["confidence"]["mean_lddt"] == 100
 
 
-def test_files_that_do_not_fit_are_listed_and_the_exit_code_says_so(folder, run, tmp_path):
+def test_files_that_do_not_fit_are_listed_and_the_exit_code_says_so(folder, tmp_path):
     item = split_items(Dataset.load(folder / "set"), "test")[0]
     write_pdb(tmp_path / f"{item.id}.pdb", [native(item)])
     write_pdb(tmp_path / "stranger.pdb", [native(make_item(seed=99))])
@@ -167,7 +160,7 @@ def test_files_that_do_not_fit_are_listed_and_the_exit_code_says_so(folder, run,
     assert out.count("no file of this id or sequence") == 11
 
 
-def test_nothing_scored_at_all(folder, run, tmp_path):
+def test_nothing_scored_at_all(folder, tmp_path):
     write_pdb(tmp_path / "stranger.pdb", [native(make_item(seed=99))])
     code, out, _ = run("--predictions", tmp_path, "--references", folder / "set", "--json")
     report = json.loads(out)
@@ -199,7 +192,7 @@ def test_nothing_scored_at_all(folder, run, tmp_path):
         (("set", "--limit", "0"), "--limit"),
     ],
 )
-def test_wrong_usage(folder, run, monkeypatch, arguments, message):
+def test_wrong_usage(folder, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
     code, out, err = run(*arguments)
     assert code == 2 and message in err and out == "" and len(err.splitlines()) == 1
@@ -215,7 +208,7 @@ def test_wrong_usage(folder, run, monkeypatch, arguments, message):
         (("--predictions", "tiny", "--references", "set"), "no structure file"),
     ],
 )
-def test_bad_input_is_one_line(folder, run, monkeypatch, arguments, message):
+def test_bad_input_is_one_line(folder, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
     code, out, err = run(*arguments)
     assert code == 1 and message in err and out == "" and len(err.splitlines()) == 1

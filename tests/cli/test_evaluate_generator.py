@@ -1,6 +1,7 @@
 """``evaluate-generator``: the table, the document and the page, on a small data set of known shapes."""
 
 import contextlib
+import functools
 import importlib.util
 import io
 import json
@@ -8,6 +9,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cli_helpers
 import pytest
 from generate_fakes import GENERATOR, draw
 from synthetic import make_dataset
@@ -22,10 +24,7 @@ from betafold_mlx.generate.assessment_report import report_text
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as ended:
-        main(["evaluate-generator", *map(str, arguments)])
-    return ended.value.code, *capsys.readouterr()
+call = functools.partial(cli_helpers.run, "evaluate-generator")
 
 
 @pytest.fixture(scope="module")
@@ -165,21 +164,21 @@ def test_figures_are_written_between_their_marks(measured, tmp_path):
     assert outside.sub("", written) == outside.sub("", kept)
 
 
-def test_a_page_that_cannot_be_written_is_found_before_the_work(capsys, monkeypatch, dataset, tmp_path):
+def test_a_page_that_cannot_be_written_is_found_before_the_work(monkeypatch, dataset, tmp_path):
     monkeypatch.setattr(module, "load_named_generator", lambda model: GENERATOR)
     monkeypatch.setattr(assessment, "sample_traces", None)  # not reached
     (tmp_path / "file").write_text("")
     for page, said in ((tmp_path, "is a directory"), (tmp_path / "file" / "a.html", "cannot write into")):
-        code, out, err = call(capsys, dataset, "--split", "validation", "-o", page)
+        code, out, err = call(dataset, "--split", "validation", "-o", page)
         assert code and not out and err.count("\n") == 1 and said in err
 
 
-def test_what_cannot_be_measured_is_one_line(capsys, monkeypatch, tmp_path):
+def test_what_cannot_be_measured_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "load_named_generator", lambda model: GENERATOR)
-    code, out, err = call(capsys, tmp_path / "none")
+    code, out, err = call(tmp_path / "none")
     assert (code, out, err.count("\n")) == (1, "", 1) and "no data set at" in err
     make_dataset(chains=4, peptides=2, held_out=0).save(tmp_path / "train")
-    code, out, err = call(capsys, tmp_path / "train")
+    code, out, err = call(tmp_path / "train")
     assert (code, out, err.count("\n")) == (
         1,
         "",

@@ -11,24 +11,13 @@ import sys
 from pathlib import Path
 
 import gemmi
-import mlx.core as mx
 import pytest
 from cli_helpers import command, error_line
-from synthetic import toy_model
 
 from betafold_mlx.cli.main import main
 from betafold_mlx.fold import closing, ensemble
-from betafold_mlx.model.directory import save_model
 
 MAGAININ = "GIGKFLHSAKKFGKAFVGEIMNS"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    mx.random.seed(0)
-    path = tmp_path_factory.mktemp("models") / "toy"
-    save_model(path, toy_model(), "card", {})
-    return path
 
 
 @pytest.fixture

@@ -2,29 +2,18 @@
 
 import json
 
-import mlx.core as mx
 import numpy as np
 import pytest
-from synthetic import HELIX, STRAND, toy_model
+from synthetic import HELIX, STRAND
 from template_helpers import library_of
 
 from betafold_mlx import Predictor
 from betafold_mlx.cli.main import main
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.model.directory import save_model
 from betafold_mlx.templates.library import LIBRARY_FILE
 
 PEPTIDE = "GIGKFLHSAKKFGKAFVG"
 BENT = np.concatenate([np.tile(HELIX, (9, 1)), np.tile(STRAND, (9, 1))])
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A model without templates of its own."""
-    mx.random.seed(0)
-    path = tmp_path_factory.mktemp("models") / "toy"
-    save_model(path, toy_model(), "card", {})
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,10 @@ import sys
 
 import click
 import pytest
-from cli_helpers import HEAVY, commands, leaves
+from cli_helpers import HEAVY, commands, leaves, run
 
 from betafold_mlx import Predictor
 from betafold_mlx.cli import fold as fold_module
-from betafold_mlx.cli.main import main
 
 CONTEXTS = list(commands())
 PATHS = [context.command_path for context in CONTEXTS]
@@ -24,18 +23,12 @@ EXAMPLES = [
 ]
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return ended.value.code, *capsys.readouterr()
-
-
 @pytest.fixture
-def page(capsys, monkeypatch):
+def page(monkeypatch):
     monkeypatch.setenv("COLUMNS", "130")
 
     def read(path, option="--help"):
-        code, out, err = call(capsys, *path.split()[1:], option)
+        code, out, err = run(*path.split()[1:], option)
         assert (code, err) == (0, "")
         return out
 
@@ -96,20 +89,20 @@ def test_numbers_in_the_text_are_those_of_the_modules(page):
 
 
 @pytest.mark.parametrize("context", leaves(), ids=lambda context: context.command_path)
-def test_wrong_usage_is_one_line_with_the_way_to_the_help(capsys, context):
+def test_wrong_usage_is_one_line_with_the_way_to_the_help(context):
     path = context.command_path.split()
-    code, out, err = call(capsys, *path[1:], "--no-such-option")
+    code, out, err = run(*path[1:], "--no-such-option")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("betafold-mlx: ") and err.endswith(f"(see '{context.command_path} --help')\n")
 
 
-def test_a_near_miss_is_named(capsys):
-    assert "No such command 'flod'. Did you mean 'fold'?" in call(capsys, "flod")[2]
-    assert "Did you mean" not in call(capsys, "xyzzy")[2]
+def test_a_near_miss_is_named():
+    assert "No such command 'flod'. Did you mean 'fold'?" in run("flod")[2]
+    assert "Did you mean" not in run("xyzzy")[2]
 
 
 @pytest.mark.parametrize(("path", "example"), EXAMPLES)
-def test_an_example_is_understood(capsys, monkeypatch, tmp_path, path, example):
+def test_an_example_is_understood(monkeypatch, tmp_path, path, example):
     """The command is found and takes every word of it; its work is left out."""
     monkeypatch.chdir(tmp_path)
     for folder in ("datasets/mine", "weights/esm2_t6_8M_UR50D"):
@@ -122,7 +115,7 @@ def test_an_example_is_understood(capsys, monkeypatch, tmp_path, path, example):
 
     monkeypatch.setattr(click.Command, "invoke", invoke)
     words = shlex.split(example.partition(" >")[0])
-    code, out, err = call(capsys, *words[1:])
+    code, out, err = run(*words[1:])
     assert (code, err) == (0, "")
     if "--help" in words:
         assert out.startswith(f"Usage: {' '.join(words[:-1])} ")
@@ -139,7 +132,7 @@ def bundled():
 
 
 @pytest.mark.parametrize("example", [line for path, line in EXAMPLES if path.endswith(" fold")])
-def test_the_examples_of_fold_fold(capsys, monkeypatch, tmp_path, bundled, example):
+def test_the_examples_of_fold_fold(monkeypatch, tmp_path, bundled, example):
     if "parquet" in example:
         pytest.importorskip("pyarrow", reason="needs pyarrow")
     monkeypatch.chdir(tmp_path)
@@ -149,7 +142,7 @@ def test_the_examples_of_fold_fold(capsys, monkeypatch, tmp_path, bundled, examp
     (tmp_path / "peptides.fasta").write_text(fasta)
     (tmp_path / "library.fasta.gz").write_bytes(gzip.compress(fasta.encode()))
     before = set(tmp_path.rglob("*"))
-    code, out, _ = call(capsys, *shlex.split(example)[1:])
+    code, out, _ = run(*shlex.split(example)[1:])
     assert code == 0 and out
     assert set(tmp_path.rglob("*")) - before
 

@@ -1,21 +1,17 @@
+import functools
 import html
 import json
 import sys
 
+import cli_helpers
 import pytest
 from lab_helpers import TINY, tiny_lab
 from synthetic import make_dataset
 
-from betafold_mlx.cli.main import main
 from betafold_mlx.lab import budget, runner
 from betafold_mlx.lab.runner import Finding, LabReport
 
-
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as ended:
-        main(["lab", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
+run = functools.partial(cli_helpers.run, "lab")
 
 
 @pytest.fixture
@@ -24,42 +20,42 @@ def tiny(monkeypatch):
 
 
 @pytest.mark.parametrize("experiment", ["norm", "failures", "all"])
-def test_without_data_it_says_how_to_make_some(capsys, experiment, tmp_path):
-    code, out, err = run(capsys, experiment, "-o", tmp_path / "lab")
+def test_without_data_it_says_how_to_make_some(experiment, tmp_path):
+    code, out, err = run(experiment, "-o", tmp_path / "lab")
     assert code == 2 and not out and "dataset build" in err and err.count("\n") == 1
     assert not (tmp_path / "lab").exists()
 
 
-def test_wrong_usage(capsys, tmp_path):
-    assert run(capsys, "cooking")[0] == 2
-    code, _, err = run(capsys, "toy", "--budget", "soon")
+def test_wrong_usage(tmp_path):
+    assert run("cooking")[0] == 2
+    code, _, err = run("toy", "--budget", "soon")
     assert code == 2 and "minutes for each experiment" in err
-    code, _, err = run(capsys, "toy", "GIGKF")
+    code, _, err = run("toy", "GIGKF")
     assert code == 2 and "takes peptides" in err
 
 
-def test_without_matplotlib_it_says_how_to_get_it(capsys, monkeypatch, tmp_path):
+def test_without_matplotlib_it_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    code, out, err = run(capsys, "toy", "-o", tmp_path / "lab")
+    code, out, err = run("toy", "-o", tmp_path / "lab")
     assert code == 1 and not out and "pip install 'betafold-mlx[lab]'" in err and err.count("\n") == 1
 
 
-def test_a_damaged_data_set_is_one_line(capsys, tmp_path):
+def test_a_damaged_data_set_is_one_line(tmp_path):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
-    code, out, err = run(capsys, "norm", "--data", tmp_path, "-o", tmp_path / "lab")
+    code, out, err = run("norm", "--data", tmp_path, "-o", tmp_path / "lab")
     assert code == 1 and not out and "there is no data set" in err and "Traceback" not in err
 
 
 @pytest.mark.slow
-def test_a_verdict_is_printed_and_a_page_written(capsys, tmp_path, tiny):
+def test_a_verdict_is_printed_and_a_page_written(tmp_path, tiny):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     make_dataset(chains=6, peptides=6).save(tmp_path / "data set")
     options = ("--data", tmp_path / "data set", "-o", tmp_path / "lab", "--budget", "quick")
-    code, out, err = run(capsys, "dropout", *options)
+    code, out, err = run("dropout", *options)
     assert code == 0
     assert "dropout 0.3 against dropout 0.1, backbone RMSD" in out and "no verdict" in out
     assert out.endswith(f"{tmp_path / 'lab' / 'dropout' / 'index.html'}\n") and "run 3 of 3" in err
-    code, document, err = run(capsys, "dropout", *options, "--json")
+    code, document, err = run("dropout", *options, "--json")
     assert err.count("done before") == 3
     parsed = json.loads(document)
     assert code == 0 and parsed["experiment"] == "dropout"
@@ -68,7 +64,7 @@ def test_a_verdict_is_printed_and_a_page_written(capsys, tmp_path, tiny):
     assert parsed["command"] in html.unescape(page)
 
 
-def test_all_goes_on_after_a_failure(capsys, tmp_path, monkeypatch):
+def test_all_goes_on_after_a_failure(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     from betafold_mlx.errors import BetafoldError
 
@@ -79,8 +75,8 @@ def test_all_goes_on_after_a_failure(capsys, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "run_experiment", experiment)
     data = tiny_lab(tmp_path).data
-    code, out, err = run(capsys, "all", "--data", data, "-o", tmp_path / "lab")
+    code, out, err = run("all", "--data", data, "-o", tmp_path / "lab")
     assert code == 1 and "lab mask: the mask slipped" in err
     assert "toy says." in out and "embeddings says." in out and "mask says." not in out
-    code, out, _ = run(capsys, "all", "--data", data, "-o", tmp_path / "lab", "--json")
+    code, out, _ = run("all", "--data", data, "-o", tmp_path / "lab", "--json")
     assert code == 1 and [d["experiment"] for d in json.loads(out) if "error" in d] == ["mask"]

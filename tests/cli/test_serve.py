@@ -9,23 +9,11 @@ import socket
 import subprocess
 import threading
 
-import mlx.core as mx
 import pytest
 
 pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extra serve")
 
 from cli_helpers import command
-from synthetic import toy_model
-
-from betafold_mlx.model.directory import save_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    mx.random.seed(0)
-    path = tmp_path_factory.mktemp("models") / "toy"
-    save_model(path, toy_model(), "card", {})
-    return path
 
 
 @contextlib.contextmanager

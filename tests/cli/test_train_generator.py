@@ -1,5 +1,6 @@
 """``train-generator``: progress, interrupts, resuming, wrong usage."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -7,10 +8,10 @@ import sys
 import time
 from dataclasses import replace
 
+import cli_helpers
 import pytest
 from synthetic import make_dataset
 
-from betafold_mlx.cli.main import main
 from betafold_mlx.generate.generator_config import SamplingConfig
 from betafold_mlx.generate.network import load_generator
 from betafold_mlx.generate.sampler import SampleSpec, sample_traces
@@ -28,17 +29,10 @@ def dataset(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(["train-generator", *map(str, arguments)])
-        return ended.value.code, *capsys.readouterr()
-
-    return call
+run = functools.partial(cli_helpers.run, "train-generator")
 
 
-def test_train_then_sample(tmp_path, dataset, run):
+def test_train_then_sample(tmp_path, dataset):
     switches = ["--scales", "2", "--no-noisy-context", "--no-scheduled-sampling", "--no-local-distances"]
     switches.append("--no-further-draws")
     code, out, err = run(dataset, "-o", tmp_path / "run", *OPTIONS, *switches)
@@ -57,7 +51,7 @@ def test_train_then_sample(tmp_path, dataset, run):
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_resume_ends_in_the_same_weights(tmp_path, dataset, run):
+def test_ctrl_c_saves_and_resume_ends_in_the_same_weights(tmp_path, dataset):
     options = [*OPTIONS, "--steps", "24", "--evaluate-every", "12"]
     assert run(dataset, "-o", tmp_path / "whole", *options)[0] == 0
     command = [sys.executable, "-m", "betafold_mlx", "train-generator", dataset, "-o", tmp_path / "parts"]
@@ -88,13 +82,13 @@ def test_ctrl_c_saves_and_resume_ends_in_the_same_weights(tmp_path, dataset, run
         (["--resume", "--no-noisy-context"], 2, "--resume takes the run's own settings"),
     ],
 )
-def test_wrong_usage(tmp_path, dataset, run, arguments, code, message):
+def test_wrong_usage(tmp_path, dataset, arguments, code, message):
     found, _, err = run(dataset, "-o", tmp_path / "run", *arguments)
     assert found == code and message in err and len(err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_what_cannot_be_trained_on_leaves_no_run(tmp_path, run):
+def test_what_cannot_be_trained_on_leaves_no_run(tmp_path):
     whole = make_dataset(held_out=1)
     records = [replace(r, split="test") if r.split == "validation" else r for r in whole.records]
     fragments = [replace(part, split=records[part.record].split) for part in whole.fragments]

@@ -2,7 +2,7 @@ import gzip
 
 import numpy as np
 import pytest
-from distill_helpers import built_dataset, guard_of, save_toy
+from distill_helpers import save_toy
 
 from betafold_mlx.data.store import MAX_PEPTIDE, MIN_PEPTIDE, Dataset
 from betafold_mlx.distill.labelling import Labelling
@@ -11,21 +11,6 @@ from betafold_mlx.distill.sequences import Unlabelled, mutants, read_unlabelled
 from betafold_mlx.distill.teacher import Label, Teacher
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.peptide.sequence import Peptide
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("sequences") / "set"
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return built_dataset(folder)
-
-
-@pytest.fixture(scope="module")
-def guard(folder, dataset):
-    return guard_of(folder, dataset)
 
 
 @pytest.fixture(scope="module")

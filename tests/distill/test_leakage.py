@@ -3,7 +3,6 @@ import dataclasses
 import numpy as np
 import pytest
 from data_helpers import backbone, mutated, random_letters, spread
-from distill_helpers import built_dataset, guard_of
 
 from betafold_mlx.data.identity import rotations
 from betafold_mlx.data.store import MAX_PEPTIDE, MIN_PEPTIDE, Dataset
@@ -11,21 +10,6 @@ from betafold_mlx.data.verify import verify_split
 from betafold_mlx.distill.collection import Collection
 from betafold_mlx.distill.leakage import LeakageCheck
 from betafold_mlx.errors import BetafoldError
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("guard") / "set"
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return built_dataset(folder)
-
-
-@pytest.fixture(scope="module")
-def guard(folder, dataset):
-    return guard_of(folder, dataset)
 
 
 def together(dataset, sequences, cyclic):

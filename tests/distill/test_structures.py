@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 from data_helpers import random_letters
-from distill_helpers import built_dataset, guard_of, save_toy, structure_of, values, write_pdb
+from distill_helpers import save_toy, structure_of, values, write_pdb
 from synthetic import backbone_of
 
 from betafold_mlx import Predictor
@@ -44,21 +44,6 @@ def write_cif(path, sequence, b_factors, local=None, kind="pLDDT", skip=()):
             column[row] = min(labels)
     document.write_file(str(path))
     return path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("structures") / "set"
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return built_dataset(folder)
-
-
-@pytest.fixture(scope="module")
-def guard(folder, dataset):
-    return guard_of(folder, dataset)
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])

@@ -13,6 +13,7 @@ from generate_fakes import TINY as TINY_NETWORK
 from generate_fakes import shaken
 from mlx.utils import tree_flatten, tree_unflatten
 from synthetic import make_dataset
+from train_helpers import all_bytes
 
 from betafold_mlx.data.sampling import SamplerConfig
 from betafold_mlx.data.windows import WindowSampler
@@ -60,12 +61,6 @@ def train(directory, dataset, config=TINY):
     start_run(directory, config, "d" * 64)
     trainer = GeneratorTrainer(directory, dataset, config, "d" * 64)
     return trainer, trainer.run()
-
-
-def all_bytes(directory):
-    return {
-        str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()
-    }
 
 
 # Examples

@@ -47,7 +47,7 @@ def train_judge(
     from betafold_mlx.cli.training import run_with_progress
     from betafold_mlx.data.store import Dataset, dataset_sha256
     from betafold_mlx.fold.predictor import Predictor
-    from betafold_mlx.train.checkpoint import check_free, read_run, start_run
+    from betafold_mlx.train.checkpoint import read_run, start_run
     from betafold_mlx.train.decoys import all_decoys
     from betafold_mlx.train.judge_trainer import JudgeTrainer
 
@@ -60,7 +60,6 @@ def train_judge(
         if config.model_sha256 != predictor.loaded.sha256:
             raise click.UsageError(f"the candidates in {output} are those of another model: name that one")
     else:
-        check_free(output)
         network = JudgeConfig(states=predictor.loaded.model.config.width)
         config = JudgeTrainConfig(network=network, model_sha256=predictor.loaded.sha256, **options)
         start_run(output, config, fingerprint)

@@ -60,7 +60,7 @@ def train_side_chains(
     from betafold_mlx.data.store import Dataset, dataset_sha256
     from betafold_mlx.fold.predictor import Predictor
     from betafold_mlx.model.companions import SIDE_CHAINS
-    from betafold_mlx.train.checkpoint import check_free, read_run, start_run
+    from betafold_mlx.train.checkpoint import read_run, start_run
     from betafold_mlx.train.side_chain_trainer import SideChainTrainer
 
     if resume:
@@ -73,7 +73,6 @@ def train_side_chains(
         if config.model_sha256 != predictor.loaded.sha256:
             raise click.UsageError(f"{output} is the run of another model: name that one")
     else:
-        check_free(output)
         states = options["read_states"] * predictor.loaded.model.config.width
         network = SideChainConfig(states=states) if first is None else first.config
         config = SideChainTrainConfig(network=network, model_sha256=predictor.loaded.sha256, **options)

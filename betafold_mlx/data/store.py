@@ -105,13 +105,22 @@ class Dataset:
     # say nothing of side chains
     chi: np.ndarray | None = None
 
+    def of_split(self, split: str) -> list[Record]:
+        """Return the records of a split."""
+        return [record for record in self.records if record.split == split]
+
     def peptides(self, split: str) -> list[Record]:
         """Return the whole peptides of a split."""
-        return [record for record in self.records if record.split == split and record.is_peptide]
+        return [record for record in self.of_split(split) if record.is_peptide]
 
     def chains(self, split: str) -> list[Record]:
         """Return the longer chains of a split, to cut windows from."""
-        return [record for record in self.records if record.split == split and not record.is_peptide]
+        return [record for record in self.of_split(split) if not record.is_peptide]
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return which rows of the arrays are a split's, (n,), in the order of its records."""
+        ranges = [np.arange(record.start, record.start + record.length) for record in self.of_split(split)]
+        return np.concatenate([np.zeros(0, np.int64), *ranges])
 
     def fragment_sequence(self, fragment: Fragment) -> str:
         """Return the residues of an evaluation window."""

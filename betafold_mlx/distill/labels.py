@@ -13,8 +13,7 @@ from betafold_mlx.distill.labelling import Labelling
 from betafold_mlx.distill.leakage import LeakageCheck
 from betafold_mlx.distill.sequences import Unlabelled, mutants, read_unlabelled
 from betafold_mlx.distill.teacher import Teacher
-from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import file_sha256
+from betafold_mlx.files import file_sha256, os_errors
 from betafold_mlx.structure.backbone import Backbone
 
 TOGETHER = 1024
@@ -32,10 +31,8 @@ def from_sequences(
     Return the data set, the same for the same file, models, settings and versions, and a message for each record that
     cannot be used. BetafoldError for a file that cannot be read, a damaged model, or nothing to keep.
     """
-    try:
+    with os_errors(f"cannot read {path}"):
         digest = file_sha256(path)
-    except OSError as error:
-        raise BetafoldError(f"cannot read {path}: {error.strerror or error}") from error
     found = label_sequences(read_unlabelled(path), teacher, check, how, advance)
     found.sources.append({"name": path.name, "sha256": digest, "records": found.read})
     return _labelled(found, "sequences", {}, teacher, how), found.failed

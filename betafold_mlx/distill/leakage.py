@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from betafold_mlx.data.fragments import as_target, as_windows
 from betafold_mlx.data.identity import alike_matrix, rotations, sequence_words, word_matches
 from betafold_mlx.data.scan import find_matches
 from betafold_mlx.data.store import EXPERIMENTAL, MAX_PEPTIDE, Dataset
@@ -32,10 +33,8 @@ class LeakageCheck:
         if dataset.origin != EXPERIMENTAL:
             raise BetafoldError("--against names a distilled data set: name the experimental one to train on")
         later = [record for record in dataset.records if record.split != "train"]
-        peptides = [record for record in later if record.is_peptide]
-        self._peptides = [record.sequence for record in peptides]
-        self._cyclic = [record.cyclic for record in peptides]
-        self._names = [f"{record.id} ({record.split})" for record in peptides]
+        self._peptides = [record for record in later if record.is_peptide]
+        self._names = [f"{record.id} ({record.split})" for record in self._peptides]
         self._fragments = [dataset.fragment_sequence(fragment) for fragment in dataset.fragments]
         self._fragment_names = [
             f"a fragment of {dataset.records[fragment.record].id} ({fragment.split})"
@@ -43,8 +42,7 @@ class LeakageCheck:
         ]
         self._later_names = [f"{record.id} ({record.split})" for record in later]
         self._words = sequence_words([r.sequence for r in later], [r.cyclic for r in later])
-        train = [record for record in dataset.records if record.split == "train"]
-        self._train = "\n".join(_target(record.sequence, record.cyclic) for record in train)
+        self._train = "\n".join(map(as_target, dataset.of_split("train")))
 
     def is_known(self, sequence: str, cyclic: bool) -> bool:
         """Tell whether a sequence stands in a training record: there is an experimental structure of it."""
@@ -62,38 +60,32 @@ class LeakageCheck:
         Those that are `cyclic`, closed head to tail, are compared in all rotations.
         """
         found: dict[int, str] = {}
-        windows, names = list(self._fragments), list(self._fragment_names)
-        for sequence, ring, name in zip(self._peptides, self._cyclic, self._names, strict=True):
-            turned = rotations(sequence) if ring else [sequence]
-            windows += turned
-            names += [name] * len(turned)
-        targets = [_target(sequence, ring) for sequence, ring in zip(sequences, cyclic, strict=True)]
-        for window, index in _matches(windows, targets):
+        windows, owners = as_windows(self._peptides)
+        names = self._fragment_names + [self._names[owner] for owner in owners]
+        # a ring is written past its seam
+        pairs = zip(sequences, cyclic, strict=True)
+        targets = [sequence + sequence[:-1] if ring else sequence for sequence, ring in pairs]
+        for window, index in _matches(self._fragments + windows, targets):
             found.setdefault(index, names[window])
 
         short = [n for n, sequence in enumerate(sequences) if len(sequence) <= MAX_PEPTIDE]
-        owners = [n for n in short for _ in range(len(sequences[n]) if cyclic[n] else 1)]
-        turned = [each for n in short for each in (rotations(sequences[n]) if cyclic[n] else [sequences[n]])]
-        for window, fragment in _matches(turned, self._fragments):
-            found.setdefault(owners[window], self._fragment_names[fragment])
+        turned = [
+            (n, each) for n in short for each in (rotations(sequences[n]) if cyclic[n] else [sequences[n]])
+        ]
+        for window, fragment in _matches([each for _, each in turned], self._fragments):
+            found.setdefault(turned[window][0], self._fragment_names[fragment])
 
         for first in range(0, len(short), _TOGETHER):
             some = short[first : first + _TOGETHER]
-            count = len(self._peptides)
-            alike = alike_matrix(
-                self._peptides + [sequences[n] for n in some], self._cyclic + [cyclic[n] for n in some]
-            )[count:, :count]
+            both = [(record.sequence, record.cyclic) for record in self._peptides]
+            alike = alike_matrix(*zip(*both, *((sequences[n], cyclic[n]) for n in some), strict=True))
+            alike = alike[len(both) :, : len(both)]
             for row, peptide in np.argwhere(alike).tolist():
                 found.setdefault(some[row], self._names[peptide])
 
         for index, record in word_matches(*sequence_words(sequences, cyclic), *self._words).tolist():
             found.setdefault(index, self._later_names[record])
         return [found.get(n) for n in range(len(sequences))]
-
-
-def _target(sequence: str, cyclic: bool) -> str:
-    """Return the sequence to look in: a ring is written past its seam."""
-    return sequence + sequence[:-1] if cyclic else sequence
 
 
 def _matches(windows: Sequence[str], targets: Sequence[str]) -> list[list[int]]:

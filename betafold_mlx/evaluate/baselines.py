@@ -107,10 +107,9 @@ def type_prior(dataset: Dataset) -> np.ndarray:
     (20, 3) radians by residue id. A type that does not occur has the mean over all types; BetafoldError where the
     split is empty.
     """
-    records = [record for record in dataset.records if record.split == "train"]
+    records, rows = dataset.of_split("train"), dataset.rows("train")
     if not records:
         raise BetafoldError("the data set has no training records to learn the type prior from")
-    rows = np.concatenate([np.arange(record.start, record.start + record.length) for record in records])
     ids = residue_ids("".join(record.sequence for record in records))
     angles, defined = dataset.torsions[rows].astype(np.float64), dataset.torsion_mask[rows]
     sums = np.zeros((2, len(ALPHABET), 3))

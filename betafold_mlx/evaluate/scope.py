@@ -51,7 +51,7 @@ def random_peptides(dataset: Dataset, count: int, rng: np.random.Generator) -> l
 
     Every residue is drawn independently. None where the train split is empty.
     """
-    text = "".join(record.sequence for record in dataset.records if record.split == "train")
+    text = "".join(record.sequence for record in dataset.of_split("train"))
     if not text:
         return []
     shares = np.bincount(residue_ids(text), minlength=len(ALPHABET)) / len(text)
@@ -117,7 +117,7 @@ def measure_scope(
     }
     for name, sequences in peptides.items():
         members[name] = fold_all(predictor, sequences, samples, seed, say, f"folded {name} sequences:")
-    chains = [record.sequence for record in dataset.records if record.split == "train"]
+    chains = [record.sequence for record in dataset.of_split("train")]
     told = [
         {
             **piece,

@@ -41,11 +41,8 @@ class RotamerLibrary:
     def counted(cls, dataset: Dataset, rotamers: Rotamers) -> RotamerLibrary:
         """Count the rotamers of the training residues, and smooth bins with the counts whatever the backbone."""
         residues, chi = observed_side_chains(dataset)
-        rows = np.concatenate(
-            [np.arange(r.start, r.start + r.length) for r in dataset.records if r.split == "train"]
-        )
         known = np.isfinite(chi[:, 0])
-        residues, chi, rows = residues[known], chi[known], rows[known]
+        residues, chi, rows = residues[known], chi[known], dataset.rows("train")[known]
         phi, psi = _bins(dataset.torsions[rows, :2], dataset.torsion_mask[rows, :2])
         bins = 360 // BIN + 1
         counts = np.zeros((20, bins, bins, ROTAMERS))

@@ -12,7 +12,7 @@ import numpy as np
 
 from betafold_mlx._version import __version__
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import read_json, sweep_temporary, to_json, write_text
+from betafold_mlx.files import os_errors, read_json, sweep_temporary, to_json, write_text
 from betafold_mlx.fold.output import csv_text
 from betafold_mlx.fold.prediction import versions
 from betafold_mlx.generate.backbones import BackboneRequest, GeneratedBackbone
@@ -55,13 +55,11 @@ class BackboneWriter:
         A folder holds one run. Files are removed only where `DOCUMENT_FILE` says that there was a run.
         """
         document = self.directory / DOCUMENT_FILE
-        try:
-            if _is_ours(document):
+        if _is_ours(document):
+            with os_errors(f"cannot clear {self.directory}"):
                 for path in sorted(self.directory.iterdir()):
                     if _SAMPLE.fullmatch(path.name) or path.name == SUMMARY_FILE:
                         path.unlink()
-        except OSError as error:
-            raise BetafoldError(f"cannot clear {self.directory}: {error.strerror or error}") from error
         write_text(document, to_json(self.document()))
         sweep_temporary(self.directory)
 

@@ -51,10 +51,9 @@ def favoured_region(angles: np.ndarray, share: float = SHARE) -> FavouredRegion:
 
 def training_angles(dataset: Dataset) -> np.ndarray:
     """Return phi and psi of the training residues that have both: (R, 2) radians; BetafoldError where none has."""
-    records = [record for record in dataset.records if record.split == "train"]
-    if not records:
+    rows = dataset.rows("train")
+    if not len(rows):
         raise BetafoldError("the data set has no training records")
-    rows = np.concatenate([np.arange(record.start, record.start + record.length) for record in records])
     known = dataset.torsion_mask[rows, :2].all(axis=1)
     return dataset.torsions[rows[known], :2].astype(np.float64)
 
@@ -81,7 +80,7 @@ def fragment_copies(dataset: Dataset, lengths: Sequence[int], seed: int) -> list
 
     All windows of a length are equally probable, whole peptides among them. BetafoldError where no record is as long.
     """
-    records = [record for record in dataset.records if record.split == "train"]
+    records = dataset.of_split("train")
     sizes = np.array([record.length for record in records], dtype=np.int64)
     rng = np.random.default_rng([seed, 2])
     copies = []

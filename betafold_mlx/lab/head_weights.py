@@ -17,9 +17,10 @@ from betafold_mlx.esm.embedder import EsmEmbedder
 from betafold_mlx.esm.tokenizer import encode
 from betafold_mlx.evaluate.bootstrap import MIN_CLUSTERS, ClusterBootstrap
 from betafold_mlx.evaluate.groups import PAIRED_DISTANCE, strand_edges
+from betafold_mlx.fold.predictor import in_batches
 from betafold_mlx.lab.statistics import RESAMPLES, clustered_mean
 from betafold_mlx.model.folding import FoldingModel
-from betafold_mlx.model.inputs import collate, padded_length
+from betafold_mlx.model.inputs import collate
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.train.batches import Featurizer
 
@@ -30,22 +31,20 @@ Reader = Callable[[Sequence[Peptide]], list[np.ndarray]]
 
 
 def network_maps(
-    model: FoldingModel, featurizer: Featurizer | None, peptides: Sequence[Peptide], together: int = 64
+    model: FoldingModel, featurizer: Featurizer | None, peptides: Sequence[Peptide]
 ) -> list[np.ndarray]:
-    """Read the maps of a folding network, of so many peptides at a time."""
-    maps: dict[int, np.ndarray] = {}
-    order = sorted(range(len(peptides)), key=lambda index: len(peptides[index]))
-    for first in range(0, len(order), together):
-        part = order[first : first + together]
-        batch = [peptides[index] for index in part]
-        padded = padded_length(max(map(len, batch)))
-        inputs = collate(batch, padded)
+    """Read the maps of a folding network."""
+
+    def read(batch: Sequence[Peptide]) -> list[np.ndarray]:
+        inputs = collate(batch)
         if featurizer is not None:
-            inputs = inputs._replace(features=featurizer([p.sequence for p in batch], padded))
+            features = featurizer([peptide.sequence for peptide in batch], inputs.mask.shape[1])
+            inputs = inputs._replace(features=features)
         attention = np.array(mx.stack(model(inputs, return_attention=True).attention, axis=1))
-        for index, one in zip(part, attention, strict=True):
-            maps[index] = one[:, :, : len(peptides[index]), : len(peptides[index])]
-    return [maps[index] for index in range(len(peptides))]
+        return [one[:, :, : len(p), : len(p)] for one, p in zip(attention, batch, strict=True)]
+
+    mx.eval(model.parameters())  # threads read them
+    return in_batches(peptides, read)
 
 
 def esm_maps(embedder: EsmEmbedder, peptides: Sequence[Peptide]) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ import mlx.optimizers as optim
 from mlx.utils import tree_unflatten
 
 from betafold_mlx.errors import BetafoldError
-from betafold_mlx.files import atomic_directory, atomic_path, is_left, to_json, write_text
+from betafold_mlx.files import atomic_directory, is_left, os_errors, to_json, write_text
 from betafold_mlx.model.directory import load_arrays, named_arrays, save_arrays, set_weights
 from betafold_mlx.train.training_config import TrainConfig
 
@@ -160,41 +160,27 @@ class MetricsLog:
 
     def __init__(self, directory: Path, step: int) -> None:
         self.path = directory / METRICS_FILE
-        kept = []
-        try:
-            if self.path.exists():
-                for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-                    if _step_of(line) <= step:
-                        kept.append(line)
-            with atomic_path(self.path) as temporary:
-                temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self._problem = f"cannot write {self.path}"
+        with os_errors(self._problem):
+            text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+            kept = [line for line in text.splitlines() if _step_of(line) <= step]
+            write_text(self.path, "".join(line + "\n" for line in kept))
             self._file = self.path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise self._failure(error) from error
 
     def write(self, values: dict[str, Any]) -> None:
         """Append one line."""
-        try:
+        with os_errors(self._problem):
             self._file.write(json.dumps(values) + "\n")
-        except OSError as error:
-            raise self._failure(error) from error
 
     def flush(self) -> None:
         """Hand the lines to the operating system."""
-        try:
+        with os_errors(self._problem):
             self._file.flush()
-        except OSError as error:
-            raise self._failure(error) from error
 
     def close(self) -> None:
         """Close the file."""
-        try:
+        with os_errors(self._problem):
             self._file.close()
-        except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> BetafoldError:
-        return BetafoldError(f"cannot write {self.path}: {error.strerror or error}")
 
 
 def _step_of(line: str) -> float:

@@ -182,6 +182,5 @@ def observed_side_chains(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         raise BetafoldError(
             "the data set has no side chains: build it with --chi, or of files that have them"
         )
-    records = [record for record in dataset.records if record.split == "train"]
-    rows = np.concatenate([np.arange(record.start, record.start + record.length) for record in records])
-    return np.concatenate([residue_ids(record.sequence) for record in records]), dataset.chi[rows]
+    sequence = "".join(record.sequence for record in dataset.of_split("train"))
+    return residue_ids(sequence), dataset.chi[dataset.rows("train")]

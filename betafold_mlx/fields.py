@@ -24,20 +24,9 @@ def setting(
     max_open: bool = False,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """Return a dataclass field with a range.
+    """Return a dataclass field with a range, or the words that are allowed, and its help in one sentence.
 
-    Parameters
-    ----------
-    default : int, float, bool, str or None
-        Value where nothing is given.
-    help : str
-        One sentence. A field with help is an option of the command line.
-    min, max : float, optional
-        Range of a number.
-    min_open, max_open : bool
-        Whether the range leaves out its end.
-    choices : tuple of str
-        The words that are allowed.
+    A field with help is an option of the command line. `min_open` and `max_open` leave an end out of the range.
     """
     metadata = {
         "help": help,
@@ -53,16 +42,7 @@ def setting(
 def check_settings(settings: Any, what: str) -> None:
     """Check the type and range of every field made by `setting`.
 
-    Parameters
-    ----------
-    settings : dataclass instance
-    what : str
-        First words of the error.
-
-    Raises
-    ------
-    BetafoldError
-        Naming the field, what is allowed, and its value.
+    BetafoldError begins with `what`, and names the field, what is allowed, and its value.
     """
     for field in dataclasses.fields(settings):
         if field.metadata:

@@ -33,20 +33,8 @@ def os_errors(doing: str) -> Iterator[None]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well.
 
-    Parameters
-    ----------
-    path : Path
-        The file to write. Its folder is made where it does not exist.
-
-    Yields
-    ------
-    Path
-        A path with the same suffix in the same folder. It is removed when the block raises.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file system refuses (read-only, full, not a folder ...).
+    It has the same suffix and is in the same folder, which is made where it does not exist. It is removed when the
+    block raises. BetafoldError where the file system refuses (read-only, full, not a folder ...).
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:80]}.{os.getpid()}-{os.urandom(4).hex()}{path.suffix}")
@@ -63,17 +51,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def sweep_temporary(directory: Path, beginning: str = ".") -> None:
     """Remove what killed processes left of `atomic_path` and `atomic_directory` in a folder; that of living ones stays.
 
-    Parameters
-    ----------
-    directory : Path
-        The folder.
-    beginning : str
-        How the names of what is removed begin.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file system refuses.
+    Only names with this beginning are removed. BetafoldError where the file system refuses.
     """
     with os_errors(f"cannot clear {directory}"):
         for path in list(Path(directory).iterdir()):
@@ -99,19 +77,8 @@ def is_left(name: str) -> bool:
 def locked(path: Path, busy: str, timeout: float = 0.0) -> Iterator[None]:
     """Hold a lock file for the length of the block. The lock ends with the process, however it ends.
 
-    Parameters
-    ----------
-    path : Path
-        The lock file. Its folder is made where it does not exist.
-    busy : str
-        The error message where another process holds the lock.
-    timeout : float
-        Seconds to wait for the lock; negative: without end.
-
-    Raises
-    ------
-    BetafoldError
-        Another process holds the lock, or the folder cannot be written.
+    The folder is made where it does not exist. After a wait of so many seconds, without end where `timeout` is
+    negative, BetafoldError says that another process is `busy` with the lock; or that the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -129,13 +96,7 @@ def locked(path: Path, busy: str, timeout: float = 0.0) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file.
-
-    Raises
-    ------
-    BetafoldError
-        Not there, not readable, not JSON.
-    """
+    """Parse a JSON file; BetafoldError where it is not there, not readable, or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except FileNotFoundError as error:
@@ -153,21 +114,9 @@ def _no_constant(name: str) -> None:
 def check_output(path: Path, is_ours: Callable[[Path], bool], what: str, force: bool) -> None:
     """Check that a folder may be written, before the work that fills it.
 
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    is_ours : callable
-        Tells whether an existing folder is of the kind that will be written, and so may be replaced.
-    what : str
-        That kind in words: "a data set".
-    force : bool
-        Whether to replace one.
-
-    Raises
-    ------
-    BetafoldError
-        It holds something else, or something that only `force` replaces, or it cannot be written.
+    `is_ours` tells whether an existing folder is of the kind that will be written, `what` names that kind in words,
+    "a data set", and `force` replaces such a one. BetafoldError where it holds something else, or something that only
+    `force` replaces, or it cannot be written.
     """
     if not path.name:
         raise BetafoldError(f"cannot write {path}: name a new folder")
@@ -214,12 +163,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
     An older folder at `path` is replaced as a whole, so a reader sees the old one or the new one. When the block
     raises, the older folder is untouched and the temporary one removed; that of a killed process goes with the next
-    call.
-
-    Raises
-    ------
-    BetafoldError
-        Where the file system refuses.
+    call. BetafoldError where the file system refuses.
     """
     path = Path(path)
     with os_errors(f"cannot write {path}"):

@@ -23,27 +23,14 @@ def scaled_dot_product_attention(
     mask: mx.array,
     bias: mx.array | None = None,
 ) -> tuple[mx.array, mx.array]:
-    """Attend, and return the attention weights too.
+    """Attend, and return the attention weights too: (B, H, L, d), and (B, H, L, L) whose rows sum to one.
 
     softmax(Q K^T / sqrt(d) + bias) V, Vaswani et al. 2017, eq. 1. Dividing by sqrt(d) keeps the variance of the
     scores at one whatever the head width d, so that the softmax is neither flat nor saturated at the start.
 
-    Parameters
-    ----------
-    queries, keys, values : mx.array
-        (B, H, L, d).
-    mask : mx.array
-        (B, L) bool, True = real residue. Padding is never listened to. A row may be all padding: it then
-        attends evenly to everything, and its result is for the caller to ignore (no NaN).
-    bias : mx.array, optional
-        (B, H, L, L) or broadcastable, added to the scores.
-
-    Returns
-    -------
-    attended : mx.array
-        (B, H, L, d).
-    weights : mx.array
-        (B, H, L, L); each row sums to one.
+    Queries, keys and values are (B, H, L, d). Padding, False in the mask (B, L), is never listened to. A row may be
+    all padding: it then attends evenly to everything, and its result is for the caller to ignore (no NaN). The bias
+    is (B, H, L, L) or broadcastable, added to the scores.
     """
     scores = (queries * (1.0 / math.sqrt(queries.shape[-1]))) @ keys.swapaxes(-1, -2)  # (B, H, L, L)
     if bias is not None:
@@ -93,22 +80,11 @@ def sinusoidal_positions(length: int, width: int) -> mx.array:
 
 
 def relative_positions(lengths: mx.array, cyclic: mx.array, size: int) -> mx.array:
-    """Return signed sequence separations i - j; around a ring, the shorter way.
+    """Return signed sequence separations i - j, (B, L, L) int32; around a ring, the shorter way.
 
-    Parameters
-    ----------
-    lengths : mx.array
-        (B,) int, residues of each peptide.
-    cyclic : mx.array
-        (B,) bool, closed head to tail.
-    size : int
-        Padded length L.
-
-    Returns
-    -------
-    mx.array
-        (B, L, L) int32. For a ring of n residues the values lie in [-n/2, n/2) (the wrapped offset of AfCycDesign,
-        Rettie et al. 2023). Entries of padding are meaningless and must be masked by the caller.
+    Of peptides with `lengths` (B,), `cyclic` (B,) where they are closed head to tail, padded to L = `size`. For a
+    ring of n residues the values lie in [-n/2, n/2) (the wrapped offset of AfCycDesign, Rettie et al. 2023). Entries
+    of padding are meaningless and must be masked by the caller.
     """
     place = mx.arange(size)
     offset = mx.broadcast_to(place[:, None] - place[None, :], (lengths.shape[0], size, size))
@@ -120,14 +96,8 @@ def relative_positions(lengths: mx.array, cyclic: mx.array, size: int) -> mx.arr
 class PairBias(nn.Module):
     """What each pair of residues gets for its relative position and a stated disulfide: d numbers.
 
-    Parameters
-    ----------
-    width : int
-        d: attention heads, or channels of a pair.
-    max_length : int
-        Separations are clipped to +- (max_length - 1).
-    zero : bool
-        Start with zeros: as a bias, from plain attention.
+    `width` is d: attention heads, or channels of a pair. Separations are clipped to +- (`max_length` - 1). With
+    `zero` it starts with zeros: as a bias, from plain attention.
     """
 
     def __init__(self, width: int, max_length: int, zero: bool = True) -> None:

@@ -85,23 +85,11 @@ class FoldingModel(nn.Module):
         return_attention: bool = False,
         recycles: int | None = None,
     ) -> Folded:
-        """Fold a batch.
+        """Fold a batch of B peptides, padded to L residues.
 
-        Parameters
-        ----------
-        inputs : ModelInputs
-            B peptides, padded to L residues.
-        key : mx.array, optional
-            Random key, (2,) or (B, 2) one for each peptide: dropout is on when it is given.
-        return_attention : bool
-            Keep the attention maps.
-        recycles : int, optional
-            Passes of the pair trunk after the first, instead of the config's.
-
-        Raises
-        ------
-        BetafoldError
-            Longer than the model's positions, or without the features that its embedder makes.
+        Dropout is on when a random key is given, (2,) or (B, 2) one for each peptide. `return_attention` keeps the
+        attention maps; `recycles` are the passes of the pair trunk after the first, instead of the config's.
+        BetafoldError for a batch longer than the model's positions, or without the features that its embedder makes.
         """
         length = inputs.residues.shape[1]
         if length > self.config.max_length:

@@ -55,18 +55,11 @@ def vectors_to_angles(vectors: mx.array) -> mx.array:
 
 
 def with_bounded_gradient(angles: mx.array, vectors: mx.array) -> mx.array:
-    """Return the same angles, whose gradient no longer grows as their vectors get shorter.
+    """Return the same angles, those of vectors (..., 2), whose gradient no longer grows as the vectors get shorter.
 
     The direction of a vector of length r turns by 1 / r for each unit step across it. A short vector means an
     uncertain torsion, so through the reconstruction the uncertain torsions would drown the others. Scaled by r,
     each torsion is moved by its leverage on the structure alone.
-
-    Parameters
-    ----------
-    angles : mx.array
-        (...) radians, `vectors_to_angles` of `vectors`.
-    vectors : mx.array
-        (..., 2).
     """
     length = mx.stop_gradient(mx.minimum(mx.linalg.norm(vectors, axis=-1), 1.0))
     fixed = mx.stop_gradient(angles)
@@ -115,14 +108,8 @@ class DistogramHead(nn.Module):
     def __call__(self, states: mx.array, relative: mx.array, bonded: mx.array) -> mx.array:
         """Return the logits (B, L, L, bins), symmetric in the residues.
 
-        Parameters
-        ----------
-        states : mx.array
-            (B, L, D).
-        relative : mx.array
-            (B, L, L) int, from `betafold_mlx.model.attention.relative_positions`.
-        bonded : mx.array
-            (B, L, L) bool, True where a disulfide is stated.
+        Of states (B, L, D), separations from `betafold_mlx.model.attention.relative_positions`, and where a disulfide
+        is stated, both (B, L, L).
         """
         narrow = self.narrow(states)  # (B, L, P)
         hidden = self.product(narrow[:, :, None] * narrow[:, None, :])  # (B, L, L, H)

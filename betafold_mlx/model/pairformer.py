@@ -114,33 +114,14 @@ class Pairformer(nn.Module):
         key: mx.array | None = None,
         return_attention: bool = False,
     ) -> tuple[mx.array, mx.array, list[mx.array]]:
-        """Run the trunk.
+        """Run the trunk, `recycles` times after the first.
 
-        Parameters
-        ----------
-        states : mx.array
-            (B, L, D) embedded residues.
-        mask : mx.array
-            (B, L) bool, True = real residue.
-        relative : mx.array
-            (B, L, L) int, from `betafold_mlx.model.attention.relative_positions`.
-        bonded : mx.array
-            (B, L, L) bool, True where a disulfide is stated.
-        recycles : int
-            Passes after the first.
-        key : mx.array, optional
-            Random key for dropout, (2,) or (B, 2) one for each peptide; None = no dropout.
-        return_attention : bool
-            Keep the attention maps of the residues, of the last pass.
+        Of embedded residues (B, L, D), their mask (B, L), separations from
+        `betafold_mlx.model.attention.relative_positions` and where a disulfide is stated, both (B, L, L). Dropout is
+        on when a random key is given, (2,) or (B, 2) one for each peptide.
 
-        Returns
-        -------
-        states : mx.array
-            (B, L, D), normalised.
-        pairs : mx.array
-            (B, d, L, L) float32, normalised.
-        attention : list of mx.array
-            One (B, H, L, L) map a block of residues; empty unless asked for.
+        Return states (B, L, D) and pairs (B, d, L, L) float32, both normalised, and one (B, H, L, L) attention map a
+        block of residues, of the last pass, where they are asked for.
         """
         given_states, given_pairs = states, mx.contiguous(self.pair_positions(relative, bonded))
         pairs = given_pairs

@@ -66,14 +66,9 @@ class TorsionMixture:
     concentration: mx.array
 
     def log_density(self, angles: mx.array, defined: mx.array) -> mx.array:
-        """Return the log density (...) of torsions, in nats per radian each.
+        """Return the log density (...) of phi, psi (..., 2) in radians, in nats per radian each.
 
-        Parameters
-        ----------
-        angles : mx.array
-            (..., 2) phi, psi in radians.
-        defined : mx.array
-            (..., 2) bool; an undefined torsion is integrated out.
+        What is undefined is integrated out.
         """
         known = defined.astype(mx.float32)
         constant = self.log_weights - known @ log_normaliser(self.concentration).T  # (..., K)
@@ -95,17 +90,8 @@ class TorsionMixture:
     def sample(self, key: mx.array, temperature: float = 1.0) -> mx.array:
         """Draw torsions, with the same random numbers for each peptide: what one is drawn depends on no other.
 
-        Parameters
-        ----------
-        key : mx.array
-            Random key.
-        temperature : float
-            Of the choice of state: below 1 the probable ones are drawn more often than their probability.
-
-        Returns
-        -------
-        mx.array
-            (..., L, 2) radians: the centre of a drawn state, with a wrapped normal deviation of its width.
+        (..., L, 2) radians: the centre of a drawn state, with a wrapped normal deviation of its width. The
+        temperature is of the choice of state: below 1 the probable ones are drawn more often than their probability.
         """
         first, second = mx.random.split(key)
         length, states = self.log_weights.shape[-2:]
@@ -141,12 +127,7 @@ def log_normaliser(concentration: mx.array) -> mx.array:
 def fit_states(angles: np.ndarray, rounds: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fit a mixture of K = `STATES` regions to observed phi, psi (N, 2), radians, by expectation-maximisation.
 
-    Returns
-    -------
-    centre, concentration : numpy.ndarray
-        (K, 2).
-    weight : numpy.ndarray
-        (K,), sums to one.
+    Return centres and concentrations, (K, 2), and weights (K,) that sum to one.
     """
     rng = np.random.default_rng(0)
     centre = angles[rng.choice(len(angles), size=STATES, replace=len(angles) < STATES)].astype(np.float64)

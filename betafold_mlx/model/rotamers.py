@@ -96,21 +96,10 @@ class Rotamers(nn.Module):
         self.weight = mx.array(weight.astype(np.float32))
 
     def log_densities(self, residues: mx.array, chi: mx.array, defined: mx.array) -> mx.array:
-        """Return the log density of chi angles in each rotamer, in nats per radian each.
+        """Return the log density of chi angles in each rotamer, (..., K), in nats per radian each.
 
-        Parameters
-        ----------
-        residues : mx.array
-            (...) residue ids.
-        chi : mx.array
-            (..., 4) radians.
-        defined : mx.array
-            (..., 4) bool; an undefined angle is integrated out.
-
-        Returns
-        -------
-        mx.array
-            (..., K), whatever where there is no rotamer.
+        Of residue ids (...) and angles (..., 4) in radians; what is undefined is integrated out. Where there is no
+        rotamer it is whatever.
         """
         fold = _FOLD[residues]
         known = defined * HAS_CHI[residues]
@@ -143,19 +132,9 @@ CORRECT = math.radians(40)
 
 
 def correct_angles(predicted: np.ndarray, native: np.ndarray, residues: np.ndarray) -> np.ndarray:
-    """Return which chi angles are correct: those within `CORRECT`, up to half a turn of symmetric ends.
+    """Return which chi angles (..., 4) are correct: those within `CORRECT`, up to half a turn of symmetric ends.
 
-    Parameters
-    ----------
-    predicted, native : numpy.ndarray
-        (..., 4) radians.
-    residues : numpy.ndarray
-        (...) residue ids.
-
-    Returns
-    -------
-    numpy.ndarray
-        (..., 2) float: chi1, and chi1 and chi2 both; 1 or 0, NaN where the residue has none or it is not known.
+    (..., 2) float: chi1, and chi1 and chi2 both; 1 or 0, NaN where the residue has none or it is not known.
     """
     period = 2 * math.pi / FOLD[residues]
     error = (predicted - native + period / 2) % period - period / 2
@@ -167,21 +146,8 @@ def correct_angles(predicted: np.ndarray, native: np.ndarray, residues: np.ndarr
 def fit_rotamers(residues: np.ndarray, chi: np.ndarray, rounds: int = 40) -> tuple[np.ndarray, ...]:
     """Fit the rotamers of each residue type to observed chi angles by expectation-maximisation.
 
-    Parameters
-    ----------
-    residues : numpy.ndarray
-        (N,) residue ids.
-    chi : numpy.ndarray
-        (N, 4) radians, NaN where undefined. Residues that lack one of their angles are passed over.
-    rounds : int
-        Of the fit.
-
-    Returns
-    -------
-    centre, concentration : numpy.ndarray
-        (20, K, 4).
-    weight : numpy.ndarray
-        (20, K).
+    Of residue ids (N,) and angles (N, 4) in radians, NaN where undefined; residues that lack one of their angles are
+    passed over. Return centres and concentrations, (20, K, 4), and weights (20, K).
     """
     centre, concentration = np.zeros((2, 20, ROTAMERS, 4))
     weight = np.zeros((20, ROTAMERS))

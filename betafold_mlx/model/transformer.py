@@ -14,23 +14,11 @@ from betafold_mlx.model.attention import MultiHeadAttention
 
 
 def dropout(x: mx.array, rate: float, key: mx.array | None) -> mx.array:
-    """Set a random share of `x` to zero and scale up the rest (Srivastava et al. 2014).
+    """Set a random share of `x`, in [0, 1), to zero and scale up the rest (Srivastava et al. 2014).
 
-    Parameters
-    ----------
-    x : mx.array
-        Any shape.
-    rate : float
-        Share to drop, in [0, 1).
-    key : mx.array or None
-        Random key, or (B, 2) one for each element of the first axis. None switches dropout off. The key is explicit,
-        so that the result is a function of the arguments alone: a resumed run repeats itself exactly, and with a key
-        of its own an example loses the same in any company.
-
-    Returns
-    -------
-    mx.array
-        The shape of `x`; its expected value is `x`.
+    The key is random, or (B, 2) one for each element of the first axis; None switches dropout off. It is explicit, so
+    that the result is a function of the arguments alone: a resumed run repeats itself exactly, and with a key of its
+    own an example loses the same in any company.
     """
     if key is None or rate == 0:
         return x
@@ -109,14 +97,9 @@ class TransformerBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of blocks and a last LayerNorm.
+    """A stack of blocks and a last LayerNorm, which post-norm blocks have too: so both kinds have the same weights.
 
-    Parameters
-    ----------
-    dropout_rate : float
-        Share of each residual branch that is dropped when a key is given.
-    post_norm : bool
-        Of the blocks. The last LayerNorm stays, so that both kinds have the same weights.
+    `dropout_rate` is the share of each residual branch that is dropped when a key is given.
     """
 
     def __init__(
@@ -142,27 +125,11 @@ class Transformer(nn.Module):
         key: mx.array | None = None,
         return_attention: bool = False,
     ) -> tuple[mx.array, list[mx.array]]:
-        """Run the stack.
+        """Run the stack on states (B, L, D) with their mask (B, L).
 
-        Parameters
-        ----------
-        x : mx.array
-            (B, L, D) states.
-        mask : mx.array
-            (B, L) bool, True = real residue.
-        bias : mx.array, optional
-            (B, H, L, L) pair bias, the same for each block.
-        key : mx.array, optional
-            Random key for dropout, (2,) or (B, 2) one for each peptide; None = no dropout.
-        return_attention : bool
-            Keep the attention maps.
-
-        Returns
-        -------
-        states : mx.array
-            (B, L, D), normalised.
-        attention : list of mx.array
-            One (B, H, L, L) map a block; empty unless asked for.
+        The pair bias (B, H, L, L) is the same for each block. Dropout is on when a random key is given, (2,) or (B,
+        2) one for each peptide. Return the normalised states, and one (B, H, L, L) attention map a block, where they
+        are asked for.
         """
         keys = split_key(key, len(self.blocks))
         attention = []

@@ -118,14 +118,8 @@ class TriangleMultiplication(nn.Module):
 def softmax_attention(q: mx.array, k: mx.array, v: mx.array, bias: mx.array, mask: mx.array) -> mx.array:
     """Return softmax(Q K^T / sqrt(c) + B) V for each row, shaped as Q.
 
-    Parameters
-    ----------
-    q, k, v : mx.array
-        (B, h, n, c, n): peptide, head, row, channel, place in the row.
-    bias : mx.array
-        (B, h, n, n): place that asks, place that answers.
-    mask : mx.array
-        (B, n), 1 = real residue, 0 = padding, which gives no answer.
+    Q, K and V are (B, h, n, c, n): peptide, head, row, channel, place in the row; the bias (B, h, n, n): place that
+    asks, place that answers; the mask (B, n), 1 = real residue, 0 = padding, which gives no answer.
     """
     scores = (q * (1 / math.sqrt(q.shape[-2]))).swapaxes(-1, -2) @ k + bias[:, :, None]  # (B, h, n, n, n)
     scores = scores.astype(mx.float32)

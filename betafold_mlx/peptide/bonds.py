@@ -49,13 +49,7 @@ def disulfide_bond(i: int, j: int) -> StatedBond:
 
 
 def parse_pair(text: str) -> tuple[int, int]:
-    """Return the 1-based residue pair written as ``I-J``.
-
-    Raises
-    ------
-    BetafoldError
-        Where the text has another form.
-    """
+    """Return the 1-based residue pair written as ``I-J``; BetafoldError for another form."""
     match = re.fullmatch(r"\s*([0-9]{1,4})\s*-\s*([0-9]{1,4})\s*", text, flags=re.ASCII)
     if match is None:
         raise BetafoldError(f"disulfide {text[:40]!r}: write a pair of positions as I-J, for example 1-15")
@@ -63,13 +57,7 @@ def parse_pair(text: str) -> tuple[int, int]:
 
 
 def parse_bond(text: str) -> StatedBond:
-    """Return the bond written as ``I:ATOM-J:ATOM``, its ends in order.
-
-    Raises
-    ------
-    BetafoldError
-        Where the text has another form.
-    """
+    """Return the bond written as ``I:ATOM-J:ATOM``, its ends in order; BetafoldError for another form."""
     end = r"\s*([0-9]{1,4})\s*:\s*([A-Za-z][A-Za-z0-9']{0,3})\s*"
     match = re.fullmatch(f"{end}-{end}", text, flags=re.ASCII)
     if match is None:
@@ -79,19 +67,9 @@ def parse_bond(text: str) -> StatedBond:
 
 
 def checked_disulfides(residues: Sequence[str], pairs: Iterable[tuple[int, int]]) -> Disulfides:
-    """Return the disulfides of a peptide, i < j, sorted.
+    """Return the disulfides of residues (CCD codes), i < j, sorted, from 1-based pairs in any order.
 
-    Parameters
-    ----------
-    residues : sequence of str
-        CCD codes.
-    pairs : iterable of (int, int)
-        1-based residue pairs in any order.
-
-    Raises
-    ------
-    BetafoldError
-        For a pair that is not between two different cysteines of the peptide, or a cysteine in two pairs.
+    BetafoldError for a pair that is not between two different cysteines of the peptide, or a cysteine in two pairs.
     """
     seen: set[int] = set()
     checked = []
@@ -115,21 +93,10 @@ def checked_disulfides(residues: Sequence[str], pairs: Iterable[tuple[int, int]]
 def checked_bonds(
     residues: Sequence[str], n_cap: str | None, c_cap: str | None, bonds: Iterable[StatedBond]
 ) -> tuple[StatedBond, ...]:
-    """Return the stated bonds of a peptide, sorted, each once.
+    """Return the stated bonds of residues (CCD codes), sorted, each once; caps leave no room for another bond there.
 
-    Parameters
-    ----------
-    residues : sequence of str
-        CCD codes.
-    n_cap, c_cap : str or None
-        Caps, which leave no room for another bond there.
-    bonds : iterable of StatedBond
-        In any order.
-
-    Raises
-    ------
-    BetafoldError
-        For a bond outside the peptide or within a residue, an atom that is not there, or one that is bonded already.
+    BetafoldError for a bond outside the peptide or within a residue, an atom that is not there, or one that is bonded
+    already.
     """
     length = len(residues)
     taken = {(1, "N"): "the n-cap"} if n_cap else {}

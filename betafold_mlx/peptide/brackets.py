@@ -12,10 +12,7 @@ PAIRS = {"(": ")", "[": "]", "{": "}"}
 def closing(text: str, start: int) -> int:
     """Return the place of the bracket that closes the one at `start`.
 
-    Raises
-    ------
-    BetafoldError
-        Where there is none, or another closes first.
+    BetafoldError where there is none, or another closes first.
     """
     expected: list[str] = []
     for place in range(start, len(text)):
@@ -34,10 +31,7 @@ def closing(text: str, start: int) -> int:
 def split_outside(text: str, separators: str) -> Iterator[tuple[str, str]]:
     """Yield the parts of a text between separators that stand outside of brackets, each with the separator before it.
 
-    Raises
-    ------
-    BetafoldError
-        For a bracket that is not closed, or not opened.
+    BetafoldError for a bracket that is not closed, or not opened.
     """
     part, before, place = "", "", 0
     while place < len(text):

@@ -20,19 +20,9 @@ from betafold_mlx.peptide.sequence import Peptide
 
 
 def bond_chloroacetyl(residues: Sequence[str], bonds: Iterable[StatedBond]) -> tuple[StatedBond, str]:
-    """Return the bond that a chloroacetyl group makes, and a line that says so.
+    """Return the bond that a chloroacetyl group makes beside the stated ones, and a line that says so.
 
-    Parameters
-    ----------
-    residues : sequence of str
-        CCD codes.
-    bonds : iterable of StatedBond
-        The stated ones.
-
-    Raises
-    ------
-    BetafoldError
-        Where there is no thiol that is free, or several.
+    BetafoldError where there is no thiol that is free, or several.
     """
     taken = {end for bond in bonds for end in ((bond.i, bond.atom_i), (bond.j, bond.atom_j))}
     free = [

@@ -37,17 +37,8 @@ _UNKNOWN = {
 def end_group(end: str, name: str) -> str | None:
     """Return the CCD code of a group by its name, `FREE` for a free end, or None for what is no name of a group.
 
-    Parameters
-    ----------
-    end : str
-        ``n`` or ``c``.
-    name : str
-        As it is written, in any case, with or without brackets.
-
-    Raises
-    ------
-    BetafoldError
-        For a group that is known by name, and cannot be used.
+    The end is ``n`` or ``c``; the name is as it is written, in any case, with or without brackets. BetafoldError for
+    a group that is known by name, and cannot be used.
     """
     bare = re.sub(r"[-\s]", "", name.strip("()[]{}")).lower()
     bare = bare.removeprefix("u:") if bare.startswith("u:") else bare
@@ -61,13 +52,7 @@ def end_group(end: str, name: str) -> str | None:
 
 
 def cap_code(end: str, name: str | None) -> str | None:
-    """Return the CCD code of a stated cap by its name; None for a free end.
-
-    Raises
-    ------
-    BetafoldError
-        For a name that is not known.
-    """
+    """Return the CCD code of a stated cap by its name, None for a free end; BetafoldError for one that is not known."""
     if name is None or name.lower() in ("none", "free", {"n": "h", "c": "oh"}[end]):
         return None
     code = end_group(end, name)

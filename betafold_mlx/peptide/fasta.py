@@ -34,11 +34,7 @@ class FastaRecord:
         """Check the record and return its peptide.
 
         Words of the description state its chemistry: see `betafold_mlx.peptide.header_words.header_chemistry`.
-
-        Raises
-        ------
-        BetafoldError
-            As `Peptide.parse`, and for a word of the description that is wrong.
+        BetafoldError as `Peptide.parse`, and for a word of the description that is wrong.
         """
         behind = self.id.partition("|")[2]  # >name|cyclic|disulfides=3-11
         return Peptide.parse(self.text, **header_chemistry(f"{behind}|{self.description}"))
@@ -62,27 +58,12 @@ def checked_records(
 
 
 def parse_fasta(lines: Iterable[str], name: str = "this") -> Iterator[FastaRecord]:
-    """Yield the records of FASTA text one by one, without holding the file in memory.
+    """Yield the records of FASTA text, line by line, one by one, without holding the file in memory.
 
     Before the first header each line is a record with an empty id: lists of peptides, one a line, are common, and
-    peptides of up to 50 residues are not broken into lines. Lines that start with ``;`` are comments.
-
-    Parameters
-    ----------
-    lines : iterable of str
-        Lines of the file, with or without their line breaks.
-    name : str
-        Of the file, for the error.
-
-    Yields
-    ------
-    FastaRecord
-        A header without sequence gives a record with empty text; the caller decides what that means.
-
-    Raises
-    ------
-    BetafoldError
-        For text with NUL characters: that is no FASTA file.
+    peptides of up to 50 residues are not broken into lines. Lines that start with ``;`` are comments. A header
+    without sequence gives a record with empty text; the caller decides what that means. BetafoldError, with the name
+    of the file, for text with NUL characters: that is no FASTA file.
     """
     header: str | None = None
     start = 1
@@ -114,10 +95,7 @@ def _record(header: str | None, parts: list[str], line: int) -> FastaRecord:
 def read_fasta(source: str) -> Iterator[FastaRecord]:
     """Yield the records of a FASTA file, plain or gzipped, or of standard input (``-``).
 
-    Raises
-    ------
-    BetafoldError
-        A binary or damaged file, or one that cannot be read; the records before the damage come first.
+    BetafoldError for a binary or damaged file, or one that cannot be read; the records before the damage come first.
     """
     # A letter of another encoding must not cost the file: it spoils no more than its own word.
     with (

@@ -35,22 +35,13 @@ _PAIR = r"(?i)(?:C(?:ys)?)?(\d{1,4})\s*[-\u2013]\s*(?:C(?:ys)?)?(\d{1,4})$"
 
 
 def header_chemistry(description: str) -> Chemistry:
-    """Return the chemistry that the words of a FASTA header state.
+    """Return the chemistry that the words of a FASTA header, after the id, state.
 
-    The words are ``cyclic``, ``disulfides=1-15,5-19``, ``all-d``, ``n-cap=ACE``, ``c-cap=NH2``, ``bond=3:NZ-7:CD`` and
-    ``residues=3:DPN,5:AIB``, in either case, with ``_`` for ``-``, and with commas, semicolons or ``|`` between them.
-    ``ring``, ``amidated`` and the like are read where they are a part of their own between these. Headers hold free
-    text: other words mean nothing here, but those that look like chemistry get a note.
-
-    Parameters
-    ----------
-    description : str
-        The header after the id.
-
-    Raises
-    ------
-    BetafoldError
-        For a value that cannot be, or a key that is almost a known one: a slip must not fold another molecule.
+    The words are ``cyclic``, ``disulfides=1-15,5-19``, ``all-d``, ``n-cap=ACE``, ``c-cap=NH2``, ``bond=3:NZ-7:CD``
+    and ``residues=3:DPN,5:AIB``, in either case, with ``_`` for ``-``, and with commas, semicolons or ``|`` between
+    them. ``ring``, ``amidated`` and the like are read where they are a part of their own between these. Headers hold
+    free text: other words mean nothing here, but those that look like chemistry get a note. BetafoldError for a value
+    that cannot be, or a key that is almost a known one: a slip must not fold another molecule.
     """
     stated: Chemistry = {}
     passed: list[str] = []

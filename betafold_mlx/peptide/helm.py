@@ -31,11 +31,8 @@ _CAPS = {"ACE": "ac", "FOR": "For", "MYR": "Myr", "NH2": "am", "NME": "NMe"}
 def read_helm(text: str) -> Reading:
     """Read one peptide in HELM.
 
-    Raises
-    ------
-    BetafoldError
-        For what is not one peptide polymer, monomers or connections that are not known, and HELM that a shell has
-        changed.
+    BetafoldError for what is not one peptide polymer, monomers or connections that are not known, and HELM that a
+    shell has changed.
     """
     text = "".join(text.split())
     sections = [section for _, section in split_outside(text, "$")]
@@ -130,10 +127,7 @@ def _atom(code: str, group: str, connection: str) -> str:
 def helm(peptide: Peptide) -> str:
     """Return a peptide in HELM, which `Peptide.parse` reads back to the same peptide.
 
-    Raises
-    ------
-    BetafoldError
-        For a bond of an atom that HELM has no name for.
+    BetafoldError for a bond of an atom that HELM has no name for.
     """
     letters = {code: letter for letter, code in THREE_LETTER.items()}
     letters |= {code: f"[d{letter}]" for letter, code in D_THREE_LETTER.items() if letter != "G"}

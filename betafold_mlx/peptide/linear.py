@@ -37,13 +37,7 @@ _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
 
 
 def read_linear(text: str, d_amino_acids: bool) -> Reading:
-    """Read one peptide in one-letter or three-letter notation.
-
-    Raises
-    ------
-    BetafoldError
-        Where it is neither.
-    """
+    """Read one peptide in one-letter or three-letter notation; BetafoldError where it is neither."""
     reading = Reading()
     text = text.translate(_DASHES).strip()
     if salt := re.search(_SALT, text[-_TAIL:]):

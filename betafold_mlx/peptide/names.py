@@ -198,10 +198,7 @@ def letter_code(letter: str) -> str | None:
 def residue_code(name: str) -> str | None:
     """Return the CCD code of a residue by any of its names, or None.
 
-    Raises
-    ------
-    BetafoldError
-        For a name that is known, and no residue of this package.
+    BetafoldError for a name that is known, and no residue of this package.
     """
     name = name.strip()
     if name in RESIDUES:

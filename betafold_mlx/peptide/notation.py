@@ -89,13 +89,7 @@ def _read(text: str, d_amino_acids: bool) -> Reading:
 
 
 def _mirror(codes: list[str]) -> None:
-    """Make all residues D.
-
-    Raises
-    ------
-    BetafoldError
-        Where some are stated as D already, or have no D form in the table.
-    """
+    """Make all residues D; BetafoldError where some are stated as D already, or have no D form in the table."""
     for place, code in enumerate(codes, start=1):
         if RESIDUES[code].hand == "D":
             raise BetafoldError(

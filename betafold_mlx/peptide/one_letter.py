@@ -35,10 +35,7 @@ _N_METHYL = re.compile(r"[(\[]N-?Me[)\]]([A-Z])(?![a-z])")
 def read_letters(text: str, reading: Reading) -> None:
     """Add residues in one-letter code, without separators, to a reading.
 
-    Raises
-    ------
-    BetafoldError
-        For a letter that is no residue, with its position.
+    BetafoldError for a letter that is no residue, with its position.
     """
     place = 0
     while place < len(text):

@@ -45,13 +45,7 @@ class Reading:
         return len(self.residues) + 1
 
     def add_name(self, name: str) -> None:
-        """Add a residue by its name.
-
-        Raises
-        ------
-        BetafoldError
-            For a name that is not known, with the nearest that is.
-        """
+        """Add a residue by its name; BetafoldError, with the nearest that is known, for one that is not."""
         try:
             code = residue_code(name)
         except BetafoldError as error:
@@ -63,10 +57,7 @@ class Reading:
     def add_group(self, group: str) -> None:
         """Take what stands in brackets behind a residue: a label of a bond, a modification of it, or another residue.
 
-        Raises
-        ------
-        BetafoldError
-            For what is none of these.
+        BetafoldError for what is none of these.
         """
         label, _, atom = group.strip().partition(":")
         change, crosslink, number = group.partition("#")
@@ -94,13 +85,7 @@ class Reading:
             return False
 
     def bond_labels(self) -> None:
-        """Make bonds of the labels.
-
-        Raises
-        ------
-        BetafoldError
-            For a label that does not stand at two residues.
-        """
+        """Make bonds of the labels; BetafoldError for one that does not stand at two residues."""
         for label, ends in self.labels.items():
             if len(ends) != 2:
                 raise BetafoldError(f"label ({label}) must stand at two residues, not {len(ends)}")

@@ -58,22 +58,9 @@ _INDEX[[ord(letter) for letter in ALPHABET]] = np.arange(len(ALPHABET))
 
 
 def residue_ids(sequence: str) -> np.ndarray:
-    """Return the residue ids of a sequence of standard letters.
+    """Return the residue ids (L,) int32, positions in `ALPHABET`, of a sequence of its upper-case letters.
 
-    Parameters
-    ----------
-    sequence : str
-        Upper-case letters of `ALPHABET`, length L.
-
-    Returns
-    -------
-    numpy.ndarray
-        (L,) int32, positions in `ALPHABET`.
-
-    Raises
-    ------
-    BetafoldError
-        For a letter outside `ALPHABET`. (An out-of-range id would read garbage on the device, so it stops here.)
+    BetafoldError for another letter. (An out-of-range id would read garbage on the device, so it stops here.)
     """
     try:
         ids = _INDEX[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
@@ -85,26 +72,9 @@ def residue_ids(sequence: str) -> np.ndarray:
 
 
 def clean_letters(text: str, letters: str, what: str) -> str:
-    """Return a sequence without white space and in upper case.
+    """Return a sequence, as the user wrote it, without white space and in upper case: one or more of some letters.
 
-    Parameters
-    ----------
-    text : str
-        As the user wrote it.
-    letters : str
-        The upper-case ASCII letters that may occur.
-    what : str
-        What they are, for the message.
-
-    Returns
-    -------
-    str
-        At least one letter, all of `letters`.
-
-    Raises
-    ------
-    BetafoldError
-        Empty, or another letter, with its position.
+    `what` says in the message what these are. BetafoldError for an empty one, or another letter, with its position.
     """
     sequence = "".join(text.split())
     if not sequence:

@@ -28,10 +28,7 @@ SIDE_CHAIN_ATOMS = {code: atom for atom, codes in _ATOMS.items() for code in cod
 def side_chain_bond(residues: list[str], first: int, second: int, what: str) -> StatedBond:
     """Return the bond that is meant between two residues, 1-based, of which the atoms are not named.
 
-    Raises
-    ------
-    BetafoldError
-        Where their side chains do not make one.
+    BetafoldError where their side chains do not make one.
     """
     i, j = sorted((first, second))
     atoms = [SIDE_CHAIN_ATOMS.get(residues[place - 1]) for place in (i, j)]

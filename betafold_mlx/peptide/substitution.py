@@ -33,16 +33,11 @@ Proc. Natl. Acad. Sci. USA 89, 10915 (1992), as the NCBI distributes it."""
 
 
 def substitution_probabilities() -> np.ndarray:
-    """Return the chance that a residue, when it is exchanged in evolution, becomes each of the others.
+    """Return the chance that a residue, when it is exchanged in evolution, becomes each of the others, (20, 20).
 
     A score is the log odds of a pair, s_ij = 2 log2(q_ij / (p_i p_j)). The frequencies p that belong to the scores
     solve sum_j p_j 2^(s_ij / 2) = 1 (Yu and Altschul, Bioinformatics 21, 902 (2005)); then i becomes j with
-    probability p_j 2^(s_ij / 2), here without what stays the same.
-
-    Returns
-    -------
-    numpy.ndarray
-        (20, 20) float64 by residue id; rows sum to 1, the diagonal is 0.
+    probability p_j 2^(s_ij / 2), here without what stays the same: rows by residue id sum to 1, the diagonal is 0.
     """
     odds = np.exp2(BLOSUM62 / 2.0)
     frequencies = np.linalg.solve(odds, np.ones(20))

@@ -57,13 +57,7 @@ def join_names(tokens: list[str]) -> list[str]:
 
 
 def read_names(tokens: list[str], reading: Reading) -> None:
-    """Add residues by their names to a reading.
-
-    Raises
-    ------
-    BetafoldError
-        For a name that is not known, with its position.
-    """
+    """Add residues by their names to a reading; BetafoldError for one that is not known, with its position."""
     for token in tokens:
         end = closing(token, 0) if token[:1] in PAIRS else 0
         name, groups = split_groups(f"{token[1:end]}{token[end + 1 :]}") if end else split_groups(token)

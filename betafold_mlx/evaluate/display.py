@@ -181,17 +181,8 @@ def _calibration(groups: Sequence[Document]) -> TextTable:
 
 
 def _ranking(groups: Sequence[Document]) -> TextTable:
-    titles = (
-        "n",
-        "rho RMSD",
-        "hits",
-        "chance",
-        "first",
-        "mean of all",
-        "best",
-        "hits - chance",
-        "first - mean",
-    )
+    titles = ["n", "rho RMSD", "hits", "chance", "first", "mean of all", "best"]
+    titles += ["hits - chance", "first - mean"]
     rows = []
     for group in groups:
         if "ranking" in group:
@@ -257,14 +248,7 @@ def _scope(document: Document) -> list[Block]:
     for entry in scope["sets"]:
         shares = [percent(entry[key]) for key in ("share_confident", "helix_share", "real_above")]
         rows.append([entry["name"], str(entry["n"]), number(entry["mean_plddt"], 1), *shares])
-    header = [
-        "confidence where there is no fold",
-        "n",
-        "pLDDT",
-        f"> {scope['confident']:.0f}",
-        "helix",
-        "below",
-    ]
+    titles = ["n", "pLDDT", f"> {scope['confident']:.0f}", "helix", "below"]
     pieces = [
         [
             piece["name"],
@@ -275,4 +259,4 @@ def _scope(document: Document) -> list[Block]:
         for piece in scope["disordered"]
     ]
     disordered = TextTable(["disordered in solution", "seen", "pLDDT", "structure"], pieces)
-    return [TextTable(header, rows), SCOPE_LEGEND, disordered]
+    return [TextTable(["confidence where there is no fold", *titles], rows), SCOPE_LEGEND, disordered]

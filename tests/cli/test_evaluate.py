@@ -84,17 +84,8 @@ def test_the_same_command_prints_the_same_bytes(folder):
 
 
 def test_a_model_as_tables_on_the_validation_split(folder):
-    command = (
-        folder / "set",
-        "--model",
-        folder / "tiny",
-        "--split",
-        "validation",
-        "--limit",
-        1,
-        "--samples",
-        3,
-    )
+    options = ("--split", "validation", "--limit", 1, "--samples", 3)
+    command = (folder / "set", "--model", folder / "tiny", *options)
     code, out, _ = run(*command)
     assert code == 0 and "fragments: 1 in 1 cluster" in out and "constant helix" in out and "nan" not in out
     assert (

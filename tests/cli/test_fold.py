@@ -249,14 +249,8 @@ def test_a_fasta_file(run, tmp_path):
     assert [error["id"] for error in document["errors"]] == ["bad", "empty"]
     assert "bad: 'X' at position 4" in err and "empty: the sequence is empty" in err
     names = sorted(p.name for p in (tmp_path / "out").iterdir() if p.suffix == ".cif")
-    assert names == [
-        "KTWNPATGKWTE.cif",
-        "_.._escape.cif",
-        "first.cif",
-        "first_2.cif",
-        "melittine.cif",
-        "ring.cif",
-    ]
+    stems = ("KTWNPATGKWTE", "_.._escape", "first", "first_2", "melittine", "ring")
+    assert names == [f"{stem}.cif" for stem in stems]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.fasta", "out"]
     with (tmp_path / "out" / "summary.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -284,26 +278,16 @@ def test_d_residues_and_caps(run, tmp_path):
 
 
 def test_d_residues_and_caps_in_fasta(run, tmp_path):
-    words = [
-        "all-d",
-        "n-cap=ACE c-cap=none",
-        "all-d c-cap=nh2",
-        "",
-        "n-cap=Fmoc",
-        "cyclic c-cap=NH2",
-        "ncap=ACE",
-    ]
+    words = ["all-d", "n-cap=ACE c-cap=none", "all-d c-cap=nh2", ""]
+    words += ["n-cap=Fmoc", "cyclic c-cap=NH2", "ncap=ACE"]
     text = "".join(f">p{number} {word}\nGIGKFLHSAKKF\n" for number, word in enumerate(words))
     (tmp_path / "in.fasta").write_text(text)
     code, out, err = run("fold", "in.fasta", "--json")
     document = json.loads(out)
     assert code == 1 and [e["id"] for e in document["errors"]] == ["p4", "p5", "p6"]
     lines = err.splitlines()
-    assert [line.split(": ")[1] for line in lines if line.split(": ")[1] in ("p4", "p5", "p6")] == [
-        "p4",
-        "p5",
-        "p6",
-    ]
+    named = [line.split(": ")[1] for line in lines]
+    assert [name for name in named if name in ("p4", "p5", "p6")] == ["p4", "p5", "p6"]
     for message in (
         "p4: n-cap 'Fmoc' is not in the table",
         "p5: a cyclic peptide has no ends",

@@ -125,15 +125,8 @@ def test_modelcif_categories():
         ["1", "pLDDT", "pLDDT", "global", "1"],
         ["2", "pLDDT", "pLDDT", "local", "1"],
     ]
-    tags = [
-        "ordinal_id",
-        "model_id",
-        "label_asym_id",
-        "label_seq_id",
-        "label_comp_id",
-        "metric_id",
-        "metric_value",
-    ]
+    tags = ["ordinal_id", "model_id", "label_asym_id", "label_seq_id"]
+    tags += ["label_comp_id", "metric_id", "metric_value"]
     local = [list(row) for row in block.find("_ma_qa_metric_local.", tags)]
     assert [row[:6] for row in local] == [
         [str(model * 12 + i + 1), str(model + 1), "A", str(i + 1), THREE_LETTER[SEQUENCE[i]], "2"]
@@ -200,12 +193,8 @@ def test_pdb_lines_keep_to_the_format():
     link = next(line for line in lines if line.startswith("LINK"))
     assert (link[12:26], link[42:56], link[59:65]) == (" C   CYS A  32", " N   ALA A   1", "  1555")
     ssbond = next(line for line in lines if line.startswith("SSBOND"))
-    assert (ssbond[17:21], ssbond[31:35], ssbond[59:65], ssbond[66:72]) == (
-        "  31",
-        "  32",
-        "  1555",
-        "  1555",
-    )
+    fields = [ssbond[start:end] for start, end in ((17, 21), (31, 35), (59, 65), (66, 72))]
+    assert fields == ["  31", "  32", "  1555", "  1555"]
 
 
 def test_cb_of_glycine_is_never_written():
@@ -230,15 +219,7 @@ NASTY = st.text(
     max_size=120,
 )
 RESERVED = [
-    "?",
-    ".",
-    "data_x",
-    "loop_",
-    "stop_",
-    "global_",
-    "save_x",
-    "_tag",
-    "; text",
+    *("?", ".", "data_x", "loop_", "stop_", "global_", "save_x", "_tag", "; text"),
     "a' b\" c",
     "#",
     "x" * 3000,

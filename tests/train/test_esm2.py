@@ -65,20 +65,8 @@ def test_the_whole_recipe_and_that_it_goes_on(files, tmp_path):
     (tmp_path / "ids").write_text("\n".join([*ENTRIES, "9zzz"]))
     splits = {(entry, whole): SPLITS[n % 3] for n, entry in enumerate(ENTRIES) for whole in (True, False)}
     (tmp_path / "splits").write_text(KnownSplits(MINI_DATA, splits).text())
-    small = (
-        "--windows",
-        "63",
-        "--steps",
-        "2",
-        "--limit",
-        "2",
-        "--work",
-        "work",
-        "--ids",
-        "ids",
-        "--splits",
-        "splits",
-    )
+    small = ["--windows", "63", "--steps", "2", "--limit", "2"]
+    small += ["--work", "work", "--ids", "ids", "--splits", "splits"]
     with serve(files) as server:
         recipe = ("owner/tiny", *small, "--url", template(server))
         # The archive is not there, then one of its files is not: what is done stays.

@@ -49,13 +49,8 @@ def test_a_run_leaves_a_model_metrics_and_a_checkpoint(tmp_path, dataset):
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 9))
     assert [line["step"] for line in lines if "validation" in line] == [4, 8]
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
-        ".lock",
-        "best",
-        "last",
-        "metrics.jsonl",
-        "run.json",
-    ]
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == [".lock", "best", "last", "metrics.jsonl", "run.json"]
 
 
 @pytest.mark.parametrize("stop_after", [4, 7])

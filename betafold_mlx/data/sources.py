@@ -26,9 +26,8 @@ class Reading:
     """What was read from the sources."""
 
     backbones: list[Backbone] = field(default_factory=list)  # in the order of the sources
-    inferred: list[bool] = field(
-        default_factory=list
-    )  # whether its disulfides were guessed from the backbone
+    # whether its disulfides were guessed from the backbone
+    inferred: list[bool] = field(default_factory=list)
     sources: list[dict[str, str | int]] = field(default_factory=list)  # ``name``, ``sha256``, ``records``
     dropped: list[Dropped] = field(default_factory=list)  # what cannot be used of the files that were read
     failed: list[str] = field(default_factory=list)  # one message for each file that cannot be read

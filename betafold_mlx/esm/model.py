@@ -27,9 +27,8 @@ class Encoded(NamedTuple):
     """Output of the encoder for a batch of B rows of T tokens. Values at padding have no meaning."""
 
     states: mx.array  # (B, T, D), after the final LayerNorm
-    hidden: list[
-        mx.array
-    ]  # (B, T, D): the embeddings, then the states after each block, before the final LayerNorm
+    # (B, T, D): the embeddings, then the states after each block, before the final LayerNorm
+    hidden: list[mx.array]
     attention: list[mx.array]  # a (B, H, T, T) map a block; empty unless asked for
 
 

@@ -21,9 +21,8 @@ from betafold_mlx.esm.tokenizer import MASK, tokenize
 class Reference(NamedTuple):
     """What a reference says of one sequence of T tokens."""
 
-    hidden: list[
-        np.ndarray
-    ]  # (T, D): the embeddings, then the states after each block, before the final LayerNorm
+    # (T, D): the embeddings, then the states after each block, before the final LayerNorm
+    hidden: list[np.ndarray]
     states: np.ndarray  # (T, D), after the final LayerNorm
     logits: np.ndarray  # (T, 33)
     contacts: np.ndarray  # (T - 2, T - 2)

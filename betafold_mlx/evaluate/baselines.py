@@ -47,9 +47,8 @@ class Baselines(NamedTuple):
     """The baselines on some items."""
 
     methods: list[Method]  # in the order of the tables; the reconstruction floor last
-    details: list[
-        dict[str, Any]
-    ]  # of each item its ``neighbour``: the training window taken, where there is one
+    # of each item its ``neighbour``: the training window taken, where there is one
+    details: list[dict[str, Any]]
     notes: list[str]  # what is missing, and why
 
 

@@ -12,9 +12,8 @@ from betafold_mlx.fold.predictor import Predictor
 from betafold_mlx.peptide.sequence import Peptide
 
 _STEP = 8  # residues: padded lengths are multiples, so that there are few shapes and little padding
-_PAIRS = (
-    65_536  # residue pairs in a batch: bounds the memory of pairwise distances and of the search of GDT_TS
-)
+# residue pairs in a batch: bounds the memory of pairwise distances and of the search of GDT_TS
+_PAIRS = 65_536
 
 
 Say = Callable[[str], None]

@@ -104,9 +104,8 @@ def methods(network: SideChainNetwork, dataset: Dataset) -> dict[str, Method]:
     def by_backbone(windows: Sequence[Window], examples: SideChainExamples) -> np.ndarray:
         inputs = examples.inputs
         residues = np.array(inputs.residues)
-        seen = surroundings(inputs, 1).torsions[
-            ..., :4
-        ]  # cosine and sine of phi and psi; both zero where undefined
+        # cosine and sine of phi and psi; both zero where undefined
+        seen = surroundings(inputs, 1).torsions[..., :4]
         cosine, sine = np.array(seen[..., ::2]), np.array(seen[..., 1::2])
         return centre[residues, library.best(residues, np.arctan2(sine, cosine), cosine**2 + sine**2 > 0)]
 

@@ -205,9 +205,8 @@ def nearest(backbones: Sequence[np.ndarray], library: Sequence[np.ndarray]) -> n
     for length, group in _by_length(backbones).items():
         if length not in known:
             continue
-        targets = mx.array(
-            np.stack([_flat_centred(library[index]) for index in known[length]])
-        )  # (K, 3 L, 3)
+        # (K, 3 L, 3)
+        targets = mx.array(np.stack([_flat_centred(library[index]) for index in known[length]]))
         rows = max(1, _CHUNK // len(known[length]))
         for first in range(0, len(group), rows):
             some = group[first : first + rows]

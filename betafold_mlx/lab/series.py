@@ -58,9 +58,8 @@ class Variant:
 
     name: str  # as tables and figures call it
     config: TrainConfig  # each repeat has a seed of its own
-    mask_change: str | None = (
-        None  # a wrong mask of attention, by its name in `betafold_mlx.lab.wrong_masks.CHANGES`
-    )
+    # a wrong mask of attention, by its name in `betafold_mlx.lab.wrong_masks.CHANGES`
+    mask_change: str | None = None
     featurizer: Featurizer | None = None  # makes the features of a frozen embedder
     distilled: Dataset | None = None  # what ``config.mix`` mixes in
 

@@ -14,9 +14,8 @@ import sys
 import mlx.core as mx
 
 _MIN_EXPONENT = -88.0  # exp of it is below the smallest normal float32, 2^-126, and comes out as 0
-_ROUND = (
-    1.5 * 2.0**23 + 127
-)  # added to |t| < 2^22, float32 has no places left for a fraction; 127: the exponent's bias
+# added to |t| < 2^22, float32 has no places left for a fraction; 127: the exponent's bias
+_ROUND = 1.5 * 2.0**23 + 127
 # ln 2 in two parts (Cody and Waite 1980): the first has few bits, so that its product with an integer is exact.
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440054690583e-4
 # exp(r) = 1 + r + r^2 (...) for |r| <= ln(2) / 2: the polynomial of the Cephes library's expf (S. Moshier).

@@ -101,9 +101,8 @@ def _place_acyl(sequence: str, atoms: np.ndarray, behind: np.ndarray, count: int
     """Return the first `count` of C, O, CH3 and the carbons after it, (count, 3); `given` is phi or NaN."""
     first, pro = ALPHABET.index(sequence[0]), int(sequence[0] == "P")
     n, ca, c, o = atoms[0, :4]
-    psi = (
-        np.degrees(trace_dihedrals(np.stack([n, ca, c, o]))[0]) % 360.0 - 180.0
-    )  # O lies opposite to the next N
+    # O lies opposite to the next N
+    psi = np.degrees(trace_dihedrals(np.stack([n, ca, c, o]))[0]) % 360.0 - 180.0
     within = HELICAL_PSI[0] <= psi < HELICAL_PSI[1]
     kind = "proline" if pro else "helical" if within else "extended"
     low, high = ALLOWED_PHI[kind]

@@ -14,9 +14,8 @@ from betafold_mlx.gzipped import GZIP_MAGIC, MAX_BYTES
 
 _CLASSIC = r"[1-9][a-z0-9]{3}"
 _EXTENDED = r"pdb_[0-9a-z]{8}"
-_HEAD = (
-    1 << 16
-)  # bytes of an mmCIF file in which its name stands; in the archive's files it is the second item
+# bytes of an mmCIF file in which its name stands; in the archive's files it is the second item
+_HEAD = 1 << 16
 _CHUNK = 1 << 20
 
 

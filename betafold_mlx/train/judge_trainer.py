@@ -108,9 +108,8 @@ def some_candidates(decoys: Decoys, rng: np.random.Generator, config: JudgeTrain
     made = np.array(decoys.made)
     count = min(config.candidates, made.shape[1])
     rows = rng.permutation(len(made))[: config.peptides]
-    order = np.argsort(rng.random((len(rows), made.shape[1])) + ~made[rows], axis=1)[
-        :, :count
-    ]  # made ones first
+    # made ones first
+    order = np.argsort(rng.random((len(rows), made.shape[1])) + ~made[rows], axis=1)[:, :count]
     row, column = mx.array(rows[:, None]), mx.array(order)
     inputs = decoys.inputs
     one = {name: array[mx.array(rows)] for name, array in inputs._asdict().items()}

@@ -130,9 +130,8 @@ class SideChainTrainer(Run):
             tokens=config.tokens, peptide_share=config.peptide_share, disulfide_share=config.disulfide_share
         )
         most = PADDED_LENGTHS[-1]
-        longest = (
-            most if config.network.states else config.longest
-        )  # the folding network reads no longer ones
+        # the folding network reads no longer ones
+        longest = most if config.network.states else config.longest
         buckets = (*PADDED_LENGTHS, *sorted(range(longest, most, -BUCKET)))
         self.sampler = WindowSampler(dataset, buckets, config.seed, sampling, longest)
         self.validation = [

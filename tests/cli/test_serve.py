@@ -66,9 +66,8 @@ def test_a_signal_ends_it_when_all_that_was_asked_is_answered(model, number):
         for client in clients:
             client.start()
         sent.wait(120)
-        info(
-            port
-        )  # connections are taken in their order: when this one is answered, those before are under way
+        # connections are taken in their order: when this one is answered, those before are under way
+        info(port)
         process.send_signal(number)
         for client in clients:
             client.join(120)

@@ -115,9 +115,8 @@ def test_a_damaged_shard_is_made_again_alone(tmp_path, dataset, whole, damage):
 
 def test_a_lost_index_costs_no_shard(tmp_path, dataset, whole):
     fill_toy(tmp_path, dataset)
-    (tmp_path / "index.json").rename(
-        tmp_path / ".index.999999999-0123abcd.json"
-    )  # a kill came before its last step
+    # a kill came before its last step
+    (tmp_path / "index.json").rename(tmp_path / ".index.999999999-0123abcd.json")
     filled = fill_toy(tmp_path, dataset)
     assert filled.made == 0 and contents(tmp_path) == whole
 

@@ -33,9 +33,8 @@ def test_rings_are_sought_in_all_rotations_and_in_past_their_seam():
 
 def test_a_fragment_matches_by_what_it_holds_and_by_what_holds_it(rng):
     fragment = random_letters(rng, 30)
-    inside = fragment[
-        9:19
-    ]  # ten residues of it, eight of which stay: too few to notice from the fragment's side
+    # ten residues of it, eight of which stay: too few to notice from the fragment's side
+    inside = fragment[9:19]
     assert min_matches(10) == 8 < min_matches(30)
     near = spread(inside, 8)
     around = random_letters(rng, 40) + spread(fragment, min_matches(30)) + random_letters(rng, 40)

@@ -75,9 +75,8 @@ def test_chains_are_drawn_by_length_and_less_in_large_clusters(dataset):
         dataclasses.replace(record, source_cluster=0 if number < 9 else number)
         for number, record in enumerate(dataset.chains("train"))
     ]
-    expected = np.array(
-        [len(c.sequence) / (3 if n < 9 else 1) for n, c in enumerate(chains)]
-    )  # 9 of a cluster
+    # 9 of a cluster
+    expected = np.array([len(c.sequence) / (3 if n < 9 else 1) for n, c in enumerate(chains)])
     np.testing.assert_allclose(chain_weights(chains), expected)
     count = 40_000
     share = np.bincount(plan_windows(chains, count)[:, 0], minlength=len(chains)) / count

@@ -155,9 +155,8 @@ def test_the_best_and_the_mean_of_the_models_stand_beside_the_first(perfect):
     assert "oracle" in perfect["methods"]["best_of_5"] and "first of 5" in perfect["methods"]["model"]
     for group in perfect["groups"]:
         figures = group["figures"]
-        assert (
-            figures["best_of_5"]["rmsd_mean"] == figures["model"]["rmsd_mean"] < 1e-3
-        )  # the first is perfect
+        # the first is perfect
+        assert figures["best_of_5"]["rmsd_mean"] == figures["model"]["rmsd_mean"] < 1e-3
         # sqrt(3) times the mean of 0, 0.5, 1, 1.5, 2, less what the superposition takes
         assert figures["mean_of_5"]["rmsd_mean"] == pytest.approx(np.sqrt(3), abs=0.25)
         assert group["comparisons"]["mean_of_5"]["rmsd_mean"]["difference"] < -1

@@ -88,9 +88,8 @@ def test_the_confidence_of_every_model_ranks_them(tmp_path):
             write_pdb(
                 tmp_path / f"{item.id}_{rank}.pdb", [model], bfactors=np.linspace(90, 80, 20) - 30 * rank
             )
-    write_pdb(
-        tmp_path / "c_1.pdb", [native(items[2])], bfactors=np.linspace(60, 50, 20)
-    )  # better than its first
+    # better than its first
+    write_pdb(tmp_path / "c_1.pdb", [native(items[2])], bfactors=np.linspace(60, 50, 20))
     evaluation, _ = score(tmp_path, items)
     ensembles = evaluation.ensembles
     np.testing.assert_allclose(ensembles.plddt, np.tile([85, 55, 25], 3), atol=0.01)

@@ -73,9 +73,8 @@ def test_what_length_alone_explains_is_taken_away():
 def test_partial_spearman_where_it_cannot_be_told():
     values = np.random.default_rng(3).normal(size=(6, 3))
     assert np.isnan(partial_spearman(values[:4, 0], values[:4, 1], [values[:4, 2], values[:4, 1]]))  # too few
-    assert np.isnan(
-        partial_spearman(values[:, 0], values[:, 1], [values[:, 1]])
-    )  # nothing left of the second
+    # nothing left of the second
+    assert np.isnan(partial_spearman(values[:, 0], values[:, 1], [values[:, 1]]))
     assert np.isfinite(partial_spearman(values[:, 0], values[:, 1], [np.ones(6)]))  # a constant takes nothing
     assert partial_spearman(values[:, 0], values[:, 1], [np.ones(6)]) == pytest.approx(
         spearman(values[:, 0], values[:, 1])

@@ -48,9 +48,8 @@ def test_bonds_and_angles_are_ideal_and_the_rmsd_is_what_is_said(residue):
             for name, points in angles.items():
                 assert abs(oracles.angle(*points) - oracles.ideal(name, letter)) < 2e-3, name
         assert fit.rmsd == pytest.approx(oracles.kabsch(atoms[:, 1], trace)[2], abs=1e-3)
-        assert fit.rmsd == pytest.approx(
-            oracles.rms_distance(atoms[:, 1], trace), abs=1e-3
-        )  # it lies on the trace
+        # it lies on the trace
+        assert fit.rmsd == pytest.approx(oracles.rms_distance(atoms[:, 1], trace), abs=1e-3)
 
 
 @settings(max_examples=3, deadline=None)
@@ -193,9 +192,8 @@ def test_what_no_backbone_can_follow_is_a_problem():
     assert not good.problems and good.rmsd < 0.05 and good.overlap < MAX_OVERLAP
     assert "from any ideal backbone" in torn.problems[0]
     turns = np.arange(16)[:, None] * np.radians(90)
-    square = 2.7 * np.concatenate(
-        [np.cos(turns), np.sin(turns), 0 * turns], axis=1
-    )  # four points, again and again
+    # four points, again and again
+    square = 2.7 * np.concatenate([np.cos(turns), np.sin(turns), 0 * turns], axis=1)
     (knot,) = fit_traces([square])
     assert knot.problems
     bad = good._replace(rmsd=MAX_RMSD + 0.1, overlap=MAX_OVERLAP + 0.1, misfit=1.1)

@@ -84,9 +84,8 @@ def problem(tmp_path, content, entry="1abc"):
 )
 def test_the_file_of_an_entry(tmp_path, head, entry):
     check_entry_file(written(tmp_path, gzip.compress(head)), entry)
-    check_entry_file(
-        written(tmp_path, gzip.compress(head) + gzip.compress(TEXT)), entry
-    )  # two members: still gzip
+    # two members: still gzip
+    check_entry_file(written(tmp_path, gzip.compress(head) + gzip.compress(TEXT)), entry)
     assert "another entry" in str(problem(tmp_path, gzip.compress(head), "2abc"))
 
 

@@ -100,9 +100,8 @@ def test_the_running_mean_of_the_weights_is_kept_at_the_last_step(tmp_path, data
     assert trainer.progress.best_step == 3
     kept = mx.load(str(tmp_path / "run" / "best" / "model.safetensors"))[name]
     np.testing.assert_allclose(np.array(kept, np.float64), mean, atol=2e-3 * np.abs(mean).max())
-    weights = dict(tree_flatten(trainer.model.parameters()))[
-        name
-    ]  # training goes on from the weights, not the mean
+    # training goes on from the weights, not the mean
+    weights = dict(tree_flatten(trainer.model.parameters()))[name]
     assert np.abs(np.array(weights) - mean).max() > 1e-4
 
 

@@ -9,11 +9,9 @@ from betafold_mlx.peptide.sequence import Peptide
 def leaving_atoms(peptide: Peptide) -> frozenset[tuple[int, str]]:
     """Return the heavy atoms that the stated bonds of a peptide cost it: 1-based places and names.
 
-    An atom that carries hydrogens gives one of them for a bond: the sulfur of a cysteine, the nitrogen of a lysine. The
-    carbon of an acid or an amide has none, and gives its OH or NH2: OD2 of Asp, OXT at the end of a chain.
+    An atom that carries hydrogens gives one of them for a bond: the sulfur of a cysteine, the nitrogen of a lysine.
+    The carbon of an acid or an amide has none, and gives its OH or NH2: OD2 of Asp, OXT at the end of a chain.
 
-    Examples
-    --------
     >>> from betafold_mlx.peptide.bonds import StatedBond
     >>> leaving_atoms(Peptide.parse("AKAAEA", bonds=[StatedBond(2, "NZ", 5, "CD")]))
     frozenset({(5, 'OE2')})

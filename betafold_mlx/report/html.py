@@ -34,25 +34,11 @@ def report_html(
     The same arguments give the same bytes. Every text of the user is escaped, and a content security policy lets
     nothing run but the scripts that are put in here.
 
-    Parameters
-    ----------
-    prediction : Prediction
-        Folded with ``details=True`` for the attention maps, the predicted distances and the torsion densities; without
-        these, the report says that they are not there. The first `betafold_mlx.report.view.MAX_MODELS` models
-        are shown.
-    command : str, optional
-        The command line that made it, to be shown.
-    viewer : Viewer or None
-        The 3D viewer to put in; by default the installed one. Without one there is a flat picture, and how to get one.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    OSError
-        Where the files of this package cannot be read.
+    A prediction that was folded with ``details=True`` has the attention maps, the predicted distances and the torsion
+    densities; without these, the report says that they are not there. The first `betafold_mlx.report.view.MAX_MODELS`
+    models are shown, with the command line that made them, where it is given. The 3D viewer is by default the
+    installed one; without one there is a flat picture, and how to get one. OSError where the files of this package
+    cannot be read.
     """
     if viewer == "installed":
         viewer = find_viewer()

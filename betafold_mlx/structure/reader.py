@@ -77,41 +77,26 @@ def find_structure_files(path: Path) -> list[Path]:
 def read_structure(
     path: Path, *, first_model_only: bool = True, guess_disulfides: bool = False
 ) -> StructureFile:
-    """Read the protein chains of a PDB or mmCIF file, plain or gzipped.
+    """Read the protein chains of the first model, or of every one, of a PDB or mmCIF file, plain or gzipped.
 
     A chain is cut at every residue that is not one of the 20 standard L residues (MSE counts as MET,
     force-field names of protonation states as their residue), that lacks one of N, CA, C, O, or that has
     unusable coordinates, and wherever C and the next N are not at bond length. Each piece is one `Backbone`.
     Caps, ligands, waters and nucleic acids are no part of a chain and are passed over.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    first_model_only : bool
-        Read the first model only, else every model.
-    guess_disulfides : bool
-        Where cysteines have no SG, infer their disulfides from the backbone.
+    A backbone's `id` is ``FILE_CHAIN``, as ``1le0_A``: the file name without its suffixes, then the
+    author's chain name (no ``_CHAIN`` where it is blank). ``.m2`` follows for model 2 where every model
+    is read, and ``:5-17`` (author's numbers of the first and last residue) where it is a piece of a cut
+    chain; ``~2`` tells apart chains of the same name.
 
-    Returns
-    -------
-    StructureFile
-        A backbone's `id` is ``FILE_CHAIN``, as ``1le0_A``: the file name without its suffixes, then the
-        author's chain name (no ``_CHAIN`` where it is blank). ``.m2`` follows for model 2 where every model
-        is read, and ``:5-17`` (author's numbers of the first and last residue) where it is a piece of a cut
-        chain; ``~2`` tells apart chains of the same name.
+    `kind` is ``segment`` for a piece of a cut chain and ``chain`` for a whole chain of more than 50
+    residues. For a whole chain of up to 50 residues it is ``free`` where no other protein chain of the
+    model is within `CONTACT`, ``oligomer`` where all such chains have up to 50 residues too, otherwise
+    ``bound``.
 
-        `kind` is ``segment`` for a piece of a cut chain and ``chain`` for a whole chain of more than 50
-        residues. For a whole chain of up to 50 residues it is ``free`` where no other protein chain of the
-        model is within `CONTACT`, ``oligomer`` where all such chains have up to 50 residues too, otherwise
-        ``bound``.
-
-        `disulfides` are within the backbone; `cyclic` is measured (`ring_closed`).
-
-    Raises
-    ------
-    BetafoldError
-        Where the file cannot be read, is damaged, or has no usable protein chain.
+    `disulfides` are within the backbone; where cysteines have no SG, `guess_disulfides` infers them from the
+    backbone. `cyclic` is measured (`ring_closed`). BetafoldError where the file cannot be read, is damaged, or has no
+    usable protein chain.
     """
     structure = parse_structure(Path(path), first_model_only=first_model_only)
     return read_parsed(path, structure, first_model_only=first_model_only, guess_disulfides=guess_disulfides)

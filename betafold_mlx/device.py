@@ -32,17 +32,9 @@ _of_thread = threading.local()
 
 
 def use_device(name: str | None) -> None:
-    """Compute on a device from here on; from Python, `mlx.core.set_default_device` does the same.
+    """Compute on ``gpu`` or ``cpu`` from here on; for None on MLX's own choice, the GPU where there is one.
 
-    Parameters
-    ----------
-    name : str or None
-        ``gpu``, ``cpu``, or None for MLX's own choice: the GPU where there is one.
-
-    Raises
-    ------
-    BetafoldError
-        There is no GPU that MLX can use.
+    From Python, `mlx.core.set_default_device` does the same. It is a BetafoldError where MLX can use no GPU.
     """
     if name is None:
         return
@@ -68,19 +60,8 @@ def _on_cpu() -> bool:
 def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Call a function on each item, on a CPU several at a time, and return the results in the order of the items.
 
-    A call from inside `function` does its items one after another.
-
-    Parameters
-    ----------
-    function : callable
-        Returns no lazy arrays, and reads none that were made elsewhere: a thread evaluates its own.
-    items : iterable
-        Its arguments.
-
-    Raises
-    ------
-    Exception
-        What `function` raised first, in the order of the items.
+    The function returns no lazy arrays, and reads none that were made elsewhere: a thread evaluates its own. A call
+    from inside it does its items one after another. What it raises first, in the order of the items, is raised.
     """
     items = list(items)
     inside = hasattr(_of_thread, "stream")

@@ -59,17 +59,7 @@ INLINE = Workers(InlineExecutor())
 def processes(number: int, begin: Callable[..., None], *arguments: Any) -> Iterator[Workers]:
     """Open worker processes, which end with this one; each has one thread of the BLAS.
 
-    Parameters
-    ----------
-    number : int
-        Of processes.
-    begin, arguments
-        A function that each worker calls first, and what with. It raises nothing.
-
-    Raises
-    ------
-    BetafoldError
-        A worker was killed.
+    Each calls `begin(*arguments)` first, which raises nothing. A worker that is killed is a BetafoldError.
     """
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
@@ -103,10 +93,7 @@ def _end_with_parent() -> None:
 def cluster(scheduler: str) -> Iterator[Workers]:
     """Open the workers of a Dask cluster, by the address of its scheduler. A lost worker's parts go to another.
 
-    Raises
-    ------
-    BetafoldError
-        Dask is not installed, the scheduler cannot be reached, or is lost.
+    It is a BetafoldError where Dask is not installed, or the scheduler cannot be reached or is lost.
     """
     try:
         from distributed import Client, KilledWorker

@@ -23,10 +23,7 @@ The largest mmCIF files of the wwPDB archive stay below it; a decompression bomb
 def read_bytes(path: Path) -> bytes:
     """Return the contents of a file, decompressed where its first bytes are those of gzip.
 
-    Raises
-    ------
-    BetafoldError
-        Where the file cannot be read, is a damaged gzip file or holds more than `MAX_BYTES`.
+    It is refused where it cannot be read, is a damaged gzip file or holds more than `MAX_BYTES`.
     """
     with open_binary(path) as handle:
         content = handle.read(MAX_BYTES + 1)
@@ -38,10 +35,7 @@ def read_bytes(path: Path) -> bytes:
 def read_lines(path: Path | None) -> Iterator[str]:
     """Yield the lines of a UTF-8 text file, or of standard input for None, decompressed where it is gzip.
 
-    Raises
-    ------
-    BetafoldError
-        As `read_bytes`, and where the file is not text.
+    It is refused as by `read_bytes`, and where it is not text.
     """
     with open_binary(path) as handle:
         for number, line in enumerate(iter(lambda: handle.readline(MAX_BYTES + 1), b""), start=1):
@@ -60,10 +54,7 @@ def read_lines(path: Path | None) -> Iterator[str]:
 def open_binary(path: Path | None) -> Iterator[BinaryIO]:
     """Open a file, or standard input for None, for reading its bytes, decompressed where it is gzip.
 
-    Raises
-    ------
-    BetafoldError
-        Where it cannot be read, or is a damaged gzip file: while it is opened, or while the block reads.
+    An error while it is opened, or while the block reads, is a BetafoldError.
     """
     try:
         with open(0 if path is None else path, "rb", closefd=path is not None) as raw:

@@ -75,12 +75,13 @@ class LeakageCheck:
         for window, fragment in _matches([each for _, each in turned], self._fragments):
             found.setdefault(turned[window][0], self._fragment_names[fragment])
 
+        count = len(self._peptides)
+        known = [peptide.sequence for peptide in self._peptides]
+        rings = [peptide.cyclic for peptide in self._peptides]
         for first in range(0, len(short), _TOGETHER):
             some = short[first : first + _TOGETHER]
-            both = [(record.sequence, record.cyclic) for record in self._peptides]
-            alike = alike_matrix(*zip(*both, *((sequences[n], cyclic[n]) for n in some), strict=True))
-            alike = alike[len(both) :, : len(both)]
-            for row, peptide in np.argwhere(alike).tolist():
+            alike = alike_matrix(known + [sequences[n] for n in some], rings + [cyclic[n] for n in some])
+            for row, peptide in np.argwhere(alike[count:, :count]).tolist():
                 found.setdefault(some[row], self._names[peptide])
 
         for index, record in word_matches(*sequence_words(sequences, cyclic), *self._words).tolist():

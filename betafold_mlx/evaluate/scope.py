@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from betafold_mlx.data.shuffle import shuffled
 from betafold_mlx.data.store import PEPTIDE_KINDS, Dataset
 from betafold_mlx.evaluate.batching import Say, fold_all
 from betafold_mlx.evaluate.items import FRAGMENT, Item, evenly_spread
@@ -58,15 +59,6 @@ def random_peptides(dataset: Dataset, count: int, rng: np.random.Generator) -> l
     shortest, longest = TRAINED_LENGTHS
     lengths = rng.integers(shortest, longest + 1, size=count)
     return [Peptide.of("".join(rng.choice(list(ALPHABET), size=length, p=shares))) for length in lengths]
-
-
-def shuffled(peptide: Peptide, rng: np.random.Generator) -> Peptide:
-    """Return the peptide with its residues in another order: rings stay rings, bonded cysteines stay where they are."""
-    letters = np.array(list(peptide.sequence))
-    bonded = {place - 1 for pair in peptide.disulfides for place in pair}
-    places = np.array([place for place in range(len(letters)) if place not in bonded])
-    letters[places] = letters[rng.permutation(places)]
-    return Peptide.of("".join(letters), cyclic=peptide.cyclic, disulfides=peptide.disulfides)
 
 
 def shuffled_items(

@@ -3,6 +3,9 @@
 The judge learns from them. They are made as `fold` makes candidates, but templates above an identity drawn for each
 batch are hidden, the structure itself always: what the judge sees must not be better than what a new peptide gets.
 
+A few batches are of shuffled sequences, compared with the structures of the real ones: for these no fold is right, and
+the judge should learn to see that.
+
 ``DECOYS/decoys_00000.safetensors`` ...  one batch each: the arrays of `JudgeInputs`, and ``lddt`` (B, S, L), ``rmsd``
 (B, S) in Angstrom, ``made`` (B, S) bool.
 """
@@ -10,6 +13,7 @@ batch are hidden, the structure itself always: what the judge sees must not be b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +21,7 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.data.sampling import SamplerConfig
+from betafold_mlx.data.shuffle import shuffled
 from betafold_mlx.data.store import Dataset
 from betafold_mlx.data.template_library import build_template_library
 from betafold_mlx.data.windows import WindowSampler
@@ -47,6 +52,9 @@ HIDDEN_IDENTITY = (0.3, 0.8)
 
 WITHOUT_TEMPLATES = 0.25
 """Share of the batches that see no templates at all."""
+
+SHUFFLED_EVERY = 8
+"""Every so many batches the sequences of one are shuffled."""
 
 
 class Decoys(NamedTuple):
@@ -104,6 +112,8 @@ def make_decoys(
         rng = np.random.default_rng([sampler.seed, number, 1])
         windows, padded = sampler.batch(number)
         windows = windows[:PEPTIDES]
+        if number % SHUFFLED_EVERY == SHUFFLED_EVERY - 1:
+            windows = [replace(window, peptide=shuffled(window.peptide, rng)) for window in windows]
         library = None if rng.random() < WITHOUT_TEMPLATES else templates
         batch = make_batch(windows, padded, featurizer)
         peptides, identity = [window.peptide for window in windows], rng.uniform(*HIDDEN_IDENTITY)

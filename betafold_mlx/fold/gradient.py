@@ -12,19 +12,22 @@ The energy of a structure is, in nats of one residue's worth each, the sum of
 - links: of each other stated bond the square of what its residues' CA are farther apart than it can reach.
 
 Derivatives are taken by hand: an order of magnitude cheaper than automatic ones through the reconstruction, and the
-value itself is never needed. Inside this package arrays end in residues and structures, (..., L, B): sums run over
-leading axes, one structure beside the other, so that none depends on its company.
+value itself is never needed. Arrays of atoms end in residues and structures, (..., L, B): sums run over leading axes,
+one structure beside the other, so that none depends on its company. Those of pairs begin with structures, (B, n, m):
+squared distances and the pulls that follow from weights w_ij on x_i - x_j are products of small matrices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
 
-from betafold_mlx.fold.restraints import Restraints
+from betafold_mlx.fold.restraints import CLASH_SEPARATION, Restraints
 from betafold_mlx.geometry.nerf import place_atoms, residue_constants, torsion_gradient
-from betafold_mlx.model.functions import exp_of_negative
+from betafold_mlx.model.functions import exp_of_negative, reciprocal_root
 from betafold_mlx.model.ramachandran import log_normaliser
 
 N, CA, C, OXYGEN, CB = range(5)
@@ -51,6 +54,13 @@ BRIDGE_CB, BRIDGE_CA = 3.85, (4.6, 6.4)
 
 LINK_SLACK = 0.85
 """Share of its reach that a bond of side chains is drawn to: chi angles need room to turn."""
+
+
+_GROUPS = (((CA, OXYGEN, CB), (CA, OXYGEN, CB)), ((N, C), (OXYGEN, CB)))
+"""Each contact stands in one of these products of atoms: both ways in the first, one way in the second."""
+
+_FAR = 1e6  # Angstrom^2, added to the squared distances of padding
+_FEW = 1e-6
 
 
 @dataclass(frozen=True)
@@ -80,10 +90,16 @@ class EnergyGradient:
         self.weights = weights
         self._bonds = bonds = restraints.bonds
         self._constants = residue_constants(bonds.residues, bonds.mask, bonds.d_residues)
-        self._distance = _last(restraints.distance)
-        self._stiffness = weights.distance * _last(_both_ways(restraints.tightness))
-        self._apart = _last(_both_ways(restraints.apart))
-        self._bridges = _last(_both_ways(bonds.bridges)).astype(mx.float32)
+        self._distance = restraints.distance
+        self._stiffness = weights.distance * _both_ways(restraints.tightness)
+        self._padding = mx.where(bonds.mask, 0.0, _FAR)[..., None]  # (B, L, 1)
+        place = mx.arange(bonds.mask.shape[1])
+        apart = (mx.abs(place[:, None] - place) >= CLASH_SEPARATION)[None]
+        if bonds.has_rings:
+            apart = _both_ways(restraints.apart)
+        self._contacts = [_closest(*group, apart) for group in _GROUPS]
+        if bonds.has_bridges:
+            self._bridges = _places(bonds.bridges)
         if bonds.reach is not None:
             self._reach = LINK_SLACK * _last(_both_ways(bonds.reach))
         self._omega = _last(restraints.omega)
@@ -145,15 +161,16 @@ class EnergyGradient:
         weights, bonds = self.weights, self._bonds
         atoms = self.atoms(torsions)
         ca = atoms[:, CA]
+        centred = (atoms - ca.mean(axis=1)[:, None, None]).transpose(3, 1, 2, 0)  # (B, 5, L, 3)
         pulls = [mx.zeros_like(ca) for _ in range(5)]  # on N, CA, C, O, CB: (3, L, B)
-        pulls[CA] = self._distance_pull(ca)
+        pulls[CA] = self._distance_pull(centred[:, CA])
         if bonds.has_bridges:
             for atom, pulled in self._bridge_pulls(atoms):
                 pulls[atom] = pulls[atom] + chemistry * weights.bridge * pulled
         if bonds.reach is not None:
             pulls[CA] = pulls[CA] + chemistry * weights.bridge * self._link_pull(ca)
         if sterics:
-            for atom, pulled in self._clash_pulls(atoms):
+            for atom, pulled in self._clash_pulls(centred):
                 pulls[atom] = pulls[atom] + chemistry * sterics * weights.clash * pulled
         if bonds.has_rings:
             for atom, pulled in self._ring_pulls(atoms):
@@ -164,19 +181,23 @@ class EnergyGradient:
         return slope + mx.concatenate([by_mixture, by_omega[None]])
 
     def _distance_pull(self, ca: mx.array) -> mx.array:
-        apart = _differences(ca, ca)
-        inverse = mx.rsqrt(mx.square(apart).sum(axis=0) + 1e-6)
+        square = mx.maximum(-_minus_square(ca, ca, 0.0, 0.0), _FEW)
         # stiffness * (d - mean) / d
-        return (self._stiffness * (1.0 - self._distance * inverse) * apart).sum(axis=2)
+        weight = self._stiffness * (1.0 - self._distance * reciprocal_root(square))
+        return _pulled(weight, ca, ca).transpose(2, 1, 0)
 
     def _bridge_pulls(self, atoms: mx.array) -> list[tuple[int, mx.array]]:
         low, high = BRIDGE_CA
+        first, second, stated = self._bridges  # (K, B)
+        place = mx.arange(atoms.shape[2])[:, None, None]
+        ends = (place == second).astype(mx.float32) - (place == first)  # (L, K, B)
         pulls = []
         for atom, near, far in ((CB, BRIDGE_CB, BRIDGE_CB), (CA, low, high)):
-            apart = _differences(atoms[:, atom], atoms[:, atom])
+            a, b = (mx.take_along_axis(atoms[:, atom], end[None], axis=1) for end in (first, second))
+            apart = b - a  # (3, K, B)
             d = mx.sqrt(mx.square(apart).sum(axis=0) + 1e-6)
             outside = mx.maximum(d - far, 0.0) - mx.maximum(near - d, 0.0)
-            pulls.append((atom, (2 * self._bridges * outside / d * apart).sum(axis=2)))
+            pulls.append((atom, ((2 * stated * outside / d * apart)[:, None] * ends).sum(axis=2)))
         return pulls
 
     def _link_pull(self, ca: mx.array) -> mx.array:
@@ -186,14 +207,21 @@ class EnergyGradient:
         return (2 * outside / d * apart).sum(axis=2)
 
     def _clash_pulls(self, atoms: mx.array) -> list[tuple[int, mx.array]]:
+        batch, _, length, _ = atoms.shape
         pulls = []
-        for a, b, closest in CONTACTS:
-            apart = _differences(atoms[:, a], atoms[:, b])
-            overlap = mx.maximum(closest**2 - mx.square(apart).sum(axis=0), 0.0)
-            pushed = overlap * (self._apart * (-1 / closest**2)) * apart  # (3, L, L, B)
-            pulls.append((a, pushed.sum(axis=2)))
-            if a != b:
-                pulls.append((b, -pushed.sum(axis=1)))
+        for (rows, columns), (reach, share) in zip(_GROUPS, self._contacts, strict=True):
+            both = [
+                atoms[:, mx.array(kinds)].reshape(batch, -1, 3)  # (B, n L, 3)
+                for kinds in ((rows,) if rows == columns else (rows, columns))
+            ]
+            far = mx.tile(self._padding, (1, len(rows), 1))
+            weight = share * mx.maximum(_minus_square(both[0], both[-1], far, far) + reach, 0.0)
+            sides = [(rows, _pulled(weight, both[0], both[-1]))]
+            if rows != columns:
+                sides.append((columns, _pulled(weight.swapaxes(1, 2), both[1], both[0])))
+            for kinds, pulled in sides:
+                of_kind = pulled.reshape(batch, len(kinds), length, 3).transpose(1, 3, 2, 0)
+                pulls += list(zip(kinds, of_kind, strict=True))
         return pulls
 
     def _ring_pulls(self, atoms: mx.array) -> list[tuple[int, mx.array]]:
@@ -226,3 +254,37 @@ def _both_ways(pairs: mx.array) -> mx.array:
 def _differences(a: mx.array, b: mx.array) -> mx.array:
     """(3, L, B), (3, L, B) -> (3, L, L, B)."""
     return a[:, :, None] - b[:, None]
+
+
+def _minus_square(a: mx.array, b: mx.array, far_a: mx.array | float, far_b: mx.array | float) -> mx.array:
+    """Return minus the squared distances of points (B, n, 3) and (B, m, 3) near the origin, less `far`: (B, n, m)."""
+    of_a, of_b = (mx.square(points).sum(axis=-1, keepdims=True) for points in (a, b))
+    ones = mx.ones_like(of_a)
+    left = mx.concatenate([2.0 * a, -(of_a + far_a), -ones], axis=-1)
+    return left @ mx.concatenate([b, mx.ones_like(of_b), of_b + far_b], axis=-1).swapaxes(1, 2)
+
+
+def _pulled(weight: mx.array, a: mx.array, b: mx.array) -> mx.array:
+    """Return the sums over j of w_ij (a_i - b_j): (B, n, m), (B, n, 3), (B, m, 3) -> (B, n, 3)."""
+    sums = weight @ mx.concatenate([b, mx.ones_like(b[..., :1])], axis=-1)
+    return sums[..., 3:] * a - sums[..., :3]
+
+
+def _closest(rows: Sequence[int], columns: Sequence[int], apart: mx.array) -> tuple[mx.array, mx.array]:
+    """Return c^2 of all pairs of atoms, (1 or B, n L, m L), -1 of those that cannot clash, and -1 / c^2, (n L, m L)."""
+    closest = {frozenset((a, b)): distance for a, b, distance in CONTACTS}
+    square = np.array([[closest[frozenset((a, b))] ** 2 for b in columns] for a in rows], dtype=np.float32)
+    length = apart.shape[1]
+    share = mx.array(-1.0 / np.kron(square, np.ones((length, length), dtype=np.float32)))
+    reach = mx.where(apart[:, None, :, None], mx.array(square)[:, None, :, None], -1.0)
+    return reach.reshape(-1, *share.shape), share
+
+
+def _places(bridges: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """Return the two residues of each bridge of (B, L, L), and 1, or 0 where there is none: (K, B) each."""
+    stated = [np.argwhere(one) for one in np.array(bridges)]
+    table = np.zeros((3, max(map(len, stated)), len(stated)), dtype=np.int32)
+    for column, pairs in enumerate(stated):
+        table[:, : len(pairs), column] = [*pairs.T, np.ones(len(pairs))]
+    first, second, real = map(mx.array, table)
+    return first, second, real.astype(mx.float32)

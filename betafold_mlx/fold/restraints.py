@@ -20,6 +20,9 @@ from betafold_mlx.peptide.sequence import Peptide
 CLOSE_IN_SEQUENCE = 2
 """Pairs nearer along the chain than this say nothing that the covalent geometry does not."""
 
+CLASH_SEPARATION = 3
+"""Residues along the chain from which on two atoms can clash."""
+
 VARIANCE_FLOOR = 0.25
 """Angstrom^2, added to each variance: half a bin's width, squared."""
 
@@ -139,7 +142,7 @@ def restraints_from(folded: Folded, inputs: ModelInputs, probability: mx.array |
         bonds=bonds,
         distance=mean,
         tightness=forward / (variance * mx.maximum(count, 1)[:, None, None]),
-        apart=pairs & (mx.minimum(separation, around) >= 3),
+        apart=pairs & (mx.minimum(separation, around) >= CLASH_SEPARATION),
         mixture=folded.mixture,
         defined=mx.stack([mask & (place > 0), inside], axis=-1),
         omega=folded.torsions[..., 2],

@@ -1,4 +1,4 @@
-"""Softmax, sigmoid and GELU for processors where the native operations are slow.
+"""Softmax, sigmoid, GELU and roots for processors where the native operations are slow.
 
 On a CPU under Linux, MLX computes `exp` and `erf` one element after another (10 and 25 ns each), but multiplies,
 adds and divides whole vectors (0.1 ns an element). There the functions are made of such cheap operations, with
@@ -49,6 +49,21 @@ def exp_of_negative(x: mx.array) -> mx.array:
     r = x - k * _LN2_HIGH - k * _LN2_LOW
     series = _polynomial(_EXP, r)
     return (series * r * r + r + 1.0) * power
+
+
+def reciprocal_root(x: mx.array) -> mx.array:
+    """Return 1 / sqrt(x) of float32 x > 0, within 5e-6.
+
+    Half of the exponent is subtracted from that of a constant, and Newton's method sharpens what comes out (C. Lomont,
+    Fast inverse square root, 2003).
+    """
+    if natively():
+        return mx.rsqrt(x)
+    root = mx.view(0x5F375A86 - mx.right_shift(mx.view(x, mx.int32), 1), mx.float32)
+    half = 0.5 * x
+    for _ in range(2):
+        root = root * (1.5 - half * root * root)
+    return root
 
 
 def softmax(scores: mx.array) -> mx.array:

@@ -28,7 +28,7 @@ from betafold_mlx.model.inputs import ModelInputs
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.templates.search import Hits
 
-TOGETHER = 128
+TOGETHER = 256
 """Structures minimised at a time: more of them fall out of the processor's cache."""
 
 MULTIPLE = 8

@@ -124,28 +124,22 @@ def torsion_gradient(atoms: mx.array, gradient: mx.array) -> mx.array:
     mx.array
         (3, L, B): phi, psi, omega.
     """
-    torque = cross_first(atoms, gradient)
-    force_behind = mx.cumsum(
-        gradient.sum(axis=1), axis=1, reverse=True
-    )  # (3, L, B): residue i and all after it
-    torque_behind = mx.cumsum(torque.sum(axis=1), axis=1, reverse=True)
+    both = mx.stack([gradient, cross_first(atoms, gradient)])  # forces and torques, (2, 3, 5, L, B)
+    behind = mx.cumsum(both.sum(axis=2), axis=2, reverse=True)  # (2, 3, L, B): residue i and all after it
     n, ca, c = (atoms[:, atom] for atom in range(3))
 
-    def turn(start: mx.array, end: mx.array, force: mx.array, torque: mx.array) -> mx.array:
-        axis = end - start
-        length = mx.sqrt(mx.maximum((axis * axis).sum(axis=0), 1e-12))
-        return (axis * (torque - cross_first(end, force))).sum(axis=0) / length  # (L, B)
-
     def next_residue(array: mx.array) -> mx.array:
-        return mx.concatenate([array[:, 1:], mx.zeros_like(array[:, :1])], axis=1)
+        return mx.concatenate([array[..., 1:, :], mx.zeros_like(array[..., :1, :])], axis=-2)
 
-    after = next_residue(force_behind), next_residue(torque_behind)
-    phi = turn(n, ca, force_behind, torque_behind)
-    phi = mx.concatenate([mx.zeros_like(phi[:1]), phi[1:]])  # phi of the first residue moves nothing
-    psi = turn(ca, c, after[0] + gradient[:, 3], after[1] + torque[:, 3])
-    # At the end of a chain omega's bond leads nowhere, and nothing lies behind it.
-    omega = turn(c, next_residue(n), *after)
-    return mx.stack([phi, psi, omega])
+    # Of phi, psi and omega: at the end of a chain omega's bond leads nowhere, and nothing lies behind it.
+    after = next_residue(behind)
+    force, torque = mx.stack([behind, after + both[:, :, 3], after], axis=2)  # (3, 3, L, B)
+    end = mx.stack([ca, c, next_residue(n)], axis=1)
+    axis = end - mx.stack([n, ca, c], axis=1)
+    length = mx.sqrt(mx.maximum((axis * axis).sum(axis=0), 1e-12))
+    slopes = (axis * (torque - cross_first(end, force))).sum(axis=0) / length
+    first = mx.array([0.0, 1.0, 1.0])[:, None, None]  # phi of the first residue moves nothing
+    return mx.concatenate([slopes[:, :1] * first, slopes[:, 1:]], axis=1)
 
 
 @mx.custom_function
@@ -174,13 +168,13 @@ def _place_frames(c: mx.array, s: mx.array, constants: mx.array) -> tuple[mx.arr
     if length == 1:
         return identity, origin
     # Across each bond: three turns, about CA-C by psi, about C-N by omega, about N-CA by phi of the next
-    # residue.
+    # residue. From C to the next N, in the frame of this residue; from that N to its CA; and from that CA to its C,
+    # which are the next residue's own axes.
     here, there = constants[:, :-1], constants[:, 1:]  # (16, L - 1, B)
-    # From C to the next N, in the frame of this residue; from that N to its CA; and from that CA to its C, which are
-    # the next residue's own axes.
-    to_n = _turn(c[1, :-1], s[1, :-1], here[_COS_CA_C_N], here[_SIN_CA_C_N])
-    to_ca = multiply_first(to_n, _turn(c[2, :-1], s[2, :-1], there[_COS_C_N_CA], there[_SIN_C_N_CA]))
-    to_c = multiply_first(to_ca, _turn(c[0, 1:], s[0, 1:], there[_COS_N_CA_C], there[_SIN_N_CA_C]))
+    turned = [mx.stack([each[1, :-1], each[2, :-1], each[0, 1:]]) for each in (c, s)]
+    to_n, turn_to_ca, turn_to_c = _turns(*turned, here[_CA_C_N], there[_C_N_CA], there[_N_CA_C])
+    to_ca = multiply_first(to_n, turn_to_ca)
+    to_c = multiply_first(to_ca, turn_to_c)
     step = to_n[:, 0] * there[_C_N] + to_ca[:, 0] * there[_N_CA]  # (3, L - 1, B), from C to the next CA
     step = mx.concatenate([step[:1] + here[_CA_C], step[1:]])  # from CA to the next CA
 
@@ -190,21 +184,23 @@ def _place_frames(c: mx.array, s: mx.array, constants: mx.array) -> tuple[mx.arr
     return rotations, mx.concatenate([origin, mx.cumsum(steps, axis=1)], axis=1)
 
 
-def _turn(c: mx.array, s: mx.array, cosine: mx.array, sine: mx.array) -> mx.array:
-    """Return the rotations from one bond's axes to the next bond's: (3, 3, ...).
+def _turns(c: mx.array, s: mx.array, *angles: mx.array) -> list[mx.array]:
+    """Return the rotations from one bond's axes to the next bond's: one (3, 3, ...) for each bond angle.
 
     A bond's x axis points along it, its y axis towards the atom before it. The next bond leaves at the bond
-    angle given by its cosine and sine, turned by the torsion whose cosine and sine are c and s: Rx(torsion)
-    Rz(pi - angle).
+    angle given by its cosine and sine (2, ...), turned by the torsion whose cosine and sine are c and s (angles, ...):
+    Rx(torsion) Rz(pi - angle).
     """
+    cosine, sine = mx.stack(angles, axis=1)
     zero = mx.zeros_like(c)
-    rows = [[-cosine, -sine, zero], [sine * c, -cosine * c, -s], [sine * s, -cosine * s, c]]
-    return mx.stack([mx.stack(row) for row in rows])
+    entries = [-cosine, -sine, zero, sine * c, -cosine * c, -s, sine * s, -cosine * s, c]
+    return list(mx.stack(entries).reshape(3, 3, *c.shape).swapaxes(0, 2).swapaxes(1, 2))
 
 
 def cross_first(a: mx.array, b: mx.array) -> mx.array:
     """Return the cross products of vectors (3, ...)."""
-    return mx.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+    a, b = mx.concatenate([a, a[:2]]), mx.concatenate([b, b[:2]])
+    return a[1:4] * b[2:5] - a[2:5] * b[1:4]
 
 
 def multiply_first(a: mx.array, b: mx.array) -> mx.array:
@@ -259,6 +255,6 @@ def _residue_table() -> np.ndarray:
 
 # Columns of the residue table, in the order of `_residue_table`.
 _N_X, _N_Y, _O_X, _O_RADIUS, _CB_X, _CB_Y, _CB_Z, _CA_C, _C_N, _N_CA = range(10)
-_COS_CA_C_N, _SIN_CA_C_N, _COS_C_N_CA, _SIN_C_N_CA, _COS_N_CA_C, _SIN_N_CA_C = range(10, 16)
+_CA_C_N, _C_N_CA, _N_CA_C = slice(10, 12), slice(12, 14), slice(14, 16)  # cosines and sines of angles
 _RESIDUE_TABLE = _residue_table()
 _PRE_PRO, _D = len(_RESIDUE_TABLE) // 4, len(_RESIDUE_TABLE) // 2  # rows further down

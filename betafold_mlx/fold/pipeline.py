@@ -34,8 +34,9 @@ from betafold_mlx.model.judge import Judge
 from betafold_mlx.peptide.cap_bonds import cap_column, has_cap_bond, with_cap_atoms
 from betafold_mlx.peptide.sequence import Peptide
 from betafold_mlx.structure.secondary import assign_secondary_structures
+from betafold_mlx.templates.alignment import best_scores, score_table
 from betafold_mlx.templates.library import TemplateLibrary
-from betafold_mlx.templates.search import MIN_TRUST, Hits, best_scores, find_bonds, score_table, search
+from betafold_mlx.templates.search import MIN_TRUST, Hits, find_bonds, search
 from betafold_mlx.templates.stretches import cut_stretches
 
 if TYPE_CHECKING:

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betafold_mlx.model import functions
-from betafold_mlx.model.functions import cross_entropy, exp_of_negative, gelu, natively, sigmoid, softmax
+from betafold_mlx.model.functions import (
+    cross_entropy,
+    exp_of_negative,
+    gelu,
+    natively,
+    reciprocal_root,
+    sigmoid,
+    softmax,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +43,11 @@ def test_exp_is_better_than_the_native_one():
 def test_exp_ends_in_zero_and_begins_with_one():
     x = mx.array([-mx.inf, mx.finfo(mx.float32).min, -1e4, -88.0, 0.0, -0.0])
     assert exp_of_negative(x).tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_a_reciprocal_root_from_squared_rounding_errors_to_squared_lengths():
+    x = np.geomspace(1e-6, 1e6, 300_001).astype(np.float32)
+    assert relative(reciprocal_root(mx.array(x)), 1 / np.sqrt(x.astype(np.float64))) < 5e-6
 
 
 def test_gelu():

@@ -12,18 +12,14 @@ from template_helpers import library_of, random_sequence
 
 from betafold_mlx.peptide.sequence import ALPHABET, Peptide
 from betafold_mlx.peptide.substitution import BLOSUM62
+from betafold_mlx.templates.alignment import BONDED_MATCH, BONDED_MISMATCH, align, best_scores, score_table
 from betafold_mlx.templates.search import (
     ALIGNED,
-    BONDED_MATCH,
-    BONDED_MISMATCH,
     TRUST_OTHER,
     TRUST_RICH,
-    align,
-    best_scores,
     bonded_pairs,
     find_bonds,
     matched_disulfides,
-    score_table,
     search,
 )
 

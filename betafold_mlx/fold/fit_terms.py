@@ -19,11 +19,11 @@ Energy = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Torsions (B, L, 3) -> energy (B,), its gradient (B, 3 L) and the Gauss-Newton matrix (B, 3 L, 3 L)."""
 
 
-def lower_energy(energy: Energy, torsions: np.ndarray, steps: int, enough: float = 0.0) -> None:
+def lower_energy(energy: Energy, torsions: np.ndarray, steps: int, enough: float = 0.0) -> np.ndarray:
     """Lower the energy of torsions (B, L, 3), which are changed in place, by Levenberg-Marquardt steps.
 
     A chain that a good step lowers by less than `enough` has ended, and stays as it is, whatever its company still
-    does.
+    does. Returns which chains have: (B,) bool.
     """
     value, gradient, matrix = energy(torsions)
     damping = np.full(len(value), FIRST_DAMPING)
@@ -43,6 +43,7 @@ def lower_energy(energy: Energy, torsions: np.ndarray, steps: int, enough: float
         if ended.all():
             break
         damping = np.clip(np.where(better, damping / 5, damping * 5), MIN_DAMPING, MAX_DAMPING)
+    return ended
 
 
 def clash_gradient(

@@ -11,6 +11,7 @@ has the hand of the targets, and reaches them in a dozen steps (Marquardt, J. So
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from typing import NamedTuple
@@ -49,6 +50,9 @@ class Stage(NamedTuple):
 
 STAGES = (Stage(12, 0.0, 0.3, 0.6), Stage(12, 30.0, 0.05, 0.2))
 """A chain first finds its shape, through itself where it must, then makes room and closes."""
+
+ENOUGH, LOOK_EVERY = 0.05, 4
+"""Nats: a step that gains less is the last one of a chain; and steps after which this is looked at."""
 
 
 class FitTargets(NamedTuple):
@@ -96,10 +100,19 @@ def fit_torsions(
     numpy.ndarray
         (B, L, 3) float64 radians.
     """
-    problem = _Problem(start, freedom, targets, bonds)
-    torsions = problem.start.copy()
+    whole = _Problem(start, freedom, targets, bonds)
+    torsions = whole.start.copy()
     for stage in stages:
-        lower_energy(functools.partial(problem._energy, stage=stage), torsions, stage.steps)
+        going, problem = np.arange(len(torsions)), whole
+        for first in range(0, stage.steps, LOOK_EVERY):  # chains that have ended are left behind
+            lowered = torsions[going]
+            steps = min(LOOK_EVERY, stage.steps - first)
+            ended = lower_energy(functools.partial(problem._energy, stage=stage), lowered, steps, ENOUGH)
+            torsions[going] = lowered
+            if ended.all():
+                break
+            if ended.any():
+                going, problem = going[~ended], problem.part(~ended)
     return torsions
 
 
@@ -118,6 +131,22 @@ class _Problem:
         # What is far along an open chain is never near around it.
         self._around = mx.array(np.where(np.array(bonds.cyclic), length, 4 * mask.shape[1]))
         self._stretches = _stretches_of(bonds)
+
+    def part(self, keep: np.ndarray) -> _Problem:
+        """Return the problem of some of the chains: `keep` is (B,) bool."""
+        part, rows = copy.copy(self), mx.array(np.flatnonzero(keep))
+        part.start, part._stiffness, part._weight = (
+            self.start[keep],
+            self._stiffness[keep],
+            self._weight[keep],
+        )
+        part._targets, part._around = self._targets[keep], self._around[rows]
+        part._mask, part._constants = self._mask[:, rows], self._constants[..., rows]
+        residues, limits, stated = (
+            of[keep] for of in (self._stretches.residues, self._stretches.range, self._stretches.stated)
+        )
+        part._stretches = self._stretches._replace(residues=residues, range=limits, stated=stated)
+        return part
 
     def _centred(self, points: np.ndarray) -> np.ndarray:
         return (points - weighted_mean(points, self._weight)) * self._weight[..., None]

@@ -238,9 +238,11 @@ class Network(nn.Module):
         pro = functional.pad((residues[:, 1:] == ideal.PRO) & mask[:, 1:], (0, 1))
         k = self.table[residues + pro * (len(self.table) // 2)].permute(2, 0, 1)
         here, there = k[..., :-1], k[..., 1:]
-        to_n = turn(psi[:, :-1], here[nerf._COS_CA_C_N], here[nerf._SIN_CA_C_N])
-        to_ca = multiply(to_n, turn(omega[:, :-1], there[nerf._COS_C_N_CA], there[nerf._SIN_C_N_CA]))
-        rotations = multiply(to_ca, turn(phi[:, 1:], there[nerf._COS_N_CA_C], there[nerf._SIN_N_CA_C]))
+        to_n = turn(psi[:, :-1], here[nerf._CA_C_N.start], here[nerf._CA_C_N.start + 1])
+        to_ca = multiply(to_n, turn(omega[:, :-1], there[nerf._C_N_CA.start], there[nerf._C_N_CA.start + 1]))
+        rotations = multiply(
+            to_ca, turn(phi[:, 1:], there[nerf._N_CA_C.start], there[nerf._N_CA_C.start + 1])
+        )
         step = to_n[:, 0] * there[nerf._C_N] + to_ca[:, 0] * there[nerf._N_CA]
         step = torch.cat([step[:1] + here[nerf._CA_C], step[1:]])
         shift = 1

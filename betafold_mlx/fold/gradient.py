@@ -97,7 +97,7 @@ class EnergyGradient:
         apart = (mx.abs(place[:, None] - place) >= CLASH_SEPARATION)[None]
         if bonds.has_rings:
             apart = _both_ways(restraints.apart)
-        self._contacts = [_closest(*group, apart) for group in _GROUPS]
+        self._contacts = [_closest(rows, columns, apart) for rows, columns in _GROUPS]
         if bonds.has_bridges:
             self._bridges = _places(bonds.bridges)
         if bonds.reach is not None:

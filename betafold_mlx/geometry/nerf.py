@@ -191,7 +191,7 @@ def _turns(c: mx.array, s: mx.array, *angles: mx.array) -> list[mx.array]:
     angle given by its cosine and sine (2, ...), turned by the torsion whose cosine and sine are c and s (angles, ...):
     Rx(torsion) Rz(pi - angle).
     """
-    cosine, sine = mx.stack(angles, axis=1)
+    cosine, sine = mx.stack(list(angles), axis=1)
     zero = mx.zeros_like(c)
     entries = [-cosine, -sine, zero, sine * c, -cosine * c, -s, sine * s, -cosine * s, c]
     return list(mx.stack(entries).reshape(3, 3, *c.shape).swapaxes(0, 2).swapaxes(1, 2))

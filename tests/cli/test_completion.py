@@ -9,8 +9,9 @@ import sys
 
 import click
 import pytest
-from cli_helpers import HEAVY, commands, read_terminal, run
+from cli_helpers import HEAVY, commands, read_terminal
 
+from betafold_mlx.cli.main import main
 from betafold_mlx.fold import registry as zoo
 from betafold_mlx.lab.runner import EXPERIMENTS
 
@@ -18,8 +19,14 @@ SHELLS = ("bash", "zsh", "fish")
 CONTEXTS = list(commands())
 
 
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return ended.value.code, *capsys.readouterr()
+
+
 @pytest.fixture
-def complete(monkeypatch):
+def complete(capsys, monkeypatch):
     """Ask as the script of a shell asks; return what it would offer: (kind, value) -> description."""
 
     def ask(line, shell="bash"):
@@ -27,7 +34,7 @@ def complete(monkeypatch):
         monkeypatch.setenv("_BETAFOLD_MLX_COMPLETE", f"{shell}_complete")
         monkeypatch.setenv("COMP_WORDS", line)
         monkeypatch.setenv("COMP_CWORD", words[-1] if shell == "fish" else str(len(words) - 1))
-        code, out, err = run()
+        code, out, err = call(capsys)
         assert (code, err) == (0, "")
         lines = [line for line in out.split("\n") if line]
         if shell == "zsh":
@@ -164,8 +171,8 @@ def test_completing_loads_no_numeric_library():
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_script_is_whole_and_of_this_program(shell, tmp_path):
-    code, out, _ = run("completion", shell)
+def test_the_script_is_whole_and_of_this_program(capsys, shell, tmp_path):
+    code, out, _ = call(capsys, "completion", shell)
     assert code == 0 and "betafold-mlx" in out and f"_BETAFOLD_MLX_COMPLETE={shell}_complete" in out
     program = shutil.which(shell)
     if program is None:

@@ -6,8 +6,7 @@ One after another, an answer has the same bytes in any company: products of matr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
@@ -15,11 +14,11 @@ import numpy as np
 from betafold_mlx.fold.confidence import confidence_features
 from betafold_mlx.fold.ensemble import NOTHING, Ensemble
 from betafold_mlx.fold.foreign import has_foreign, other_hand, read_foreign
+from betafold_mlx.fold.joining import joined
 from betafold_mlx.fold.judging import judge_inputs
 from betafold_mlx.model.folding import Folded, FoldingModel
 from betafold_mlx.model.inputs import ModelInputs, collate
 from betafold_mlx.model.judge import Judge, JudgeInputs
-from betafold_mlx.model.ramachandran import TorsionMixture
 from betafold_mlx.peptide.sequence import Peptide, residue_ids
 from betafold_mlx.templates.search import Hits
 
@@ -39,7 +38,7 @@ def ask(
         inputs_of, answers_of = zip(
             *(ask(network, embedder, [each], details) for each in peptides), strict=True
         )
-        return _joined(inputs_of), _joined(answers_of)
+        return joined(inputs_of), joined(answers_of)
     inputs = collate(peptides)
     length = inputs.mask.shape[1]
 
@@ -52,19 +51,6 @@ def ask(
     if any(map(has_foreign, peptides)):
         return inputs._replace(d_residues=other_hand(peptides, length)), read_foreign(answers, peptides)
     return inputs, answers([peptide.sequence for peptide in peptides])
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    """Return tuples of arrays of one peptide each as one of them all."""
-    first = parts[0]
-    if first is None:
-        return None
-    if isinstance(first, mx.array):
-        return mx.concatenate(list(parts))
-    if isinstance(first, TorsionMixture):  # its states are the same for all
-        return replace(first, log_weights=mx.concatenate([part.log_weights for part in parts]))
-    values = list(map(_joined, zip(*parts, strict=True)))
-    return values if isinstance(first, list) else type(first)(*values)
 
 
 def score(

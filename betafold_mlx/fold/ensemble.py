@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
+from betafold_mlx.fold.fitting import fit_together
 from betafold_mlx.fold.linking import chi_columns, close_links
 from betafold_mlx.fold.minimise import (
     BONDED_STEPS,
@@ -19,9 +20,9 @@ from betafold_mlx.fold.minimise import (
     draw_starts,
     minimise,
 )
-from betafold_mlx.fold.restraints import Restraints, restraints_from, take, with_links
-from betafold_mlx.fold.threads import blend, thread
-from betafold_mlx.fold.traces import trace_starts
+from betafold_mlx.fold.restraints import Restraints, join, restraints_from, take, with_links
+from betafold_mlx.fold.threads import Threads, blend, thread
+from betafold_mlx.fold.traces import likelier_hand, trace_fit
 from betafold_mlx.model.folding import Folded
 from betafold_mlx.model.functions import softmax
 from betafold_mlx.model.inputs import ModelInputs
@@ -131,15 +132,11 @@ def refine(
 
     grouped = torsions.reshape(batch, samples, *torsions.shape[1:])
     source = np.full((batch, samples), NETWORK)
+    traced_rows, threaded = _shaped(restraints, threads, seed, effort, traced, peptides)
     if traced:
-        starts = trace_starts(restraints, seed)
-        following, _ = fit(starts, restraints, np.arange(batch), effort, GENTLE, peptides)
-        grouped = np.concatenate([grouped, following[:, None]], axis=1)
+        grouped = np.concatenate([grouped, traced_rows[:, None]], axis=1)
         source = np.concatenate([source, np.full((batch, 1), TRACE)], axis=1)
     if threads is not None:
-        of_threads = [peptides[row] for row in threads.rows] if peptides else ()
-        every = np.arange(len(threads.rows))
-        threaded, _ = fit(threads.torsions, threads.restraints, every, effort, GENTLE, of_threads)
         grouped, source = _beside(grouped, source, threaded, threads.rows, threads.hits)
     candidates = grouped.shape[1]
     every = np.repeat(np.arange(batch), candidates)
@@ -155,6 +152,36 @@ def refine(
         source,
         grouped[..., 3:] if grouped.shape[-1] > 3 else None,
     )
+
+
+def _shaped(
+    restraints: Restraints,
+    threads: Threads | None,
+    seed: int,
+    effort: int,
+    traced: bool,
+    peptides: Sequence[Peptide],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the candidates that start from a shape, those of traces and of threads, fitted and minimised together."""
+    sources, fits, whose = [], [], list(peptides)
+    if traced:
+        sources.append(restraints)
+        fits.append(trace_fit(restraints, seed))
+    if threads is not None:
+        sources.append(threads.restraints)
+        fits.append(threads.fit)
+        of_threads = [peptides[row] for row in threads.rows] if peptides else []
+        whose = [*(peptides if traced else ()), *of_threads]
+    if not fits:
+        return np.zeros(0), np.zeros(0)
+    fitted = fit_together(fits)
+    starts = [mx.array(each.astype(np.float32)) for each in fitted]
+    if traced:
+        starts[0] = likelier_hand(fitted[0], restraints)
+    number = len(starts[0]) if traced else 0
+    every = np.arange(sum(map(len, starts)))
+    torsions, _ = fit(mx.concatenate(starts), join(sources), every, effort, GENTLE, whose)
+    return torsions[:number], torsions[number:]
 
 
 def _beside(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -21,6 +22,7 @@ import numpy as np
 
 from betafold_mlx.fold.fit_terms import chain_matrix, clash_gradient, lower_energy, weighted_mean
 from betafold_mlx.fold.gradient import BRIDGE_CA, CA, CB, RING_PAIRS
+from betafold_mlx.fold.joining import joined
 from betafold_mlx.fold.restraints import Bonds
 from betafold_mlx.geometry.nerf import place_atoms, residue_constants, torsion_gradient
 from betafold_mlx.geometry.spread import rotations_onto
@@ -55,6 +57,10 @@ ENOUGH, LOOK_EVERY = 0.05, 4
 """Nats: a step that gains less is the last one of a chain; and steps after which this is looked at."""
 
 
+TARGET_WIDTH = 0.5
+"""Angstrom, of a C-alpha about that of a template or a trace."""
+
+
 class FitTargets(NamedTuple):
     """Where C-alphas are to lie, in B chains padded to L residues.
 
@@ -71,6 +77,26 @@ class FitTargets(NamedTuple):
     ca: np.ndarray
     weight: np.ndarray
     width: float
+
+
+class Fit(NamedTuple):
+    """A fit of B chains: what `fit_torsions` takes."""
+
+    start: np.ndarray
+    freedom: np.ndarray
+    targets: FitTargets
+    bonds: Bonds
+
+
+def fit_together(fits: Sequence[Fit]) -> list[np.ndarray]:
+    """Return what `fit_torsions` makes of each, in one go; their chains have one padded length, targets one width."""
+    start, freedom, ca, weight = (
+        np.concatenate(arrays)
+        for arrays in zip(*((fit.start, fit.freedom, *fit.targets[:2]) for fit in fits), strict=True)
+    )
+    targets = FitTargets(ca, weight, fits[0].targets.width)
+    torsions = fit_torsions(start, freedom, targets, joined([fit.bonds._replace(reach=None) for fit in fits]))
+    return np.split(torsions, np.cumsum([len(fit.start) for fit in fits])[:-1])
 
 
 def fit_torsions(

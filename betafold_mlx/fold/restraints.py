@@ -8,6 +8,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.fold.joining import joined
 from betafold_mlx.geometry import ideal
 from betafold_mlx.geometry.links import link_reach
 from betafold_mlx.model.folding import Folded
@@ -220,3 +221,19 @@ def _ring_of(inputs: ModelInputs) -> mx.array:
         for row in closed:
             distances[row] = ring_distances(int(residues[row, last[row]]), int(residues[row, 0]))
     return mx.array(distances)
+
+
+def join(parts: Sequence[Restraints]) -> Restraints:
+    """Return the restraints of several batches as those of one."""
+    if any(part.bonds.reach is not None for part in parts):
+        none = [mx.zeros(part.bonds.bridges.shape) for part in parts]
+        reach = [
+            zero if part.bonds.reach is None else part.bonds.reach
+            for part, zero in zip(parts, none, strict=True)
+        ]
+        parts = [
+            part._replace(bonds=part.bonds._replace(reach=each))
+            for part, each in zip(parts, reach, strict=True)
+        ]
+    whole: Restraints = joined(parts)
+    return whole

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.fitting import FitTargets, fit_torsions
+from betafold_mlx.fold.fitting import TARGET_WIDTH, Fit, FitTargets
 from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import VARIANCE_FLOOR, Restraints, take
 from betafold_mlx.model.heads import EDGES, OUTERMOST
@@ -16,9 +16,6 @@ from betafold_mlx.templates.search import MIN_TRUST, Hit, Hits
 
 DISTANCE_WIDTH = 1.0
 """Angstrom: standard deviation of a distance about that of a template that is right."""
-
-TARGET_WIDTH = 0.5
-"""Angstrom, of a C-alpha about that of the template."""
 
 KNOWN_FREEDOM, UNKNOWN_FREEDOM, OMEGA_FREEDOM = math.radians(12.0), math.radians(40.0), math.radians(6.0)
 """How readily torsions turn that the template has, and those that it lacks."""
@@ -37,15 +34,15 @@ class Threads(NamedTuple):
         (C,) int, the peptide of each candidate.
     hits : numpy.ndarray
         (C,) int, the number of its hit among those of the peptide.
-    torsions : mx.array
-        (C, L, 3) radians, on the template where it is aligned.
+    fit : Fit
+        That lays their chains on the templates.
     restraints : Restraints
         Of the C candidates: distances of the template where it is aligned, of the network elsewhere.
     """
 
     rows: np.ndarray
     hits: np.ndarray
-    torsions: mx.array
+    fit: Fit
     restraints: Restraints
 
 
@@ -150,12 +147,12 @@ def thread(hits: Hits, restraints: Restraints, seed: int) -> Threads | None:
         told = ~np.isnan(between)
         distance[c][told] = between[told]
         tightness[c][told & (tightness[c] > 0)] = 1.0 / ((DISTANCE_WIDTH**2 + VARIANCE_FLOOR) * count[c])
-    threaded = fit_torsions(start, freedom, FitTargets(ca, weight, TARGET_WIDTH), own.bonds)
+    laid = Fit(start, freedom, FitTargets(ca, weight, TARGET_WIDTH), own.bonds)
     told_restraints = own._replace(
         distance=mx.array(distance), tightness=mx.array(tightness), omega=mx.array(omega)
     )
     numbers = np.array([number for _, number, _ in jobs])
-    return Threads(rows, numbers, mx.array(threaded.astype(np.float32)), told_restraints)
+    return Threads(rows, numbers, laid, told_restraints)
 
 
 def _beside_aligned(hit: Hit) -> np.ndarray:

@@ -13,7 +13,7 @@ import math
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.fitting import FitTargets, fit_torsions
+from betafold_mlx.fold.fitting import TARGET_WIDTH, Fit, FitTargets
 from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import Restraints, take
 
@@ -23,30 +23,30 @@ CA_STEP = 3.8
 ROUNDS = 60
 """Of the scaling."""
 
-TRACE_WIDTH = 0.5
-"""Angstrom, of a C-alpha about that of the trace."""
-
 FREEDOM, OMEGA_FREEDOM = math.radians(60.0), math.radians(6.0)
 """How readily phi and psi, and omega, turn from the network's most likely torsions."""
 
 
-def trace_starts(restraints: Restraints, seed: int) -> mx.array:
-    """Return the torsions (B, L, 3), radians, that follow the restrained distances of each of B peptides."""
-    batch = len(restraints.bonds.mask)
+def trace_fit(restraints: Restraints, seed: int) -> Fit:
+    """Return the fit of 2 B chains to the traces that the distances of B peptides ask for, and their mirror images."""
     traces = place_trace(*trace_distances(restraints))  # (B, L, 3)
-    rows = np.repeat(np.arange(batch), 2)
+    rows = np.repeat(np.arange(len(traces)), 2)
     both = np.stack([traces, traces * [-1.0, 1.0, 1.0]], axis=1).reshape(-1, *traces.shape[1:])
     own = take(restraints, rows)
     start = np.array(draw_starts(restraints, rows, np.zeros(len(rows), dtype=int), seed))
     freedom = np.full(start.shape, FREEDOM)
     freedom[..., 2] = OMEGA_FREEDOM
-    real = np.array(own.bonds.mask)
-    fitted = mx.array(
-        fit_torsions(start, freedom, FitTargets(both, real, TRACE_WIDTH), own.bonds).astype(np.float32)
-    )
-    density = own.mixture.log_density(fitted[..., :2], own.defined)
+    return Fit(start, freedom, FitTargets(both, np.array(own.bonds.mask), TARGET_WIDTH), own.bonds)
+
+
+def likelier_hand(fitted: np.ndarray, restraints: Restraints) -> mx.array:
+    """Return of the torsions (2 B, L, 3) fitted to both hands of a trace those that are likelier: (B, L, 3) radians."""
+    batch = len(fitted) // 2
+    angles = mx.array(fitted.astype(np.float32))
+    own = take(restraints, np.repeat(np.arange(batch), 2))
+    density = own.mixture.log_density(angles[..., :2], own.defined)
     likely = np.array((density * own.bonds.mask).sum(axis=1)).reshape(batch, 2)
-    return fitted[mx.array(2 * np.arange(batch) + likely.argmax(axis=1))]
+    return angles[mx.array(2 * np.arange(batch) + likely.argmax(axis=1))]
 
 
 def trace_distances(restraints: Restraints) -> tuple[np.ndarray, np.ndarray]:

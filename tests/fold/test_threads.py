@@ -10,6 +10,7 @@ from synthetic import HELIX, STRAND, toy_model
 from template_helpers import library_of
 
 from betafold_mlx.fold.ensemble import NETWORK, NOTHING, TRACE, refine
+from betafold_mlx.fold.fitting import fit_together
 from betafold_mlx.fold.restraints import restraints_from
 from betafold_mlx.fold.threads import MIN_TRUST, THREADS, blend, template_distances, thread
 from betafold_mlx.model.functions import softmax
@@ -69,9 +70,10 @@ def test_a_peptide_threaded_through_its_own_structure_comes_back():
     templates[1].clear()
     threads = thread(templates, restraints_from(answer, inputs), 0)
     assert threads.rows.tolist() == [0, 0, 2, 2] and threads.hits.tolist() == [0] * 4
+    (laid,) = fit_together([threads.fit])
     for candidate, row in enumerate(threads.rows.tolist()):
         entry = templates[row][0].entry
-        assert off(threads.torsions[candidate], peptides[row], entry) < 0.3
+        assert off(laid[candidate], peptides[row], entry) < 0.3
         # Its restraints are the distances of the template; where nothing is restrained nothing is now.
         n = len(peptides[row])
         distances = template_distances(templates[row][0], inputs.mask.shape[1])
@@ -130,7 +132,7 @@ def test_where_a_template_is_silent_candidates_differ():
     (hit,) = templates[0]
     assert hit.query.min() in (4, 5) and hit.query.max() in (22, 23)
     threads = thread(templates, restraints_from(answer, inputs), 0)
-    first, second = np.array(threads.torsions, dtype=float)
+    first, second = fit_together([threads.fit])[0]
     apart = np.abs(np.angle(np.exp(1j * (first - second))))
     assert apart[6:22].max() < 0.3 and apart[:4, :2].max() > 0.5 and apart[24:28, :2].max() > 0.5
     ca = LIBRARY.ca[LIBRARY.rows(hit.entry)][hit.template]

@@ -9,8 +9,9 @@ import pytest
 from synthetic import HELIX, STRAND, toy_model
 
 from betafold_mlx.fold.ensemble import NETWORK, TRACE, refine
+from betafold_mlx.fold.fitting import fit_together
 from betafold_mlx.fold.restraints import restraints_from
-from betafold_mlx.fold.traces import CA_STEP, place_trace, trace_distances, trace_starts
+from betafold_mlx.fold.traces import CA_STEP, likelier_hand, place_trace, trace_distances, trace_fit
 from betafold_mlx.model.heads import CENTRES
 from betafold_mlx.model.inputs import collate
 from betafold_mlx.model.ramachandran import TorsionMixture
@@ -120,7 +121,9 @@ def test_torsions_choose_the_hand(hand):
     torsions = np.tile(hand * HELIX, (len(peptide), 1))
     torsions[:, 2] = np.pi
     answer, inputs = told([peptide], [torsions])
-    starts = np.array(trace_starts(restraints_from(answer, inputs), 0))[0, 2 : len(peptide) - 2]
+    restraints = restraints_from(answer, inputs)
+    fitted = fit_together([trace_fit(restraints, 0)])[0]
+    starts = np.array(likelier_hand(fitted, restraints))[0, 2 : len(peptide) - 2]
     assert (np.sign(starts[:, 0]) == np.sign(torsions[0, 0])).mean() > 0.9
 
 

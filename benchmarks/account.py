@@ -15,7 +15,5 @@ start = time.perf_counter()
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
 _, status, usage = os.wait4(process.pid, 0)
 seconds = time.perf_counter() - start
-code = os.waitstatus_to_exitcode(status)
-if code:
-    sys.exit(1)
 print(json.dumps([seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * RSS_UNIT]))
+sys.exit(abs(os.waitstatus_to_exitcode(status)))

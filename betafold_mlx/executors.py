@@ -63,7 +63,7 @@ def processes(number: int, begin: Callable[..., None], *arguments: Any) -> Itera
     """
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(number, context, begin_worker, (begin, *arguments)) as executor:
+    with ProcessPoolExecutor(number, context, _begin_worker, (begin, *arguments)) as executor:
         try:
             yield Workers(executor, lambda: 2 * number + 1)
         except BrokenProcessPool as error:
@@ -74,8 +74,7 @@ def processes(number: int, begin: Callable[..., None], *arguments: Any) -> Itera
             raise
 
 
-def begin_worker(begin: Callable[..., None], *arguments: Any) -> None:
-    """Begin a worker process: it ends with its parent, and has one thread of the BLAS."""
+def _begin_worker(begin: Callable[..., None], *arguments: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     set_blas_threads(1)

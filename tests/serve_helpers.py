@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 import threading
 import time
 
@@ -63,9 +62,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(limits=None, load=toy_predictor, names=(), together=TOGETHER, processes=1):
+def running(limits=None, load=toy_predictor, names=(), together=TOGETHER):
     limits = limits or ServerLimits()
-    worker = Worker(load, limits.queue, together, processes)
+    worker = Worker(load, limits.queue, together)
     bound = server.listen("127.0.0.1", 0)
     port = bound.getsockname()[1]
     made = server.make_server(make_app(worker, limits, names))
@@ -78,20 +77,6 @@ def running(limits=None, load=toy_predictor, names=(), together=TOGETHER, proces
         made.should_exit = True
         thread.join(120)
         assert not thread.is_alive()
-
-
-def no_asparagine():
-    """Return a model that ends its process where asparagine is to be folded."""
-    made = toy_predictor()
-    fold_many = made.fold_many
-
-    def fold(peptides, **settings):
-        if any("N" in peptide.sequence for peptide in peptides):
-            os._exit(9)
-        return fold_many(peptides, **settings)
-
-    made.fold_many = fold
-    return made
 
 
 def wait_until(true, seconds=120.0):

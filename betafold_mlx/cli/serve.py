@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 
 import rich_click as click
@@ -45,12 +44,6 @@ from betafold_mlx.errors import BetafoldError
     help="Maximum number of waiting peptides that are folded together; 1 gives the same bytes under any load.",
 )
 @click.option(
-    "--processes",
-    type=click.IntRange(1, 64),
-    show_default="one a processor, at most 8; 1 on a GPU",
-    help="Processes that fold, with some 200 MB each; all but one fold only where several requests wait.",
-)
-@click.option(
     "--max-samples", type=click.IntRange(1, 1000), default=20, help="Maximum number of models of a peptide."
 )
 @click.option(
@@ -71,7 +64,6 @@ def serve(
     embedder: Path | None,
     queue: int,
     batch_size: int,
-    processes: int | None,
     max_samples: int,
     max_records: int,
     names: tuple[str, ...],
@@ -91,14 +83,12 @@ def serve(
             f"serve needs {error.name}: install it with pip install 'betafold-mlx[serve]'"
         ) from error
     from betafold_mlx.fold.predictor import Predictor
-    from betafold_mlx.library.work import automatic_processes
     from betafold_mlx.serve.app import make_app
     from betafold_mlx.serve.server import ServerLimits
     from betafold_mlx.serve.worker import Worker
 
     bound = server.listen(host, port)
-    load = partial(Predictor.load, model, embedder)
-    worker = Worker(load, queue, batch_size, processes or automatic_processes())
+    worker = Worker(lambda: Predictor.load(model, embedder), queue, batch_size)
     limits = ServerLimits(queue=queue, samples=max_samples, records=max_records)
     app = make_app(worker, limits, [host, *names])
     click.echo(server.address(bound))

@@ -12,10 +12,8 @@ from betafold_mlx.peptide.substitution import BLOSUM62
 WINDOWS = 400
 """Best windows of a peptide."""
 
-_FIRST_PIECE, _PIECE = (
-    2048,
-    131_072,
-)  # rows looked at together: they grow, and their int8 scores stay in the cache
+# Rows looked at together, the first and the largest piece: they grow, and their int8 scores stay in the cache.
+_FIRST_PIECE, _PIECE = 2048, 131_072
 
 _KINDS = len(BLOSUM62)
 _INT8 = np.iinfo(np.int8).max

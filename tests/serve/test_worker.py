@@ -3,8 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 pytest.importorskip("fastapi", reason="serve needs fastapi and uvicorn: the extra serve")
 
 from library_helpers import toy_predictor
-from serve_helpers import PEPTIDE, no_asparagine, running, wait_until
+from serve_helpers import PEPTIDE, running, wait_until
 
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.serve.server import ServerLimits
@@ -130,7 +128,6 @@ def test_what_waits_is_folded_together_by_padded_length_and_settings():
         assert [each.json["files"] is not None for each in answers] == [False, False, True, False, False]
         page = server.ask("GET", answers[2].json["files"]["html"])
         assert page.status == 200 and b"attention" in page.body
-        server.worker._kept.clear()
         for request, answer in zip(requests, answers, strict=True):  # as each alone
             again = server.fold(**request).json
             assert (again["result"], again["structures"]) == (
@@ -143,7 +140,6 @@ def test_folded_one_by_one_where_that_is_asked():
     with running(load=Counting, together=1) as server, ThreadPoolExecutor() as clients:
         answers = held(server, clients, [{"sequence": first + "KKLAKKL"} for first in "ACD"])
         assert [batch for batch, _ in server.worker.predictor.batches] == ["A", "C", "D"]
-        server.worker._kept.clear()
         assert answers[2].body == server.fold(sequence="DKKLAKKL").body
 
 
@@ -153,41 +149,6 @@ def test_a_member_that_fails_is_the_only_one():
         assert [each.status for each in answers] == [200, 500, 200]
         assert "asparagine" in answers[1].json["error"]["message"]
         assert [batch for batch, _ in server.worker.predictor.batches] == ["ANC", "A", "N", "C"]
-
-
-def test_the_same_request_is_folded_once():
-    with running(load=Counting) as server:
-        first, again = server.fold(sequence="AKKLAKKL"), server.fold(sequence="AKKLAKKL", id="other")
-        assert again.json["result"] == first.json["result"] | {"id": "other"}
-        server.fold(sequence="AKKLAKKL", samples=2), server.fold(sequence="AKKLAKKL", keep=True)
-        assert [samples for _, samples in server.worker.predictor.batches] == [1, 2, 1]
-
-
-@pytest.mark.slow
-def test_processes_fold_what_waits_alike_and_one_that_is_killed_is_replaced():
-    requests = [{"sequence": "AKKLAKKL", "keep": True}, {"sequence": "D" * 20}]
-    with running(load=no_asparagine, processes=2) as server, ThreadPoolExecutor() as clients:
-        server.worker._threads[0].submit(int).result()  # it has begun
-        (process,) = server.worker._processes
-
-        def by_the_process(*requests):
-            with server.model_held():
-                return [each.result() for each in [clients.submit(server.fold, **r) for r in requests]]
-
-        made = by_the_process(*requests)
-        server.worker._kept.clear()
-        assert [server.fold(**each).json["result"] for each in requests] == [
-            each.json["result"] for each in made
-        ]
-
-        (killed,) = process._executor._processes
-        os.kill(killed, signal.SIGKILL)
-        more = by_the_process({"sequence": "E" * 9}, {"sequence": "N" * 9}, {"sequence": "K" * 9})
-        assert [each.status for each in more] == [200, 500, 200]
-        assert "a worker process was killed" in more[1].json["error"]["message"]
-        (last,) = process._executor._processes
-    with pytest.raises(ProcessLookupError):
-        os.kill(last, 0)
 
 
 def test_a_model_that_cannot_be_loaded_leaves_no_thread():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from betafold_mlx.fold.fit_terms import chain_matrix
 from betafold_mlx.fold.gradient import CA, CB, OXYGEN, RING_PAIRS, C, N
 from betafold_mlx.fold.restraints import Bonds
 from betafold_mlx.geometry import build_backbone, dihedral
@@ -37,6 +38,11 @@ RING_TOLERANCES, BRIDGE_TOLERANCES = (0.015, 0.04, 0.04, 0.06), (0.03, 0.08, 0.0
 
 OMEGA_STIFFNESS = 0.15
 """How readily omega turns, as against phi, psi and chi1."""
+
+SHAPE = 1.0
+"""Cost of a C-alpha that moves by an Angstrom, as against phi, psi or chi1 that turns by a radian, both squared. Of 922
+candidates of 66 peptides 519 then have their bonds and do not run through themselves; 306 with 0, 504 and 513 with 0.3
+and 3."""
 
 _SG = 5
 _FAR = 1e6
@@ -74,9 +80,10 @@ class _Constraints(NamedTuple):
 def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
     """Close rings and disulfides.
 
-    Each round takes the shortest step (in phi, psi and chi1; omega counts for more) that would meet all constraints
-    if they were linear: J^T (J J^T + damping)^-1 r, the damped Gauss-Newton step. Structures without stated bonds
-    are returned as they are; those whose bonds cannot be made end as near as they came.
+    Each round takes the shortest step that would meet all constraints if they were linear, the damped Gauss-Newton
+    step H J^T (J H J^T + damping)^-1 r. A step is as long as it turns the angles and moves the C-alphas: the fewest
+    turns would be those in the middle of a chain, which move its ends through all else. Structures without stated
+    bonds are returned as they are; those whose bonds cannot be made end as near as they came.
 
     Parameters
     ----------
@@ -94,7 +101,6 @@ def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
         return torsions
     constraints = _constraints_of(bonds)
     batch, length, _ = torsions.shape
-    ease = np.array([1.0, 1.0, OMEGA_STIFFNESS, 1.0])
     angles = np.zeros((batch, length, 4))
     angles[..., :3] = np.array(torsions)
     rows, first, second = constraints.bridges.T
@@ -106,6 +112,7 @@ def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
             np.float64,
         )
         if number == 0:
+            freedom = _freedom(backbone, np.array(bonds.mask))
             chi1, _ = place_sulfurs(backbone[rows, first], backbone[rows, second], roomy=True)
             angles[rows, first, _CHI], angles[rows, second, _CHI] = chi1.T
             best, smallest = angles.copy(), np.full(batch, np.inf)
@@ -125,13 +132,25 @@ def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
         going = smallest >= EXACT
         if not going.any():
             break
-        eased = jacobian[going] * np.tile(ease, length)
-        square = eased @ eased.swapaxes(-1, -2) + DAMPING * np.eye(misfit.shape[1])
-        step = (eased.swapaxes(-1, -2) @ np.linalg.solve(square, misfit[going][..., None]))[..., 0]
-        step = step.reshape(-1, length, 4) * ease
+        free = jacobian[going] @ freedom[going]
+        square = free @ jacobian[going].swapaxes(-1, -2) + DAMPING * np.eye(misfit.shape[1])
+        step = (free.swapaxes(-1, -2) @ np.linalg.solve(square, misfit[going][..., None]))[..., 0]
+        step = step.reshape(-1, length, 4)
         longest = np.abs(step).max(axis=(1, 2), keepdims=True)
         angles[going] -= step * np.minimum(1.0, MAX_STEP / np.maximum(longest, 1e-9))
     return mx.array(best[..., :3].astype(np.float32))
+
+
+def _freedom(backbone: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return H (B, 4 L, 4 L), the inverse of what turns of the angles of backbones (B, L, 5, 3) cost."""
+    batch, length = mask.shape
+    stiffness = np.zeros((batch, length, 4, length, 4))
+    moved = SHAPE * chain_matrix(backbone, [CA], mask[..., None].astype(np.float64))
+    stiffness[:, :, :3, :, :3] = moved.reshape(batch, length, 3, length, 3)
+    stiffness = stiffness.reshape(batch, 4 * length, -1)
+    diagonal = np.arange(4 * length)
+    stiffness[:, diagonal, diagonal] += np.tile([1.0, 1.0, OMEGA_STIFFNESS**-2, 1.0], length)
+    return np.linalg.inv(stiffness)
 
 
 def _constraints_of(bonds: Bonds) -> _Constraints:

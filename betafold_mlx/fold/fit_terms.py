@@ -126,7 +126,7 @@ def chain_matrix(backbone: np.ndarray, atoms: Sequence[int], weight: np.ndarray)
     after = np.concatenate([n[:, 1:], 2 * c[:, -1:] - ca[:, -1:]], axis=1)  # behind the last there is nothing
     starts, ends = np.stack([n, ca, c], axis=2), np.stack([ca, c, after], axis=2)  # (B, L, 3, 3)
     axes = ends - starts
-    axes /= np.linalg.norm(axes, axis=-1, keepdims=True)
+    axes /= np.maximum(np.linalg.norm(axes, axis=-1, keepdims=True), 1e-6)  # zero at padding
     motion = np.concatenate([axes, -np.cross(axes, ends)], axis=-1)  # (B, L, 3, 6)
 
     x = points[:, :, atoms]  # (B, L, A, 3)

@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 import numpy as np
+import oracles
 import pytest
 from synthetic import toy_model
 
@@ -80,6 +81,60 @@ def test_rings_and_disulfides_close_together():
         cb = atoms[:, i - 1, 4], atoms[:, j - 1, 4]
         turn = torsion(cb[0], first, second, cb[1])
         assert ((np.abs(turn) > 55) & (np.abs(turn) < 125)).all()
+
+
+def test_what_turns_cost_is_their_angles_and_how_far_they_move_the_c_alphas():
+    bonds, length = bonds_of([RING, RING]), 16
+    angles, n = random_angles(2, length), len(RING)
+
+    def ca_of(row, turned):
+        torsions = (angles[row, :n, :3] + turned.reshape(n, 4)[:, :3]).astype(float)
+        return oracles.build_backbone(torsions, RING.sequence)[:, 1]
+
+    backbone = np.array(
+        build_backbone(mx.array(angles[..., :3].astype(np.float32)), bonds.residues, bonds.mask)
+    )
+    freedom = closing._freedom(backbone.astype(np.float64), np.array(bonds.mask))
+    for row in range(2):
+        start = ca_of(row, np.zeros(4 * n))
+        for turn in 1e-4 * np.random.default_rng(row).normal(size=(5, 4 * n)):
+            rotation, shift, _ = oracles.kabsch(ca_of(row, turn), start)
+            moved = ca_of(row, turn) @ rotation.T + shift - start
+            ease = np.tile([1.0, 1.0, closing.OMEGA_STIFFNESS, 1.0], n)
+            wanted = closing.SHAPE * np.square(moved).sum() + np.square(turn / ease).sum()
+            padded = np.append(turn, np.zeros(4 * (length - n)))
+            assert padded @ np.linalg.solve(freedom[row], padded) == pytest.approx(wanted, rel=0.02)
+
+
+def test_a_chain_closes_where_it_lies(monkeypatch):
+    """Bonds that are a little open close without moving the chain; by the fewest turns it would move far."""
+    peptide = Peptide.of("ACAEKLAARCGGPSAACAEKLAARCA", False, ((2, 26), (10, 18)))
+    bonds = bonds_of([peptide] * 12)
+    count, n = 12, len(peptide)
+    closed = None
+    for seed in range(40):  # a chain with both bonds made
+        start = np.array(random_angles(count, bonds.mask.shape[1], seed)[..., :3].astype(np.float32))
+        found = closing.close_bonds(mx.array(start), bonds)
+        made = closing.bond_misfit(found, bonds) <= 1
+        if made.any():
+            closed = np.array(found)[int(np.argmax(made))]
+            break
+    assert closed is not None
+    opened = closed + np.random.default_rng(1).normal(scale=0.05, size=(count, *closed.shape))
+
+    def drift():
+        again = closing.close_bonds(mx.array(opened.astype(np.float32)), bonds)
+        made = closing.bond_misfit(again, bonds) <= 1
+        before, after = (
+            np.array(build_backbone(t, bonds.residues, bonds.mask), np.float64)[:, :n, 1]
+            for t in (mx.array(opened.astype(np.float32)), again)
+        )
+        assert made.sum() >= 8
+        return np.mean([oracles.kabsch(a, b)[2] for a, b in zip(after[made], before[made], strict=True)])
+
+    stays = drift()
+    monkeypatch.setattr(closing, "SHAPE", 0.0)
+    assert stays < 0.6 * drift()
 
 
 def torsion(a, b, c, d):

@@ -34,7 +34,9 @@ _TRAINING = "The training"
     "--model", required=True, metavar="NAME|DIR", shell_complete=complete_model, help="The folding model."
 )
 @click.option(
-    "--start", type=FOLDER, help="Folder with a side-chain network of the same model to start from."
+    "--start",
+    type=FOLDER,
+    help="Folder with a side-chain network to start from, of this or another model.",
 )
 @run_options("Random seed of weights, data order and noise.")
 @settings_options(SideChainTrainConfig, _TRAINING)
@@ -67,7 +69,7 @@ def train_side_chains(
         check_resumed(ctx, options)
     data, fingerprint = Dataset.load(dataset), dataset_sha256(dataset)
     predictor = Predictor.load(model, templates=None)
-    first = None if start is None else SIDE_CHAINS.load(start, predictor.loaded.sha256)
+    first = None if start is None else SIDE_CHAINS.load(start, None)
     if resume:
         config = read_run(output, fingerprint, SideChainTrainConfig)
         if config.model_sha256 != predictor.loaded.sha256:

@@ -45,11 +45,11 @@ class Companion(Generic[Network]):
             save_arrays(temporary, weights, metadata)
         sweep_temporary(directory, f".{Path(self.file).stem}.")
 
-    def load(self, directory: Path, model_sha256: str) -> Network:
+    def load(self, directory: Path, model_sha256: str | None) -> Network:
         """Read the network of a folding network from its model directory.
 
         BetafoldError where it is missing, damaged, of another version, or of another folding network than
-        `model_sha256`.
+        `model_sha256`, unless that is None: to start a training from.
         """
         path = directory / self.file
         arrays = load_arrays(path)
@@ -57,7 +57,7 @@ class Companion(Generic[Network]):
         metadata = loaded[1]
         if metadata.get("schema_version") != str(SCHEMA_VERSION):
             raise BetafoldError(f"{path} is a {self.what} of another version")
-        if metadata.get("model_sha256") != model_sha256:
+        if model_sha256 is not None and metadata.get("model_sha256") != model_sha256:
             raise BetafoldError(f"{path} belongs to another folding network: train it again ({self.command})")
         try:
             network = self.build(json.loads(metadata["config"]))

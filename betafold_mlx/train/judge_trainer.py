@@ -53,7 +53,7 @@ def judge_loss(verdict: Verdict, decoys: Decoys) -> tuple[mx.array, dict[str, mx
 class JudgeTrainer(Run):
     """One training of a judge in one folder, on files of decoys (`betafold_mlx.train.decoys`).
 
-    BetafoldError without decoys, or with a damaged checkpoint.
+    A new run takes over the weights of `start`. BetafoldError without decoys, or with a damaged checkpoint.
     """
 
     config: JudgeTrainConfig
@@ -66,6 +66,7 @@ class JudgeTrainer(Run):
         validation: list[Path],
         config: JudgeTrainConfig,
         resume: bool = False,
+        start: Judge | None = None,
     ) -> None:
         if not decoys or not validation:
             raise BetafoldError("there are no decoys to learn from")
@@ -76,6 +77,8 @@ class JudgeTrainer(Run):
         self.optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay)
         self.optimizer.init(self.model.trainable_parameters())
         self.progress = self._restored(resume)
+        if not self.progress.step and start is not None:
+            self.model.update(start.parameters())
         self._start_average()
 
     def _loss(self, *arguments: Any) -> tuple[mx.array, dict[str, mx.array]]:

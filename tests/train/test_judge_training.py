@@ -1,5 +1,6 @@
 """Decoys, and the training of the judge on them."""
 
+import dataclasses
 import math
 
 import mlx.core as mx
@@ -13,6 +14,7 @@ from betafold_mlx.data.windows import WindowSampler
 from betafold_mlx.errors import BetafoldError
 from betafold_mlx.model.companions import JUDGE
 from betafold_mlx.model.config import JudgeConfig
+from betafold_mlx.model.directory import named_arrays
 from betafold_mlx.model.folding import FoldingModel
 from betafold_mlx.model.inputs import PADDED_LENGTHS
 from betafold_mlx.model.judge import Verdict
@@ -181,6 +183,18 @@ def test_it_learns_to_tell_good_decoys_from_bad(made, tmp_path):
     before = judge_figures(trainer.model, trainer.validation)["loss"]
     trainer.run()
     assert judge_figures(trainer.model, trainer.validation)["loss"] < before - 0.2
+
+
+def test_a_training_starts_from_a_judge_of_another_network(made, tmp_path):
+    paths = files(made[0])
+    known = JudgeTrainer(tmp_path / "known", paths[:2], paths[2:], SMALL).model
+    JUDGE.save(tmp_path, known, "o" * 64)
+    other = dataclasses.replace(SMALL, seed=9)
+    trainer = JudgeTrainer(tmp_path, paths[:2], paths[2:], other, start=JUDGE.load(tmp_path, None))
+    for name, array in named_arrays(trainer.model.parameters()).items():
+        np.testing.assert_allclose(
+            np.array(array), np.array(named_arrays(known.parameters())[name]), atol=1e-3
+        )
 
 
 def test_without_decoys_there_is_nothing_to_learn_from(tmp_path):

@@ -76,6 +76,20 @@ class _Constraints(NamedTuple):
     rings: np.ndarray
     last: np.ndarray
 
+    def take(self, keep: np.ndarray) -> _Constraints:
+        """Return those of some of the structures: `keep` is (B,) bool."""
+        bridges = self.bridges[keep[self.bridges[:, 0]]]
+        bridges[:, 0] = (np.cumsum(keep) - 1)[bridges[:, 0]]
+        return _Constraints(
+            self.residues[keep],
+            self.atoms[keep],
+            self.limits[keep],
+            self.stated[keep],
+            bridges,
+            self.rings[keep],
+            self.last[keep],
+        )
+
 
 def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
     """Close rings and disulfides.
@@ -99,58 +113,69 @@ def close_bonds(torsions: mx.array, bonds: Bonds) -> mx.array:
     """
     if not bonds.has_rings and not bonds.has_bridges:
         return torsions
-    constraints = _constraints_of(bonds)
+    constraints, hands = _constraints_of(bonds), bonds.d_residues
     batch, length, _ = torsions.shape
-    angles = np.zeros((batch, length, 4))
-    angles[..., :3] = np.array(torsions)
-    rows, first, second = constraints.bridges.T
+    closed = np.zeros((batch, length, 4))
+    closed[..., :3] = np.array(torsions)
+    going, smallest = np.arange(batch), np.full(batch, np.inf)
+    angles = closed.copy()
     for number in range(ROUNDS + 1):
-        backbone = np.array(
-            build_backbone(
-                mx.array(angles[..., :3].astype(np.float32)), bonds.residues, bonds.mask, bonds.d_residues
-            ),
-            np.float64,
+        rows, (_, first, second) = mx.array(going), constraints.bridges.T
+        of = constraints.bridges[:, 0]
+        built = build_backbone(
+            mx.array(angles[..., :3].astype(np.float32)),
+            bonds.residues[rows],
+            bonds.mask[rows],
+            None if hands is None else hands[rows],
         )
+        backbone = np.array(built, np.float64)
         if number == 0:
             freedom = _freedom(backbone, np.array(bonds.mask))
-            chi1, _ = place_sulfurs(backbone[rows, first], backbone[rows, second], roomy=True)
-            angles[rows, first, _CHI], angles[rows, second, _CHI] = chi1.T
-            best, smallest = angles.copy(), np.full(batch, np.inf)
-        atoms = np.concatenate([backbone, np.zeros((batch, length, 1, 3))], axis=2)
+            chi1, _ = place_sulfurs(backbone[of, first], backbone[of, second], roomy=True)
+            angles[of, first, _CHI], angles[of, second, _CHI] = chi1.T
+        atoms = np.concatenate([backbone, np.zeros((len(going), length, 1, 3))], axis=2)
         for end in (first, second):
-            atoms[rows, end, _SG] = sulfur(backbone[rows, end], angles[rows, end, _CHI])
+            atoms[of, end, _SG] = sulfur(backbone[of, end], angles[of, end, _CHI])
         if number == ROOMY_ROUNDS:  # where there is no room, the bonds come first
             constraints = constraints._replace(
                 stated=constraints.stated & (constraints.limits[..., 1] < _FAR)
             )
-            smallest[smallest >= EXACT] = np.inf
+            smallest[going] = np.inf
         misfit, jacobian = _linearise(atoms, constraints)  # (B, K + 1), (B, K + 1, 4 L)
         worst = np.abs(misfit).max(axis=1)
-        # What is closed stays, whatever its neighbours need.
-        better = (worst < smallest) & (smallest >= EXACT)
-        best[better], smallest[better] = angles[better], worst[better]
-        going = smallest >= EXACT
-        if not going.any():
+        better = worst < smallest[going]
+        closed[going[better]], smallest[going[better]] = angles[better], worst[better]
+        left = worst >= EXACT  # what is closed stays, whatever its neighbours need
+        if not left.any():
             break
-        free = jacobian[going] @ freedom[going]
-        square = free @ jacobian[going].swapaxes(-1, -2) + DAMPING * np.eye(misfit.shape[1])
-        step = (free.swapaxes(-1, -2) @ np.linalg.solve(square, misfit[going][..., None]))[..., 0]
+        if not left.all():
+            going, angles, freedom, constraints = (
+                going[left],
+                angles[left],
+                freedom[left],
+                constraints.take(left),
+            )
+            misfit, jacobian = misfit[left], jacobian[left]
+        pulled = jacobian @ freedom
+        square = pulled @ jacobian.swapaxes(-1, -2) + DAMPING * np.eye(misfit.shape[1])
+        step = (pulled.swapaxes(-1, -2) @ np.linalg.solve(square, misfit[..., None]))[..., 0]
         step = step.reshape(-1, length, 4)
         longest = np.abs(step).max(axis=(1, 2), keepdims=True)
-        angles[going] -= step * np.minimum(1.0, MAX_STEP / np.maximum(longest, 1e-9))
-    return mx.array(best[..., :3].astype(np.float32))
+        angles -= step * np.minimum(1.0, MAX_STEP / np.maximum(longest, 1e-9))
+    return mx.array(closed[..., :3].astype(np.float32))
 
 
 def _freedom(backbone: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return H (B, 4 L, 4 L), the inverse of what turns of the angles of backbones (B, L, 5, 3) cost."""
     batch, length = mask.shape
-    stiffness = np.zeros((batch, length, 4, length, 4))
+    by_angle = np.zeros((batch, length, 4, length, 4))
     moved = SHAPE * chain_matrix(backbone, [CA], mask[..., None].astype(np.float64))
-    stiffness[:, :, :3, :, :3] = moved.reshape(batch, length, 3, length, 3)
-    stiffness = stiffness.reshape(batch, 4 * length, -1)
+    by_angle[:, :, :3, :, :3] = moved.reshape(batch, length, 3, length, 3)
+    stiffness: np.ndarray = by_angle.reshape(batch, 4 * length, -1)
     diagonal = np.arange(4 * length)
     stiffness[:, diagonal, diagonal] += np.tile([1.0, 1.0, OMEGA_STIFFNESS**-2, 1.0], length)
-    return np.linalg.inv(stiffness)
+    freedom: np.ndarray = np.linalg.inv(stiffness)
+    return freedom
 
 
 def _constraints_of(bonds: Bonds) -> _Constraints:

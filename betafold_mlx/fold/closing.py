@@ -1,4 +1,4 @@
-"""Closing of rings and disulfides: damped Gauss-Newton steps on the torsions, and the misfit that remains.
+"""Closing of rings and disulfides by damped Gauss-Newton steps on the torsions.
 
 A disulfide has its sulfurs here: chi1 of its two residues turns with the backbone's torsions. A torsion turns all that
 lies behind its bond about that bond, so that all derivatives follow from the axes of the bonds and the points that
@@ -15,7 +15,7 @@ import numpy as np
 from betafold_mlx.fold.fit_terms import chain_matrix
 from betafold_mlx.fold.gradient import CA, CB, OXYGEN, RING_PAIRS, C, N
 from betafold_mlx.fold.restraints import Bonds
-from betafold_mlx.geometry import build_backbone, dihedral
+from betafold_mlx.geometry import build_backbone
 from betafold_mlx.geometry.disulfides import ACROSS, ROOM, SG_SG, place_sulfurs, sulfur
 
 ROUNDS, ROOMY_ROUNDS = 18, 11
@@ -31,10 +31,6 @@ DAMPING = 1e-3
 
 BRIDGE_CB, BRIDGE_CA = (3.55, 4.1), (4.0, 6.8)
 """Angstrom: CB-CB where chi3 is within about 20 degrees of +-90, and CA-CA of disulfides (Hazes & Dijkstra 1988)."""
-
-RING_TOLERANCES, BRIDGE_TOLERANCES = (0.015, 0.04, 0.04, 0.06), (0.03, 0.08, 0.08)
-"""Angstrom, in the order of `RING_PAIRS`, and for SG-SG and the two CB-SG: tighter than what
-`betafold_mlx.geometry.checks` accepts."""
 
 OMEGA_STIFFNESS = 0.15
 """How readily omega turns, as against phi, psi and chi1."""
@@ -281,57 +277,3 @@ def _turned(
     behind[..., _CHI] = here & (atoms == _SG)[..., None]
     behind[..., 0, _PHI] = False  # phi of the first residue moves nothing (`build_backbone`)
     return moved * behind.reshape(batch, residues.shape[1], -1)
-
-
-def bond_misfit(torsions: mx.array, bonds: Bonds) -> np.ndarray:
-    """Return the largest violation of a stated bond in units of its tolerance: (B, L, 3) -> (B,), 0 with none."""
-    misfit = np.zeros(len(torsions))
-    if not bonds.has_rings and not bonds.has_bridges:
-        return misfit
-    atoms = np.array(build_backbone(torsions, bonds.residues, bonds.mask, bonds.d_residues))  # (B, L, 5, 3)
-    rows, i, j = np.argwhere(np.array(bonds.bridges)).T
-    _, off = place_sulfurs(atoms[rows, i], atoms[rows, j])
-    np.maximum.at(misfit, rows, (np.abs(off) / BRIDGE_TOLERANCES).max(axis=-1))
-    wanted, last = np.array(bonds.ring), np.array(bonds.last)
-    for row in np.flatnonzero(np.array(bonds.cyclic)):
-        for (a, b), distance, tolerance in zip(RING_PAIRS, wanted[row], RING_TOLERANCES, strict=True):
-            apart = np.linalg.norm(atoms[row, last[row], a] - atoms[row, 0, b])
-            misfit[row] = max(misfit[row], abs(apart - distance) / tolerance)
-    return misfit
-
-
-def finish_rings(torsions: mx.array, bonds: Bonds) -> tuple[mx.array, mx.array]:
-    """Put the O of a ring's last residue into the plane of its bond, and name the torsions across it.
-
-    Parameters
-    ----------
-    torsions : mx.array
-        (B, L, 3) radians.
-    bonds : Bonds
-        Of the B structures.
-
-    Returns
-    -------
-    torsions : mx.array
-        (B, L, 3) radians. In a ring phi of the first, psi and omega of the last residue are those across its bond.
-    coordinates : mx.array
-        (B, L, 5, 3) Angstrom; zero at padding.
-    """
-    atoms = build_backbone(torsions, bonds.residues, bonds.mask, bonds.d_residues)  # (B, L, 5, 3)
-    if not bonds.has_rings:
-        return torsions, atoms
-    end = mx.take_along_axis(atoms, bonds.last[:, None, None, None], axis=1)[:, 0]  # (B, 5, 3)
-    start = atoms[:, 0]
-    phi = dihedral(end[:, C], start[:, N], start[:, CA], start[:, C])  # (B,)
-    psi = dihedral(end[:, N], end[:, CA], end[:, C], start[:, N])
-    omega = dihedral(end[:, CA], end[:, C], start[:, N], start[:, CA])
-    place, closed = mx.arange(torsions.shape[1]), bonds.cyclic[:, None]
-    at_start = (place == 0) & closed  # (B, L)
-    at_end = (place == bonds.last[:, None]) & closed
-    columns = [
-        mx.where(at_start, phi[:, None], torsions[..., 0]),
-        mx.where(at_end, psi[:, None], torsions[..., 1]),
-        mx.where(at_end, omega[:, None], torsions[..., 2]),
-    ]
-    torsions = mx.stack(columns, axis=-1)
-    return torsions, build_backbone(torsions, bonds.residues, bonds.mask, bonds.d_residues)

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
+from betafold_mlx.fold.closing import close_bonds
 from betafold_mlx.fold.fitting import fit_together
 from betafold_mlx.fold.linking import chi_columns, close_links
+from betafold_mlx.fold.made_bonds import bond_misfit, finish_rings
 from betafold_mlx.fold.minimise import (
     BONDED_STEPS,
     GENTLE,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.closing import bond_misfit, close_bonds, finish_rings
+from betafold_mlx.fold.closing import close_bonds
 from betafold_mlx.fold.gradient import RING_PAIRS
+from betafold_mlx.fold.made_bonds import bond_misfit, finish_rings
 from betafold_mlx.fold.restraints import Bonds, ring_distances
 from betafold_mlx.generate.trace_states import PLACEHOLDERS
 from betafold_mlx.peptide.sequence import residue_ids

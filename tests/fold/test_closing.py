@@ -8,6 +8,7 @@ from synthetic import toy_model
 
 from betafold_mlx.fold import closing, fitting, gradient
 from betafold_mlx.fold.ensemble import fit
+from betafold_mlx.fold.made_bonds import BRIDGE_TOLERANCES, bond_misfit
 from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import Bonds, restraints_from, ring_distances
 from betafold_mlx.geometry import build_backbone
@@ -115,7 +116,7 @@ def test_a_chain_closes_where_it_lies(monkeypatch):
     for seed in range(40):  # a chain with both bonds made
         start = np.array(random_angles(count, bonds.mask.shape[1], seed)[..., :3].astype(np.float32))
         found = closing.close_bonds(mx.array(start), bonds)
-        made = closing.bond_misfit(found, bonds) <= 1
+        made = bond_misfit(found, bonds) <= 1
         if made.any():
             closed = np.array(found)[int(np.argmax(made))]
             break
@@ -124,7 +125,7 @@ def test_a_chain_closes_where_it_lies(monkeypatch):
 
     def drift():
         again = closing.close_bonds(mx.array(opened.astype(np.float32)), bonds)
-        made = closing.bond_misfit(again, bonds) <= 1
+        made = bond_misfit(again, bonds) <= 1
         before, after = (
             np.array(build_backbone(t, bonds.residues, bonds.mask), np.float64)[:, :n, 1]
             for t in (mx.array(opened.astype(np.float32)), again)
@@ -186,10 +187,10 @@ def _moved(points, own, there):
 @pytest.mark.parametrize("which", ["distance", "angle"])
 def test_what_closing_accepts_counts_as_formed(which):
     if which == "distance":
-        low, high = SG_SG - closing.BRIDGE_TOLERANCES[0], SG_SG + closing.BRIDGE_TOLERANCES[0]
+        low, high = SG_SG - BRIDGE_TOLERANCES[0], SG_SG + BRIDGE_TOLERANCES[0]
         assert DISULFIDE_DISTANCE[0] <= low < high <= DISULFIDE_DISTANCE[1]
     else:
-        for across in (ACROSS - closing.BRIDGE_TOLERANCES[1], ACROSS + closing.BRIDGE_TOLERANCES[1]):
+        for across in (ACROSS - BRIDGE_TOLERANCES[1], ACROSS + BRIDGE_TOLERANCES[1]):
             cosine = (CB_SG**2 + SG_SG**2 - across**2) / (2 * CB_SG * SG_SG)
             assert DISULFIDE_ANGLES[0] < np.degrees(np.arccos(cosine)) < DISULFIDE_ANGLES[1]
 

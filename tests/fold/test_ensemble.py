@@ -8,9 +8,10 @@ from refine_energy import energy
 
 from betafold_mlx.fold import closing
 from betafold_mlx.fold import ensemble as module
-from betafold_mlx.fold.closing import bond_misfit, close_bonds
+from betafold_mlx.fold.closing import close_bonds
 from betafold_mlx.fold.ensemble import fit, refine
 from betafold_mlx.fold.gradient import EnergyWeights
+from betafold_mlx.fold.made_bonds import bond_misfit
 from betafold_mlx.fold.minimise import BONDED_STEPS, draw_starts, minimise
 from betafold_mlx.fold.restraints import restraints_from, take
 from betafold_mlx.geometry.checks import measure_bonds

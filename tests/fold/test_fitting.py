@@ -10,11 +10,12 @@ import pytest
 from fit_helpers import ca_of, padded, plain_energy, shape_of
 from synthetic import toy_model
 
-from betafold_mlx.fold.closing import bond_misfit, close_bonds
+from betafold_mlx.fold.closing import close_bonds
 from betafold_mlx.fold.ensemble import fit
 from betafold_mlx.fold.fit_terms import MAX_STEP, lower_energy
 from betafold_mlx.fold.fitting import DISULFIDE_CB, STAGES, FitTargets, Stage, _Problem, fit_torsions
 from betafold_mlx.fold.gradient import BRIDGE_CA, RING_PAIRS
+from betafold_mlx.fold.made_bonds import bond_misfit
 from betafold_mlx.fold.minimise import draw_starts
 from betafold_mlx.fold.restraints import restraints_from
 from betafold_mlx.fold.threads import KNOWN_FREEDOM, TARGET_WIDTH

@@ -32,7 +32,7 @@ DAMPING = 1e-3
 BRIDGE_CB, BRIDGE_CA = (3.55, 4.1), (4.0, 6.8)
 """Angstrom: CB-CB where chi3 is within about 20 degrees of +-90, and CA-CA of disulfides (Hazes & Dijkstra 1988)."""
 
-OMEGA_STIFFNESS = 0.15
+OMEGA_STIFFNESS = 0.05
 """How readily omega turns, as against phi, psi and chi1."""
 
 SHAPE = 1.0

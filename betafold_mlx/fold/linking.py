@@ -13,7 +13,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from betafold_mlx.fold.closing import DAMPING, MAX_STEP, OMEGA_STIFFNESS
+from betafold_mlx.fold.closing import DAMPING, MAX_STEP
 from betafold_mlx.fold.foreign import is_mirrored
 from betafold_mlx.fold.restraints import Bonds
 from betafold_mlx.fold.sterics import near_along_bonds
@@ -45,8 +45,8 @@ EXACT = 1e-3
 STILL = 1e-4
 """Radians: where no angle turns by more, terms that do not agree with each other are met as well as can be."""
 
-EASE = 0.4
-"""How readily phi and psi turn, as against chi angles."""
+EASE, OMEGA_EASE = 0.4, 0.06
+"""How readily phi and psi turn, and omega, as against chi angles."""
 
 ROTAMERS = np.radians((-60.0, 180.0, 60.0))
 NEAR, NEAR_POLAR = 3.2, 2.7
@@ -207,7 +207,7 @@ def _angles_of(peptide: Peptide, terms: list[Term], length: int) -> _Angles:
         behind[row, place - 1, 0] = name not in ("N", "CA") and turn != "phi"
         behind[row, place - 1, 1] = name == "O"
     behind[:, 0, 0] = 0.0  # phi of the first residue moves nothing (`build_backbone`)
-    ease = np.concatenate([np.tile([EASE, EASE, EASE * OMEGA_STIFFNESS], length), np.ones(len(chi))])
+    ease = np.concatenate([np.tile([EASE, EASE, OMEGA_EASE], length), np.ones(len(chi))])
     by_chi = np.array(columns, dtype=float).reshape(len(chi), len(atoms)).T
     return _Angles(
         atoms,

@@ -21,7 +21,7 @@ LENGTHS = (8, 14, 14, 19, 30)
 
 @pytest.fixture(scope="module")
 def traces():
-    return ring_traces(LENGTHS)
+    return ring_traces(LENGTHS, 1)
 
 
 @pytest.fixture(scope="module", params=["ALA", "GLY"])

@@ -14,6 +14,7 @@ from betafold_mlx.fold.linking import chi_columns, close_links
 from betafold_mlx.fold.made_bonds import bond_misfit, finish_rings
 from betafold_mlx.fold.minimise import (
     BONDED_STEPS,
+    BONDED_STERICS_FROM,
     GENTLE,
     STEPS,
     USUAL,
@@ -239,12 +240,14 @@ def fit(
     if bonds.reach is not None:
         stated = stated | bonds.reach.any(axis=(1, 2))
     bonded = np.array(stated)[rows]
-    for alike, steps in ((np.flatnonzero(~bonded), STEPS), (np.flatnonzero(bonded), BONDED_STEPS)):
+    early = schedule._replace(sterics_from=min(schedule.sterics_from, BONDED_STERICS_FROM))
+    kinds = (np.flatnonzero(~bonded), STEPS, schedule), (np.flatnonzero(bonded), BONDED_STEPS, early)
+    for alike, steps, plan in kinds:
         for first in range(0, len(alike), TOGETHER):
             chosen = alike[first : first + TOGETHER]
             filled = chosen[np.minimum(np.arange(-(-len(chosen) // MULTIPLE) * MULTIPLE), len(chosen) - 1)]
             part = take(restraints, rows[filled])
-            fitted = minimise(starts[mx.array(filled)], part, steps=effort * steps, schedule=schedule)
+            fitted = minimise(starts[mx.array(filled)], part, steps=effort * steps, schedule=plan)
             fitted = close_bonds(fitted, part.bonds)
             torsions[chosen, :, :3] = np.array(fitted)[: len(chosen)]
             misfit[chosen] = bond_misfit(fitted, part.bonds)[: len(chosen)]

@@ -20,8 +20,10 @@ FIRST_RATE, LAST_RATE = 0.12, 0.002
 FIRST_CHEMISTRY, LAST_CHEMISTRY = 0.05, 5.0
 """Factor on clashes and stated bonds: the chain first finds its shape, then makes room and closes."""
 
-STERICS_FROM, STERICS_EVERY = 0.5, 2
-"""Clashes cost more than all else: they count from this share of the steps on, in one step of so many, for all."""
+STERICS_FROM, BONDED_STERICS_FROM, STERICS_EVERY = 0.5, 0.25, 2
+"""Clashes cost more than all else: they count from this share of the steps on, in one step of so many, for all. With
+stated bonds it is an earlier one: of 330 draws of 66 peptides 176 then have them and do not run through themselves,
+else 155."""
 
 PULL_EVERY = 8
 """Steps for which the mixture's states keep their probabilities."""

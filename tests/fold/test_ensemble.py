@@ -12,7 +12,7 @@ from betafold_mlx.fold.closing import close_bonds
 from betafold_mlx.fold.ensemble import fit, refine
 from betafold_mlx.fold.gradient import EnergyWeights
 from betafold_mlx.fold.made_bonds import bond_misfit
-from betafold_mlx.fold.minimise import BONDED_STEPS, draw_starts, minimise
+from betafold_mlx.fold.minimise import BONDED_STEPS, GENTLE, USUAL, draw_starts, minimise
 from betafold_mlx.fold.restraints import restraints_from, take
 from betafold_mlx.geometry.checks import measure_bonds
 from betafold_mlx.model.config import ModelConfig
@@ -167,6 +167,21 @@ def test_candidates_of_any_source_are_fitted_each_by_itself(model):
         np.testing.assert_allclose(torsions[k], alone[0], atol=1e-4)
         assert misfit[k] == pytest.approx(alone_misfit[0], abs=1e-2)
     assert (misfit[rows == 1] == 0).all()
+
+
+def test_chains_with_stated_bonds_make_room_earlier(model, monkeypatch):
+    seen = []
+
+    def look(torsions, restraints, steps, schedule):
+        seen.append((bool(restraints.bonds.has_bridges), steps, schedule.sterics_from))
+        return torsions
+
+    monkeypatch.setattr(module, "minimise", look)
+    inputs = collate([Peptide.of("ACDEFGHIKL"), Peptide.of("ACDEFGHIKC", False, ((2, 10),))])
+    restraints = restraints_from(model(inputs), inputs)
+    for schedule in (USUAL, GENTLE):
+        fit(draw_starts(restraints, np.arange(2), np.zeros(2, int), 0), restraints, np.arange(2), 1, schedule)
+    assert seen == [(False, 40, 0.5), (True, 80, 0.25), (False, 40, 0.0), (True, 80, 0.0)]
 
 
 def test_closing_moves_a_nearly_closed_ring_little(model):

@@ -264,7 +264,10 @@ def report_folds(predictor: Predictor, peptides: Sequence[Known]) -> list[Predic
         "D as glycine": [as_letters(known.peptide, without_d(known.peptide)) for known in peptides],
         "by the rule": [known.peptide for known in peptides],
     }
-    folds = {name: predictor.fold_many(chosen, samples=CANDIDATES) for name, chosen in readings.items()}
+    folds = {
+        name: predictor.fold_many(chosen, samples=CANDIDATES, atoms="backbone")
+        for name, chosen in readings.items()
+    }
     table = {
         name: [rmsds(fold, known) for fold, known in zip(made, peptides, strict=True)]
         for name, made in folds.items()
@@ -297,7 +300,7 @@ def report_thioethers(predictor: Predictor, peptides: Sequence[Known]) -> None:
     for known in peptides:
         bonds = checked_bonds(known.peptide.residues, None, None, [*known.peptide.bonds, *known.thioethers])
         without, stated = (
-            predictor.fold(peptide, samples=CANDIDATES)
+            predictor.fold(peptide, samples=CANDIDATES, atoms="backbone")
             for peptide in (known.peptide, replace(known.peptide, bonds=bonds))
         )
         made = sum(bond.kind == "bond" and bond.formed for bond in stated.bonds[0])
@@ -327,7 +330,7 @@ def report_ranking(predictor: Predictor, peptides: Sequence[Known], judged: Sequ
     """Print what the judge's first model and that of the network's own confidence are worth."""
     alone = Predictor(predictor.loaded, predictor.embedder, predictor.templates)
     families = Families([known.family for known in peptides])
-    own = alone.fold_many([known.peptide for known in peptides], samples=CANDIDATES)
+    own = alone.fold_many([known.peptide for known in peptides], samples=CANDIDATES, atoms="backbone")
     print(
         "\nRanking: median RMSD of the first model; mean over families of first less mean of the candidates"
     )
@@ -374,7 +377,10 @@ def main() -> None:
     report_ranking(predictor, mixed, folds)
     others = [known for known in everything if not (hands(known.peptide) < 0).any()]
     print(f"\n{len(others)} further peptides with modified residues")
-    report_confidence([*mixed, *others], [*folds, *predictor.fold_many([known.peptide for known in others])])
+    report_confidence(
+        [*mixed, *others],
+        [*folds, *predictor.fold_many([known.peptide for known in others], atoms="backbone")],
+    )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def mutate(content: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes
         return len(head).to_bytes(8, "little") + head + content[8 + size :]
     for _ in range(rng.choice([1, 1, 1, 2, 3, 6])):
         content = rng.choice(_CHANGES)(content, rng, others)
-    return gzip.compress(content)[: rng.choice([None, 40])] if rng.random() < 0.02 else content
+    return gzip.compress(content, mtime=0)[: rng.choice([None, 40])] if rng.random() < 0.02 else content
 
 
 def _bytes(content: bytes, rng: random.Random, _: Sequence[bytes]) -> bytes:

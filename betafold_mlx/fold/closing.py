@@ -37,8 +37,8 @@ OMEGA_STIFFNESS = 0.05
 
 SHAPE = 1.0
 """Cost of a C-alpha that moves by an Angstrom, as against phi, psi or chi1 that turns by a radian, both squared. Of 922
-candidates of 66 peptides 519 then have their bonds and do not run through themselves; 306 with 0, 504 and 513 with 0.3
-and 3."""
+candidates of 66 peptides 512 then have their bonds and do not run through themselves; with 0.3 it is 492, with 0 and an
+omega three times as ready to turn 306."""
 
 _SG = 5
 _FAR = 1e6

@@ -22,6 +22,9 @@ from betafold_mlx.train.judge_settings import JudgeTrainConfig
 
 _TRAINING = "The training"
 
+_START = "start"
+"""Folder of the run that keeps the judge it starts from: folding takes long, and may be stopped before the training."""
+
 
 @click.command(
     epilog=examples(
@@ -60,11 +63,13 @@ def train_judge(
     from betafold_mlx.train.decoys import all_decoys
     from betafold_mlx.train.judge_trainer import JudgeTrainer
 
+    if resume and start is not None:
+        raise click.UsageError("--start is for a new run: leave it out with --resume")
     if resume:
         check_resumed(ctx, options)
     data, fingerprint = Dataset.load(dataset), dataset_sha256(dataset)
     predictor = Predictor.load(model, templates=None)
-    first = None if start is None else JUDGE.load(start, None)
+    first = JUDGE.find(output / _START, None) if start is None else JUDGE.load(start, None)
     if resume:
         config = read_run(output, fingerprint, JudgeTrainConfig)
         if config.model_sha256 != predictor.loaded.sha256:
@@ -76,6 +81,8 @@ def train_judge(
             raise click.UsageError(f"--start {start}: a judge of states of {network.states}, not {width}")
         config = JudgeTrainConfig(network=network, model_sha256=predictor.loaded.sha256, **options)
         start_run(output, config, fingerprint)
+        if first is not None:
+            JUDGE.save(output / _START, first, config.model_sha256)
     with Progress("batches of decoys", config.batches) as progress:
         decoys, validation = all_decoys(output, predictor, data, config, lambda: progress.advance(1))
     trainer = JudgeTrainer(output, decoys, validation, config, resume, first)

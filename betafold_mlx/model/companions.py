@@ -66,7 +66,7 @@ class Companion(Generic[Network]):
         set_weights(network, arrays, path)
         return network
 
-    def find(self, directory: Path, model_sha256: str) -> Network | None:
+    def find(self, directory: Path, model_sha256: str | None) -> Network | None:
         """Read the network as `load` does where there is one."""
         return self.load(directory, model_sha256) if (directory / self.file).is_file() else None
 
